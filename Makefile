@@ -1,0 +1,56 @@
+# Countersign. `make run` and `make test` do everything that they need.
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
+.DEFAULT_GOAL := help
+.PHONY: help run agent test check format lint types contracts migrations lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+run: $(VENV)/demo.stamp ## start everything and serve the demo at http://localhost:8000
+	@exec $(PYTHON) manage.py up --demo
+
+agent: $(VENV)/demo.stamp ## in a second terminal: a small real agent that asks you
+	@exec $(PYTHON) examples/agent.py
+
+test: $(VENV)/dev.stamp ## the whole suite, on real PostgreSQL, Redis and Chromium
+	@$(PYTHON) -m pytest
+
+check: $(VENV)/dev.stamp format-check lint types contracts migrations test ## everything that must pass
+
+format: $(VENV)/dev.stamp ## format the code
+	@$(PYTHON) -m ruff format .
+
+format-check: $(VENV)/dev.stamp
+	@$(PYTHON) -m ruff format --check --quiet .
+
+lint: $(VENV)/dev.stamp ## ruff
+	@$(PYTHON) -m ruff check .
+
+types: $(VENV)/dev.stamp ## mypy, strict
+	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) -m mypy
+
+contracts: $(VENV)/dev.stamp ## imports go down only
+	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(VENV)/bin/lint-imports --no-logo
+
+migrations: $(VENV)/dev.stamp ## every model change has its migration
+	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py makemigrations --check --dry-run
+
+lock: ## resolve requirements/ anew (needs uv)
+	$(LOCK) pyproject.toml -o requirements/product.txt
+	$(LOCK) pyproject.toml --group demo -c requirements/product.txt -o requirements/demo.txt
+	$(LOCK) pyproject.toml --group dev -c requirements/demo.txt -o requirements/dev.txt
+
+clean: ## delete the environment and caches; .data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output
+
+$(VENV)/bin/python:
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Countersign needs Python 3.11 or newer (python3)."; exit 1; }
+	@python3 -m venv $(VENV) || { echo "python3 cannot make environments here: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
+	@echo "Installing requirements/$*.txt ..."
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@

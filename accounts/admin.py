@@ -1,0 +1,123 @@
+"""People in the administration: invited, disabled and enabled; never deleted, passwords never set here."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.auth.models import Group
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+
+from accounts import lifecycle
+from accounts.models import Invitation, User
+from audit import events
+from audit.record import record
+from foundation.admin import NoDeletion, ReadOnly
+
+
+class InviteForm(forms.Form):
+    email = forms.EmailField(label="E-mail address", max_length=254)
+    name = forms.CharField(label="Full name", max_length=150, required=False)
+
+
+@admin.register(User)
+class UserAdmin(NoDeletion):
+    list_display = ("email", "name", "is_active", "is_staff", "last_login")
+    list_filter = ("is_active", "is_staff", "groups")
+    search_fields = ("email", "name")
+    ordering = ("email",)
+    fields = (
+        "email",
+        "name",
+        "is_active",
+        "is_staff",
+        "is_superuser",
+        "groups",
+        "user_permissions",
+        "id",
+        "last_login",
+        "created_at",
+    )
+    readonly_fields = ("id", "is_active", "last_login", "created_at")
+    filter_horizontal = ("groups", "user_permissions")
+    actions = ("disable", "enable", "invite_again")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Only a superuser makes administrators or hands out permissions."""
+        own = super().get_readonly_fields(request, obj)
+        return own if request.user.is_superuser else (*own, "is_staff", "is_superuser", "groups", "user_permissions")
+
+    def get_urls(self) -> list[URLPattern]:
+        invite = path("invite/", self.admin_site.admin_view(self.invite_view), name="accounts_user_invite")
+        return [invite, *super().get_urls()]
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
+        return redirect("admin:accounts_user_invite")
+
+    def invite_view(self, request: HttpRequest) -> HttpResponse:
+        """Invites a person and shows the link, this once, to hand over."""
+        if not self.has_add_permission(request):
+            return redirect("admin:index")
+        form = InviteForm(request.POST or None)
+        if request.method == "POST" and form.is_valid():
+            return self._show_link(request, form.cleaned_data["email"], form.cleaned_data["name"])
+        context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a person"}
+        return render(request, "admin/accounts/user/invite.html", context)
+
+    def _show_link(self, request: HttpRequest, email: str, name: str) -> HttpResponse:
+        person, handle = lifecycle.invite(email, name, _administrator(request), timezone.now())
+        link = request.build_absolute_uri(reverse("invitation", args=[handle]))
+        title = f"Invitation of {person.email}"
+        context = {**self.admin_site.each_context(request), "person": person, "link": link, "title": title}
+        return render(request, "admin/accounts/user/invited.html", context)
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        if form.changed_data:
+            about = lifecycle.about_person(obj, _administrator(request))
+            record(events.PERSON_CHANGED, about, timezone.now(), changed=sorted(form.changed_data))
+
+    @admin.action(description="Disable: end every session and everything granted", permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: Any) -> None:
+        by, now = _administrator(request), timezone.now()
+        if queryset.filter(pk=by.pk).exists():
+            self.message_user(request, "You cannot disable yourself.", messages.ERROR)
+            return
+        count = sum(lifecycle.disable(person, by, now) for person in queryset)
+        self.message_user(request, f"{count} disabled. Their sessions have ended.")
+
+    @admin.action(description="Enable", permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: Any) -> None:
+        count = sum(lifecycle.enable(person, _administrator(request), timezone.now()) for person in queryset)
+        self.message_user(request, f"{count} enabled.")
+
+    @admin.action(description="New invitation link (sets a new password)", permissions=["change"])
+    def invite_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        people = list(queryset[:2])
+        if len(people) != 1:
+            self.message_user(request, "Choose one person.", messages.ERROR)
+            return None
+        return self._show_link(request, people[0].email, people[0].name)
+
+
+def _administrator(request: HttpRequest) -> User:
+    if not isinstance(request.user, User):
+        raise TypeError("the admin let nobody in")
+    return request.user
+
+
+@admin.register(Invitation)
+class InvitationAdmin(ReadOnly):
+    list_display = ("user", "invited_by", "created_at", "expires_at", "used_at")
+    fields = list_display
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(admin.ModelAdmin[Group]):
+    search_fields = ("name",)
+    filter_horizontal = ("permissions",)

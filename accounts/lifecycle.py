@@ -1,0 +1,161 @@
+"""The use cases of people: sign in and out, invite, accept an invitation, disable and enable.
+
+The only module that writes `is_active`, `session_epoch`, passwords and invitations.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth import authenticate
+from django.contrib.sessions.models import Session
+from django.db import transaction
+from django.db.models import Count, Exists, F, OuterRef, Q
+from django.http import HttpRequest
+
+from accounts.lockout import WINDOW, Attempts, is_locked
+from accounts.models import Invitation, SignInAttempt, User
+from audit import events
+from audit.record import About, record, record_revocation
+from foundation.handles import digest, new_handle
+
+
+@dataclass(frozen=True)
+class Locked:
+    """Too many wrong passwords lately."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """No such active person, or not this password; never told apart."""
+
+
+def about_person(user: User, by: User | None = None) -> About:
+    """An event about a person, done by themselves or by an administrator."""
+    return About(actor=f"user:{(by or user).id}", user_id=user.id)
+
+
+def check_password(
+    request: HttpRequest, email: str, password: str, address: str, now: datetime
+) -> User | Wrong | Locked:
+    """Is this the password of an active person? Counts the attempt first, in PostgreSQL."""
+    email = email.strip().lower()
+    attempt = SignInAttempt.objects.create(email_digest=digest(email), address=address, at=now)
+    if is_locked(_earlier_attempts(attempt)):
+        # Not counted: else whoever keeps trying would keep the person out for ever.
+        attempt.delete()
+        _record_lock(email, address, now)
+        return Locked()
+    user = authenticate(request, username=email, password=password)
+    if not isinstance(user, User):
+        return Wrong()
+    SignInAttempt.objects.filter(email_digest=digest(email), address=address).delete()
+    return user
+
+
+def _earlier_attempts(attempt: SignInAttempt) -> Attempts:
+    """Others in the window. The own row is committed already, so of parallel guesses each sees the rest."""
+    mine = Q(email_digest=attempt.email_digest)
+    here = Q(address=attempt.address)
+    counts = (
+        SignInAttempt.objects.filter(mine | here, at__gt=attempt.at - WINDOW)
+        .exclude(pk=attempt.pk)
+        .aggregate(both=Count("id", filter=mine & here), mine=Count("id", filter=mine), here=Count("id", filter=here))
+    )
+    return Attempts(from_address_for_person=counts["both"], for_person=counts["mine"], from_address=counts["here"])
+
+
+def _record_lock(email: str, address: str, now: datetime) -> None:
+    user = User.objects.filter(email=email).first()
+    if user is None:
+        return
+    with transaction.atomic(durable=True):
+        record(events.PERSON_LOCKED_OUT, About(actor="system", user_id=user.id), now, address=address)
+
+
+@transaction.atomic(durable=True)
+def record_sign_in(user: User, address: str, now: datetime) -> None:
+    record(events.PERSON_SIGNED_IN, about_person(user), now, address=address)
+
+
+@transaction.atomic(durable=True)
+def record_sign_out(user: User, now: datetime) -> None:
+    record(events.PERSON_SIGNED_OUT, about_person(user), now)
+
+
+@transaction.atomic(durable=True)
+def invite(email: str, name: str, invited_by: User, now: datetime) -> tuple[User, str]:
+    """Invites a person, or lets an existing one set a new password. Returns the link's handle, once.
+
+    Earlier unused invitations of the same person end.
+    """
+    email = email.strip().lower()
+    user = User.objects.select_for_update().filter(email=email).first()
+    if user is None:
+        user = User.objects.create_user(email, name=name)
+    Invitation.objects.filter(user=user, used_at=None, expires_at__gt=now).update(expires_at=now)
+    handle = new_handle()
+    Invitation.objects.create(
+        user=user,
+        invited_by=invited_by,
+        token_digest=digest(handle),
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.INVITATION_LIFETIME),
+    )
+    record(events.PERSON_INVITED, about_person(user, invited_by), now, email=email)
+    return user, handle
+
+
+def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
+    """The invitation that can still be accepted."""
+    return (
+        Invitation.objects.select_related("user")
+        .filter(token_digest=digest(unverified_handle), used_at=None, expires_at__gt=now, user__is_active=True)
+        .first()
+    )
+
+
+@transaction.atomic(durable=True)
+def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool:
+    """Sets the password, once: of two at the same moment one wins. Every older session ends."""
+    invitation = Invitation.objects.select_related("user").get(pk=invitation_id)
+    # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
+    active = Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True))
+    won = Invitation.objects.filter(active, pk=invitation_id, used_at=None, expires_at__gt=now).update(used_at=now)
+    if not won:
+        return False
+    user = User.objects.select_for_update().get(pk=invitation.user_id)
+    user.set_password(password)
+    user.session_epoch += 1
+    user.save(update_fields=["password", "session_epoch"])
+    record(events.INVITATION_ACCEPTED, about_person(user), now)
+    return True
+
+
+@transaction.atomic(durable=True)
+def disable(user: User, by: User, now: datetime) -> bool:
+    """Ends every session at once; grants and requests die with it, because each asks for an active person."""
+    if not User.objects.filter(pk=user.pk, is_active=True).update(
+        is_active=False, session_epoch=F("session_epoch") + 1
+    ):
+        return False
+    record_revocation(events.PERSON_DISABLED, about_person(user, by), now)
+    return True
+
+
+@transaction.atomic(durable=True)
+def enable(user: User, by: User, now: datetime) -> bool:
+    if not User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
+        return False
+    record(events.PERSON_ENABLED, about_person(user, by), now)
+    return True
+
+
+def sweep(now: datetime, batch: int) -> int:
+    """Deletes sign-in attempts beyond the window and expired sessions, at most `batch` of each."""
+    attempts = SignInAttempt.objects.filter(at__lt=now - WINDOW).order_by("at")[:batch]
+    sessions = Session.objects.filter(expire_date__lt=now).order_by("expire_date")[:batch]
+    gone, _ = SignInAttempt.objects.filter(pk__in=attempts.values("pk")).delete()
+    ended, _ = Session.objects.filter(pk__in=sessions.values("pk")).delete()
+    return gone + ended

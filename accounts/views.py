@@ -1,0 +1,76 @@
+"""/login, /logout and /invitations/{handle}."""
+
+from django.contrib.auth import logout as end_session
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+
+from accounts import lifecycle, sessions
+from accounts.forms import PasswordForm, SignInForm
+from accounts.models import User
+
+WRONG = "That e-mail address and password do not go together. Check both and try again."
+LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for a new invitation."
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def login(request: HttpRequest) -> HttpResponse:
+    next_page = _safe_next(request)
+    signed_in = sessions.person(request)
+    form = SignInForm(request.POST or None, initial={"email": signed_in.email if signed_in else ""})
+    if request.method == "POST" and form.is_valid():
+        answer = _sign_in(request, form)
+        if isinstance(answer, User):
+            return HttpResponseRedirect(next_page)
+        form.add_error(None, LOCKED if isinstance(answer, lifecycle.Locked) else WRONG)
+    status = 400 if form.errors else 200
+    return render(request, "accounts/login.html", {"form": form, "next": next_page, "again": signed_in}, status=status)
+
+
+def _sign_in(request: HttpRequest, form: SignInForm) -> User | lifecycle.Wrong | lifecycle.Locked:
+    now, address = timezone.now(), request.META["REMOTE_ADDR"]
+    answer = lifecycle.check_password(request, form.cleaned_data["email"], form.cleaned_data["password"], address, now)
+    if isinstance(answer, User):
+        lifecycle.record_sign_in(answer, address, now)
+        sessions.begin(request, answer, now)
+    return answer
+
+
+def _safe_next(request: HttpRequest) -> str:
+    """Where to go after signing in: a path of ours, whatever the link said."""
+    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/")
+    return wanted if mine else "/"
+
+
+@require_POST
+def logout(request: HttpRequest) -> HttpResponse:
+    user = sessions.person(request)
+    if user is not None:
+        lifecycle.record_sign_out(user, timezone.now())
+    end_session(request)
+    return redirect("login")
+
+
+@never_cache
+@sensitive_post_parameters("password")
+@require_http_methods(["GET", "POST"])
+def invitation(request: HttpRequest, handle: str) -> HttpResponse:
+    """Opening the link changes nothing (mail scanners open links); setting the password uses it up."""
+    now = timezone.now()
+    found = lifecycle.find_invitation(handle, now)
+    if found is None:
+        return render(request, "accounts/invitation_gone.html", status=404)
+    form = PasswordForm(request.POST or None, user=found.user)
+    if request.method == "POST" and form.is_valid():
+        if not lifecycle.accept_invitation(found.id, form.cleaned_data["password"], now):
+            return render(request, "accounts/invitation_gone.html", status=404)
+        return redirect("login")
+    status = 400 if form.errors else 200
+    return render(request, "accounts/invitation.html", {"form": form, "person": found.user}, status=status)

@@ -1,0 +1,91 @@
+"""Every kind of event, declared once: its name, what an administrator reads, what the person reads.
+
+`told` is shown on the person's own /activity; kinds without it are for administrators only. A kind's
+name never changes its meaning: readers of exports rely on it.
+"""
+
+from dataclasses import dataclass
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    title: str
+    told: str = ""
+    refusal: bool = False  # equal ones within a minute are one event
+
+
+_KINDS: dict[str, Kind] = {}
+
+
+def _declare(name: str, title: str, told: str = "", *, refusal: bool = False) -> Kind:
+    kind = _KINDS[name] = Kind(name, title, told, refusal)
+    return kind
+
+
+def find_kind(name: str) -> Kind | None:
+    return _KINDS.get(name)
+
+
+def all_kinds() -> list[Kind]:
+    return list(_KINDS.values())
+
+
+# From asking to the last use
+REQUEST_OPENED = _declare("request.opened", "An agent asked for an approval", "asked for your approval")
+REQUEST_REFUSED = _declare("request.refused", "An agent's request was refused", refusal=True)
+REQUEST_APPROVED = _declare("request.approved", "A person approved", "You approved")
+REQUEST_DENIED = _declare("request.denied", "A person denied", "You denied")
+REQUEST_EXPIRED = _declare("request.expired", "A request ran out of time", "The request ran out of time")
+REQUEST_CANCELLED = _declare("request.cancelled", "A request was cancelled", "The request was cancelled")
+REQUEST_REDEEMED = _declare("request.redeemed", "An agent fetched the approved token", "The agent took the approval up")
+REQUEST_REVOKED = _declare("request.revoked", "An approval was revoked before its use", "The approval was revoked")
+REQUEST_POLLED_AGAIN = _declare(
+    "request.polled_again",
+    "A redeemed request was polled again (its answer may have been lost)",
+    refusal=True,
+)
+PROMPT_REFUSED = _declare("prompt.refused", "An answer to a prompt was refused", refusal=True)
+TOKEN_ISSUED = _declare("token.issued", "A token was issued")
+TOKEN_REFUSED = _declare("token.refused", "A token was refused", refusal=True)
+GRANT_REVOKED = _declare("grant.revoked", "A grant was revoked", "What you had granted was revoked")
+USE_SPENT = _declare("use.spent", "A use was spent", "The operation was carried out")
+USE_REFUSED = _declare("use.refused", "A use was refused", "An attempt to use the approval was refused", refusal=True)
+
+# Agents
+AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
+AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
+AGENT_SUSPENDED = _declare("agent.suspended", "An agent was suspended")
+AGENT_RESUMED = _declare("agent.resumed", "An agent was resumed")
+AGENT_SECRET_ISSUED = _declare("agent.secret_issued", "An agent got a new client secret")
+AGENT_SECRETS_REVOKED = _declare("agent.secrets_revoked", "An agent's client secrets were revoked")
+AGENT_LINKED = _declare("agent.linked", "An agent was linked to a person", "An administrator let this agent ask you")
+AGENT_UNLINKED = _declare("agent.unlinked", "An agent's link to a person ended", "This agent may no longer ask you")
+AGENT_STOPPED = _declare("agent.stopped", "A person stopped an agent", "You stopped this agent")
+AGENT_ALLOWED = _declare("agent.allowed", "A person let a stopped agent ask again", "You let this agent ask again")
+
+# People
+PERSON_INVITED = _declare("person.invited", "A person was invited", "You were invited")
+INVITATION_ACCEPTED = _declare("person.invitation_accepted", "An invitation was accepted", "You set your password")
+PERSON_SIGNED_IN = _declare("person.signed_in", "A person signed in", "You signed in")
+PERSON_SIGNED_OUT = _declare("person.signed_out", "A person signed out", "You signed out")
+PERSON_LOCKED_OUT = _declare(
+    "person.locked_out",
+    "Sign-in was locked after wrong passwords",
+    "Sign-in was locked after wrong passwords",
+    refusal=True,
+)
+PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
+PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
+PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
+
+# What may be asked, and the server itself
+RESOURCE_CHANGED = _declare("resource.changed", "A resource was changed")
+RESOURCE_SECRET_ISSUED = _declare("resource.secret_issued", "A resource got a new credential")
+RESOURCE_SECRETS_REVOKED = _declare("resource.secrets_revoked", "A resource's credentials were revoked")
+SCOPE_CHANGED = _declare("scope.changed", "A scope was changed")
+OPERATION_TYPE_CHANGED = _declare("operation_type.changed", "An operation type got a new version or state")
+SIGNING_KEY_MADE = _declare("signing_key.made", "A signing key was made")
+SIGNING_KEY_WITHDRAWN = _declare("signing_key.withdrawn", "A signing key was withdrawn")

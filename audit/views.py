@@ -1,0 +1,40 @@
+"""/activity: what happened, as the person reads it."""
+
+import json
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET
+
+from audit.events import all_kinds, find_kind
+from audit.models import Event
+
+PAGE = 50
+
+
+@never_cache
+@login_required
+@require_GET
+def activity(request: HttpRequest) -> HttpResponse:
+    """The signed-in person's own events, newest first; `?before=<id>` goes on from there."""
+    told = [kind.name for kind in all_kinds() if kind.told]
+    mine = Event.objects.filter(user_id=request.user.pk, kind__in=told)
+    before = request.GET.get("before", "")
+    if before.isdecimal() and len(before) <= 18:
+        mine = mine.filter(id__lt=int(before))
+    page = list(mine[: PAGE + 1])
+    rows = [_row(event) for event in page[:PAGE]]
+    older = page[PAGE - 1].id if len(page) > PAGE else None
+    return render(request, "audit/activity.html", {"rows": rows, "older": older})
+
+
+def _row(event: Event) -> dict[str, Any]:
+    kind = find_kind(event.kind)
+    return {
+        "event": event,
+        "told": kind.told if kind else event.kind,
+        "facts": json.loads(event.body)["facts"],
+    }

@@ -1,0 +1,18 @@
+"""Django's app configurations of the composition root."""
+
+from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
+
+
+class AuthserverConfig(AppConfig):
+    name = "authserver"
+
+    def ready(self) -> None:
+        from authserver import checks, wiring
+
+        checks.register()
+        wiring.wire()
+
+
+class CountersignAdminConfig(AdminConfig):
+    default_site = "authserver.admin.CountersignAdminSite"

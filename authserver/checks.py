@@ -1,0 +1,42 @@
+"""What production refuses to start with, one sentence each (`manage.py check --deploy --tag production`)."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import register as register_check
+
+TAG = "production"
+
+
+def register() -> None:
+    register_check(check_production, TAG, deploy=True)
+
+
+def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    if settings.DEMO or settings.TESTING:
+        return []
+    return [Error(sentence, id=f"countersign.E{number:03}") for number, sentence in enumerate(problems(), 1)]
+
+
+def problems() -> list[str]:
+    """The sentences, for the settings as they are."""
+    found = {
+        "ISSUER_URL must be an https URL.": not settings.ISSUER_IS_HTTPS,
+        "SECRET_KEY must be set to at least 50 random characters.": len(settings.SECRET_KEY) < 50,
+        "KEY_ENCRYPTION_KEYS_FILE must name a file with a line `id:base64 of 32 random bytes`.": (
+            not settings.KEY_ENCRYPTION_KEYS
+        ),
+        "ALLOWED_HOSTS must list the host names that this server answers to, and not `*`.": (
+            not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS
+        ),
+        "DATABASE_URL must be set to PostgreSQL, as the application's role.": (
+            "postgresql" not in settings.DATABASES["default"]["ENGINE"]
+        ),
+        "DATABASE_OWNER_URL must not be the application's role: the audit trail would not be safe from it.": (
+            settings.DATABASES.get("owner", {}).get("USER") == settings.DATABASES["default"].get("USER")
+            and "owner" in settings.DATABASES
+        ),
+        "REDIS_URL must be set.": not settings.REDIS_URL,
+    }
+    return [sentence for sentence, is_wrong in found.items() if is_wrong]

@@ -1,0 +1,101 @@
+"""What is answered where nothing more specific was: JSON for /v1 and protocol paths, pages for people."""
+
+import logging
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template import loader
+from psycopg_pool import PoolTimeout
+from rest_framework import exceptions
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+from authserver.middleware import is_protocol
+from foundation.endpoint import RETRY_AFTER, json_response
+
+log = logging.getLogger(__name__)
+
+_API_CODES = {
+    400: "invalid_request", 401: "not_signed_in", 403: "not_allowed", 404: "not_found", 405: "method_not_allowed",
+    406: "not_acceptable", 413: "too_large", 415: "invalid_request", 429: "slow_down",
+}  # fmt: skip
+
+
+def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's errors in the shape that all our JSON errors have."""
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    if isinstance(error, exceptions.NotAuthenticated):
+        response.status_code = 401
+    detail = getattr(error, "detail", "")
+    code = _API_CODES.get(response.status_code, "invalid_request")
+    response.data = {"error": code, "error_description": str(detail) if isinstance(detail, str) else code}
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def reference(request: HttpRequest) -> str:
+    return str(request.META.get("COUNTERSIGN_REFERENCE", ""))
+
+
+def wants_json(request: HttpRequest) -> bool:
+    return is_protocol(request) or request.path_info.startswith("/v1/")
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if wants_json(request):
+        return json_response({"error": "invalid_request", "error_description": "the request cannot be read"}, 400)
+    return render(request, "400.html", {"reference": reference(request)}, status=400)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if wants_json(request):
+        return json_response({"error": "not_found", "error_description": "there is nothing at this address"}, 404)
+    return render(request, "404.html", {"reference": reference(request)}, status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """django.request has logged the traceback under the same reference."""
+    import sys
+
+    error = sys.exc_info()[1]
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
+        return _unavailable(request)
+    if wants_json(request):
+        return json_response({"error": "server_error", "error_description": f"reference {reference(request)}"}, 500)
+    page = loader.get_template("500.html").render({"reference": reference(request)})
+    return HttpResponse(page, status=500)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    """The database cannot be reached: 503 and when to come back."""
+    if wants_json(request):
+        response: HttpResponse = JsonResponse({"error": "temporarily_unavailable"}, status=503)
+    else:
+        page = loader.get_template("failed.html").render(
+            {
+                "title": "Not available at the moment",
+                "what_happened": "Countersign cannot reach its database. Nothing was changed.",
+                "what_to_do": "Wait a moment, then load this page again.",
+                "reference": reference(request),
+            }
+        )
+        response = HttpResponse(page, status=503)
+    response["Retry-After"] = str(RETRY_AFTER)
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
+    log.info("CSRF check failed: %s", reason)
+    context = {
+        "title": "This form was too old",
+        "what_happened": "The page that you sent was opened before you last signed in, or by another site. "
+        "Nothing was changed.",
+        "what_to_do": "Go back, load the page again, and repeat what you did.",
+        "reference": reference(request),
+    }
+    return render(request, "failed.html", context, status=403)

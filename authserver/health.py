@@ -1,0 +1,59 @@
+"""/livez, /readyz and /metrics."""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError, connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from psycopg_pool import PoolTimeout
+
+from audit.models import SetAsideEvent
+from foundation.endpoint import json_response, protocol_endpoint
+from foundation.handles import same
+from foundation.pacing import get_pacing
+from oauth.signing_keys import is_missing
+
+
+@protocol_endpoint("livez", "GET", "HEAD")
+def livez(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return json_response({"status": "ok"})
+
+
+@protocol_endpoint("readyz", "GET", "HEAD")
+def readyz(request: HttpRequest) -> HttpResponse:
+    """Can this process do its work? Redis is reported, and its absence is not an outage."""
+    problems = find_problems()
+    body: dict[str, Any] = {
+        "status": "failed" if problems else "ok",
+        "problems": problems,
+        "redis": "ok" if get_pacing().reachable() else "unreachable: pacing is per process",
+    }
+    return json_response(body, 503 if problems else 200)
+
+
+def find_problems() -> list[str]:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT has_table_privilege('audit_event', 'INSERT')")
+            may_write = cursor.fetchone()
+        problems = [] if may_write and may_write[0] else ["audit events cannot be written"]
+        if SetAsideEvent.objects.exists():
+            problems.append("audit events were set aside (docs/operations.md)")
+        if is_missing(timezone.now()):
+            problems.append("there is no signing key: run manage.py rotate_keys")
+    except (DatabaseError, InterfaceError, PoolTimeout):
+        return ["the database cannot be reached or is not migrated"]
+    return problems
+
+
+@protocol_endpoint("metrics", "GET")
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Prometheus text, for whoever shows METRICS_TOKEN as a bearer token; without that setting there is none."""
+    expected = f"Bearer {settings.METRICS_TOKEN}".encode()
+    given = request.headers.get("Authorization", "").encode()
+    if not settings.METRICS_TOKEN or not same(given, expected):
+        return json_response({"error": "not_found"}, 404)
+    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

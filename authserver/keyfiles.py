@@ -1,0 +1,69 @@
+"""Secrets and addresses that live in files: key-encryption keys, the demo's own secrets, run.env."""
+
+import os
+import secrets
+from base64 import b64decode, b64encode
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+
+def read_run_env(data_dir: Path) -> None:
+    """Takes DATABASE_URL and the like from DATA_DIR/run.env, where the environment does not give them."""
+    path = data_dir / "run.env"
+    if not path.is_file():
+        return
+    for line in path.read_text().splitlines():
+        name, found, value = line.partition("=")
+        if found:
+            os.environ.setdefault(name, value)
+
+
+def _make_once(path: Path, content: str) -> str:
+    """The file's content; written 0600 by whoever comes first."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial.touch(mode=0o600)
+    partial.write_text(content)
+    try:
+        os.link(partial, path)  # atomic, and fails where the file exists: everybody reads one whole file
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()
+    return path.read_text()
+
+
+def demo_secret(data_dir: Path) -> str:
+    return _make_once(data_dir / "keys" / "secret-key", secrets.token_urlsafe(48))
+
+
+def read_key_encryption_keys(file: str, generate_in: Path | None) -> dict[str, bytes]:
+    """Key id → 32-byte key; the first one encrypts, all of them decrypt. Lines of `id:base64`.
+
+    Without a file, the demo generates one; production gets an empty table and a refusal to start
+    (authserver/checks.py).
+    """
+    if file:
+        try:
+            text = Path(file).read_text()
+        except OSError as error:
+            raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS_FILE cannot be read: {error}") from error
+    elif generate_in is not None:
+        text = _make_once(
+            generate_in / "keys" / "key-encryption-keys",
+            f"k{secrets.token_hex(4)}:{b64encode(secrets.token_bytes(32)).decode()}\n",
+        )
+    else:
+        return {}
+    keys: dict[str, bytes] = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        key_id, _, encoded = line.partition(":")
+        try:
+            key = b64decode(encoded, validate=True)
+        except ValueError:
+            key = b""
+        if not key_id.isalnum() or len(key_id) > 32 or len(key) != 32:
+            raise ImproperlyConfigured("KEY_ENCRYPTION_KEYS_FILE: each line is id:base64 of 32 random bytes")
+        keys[key_id] = key
+    return keys

@@ -1,0 +1,47 @@
+"""`manage.py migrate`: as the owner, then gives the application's role what it needs and no more."""
+
+from typing import Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core.management.base import CommandError, CommandParser
+from django.core.management.commands.migrate import Command as DjangoMigrate
+from django.db import connections
+from psycopg import sql
+
+_GRANTS = """
+GRANT USAGE ON SCHEMA public TO {app};
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {app};
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {app};
+REVOKE INSERT, UPDATE, DELETE ON django_migrations FROM {app};
+"""
+_APPEND_ONLY = "REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM {app};"
+
+
+class Command(DjangoMigrate):
+    help = "Migrates the database as its owner (DATABASE_OWNER_URL) and sets the application role's rights."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.set_defaults(database="owner" if "owner" in settings.DATABASES else "default")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not (settings.DEMO or settings.TESTING) and "owner" not in settings.DATABASES:
+            raise CommandError("DATABASE_OWNER_URL must be set: migrations run as the owner of the database.")
+        super().handle(*args, **options)
+        if options["database"] == "owner":
+            grant_rights(settings.DATABASES["default"]["USER"])
+
+
+def append_only_tables() -> list[str]:
+    """The audit tables that the application may only add to."""
+    return [model._meta.db_table for model in apps.get_models() if getattr(model, "append_only", False)]
+
+
+def grant_rights(role: str) -> None:
+    """Idempotent."""
+    statement = sql.SQL(_GRANTS).format(app=sql.Identifier(role))
+    for table in append_only_tables():
+        statement += sql.SQL(_APPEND_ONLY).format(table=sql.Identifier(table), app=sql.Identifier(role))
+    with connections["owner"].cursor() as cursor:
+        cursor.execute(statement.as_string())

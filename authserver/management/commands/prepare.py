@@ -1,0 +1,23 @@
+"""`manage.py prepare`: what must be true before the processes start, in one go, because each start of Django costs."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from authserver.checks import check_production
+
+
+class Command(BaseCommand):
+    help = "Checks the settings, migrates the database, makes missing keys; in the demo, seeds it."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+
+        if problems := check_production(None):
+            raise CommandError("\n".join(str(problem.msg) for problem in problems))
+        call_command("migrate", verbosity=0)
+        call_command("rotate_keys", if_missing=True, stdout=self.stdout)
+        if settings.DEMO:
+            call_command("seed_demo", stdout=self.stdout)

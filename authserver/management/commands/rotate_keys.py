@@ -1,0 +1,46 @@
+"""`manage.py rotate_keys`: new signing keys, without anybody noticing."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+
+from oauth import signing_keys
+
+
+class Command(BaseCommand):
+    help = (
+        "Makes a new ES256 and RS256 signing key. It is listed in the JWKS at once and signs after "
+        "SIGNING_KEY_LEAD seconds; the old one stays listed until what it signed has expired."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--if-missing", action="store_true", help="only where there is no key that signs")
+        parser.add_argument("--now", action="store_true", help="the new keys sign at once (resource servers may lag)")
+        parser.add_argument("--withdraw", metavar="KID", help="take this key off the list at once: it leaked")
+        parser.add_argument(
+            "--reseal",
+            action="store_true",
+            help="encrypt all private keys under the newest key-encryption key",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.now()
+        if options["reseal"]:
+            self.stdout.write(f"{signing_keys.reseal_all()} signing keys sealed again")
+            return
+        if kid := options["withdraw"]:
+            if not signing_keys.withdraw(kid, now):
+                raise CommandError(f"no listed signing key has the kid {kid}")
+            self.stdout.write(f"{kid} is withdrawn: what it signed no longer verifies")
+        missing = signing_keys.is_missing(now)
+        for algorithm in signing_keys.ALGORITHMS:
+            if (options["if_missing"] or options["withdraw"]) and algorithm not in missing:
+                continue
+            at_once = options["now"] or algorithm in missing
+            lead = timedelta(0) if at_once else timedelta(seconds=settings.SIGNING_KEY_LEAD)
+            kid = signing_keys.make_key(algorithm, now, active_at=now + lead)
+            when = "signs now" if at_once else f"is listed now and signs from {now + lead:%Y-%m-%d %H:%M} UTC"
+            self.stdout.write(f"{algorithm} key {kid} {when}")

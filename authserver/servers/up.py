@@ -1,0 +1,226 @@
+"""`manage.py up`: checks, servers, migrations, processes, in this order; one sentence and exit 1 where it cannot."""
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import psycopg
+
+from authserver.servers import CannotStart, postgres, redis
+from authserver.servers.processes import Process, is_free, write_private
+from authserver.servers.supervisor import Supervisor
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY_TIMEOUT = 60.0  # seconds
+# What a second terminal's `manage.py` needs to find the running product.
+SHARED = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "PORT", "ISSUER_URL", "DEMO", "DEMO_API_PORT")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, from the environment and the command line."""
+
+    demo: bool
+    data_dir: Path
+    port: int
+    bind: str
+    issuer: str
+
+    @classmethod
+    def read(cls, demo: bool) -> "Plan":
+        """Raises CannotStart."""
+        try:
+            port = int(os.environ.get("PORT") or 8000)
+        except ValueError as error:
+            raise CannotStart("PORT must be a number.") from error
+        issuer = (os.environ.get("ISSUER_URL") or f"http://localhost:{port}").rstrip("/")
+        data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
+        bind = "127.0.0.1" if demo else os.environ.get("BIND_ADDRESS") or "0.0.0.0"  # noqa: S104
+        if demo and not _is_loopback(issuer) and os.environ.get("DEMO_ALLOW_PUBLIC") != "1":
+            raise CannotStart(
+                f"The demo has well-known accounts and refuses the public ISSUER_URL {issuer}; "
+                "set DEMO_ALLOW_PUBLIC=1 if that is what you want."
+            )
+        return cls(demo, data_dir, port, bind, issuer)
+
+    @property
+    def local_url(self) -> str:
+        host = "127.0.0.1" if self.bind in ("0.0.0.0", "127.0.0.1") else self.bind  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="manage.py up", description="Runs the whole product until Ctrl-C.")
+    parser.add_argument("--demo", action="store_true", help="with a demo's people, agents and API, on loopback only")
+    demo = parser.parse_args(arguments).demo
+    supervisor = Supervisor(_say)
+    run_env: Path | None = None
+    try:
+        plan = Plan.read(demo)
+        _make_data_dir(plan.data_dir)
+        lock = _take_lock(plan)
+        run_env = plan.data_dir / "run.env"
+        run(plan, supervisor, run_env)
+        lock.close()
+    except CannotStart as reason:
+        print(reason, file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        supervisor.stop()
+        if run_env:
+            run_env.unlink(missing_ok=True)
+    _say("Stopped. Your data is kept.")
+    return 0
+
+
+def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
+    """From nothing to a served product, then until a signal. Raises CannotStart."""
+    ports = [plan.port, plan.port + 1] if plan.demo else [plan.port]
+    for port in ports:
+        if not is_free(plan.bind, port):
+            raise CannotStart(f"Port {port} is taken by another program; set PORT to a free one.")
+    environment = _start_servers(plan, supervisor)
+    write_private(run_env, "".join(f"{name}={environment[name]}\n" for name in SHARED if name in environment))
+    prepare(environment, supervisor)
+    supervisor.start(table(plan, environment))
+    if _wait_until_ready(plan, supervisor):
+        _say(f"Countersign is running at {plan.issuer} (Ctrl-C stops it).")
+        if plan.demo:
+            _say("Next, in a second terminal: make agent")
+    supervisor.run()
+
+
+def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
+    """Every process of the product."""
+    python, manage = sys.executable, ROOT / "manage.py"
+    web = [
+        python, "-m", "granian", "--interface", "wsgi", "authserver.wsgi:application",
+        "--host", plan.bind, "--port", str(plan.port),
+        "--workers", environment.get("WEB_WORKERS", "1"),
+        "--blocking-threads", environment.get("WEB_THREADS", "8"),
+        "--backlog", "1024", "--respawn-failed-workers", "--workers-kill-timeout", "5s",
+        "--no-ws", "--log-level", "warning", "--working-dir", str(ROOT),
+    ]  # fmt: skip
+    processes = [
+        Process("web", web, environment, grace=8.0),
+        Process("sweeper", [python, manage, "sweeper"], environment),
+    ]
+    if plan.demo:
+        processes.append(Process("demo API", [python, ROOT / "examples" / "demo_api.py"], environment))
+    return processes
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201
+
+
+def _make_data_dir(data_dir: Path) -> None:
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        data_dir.chmod(0o700)
+    except OSError as error:
+        raise CannotStart(f"DATA_DIR {data_dir} cannot be used: {error.strerror}.") from error
+
+
+def _take_lock(plan: Plan) -> IO[str]:
+    lock = (plan.data_dir / "up.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = json.loads(lock.read() or "{}")
+        lock.close()
+        raise CannotStart(
+            f"Countersign is already running at {holder.get('url', 'this data directory')} "
+            f"(process {holder.get('pid', 'unknown')})."
+        ) from error
+    lock.truncate(0)
+    lock.write(json.dumps({"pid": os.getpid(), "url": plan.issuer}))
+    lock.flush()
+    return lock
+
+
+def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
+    """The environment of every process; servers are started for what the user did not give. Raises CannotStart."""
+    environment = dict(os.environ) | {
+        "DATA_DIR": str(plan.data_dir),
+        "PORT": str(plan.port),
+        "ISSUER_URL": plan.issuer,
+        "PYTHONUNBUFFERED": "1",
+        "DJANGO_SETTINGS_MODULE": "authserver.settings",
+    }
+    if plan.demo:
+        environment |= {"DEMO": "1", "DEMO_API_PORT": str(plan.port + 1)}
+    if not environment.get("REDIS_URL"):
+        cache = redis.start(plan.data_dir)
+        supervisor.adopt(cache.process)
+        environment["REDIS_URL"] = cache.url
+    if url := environment.get("DATABASE_URL"):
+        _check_database(url)
+    else:
+        database = postgres.start(plan.data_dir)
+        supervisor.adopt(database.process)
+        environment["DATABASE_URL"] = database.url(postgres.APPLICATION)
+        environment["DATABASE_OWNER_URL"] = database.url(postgres.OWNER)
+    return environment
+
+
+def _check_database(url: str) -> None:
+    try:
+        with psycopg.connect(url, connect_timeout=5):
+            pass
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CannotStart(f"DATABASE_URL cannot be reached: {reason}") from error
+
+
+def prepare(environment: dict[str, str], supervisor: Supervisor) -> None:
+    """Settings checked, database migrated, keys made, demo seeded. Raises CannotStart."""
+    process = Process("prepare", [sys.executable, ROOT / "manage.py", "prepare"], environment, grace=2.0)
+    process.start()
+    while process.is_running and not supervisor.stopping.is_set():
+        supervisor.stopping.wait(0.02)
+    if supervisor.stopping.is_set():
+        process.stop()
+        raise CannotStart("Stopped while starting.")
+    if process.popen is None or process.popen.returncode != 0:
+        raise CannotStart("Countersign did not start; the lines above say why.")
+
+
+def _wait_until_ready(plan: Plan, supervisor: Supervisor) -> bool:
+    give_up = time.monotonic() + READY_TIMEOUT
+    problem = "no answer"
+    while not supervisor.stopping.is_set():
+        supervisor.look()
+        try:
+            with urllib.request.urlopen(f"{plan.local_url}/readyz", timeout=5):  # noqa: S310 - our own address
+                return True
+        except urllib.error.HTTPError as error:
+            problem = str(json.loads(error.read() or b"{}").get("problems", error.code))
+        except (OSError, ValueError):
+            problem = "no answer"
+        if time.monotonic() > give_up:
+            raise CannotStart(f"The web process did not become ready in {READY_TIMEOUT:g} s: {problem}.")
+        supervisor.stopping.wait(0.05)
+    return False

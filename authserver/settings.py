@@ -1,0 +1,214 @@
+"""Settings: every value comes from the environment; docs/settings.md lists them.
+
+`manage.py up` starts embedded servers where DATABASE_URL or REDIS_URL is not given and leaves their
+addresses in DATA_DIR/run.env (0600), so that a second terminal's `manage.py` finds them. A variable
+given by the user always wins.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django_stubs_ext
+import environ
+
+from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
+
+django_stubs_ext.monkeypatch()  # ModelAdmin[...] and the like, also at run time
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
+read_run_env(DATA_DIR)
+
+# DEMO is set by `make run` only: generated keys, random passwords, loopback.
+DEMO = env.bool("DEMO", default=False)
+# Tests run with the demo's generated keys but without its seed.
+TESTING = env.bool("COUNTERSIGN_TESTING", default=False)
+DEBUG = False
+
+PORT = env.int("PORT", default=8000)
+ISSUER_URL = env.str("ISSUER_URL", default=f"http://localhost:{PORT}").rstrip("/")
+_issuer = urlsplit(ISSUER_URL)
+ISSUER_IS_HTTPS = _issuer.scheme == "https"
+
+if DEMO or TESTING:
+    SECRET_KEY = env.str("SECRET_KEY", default="") or demo_secret(DATA_DIR)
+else:
+    SECRET_KEY = env.str("SECRET_KEY", default="")
+KEY_ENCRYPTION_KEYS = read_key_encryption_keys(
+    env.str("KEY_ENCRYPTION_KEYS_FILE", default=""), DATA_DIR if DEMO or TESTING else None
+)
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS",
+    default=["localhost", "127.0.0.1", "[::1]", _issuer.hostname or ""] if DEMO or TESTING else [],
+)
+# Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+
+INSTALLED_APPS = [
+    # Before our own apps, which put their admin in place of theirs.
+    "django.contrib.auth",
+    "oauth2_provider",
+    "authserver.apps.AuthserverConfig",
+    "ciba",
+    "oauth",
+    "clients",
+    "operations",
+    "accounts",
+    "audit",
+    "rest_framework",
+    "drf_spectacular",
+    "csp",
+    "authserver.apps.CountersignAdminConfig",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+# The protocol paths pass only the first two; the rest is for pages (authserver/middleware.py).
+MIDDLEWARE = [
+    "authserver.middleware.Guard",
+    "authserver.middleware.SecurityHeaders",
+    "authserver.middleware.StaticFiles",
+    "authserver.middleware.Sessions",
+    "authserver.middleware.Csrf",
+    "authserver.middleware.Authentication",
+    "authserver.middleware.Messages",
+    "authserver.middleware.ContentSecurityPolicy",
+]
+
+ROOT_URLCONF = "authserver.urls"
+APPEND_SLASH = False
+WSGI_APPLICATION = "authserver.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# Two roles on one database: "default" is the application, which may only add to the audit tables;
+# "owner" migrates and is configured only where migrations run.
+DATABASES: dict[str, Any] = {}
+if _url := env.str("DATABASE_URL", default=""):
+    DATABASES["default"] = env.db_url_config(_url) | {
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=16), "timeout": 5}},
+    }
+    if _url := env.str("DATABASE_OWNER_URL", default=""):
+        DATABASES["owner"] = env.db_url_config(_url) | {"TEST": {"MIRROR": None}}
+else:
+    DATABASES["default"] = {"ENGINE": "django.db.backends.dummy"}
+ATOMIC_REQUESTS = False
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = env.str("REDIS_URL", default="")
+
+# --- people and sessions
+AUTH_USER_MODEL = "accounts.User"
+AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+LOGIN_URL = "/login"
+LOGIN_REDIRECT_URL = "/"
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_NAME = "__Host-session" if ISSUER_IS_HTTPS else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if ISSUER_IS_HTTPS else "csrf"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ISSUER_IS_HTTPS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = env.int("SESSION_LIFETIME", default=12 * 3600)
+CSRF_FAILURE_VIEW = "authserver.errors.csrf_failed"
+CSRF_TRUSTED_ORIGINS = [ISSUER_URL] if ISSUER_IS_HTTPS else []
+# Signed in this recently (seconds) counts as assurance "session" (docs/settings.md).
+SESSION_ASSURANCE_AGE = env.int("SESSION_ASSURANCE_AGE", default=15 * 60)
+INVITATION_LIFETIME = 24 * 3600
+
+# --- transport
+SECURE_PROXY_SSL_HEADER = None
+SECURE_SSL_REDIRECT = False
+SECURE_HSTS_SECONDS = 31_536_000 if ISSUER_IS_HTTPS else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+        "base-uri": ["'none'"],
+    }
+}
+MAX_BODY_BYTES = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
+
+# --- the protocol (lifetimes in seconds)
+ACCESS_TOKEN_LIFETIME = env.int("ACCESS_TOKEN_LIFETIME", default=300)
+REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
+REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
+POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
+MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
+# A new signing key is listed this long before it signs, so that resource servers have fetched it.
+SIGNING_KEY_LEAD = env.int("SIGNING_KEY_LEAD", default=3600)
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "clients.Agent"
+OAUTH2_PROVIDER_GRANT_MODEL = "oauth.AuthorizationCode"
+OAUTH2_PROVIDER_ACCESS_TOKEN_MODEL = "oauth.AccessToken"  # noqa: S105
+OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL = "oauth.RefreshToken"  # noqa: S105
+OAUTH2_PROVIDER_ID_TOKEN_MODEL = "oauth.IDToken"  # noqa: S105
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "authserver.errors.api_exception_handler",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Countersign",
+    "DESCRIPTION": "Management endpoints. The protocol endpoints are found through metadata.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+# --- everything else
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Where `collectstatic` put the files (the image does); without it they are served from where they lie.
+STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
+WHITENOISE_USE_FINDERS = STATIC_ROOT is None
+WHITENOISE_AUTOREFRESH = False
+SILENCED_SYSTEM_CHECKS: list[str] = []
+
+LOGGING_CONFIG = "authserver.logs.configure"
+LOGGING = {"level": env.str("LOG_LEVEL", default="INFO"), "json": env.bool("LOG_JSON", default=not DEMO)}

@@ -1,0 +1,19 @@
+"""What is due: plain functions that `manage.py sweeper` runs from PostgreSQL every second."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from accounts import lifecycle as accounts
+from ciba import lifecycle as ciba
+from clients import lifecycle as clients
+from oauth import signing_keys
+
+BATCH = 100
+
+# Name → sweep(now, batch), which answers how much it did; a full batch is followed by another at once.
+SWEEPS: dict[str, Callable[[datetime, int], int]] = {
+    "requests": ciba.expire_due,
+    "spent assertions": clients.sweep,
+    "sessions and sign-in attempts": accounts.sweep,
+    "signing keys": signing_keys.sweep,
+}

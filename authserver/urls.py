@@ -1,0 +1,24 @@
+"""Every path of the server, from the packages that own them."""
+
+from django.contrib import admin
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from authserver import health
+
+urlpatterns = [
+    path("", include("ciba.urls")),
+    path("", include("oauth.urls")),
+    path("", include("operations.urls")),
+    path("", include("accounts.urls")),
+    path("", include("audit.urls")),
+    path("admin/", admin.site.urls),
+    re_path(r"^v1/schema/?$", SpectacularAPIView.as_view(), name="schema"),
+    re_path(r"^livez/?$", health.livez, name="livez"),
+    re_path(r"^readyz/?$", health.readyz, name="readyz"),
+    re_path(r"^metrics/?$", health.metrics, name="metrics"),
+]
+
+handler400 = "authserver.errors.bad_request"
+handler404 = "authserver.errors.not_found"
+handler500 = "authserver.errors.server_error"

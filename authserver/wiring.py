@@ -1,0 +1,17 @@
+"""Where a lower package needs what an upper one offers, its table is filled here, and nowhere else."""
+
+from ciba.grant import HANDLER as CIBA_HANDLER
+from clients.models import CIBA, CLIENT_CREDENTIALS
+from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
+from oauth.metadata import EXTRA_FIELDS
+from oauth.token_endpoint import HANDLERS
+
+
+def wire() -> None:
+    HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER
+    HANDLERS[CIBA] = CIBA_HANDLER
+    EXTRA_FIELDS.update(
+        backchannel_authentication_endpoint="/bc-authorize",
+        backchannel_token_delivery_modes_supported=["poll"],
+        backchannel_user_code_parameter_supported=False,
+    )

@@ -1,0 +1,17 @@
+"""From asking to token: the backchannel request and its one state machine.
+
+Owns: POST /bc-authorize, the request's life, the prompts put to people and their answers, the CIBA grant
+at the token endpoint, the person's pages. Does not own: minting and grants (oauth), who may be asked
+(clients), what an operation is and how it reads (operations).
+
+states.py       the states and the table of transitions (pure)
+polling.py      what a poll answers (pure)
+parameters.py   reading the request's parameters (pure)
+policy.py       may this be asked, and may this answer count (pure)
+wording in      operations/wording.py; showing.py composes what a person is shown
+lifecycle.py    open, approve, deny, redeem, expire, stop; the only module that writes `state`
+grant.py        the CIBA grant of the token endpoint
+views.py        POST /bc-authorize
+pages.py        the person's pages: inbox, prompt, agents
+api.py          /v1/prompts
+"""

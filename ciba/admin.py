@@ -1,0 +1,61 @@
+"""Requests in the administration: one request from asking to last use, on one page."""
+
+import json
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.utils.html import format_html
+
+from audit.events import find_kind
+from audit.models import Event
+from ciba.models import BackchannelRequest
+from ciba.showing import headline
+from foundation.admin import ReadOnly
+
+
+@admin.register(BackchannelRequest)
+class BackchannelRequestAdmin(ReadOnly):
+    list_display = ("created_at", "asked", "agent", "user", "state", "expires_at")
+    list_filter = ("state", "agent", "created_at")
+    search_fields = ("id", "user__email", "agent__client_id", "agent__name", "operation_digest")
+    list_select_related = ("agent", "user")
+    date_hierarchy = "created_at"
+    change_form_template = "admin/ciba/backchannelrequest/change_form.html"
+    fields = (
+        "id", "state", "agent", "user", "resource", "asked", "binding_message", "scopes", "operation",
+        "operation_digest", "assurance", "uses", "created_at", "expires_at", "decided_at", "redeemed_at", "grant",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @admin.display(description="asked")
+    def asked(self, request: BackchannelRequest) -> str:
+        return headline(request.shown)
+
+    @admin.display(description="operation")
+    def operation(self, request: BackchannelRequest) -> str:
+        return format_html("<pre>{}</pre>", json.dumps(request.authorization_details, indent=2, ensure_ascii=False))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
+    ) -> HttpResponse:
+        """The request's fields, then its whole trail."""
+        context = {**(extra_context or {}), "trail": list(trail(object_id))}
+        return super().change_view(request, object_id, form_url, context)
+
+
+def trail(request_id: str) -> list[dict[str, Any]]:
+    """Every event of a request and of the grant that came of it, oldest first."""
+    asked = BackchannelRequest.objects.filter(pk=request_id).first()
+    if asked is None:
+        return []
+    events = Event.objects.filter(request_id=asked.id).order_by("id")
+    if asked.grant_id:
+        events = (events | Event.objects.filter(grant_id=asked.grant_id)).order_by("id")
+    return [_row(event) for event in events]
+
+
+def _row(event: Event) -> dict[str, Any]:
+    kind = find_kind(event.kind)
+    facts = json.loads(event.body)["facts"]
+    return {"event": event, "title": kind.title if kind else event.kind, "facts": facts}

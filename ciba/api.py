@@ -1,0 +1,117 @@
+"""/v1/prompts: a person's own prompts, for the session that is signed in (DRF, CSRF as on pages)."""
+
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.authentication import SessionAuthentication
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from accounts.models import User
+from ciba.answering import answer, find_prompt, waiting_prompts
+from ciba.models import Prompt
+from ciba.policy import AnswerVerdict
+from ciba.showing import headline
+
+PromptShape = inline_serializer(
+    "Prompt",
+    {
+        "id": serializers.UUIDField(),
+        "state": serializers.ChoiceField(
+            ["pending", "approved", "redeemed", "denied", "expired", "cancelled", "revoked"]
+        ),
+        "agent": serializers.CharField(),
+        "headline": serializers.CharField(help_text="Composed by the server from the validated operation."),
+        "shown": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),
+        "binding_message": serializers.CharField(help_text="The agent's own words; not verified by anybody."),
+        "assurance": serializers.CharField(),
+        "created_at": serializers.DateTimeField(),
+        "expires_at": serializers.DateTimeField(),
+    },
+)
+Problem = inline_serializer("Problem", {"error": serializers.CharField(), "error_description": serializers.CharField()})
+
+
+def _shape(prompt: Prompt) -> dict[str, Any]:
+    asked = prompt.request
+    return {
+        "id": str(prompt.id),
+        "state": asked.state,
+        "agent": asked.shown["agent"],
+        "headline": headline(asked.shown),
+        "shown": asked.shown,
+        "binding_message": asked.binding_message,
+        "assurance": asked.assurance,
+        "created_at": asked.created_at.isoformat(),
+        "expires_at": asked.expires_at.isoformat(),
+    }
+
+
+class OwnPrompts(APIView):
+    """Only a signed-in browser session; an agent's token opens nothing here."""
+
+    authentication_classes = (SessionAuthentication,)
+    permission_classes = (IsAuthenticated,)
+
+    def user(self, request: Request) -> User:
+        if not isinstance(request.user, User):
+            raise TypeError("IsAuthenticated let somebody else in")
+        return request.user
+
+
+def _private(body: Any, status: int = 200) -> Response:
+    return Response(body, status=status, headers={"Cache-Control": "no-store"})
+
+
+def _problem(code: str, description: str, status: int) -> Response:
+    return _private({"error": code, "error_description": description}, status)
+
+
+UNKNOWN = ("not_found", "there is no such prompt for you", 404)
+
+
+class Prompts(OwnPrompts):
+    @extend_schema(operation_id="prompts", responses=inline_serializer("Prompts", {"prompts": PromptShape}))
+    def get(self, request: Request) -> Response:
+        """What waits for this person's answer, the most urgent first."""
+        waiting = waiting_prompts(self.user(request), timezone.now())
+        return _private({"prompts": [_shape(prompt) for prompt in waiting]})
+
+
+class OnePrompt(OwnPrompts):
+    @extend_schema(operation_id="prompt", responses={200: PromptShape, 404: Problem})
+    def get(self, request: Request, prompt_id: UUID) -> Response:
+        prompt = find_prompt(self.user(request), prompt_id)
+        return _problem(*UNKNOWN) if prompt is None else _private(_shape(prompt))
+
+
+class AnswerPrompt(OwnPrompts):
+    """Answers as the signed-in person. The body is not read: nobody can be named in it."""
+
+    approve: bool
+
+    @extend_schema(request=None, responses={200: PromptShape, 401: Problem, 404: Problem, 409: Problem})
+    def post(self, request: Request, prompt_id: UUID) -> Response:
+        user = self.user(request)
+        verdict = answer(request._request, user, prompt_id, approve=self.approve)
+        prompt = find_prompt(user, prompt_id)
+        if prompt is None or verdict is AnswerVerdict.UNKNOWN:
+            return _problem(*UNKNOWN)
+        if verdict is AnswerVerdict.SIGN_IN_AGAIN:
+            return _problem("sign_in_again", "sign in again before you approve", 401)
+        if verdict is not AnswerVerdict.COUNT:
+            return _problem("not_pending", f"this prompt is {prompt.request.state} or out of time", 409)
+        return _private(_shape(prompt))
+
+
+class Approve(AnswerPrompt):
+    approve = True
+
+
+class Deny(AnswerPrompt):
+    approve = False

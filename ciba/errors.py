@@ -1,0 +1,51 @@
+"""CIBA Core 1.0, sections 11 and 13."""
+
+from foundation.errors import ProtocolError
+
+
+class AuthorizationPending(ProtocolError):
+    """CIBA Core 11."""
+
+    code = "authorization_pending"
+    is_answer = True  # the normal course of things: no audit event
+    default_description = "the person has not answered yet"
+
+
+class SlowDown(ProtocolError):
+    """CIBA Core 11: wait at least 5 seconds more, from now on."""
+
+    code = "slow_down"
+    is_answer = True
+
+
+class ExpiredToken(ProtocolError):
+    """CIBA Core 11."""
+
+    code = "expired_token"
+    default_description = "the request ran out of time; ask again"
+
+
+class AccessDenied(ProtocolError):
+    """CIBA Core 11."""
+
+    code = "access_denied"
+    default_description = "the person said no"
+
+
+class RefusedAtOnce(AccessDenied):
+    """CIBA Core 13: at the backchannel endpoint access_denied is 403."""
+
+    status = 403
+
+
+class UnknownUserId(ProtocolError):
+    """CIBA Core 13. One answer for unknown people and for those that this agent may not ask."""
+
+    code = "unknown_user_id"
+    default_description = "this agent may not ask such a person"
+
+
+class InvalidBindingMessage(ProtocolError):
+    """CIBA Core 13."""
+
+    code = "invalid_binding_message"

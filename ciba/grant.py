@@ -1,0 +1,115 @@
+"""The CIBA grant of the token endpoint (CIBA Core 10.1): what is CIBA's own, and nothing else."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import assert_never
+
+from django.conf import settings
+
+from audit import events
+from audit.record import record
+from ciba import lifecycle
+from ciba.errors import AccessDenied, AuthorizationPending, ExpiredToken, SlowDown
+from ciba.models import Approval, BackchannelRequest
+from ciba.polling import PollFacts, PollVerdict, judge_poll
+from ciba.states import State
+from clients.models import Agent
+from foundation.errors import InvalidRequest
+from foundation.handles import digest
+from foundation.pacing import Pace, get_pacing
+from oauth.errors import InvalidGrant
+from oauth.minting import Authentication, Issue
+from oauth.models import Grant
+from oauth.token_endpoint import GrantHandler, Parameters, Verdict
+
+AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
+
+
+@dataclass(frozen=True)
+class Poll:
+    unverified_auth_req_id: str
+    pace: Pace
+
+
+def _prepare(agent: Agent, parameters: Parameters, now: datetime) -> Poll:
+    auth_req_id = parameters.get("auth_req_id")
+    if auth_req_id is None:
+        raise InvalidRequest("auth_req_id is missing")
+    # Keyed by agent too: a stranger's polls never slow the owner down.
+    key = f"poll:{agent.pk}:{digest(auth_req_id).hex()}"
+    lifetime = settings.REQUEST_LIFETIME_MAX + 60
+    pace = get_pacing().poll(key, now=now, interval=settings.POLL_INTERVAL, lifetime=lifetime)
+    return Poll(auth_req_id, pace)
+
+
+def _decide(agent: Agent, poll: Poll, now: datetime) -> Verdict:
+    request = _find(poll)
+    verdict = judge_poll(_facts(request, agent, poll), now)
+    if request is not None and verdict is PollVerdict.ISSUE:
+        if lifecycle.redeem(request, now):
+            return _issue(request, poll)
+        # Somebody, or time, was faster: what the row says now is the answer.
+        request = _find(poll)
+        verdict = judge_poll(_facts(request, agent, poll), now)
+    if request is not None and verdict is PollVerdict.POLLED_AGAIN:
+        record(events.REQUEST_POLLED_AGAIN, lifecycle.about(request, f"agent:{agent.client_id}"), now)
+    return _refusal(verdict, poll.pace)
+
+
+def _find(poll: Poll) -> BackchannelRequest | None:
+    return (
+        BackchannelRequest.objects.select_related("agent", "user", "resource", "grant")
+        .filter(auth_req_id_digest=digest(poll.unverified_auth_req_id))
+        .first()
+    )
+
+
+def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> PollFacts:
+    if request is None:
+        return PollFacts(None, is_own=False, is_alive=False, expires_at=None, too_soon=poll.pace.too_soon)
+    return PollFacts(
+        state=State(request.state),
+        is_own=request.agent_id == agent.pk,
+        is_alive=BackchannelRequest.objects.alive().filter(pk=request.pk).exists(),
+        expires_at=request.expires_at,
+        too_soon=poll.pace.too_soon,
+    )
+
+
+def _refusal(verdict: PollVerdict, pace: Pace) -> Verdict:
+    match verdict:
+        case PollVerdict.PENDING:
+            return AuthorizationPending()
+        case PollVerdict.SLOW_DOWN:
+            return SlowDown(f"polled too soon: wait {pace.interval} seconds between polls from now on")
+        case PollVerdict.DENIED:
+            return AccessDenied()
+        case PollVerdict.EXPIRED:
+            return ExpiredToken()
+        case PollVerdict.UNKNOWN | PollVerdict.POLLED_AGAIN | PollVerdict.ISSUE:
+            # ISSUE only where the redemption was just lost to another: as used as any other used one.
+            return InvalidGrant("auth_req_id is unknown, used, or not this agent's")
+        case _:
+            assert_never(verdict)
+
+
+def _issue(request: BackchannelRequest, poll: Poll) -> Issue:
+    grant = Grant.objects.get(request=request)
+    approval = Approval.objects.get(prompt__request=request)
+    return Issue(
+        agent=request.agent,
+        user=request.user,
+        scopes=request.scopes,
+        resource=request.resource.identifier if request.resource else None,
+        expires_at=grant.expires_at,
+        grant=grant,
+        authentication=Authentication(
+            auth_time=approval.signed_in_at,
+            amr=["pwd"],
+            acr=approval.assurance,
+            extra_claims={AUTH_REQ_ID_CLAIM: poll.unverified_auth_req_id},
+        ),
+    )
+
+
+HANDLER = GrantHandler(_prepare, _decide)

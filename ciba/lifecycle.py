@@ -1,0 +1,284 @@
+"""The use cases of a request, one transaction each. The only module that writes `state`.
+
+A state changes by one conditional UPDATE whose WHERE is the transition table; the row count decides
+who won. Its audit event is in the same transaction. Lock order: request, then grant.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts.models import User
+from audit import events
+from audit.record import SYSTEM, About, record, record_revocation
+from ciba.models import Approval, BackchannelRequest, Prompt
+from ciba.parameters import Asked
+from ciba.policy import (
+    AnswerFacts,
+    AnswerVerdict,
+    AskFacts,
+    AskVerdict,
+    judge_answer,
+    judge_ask,
+    lifetime_of_request,
+)
+from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
+from ciba.states import State, sources
+from clients import lifecycle as agents
+from clients.asking import may_ask
+from clients.models import Agent
+from foundation.handles import b64url, digest, new_handle, new_id, random_bytes
+from oauth.lifecycle import requested_digest, revoke_grant, revoke_grants_between
+from oauth.models import Grant
+from oauth.requesting import Requested
+from operations import wording
+from operations.risk import Assurance, Risk
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An accepted request. The handle is not stored and not known again."""
+
+    auth_req_id: str
+    request: BackchannelRequest
+
+
+@transaction.atomic(durable=True)
+def open(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> Opened | AskVerdict:
+    """Stores the question as it will be shown, one prompt for the person, and the event."""
+    verdict = judge_ask(_ask_facts(agent, user, requested, now))
+    if user is None or verdict is not AskVerdict.ASK:
+        return verdict
+    auth_req_id = new_handle()
+    request = _store(agent, user, asked, requested, auth_req_id, now)
+    _put_prompt(request, user)
+    record(
+        events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
+        headline=headline(request.shown), operation_digest=request.operation_digest, scope=request.scopes,
+        authorization_details=request.authorization_details, binding_message=request.binding_message,
+        types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
+        expires_at=request.expires_at.isoformat(),
+    )  # fmt: skip
+    return Opened(auth_req_id, request)
+
+
+def _ask_facts(agent: Agent, user: User | None, requested: Requested, now: datetime) -> AskFacts:
+    pending = BackchannelRequest.objects.filter(agent=agent, user=user, state=State.PENDING, expires_at__gt=now)
+    return AskFacts(
+        may_ask_person=user is not None and may_ask(agent, user),
+        risks=[Risk(version.risk) for version in requested.versions],
+        assurances=[Assurance(version.assurance) for version in requested.versions],
+        pending=pending.count() if user else 0,
+        most_pending=settings.MAX_PENDING_PER_PERSON,
+    )
+
+
+def _store(
+    agent: Agent, user: User, asked: Asked, requested: Requested, auth_req_id: str, now: datetime
+) -> BackchannelRequest:
+    versions = requested.versions
+    life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
+    request = BackchannelRequest.objects.create(
+        id=new_id(),
+        agent=agent,
+        user=user,
+        resource=requested.resource,
+        state=State.PENDING,
+        auth_req_id_digest=digest(auth_req_id),
+        scopes=requested.scope_names,
+        authorization_details=requested.authorization_details,
+        operation_digest=requested_digest(requested, agent, user),
+        assurance=Assurance.SESSION,
+        uses=versions[0].uses if len(versions) == 1 else None,
+        grant_lifetime=min([version.lifetime for version in versions] or [settings.ACCESS_TOKEN_LIFETIME]),
+        binding_message=asked.binding_message,
+        shown=_compose(agent, requested),
+        wording_version=wording.VERSION,
+        interval=settings.POLL_INTERVAL,
+        created_at=now,
+        expires_at=now + life,
+    )
+    request.versions.set(versions)
+    return request
+
+
+def _compose(agent: Agent, requested: Requested) -> Shown:
+    operations = [
+        show_operation(details, version.title, version.summary, version.risk)
+        for details, version in zip(requested.authorization_details, requested.versions, strict=True)
+    ]
+    return {
+        "agent": str(agent.name),
+        "resource": requested.resource.name if requested.resource else None,
+        "operations": operations,
+        "access": describe_access(requested.identity_scopes, [scope.description for scope in requested.scopes]),
+    }
+
+
+def _put_prompt(request: BackchannelRequest, approver: User) -> None:
+    nonce = random_bytes(32)
+    bound = prompt_digest(
+        operation_digest=request.operation_digest,
+        shown=request.shown,
+        binding_message=request.binding_message,
+        request_id=request.id,
+        expires_at=request.expires_at,
+        nonce=nonce,
+    )
+    Prompt.objects.create(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
+
+
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers: always the signed-in person of this session, never somebody whom the body names."""
+
+    user: User
+    assurance: Assurance | None  # what this session gives now
+    signed_in_at: datetime | None
+    address: str
+    user_agent: str
+
+
+def approve(prompt_id: UUID, answerer: Answerer, now: datetime) -> AnswerVerdict:
+    """A yes: the evidence, the grant with its uses, and the event, together or not at all."""
+    return _answer(prompt_id, answerer, State.APPROVED, now)
+
+
+def deny(prompt_id: UUID, answerer: Answerer, now: datetime) -> AnswerVerdict:
+    return _answer(prompt_id, answerer, State.DENIED, now)
+
+
+@transaction.atomic(durable=True)
+def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -> AnswerVerdict:
+    prompt = Prompt.objects.select_related("request__agent", "request__user").filter(pk=prompt_id).first()
+    if prompt is None:
+        return AnswerVerdict.UNKNOWN
+    verdict = judge_answer(_answer_facts(prompt, answerer, target), now)
+    if verdict is not AnswerVerdict.COUNT:
+        if verdict is AnswerVerdict.UNKNOWN:
+            by = About(f"user:{answerer.user.id}", request_id=prompt.request_id)
+            record(events.PROMPT_REFUSED, by, now, reason="not this person's prompt", prompt=str(prompt.id))
+        return verdict
+    if not _move(prompt.request, target, now, decided_at=now):
+        return AnswerVerdict.ANSWERED  # somebody, or time, was faster
+    prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
+    prompt.answered_at = now
+    prompt.save(update_fields=["answer", "answered_at"])
+    if target is State.APPROVED:
+        _grant(prompt, answerer, now)
+    else:
+        record(
+            events.REQUEST_DENIED,
+            about(prompt.request, f"user:{answerer.user.id}"),
+            now,
+            prompt=str(prompt.id),
+        )
+    return verdict
+
+
+def _answer_facts(prompt: Prompt, answerer: Answerer, target: State) -> AnswerFacts:
+    request = prompt.request
+    return AnswerFacts(
+        is_own=prompt.approver_id == answerer.user.id and answerer.user.is_active,
+        is_pending=request.state == State.PENDING,
+        is_alive=BackchannelRequest.objects.alive().filter(pk=request.pk).exists(),
+        is_approval=target is State.APPROVED,
+        has_assurance=answerer.assurance == request.assurance,
+        expires_at=request.expires_at,
+    )
+
+
+def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
+    request = prompt.request
+    if answerer.signed_in_at is None:
+        raise RuntimeError("an approval without a sign-in was judged to count")
+    Approval.objects.create(
+        prompt=prompt,
+        assurance=request.assurance,
+        prompt_digest=prompt.prompt_digest,
+        signed_in_at=answerer.signed_in_at,
+        address=answerer.address,
+        user_agent=answerer.user_agent[:300],
+        at=now,
+    )
+    grant = Grant.objects.create(
+        id=new_id(),
+        agent=request.agent,
+        user=request.user,
+        resource_id=request.resource_id,
+        scopes=request.scopes,
+        authorization_details=request.authorization_details,
+        operation_digest=request.operation_digest,
+        uses_left=request.uses,
+        created_at=now,
+        expires_at=now + timedelta(seconds=request.grant_lifetime),
+        request_id=request.id,
+    )
+    BackchannelRequest.objects.filter(pk=request.pk).update(grant=grant)
+    request.grant = grant
+    record(
+        events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,
+        prompt=str(prompt.id), prompt_digest=b64url(bytes(prompt.prompt_digest)), assurance=request.assurance,
+        operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
+        address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
+    )  # fmt: skip
+
+
+def redeem(request: BackchannelRequest, now: datetime) -> bool:
+    """approved → redeemed, once. Takes part in the transaction that mints the tokens."""
+    if not connection.in_atomic_block:
+        raise RuntimeError("redeeming is part of the transaction that mints")
+    if not _move(request, State.REDEEMED, now, redeemed_at=now):
+        return False
+    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now)
+    return True
+
+
+@transaction.atomic(durable=True)
+def stop_agent(agent: Agent, person: User, now: datetime) -> None:
+    """The person's stop: open questions are cancelled, waiting approvals and every grant revoked."""
+    agents.stop(agent, person, now)
+    theirs = BackchannelRequest.objects.filter(agent=agent, user=person).order_by("id")
+    for request in theirs.filter(state__in=[State.PENDING, State.APPROVED]).select_for_update(of=("self",)):
+        target = State.CANCELLED if request.state == State.PENDING else State.REVOKED
+        BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
+        kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
+        record_revocation(kind, about(request, f"user:{person.id}"), now)
+    revoke_grants_between(agent, person, now)
+
+
+@transaction.atomic(durable=True)
+def expire_due(now: datetime, batch: int) -> int:
+    """pending and approved → expired where time is up; at most `batch`. Several sweepers share the work."""
+    due = list(
+        BackchannelRequest.objects.filter(state__in=sources(State.EXPIRED), expires_at__lte=now)
+        .select_related("agent", "user")
+        .order_by("expires_at")
+        .select_for_update(skip_locked=True, of=("self",))[:batch]
+    )
+    for request in due:
+        BackchannelRequest.objects.filter(pk=request.pk).update(state=State.EXPIRED)
+        record(events.REQUEST_EXPIRED, about(request, SYSTEM), now, was=request.state)
+        if request.grant_id:
+            revoke_grant(request.grant_id, request.agent, request.user, now, actor=SYSTEM)
+    return len(due)
+
+
+def _move(request: BackchannelRequest, target: State, now: datetime, **fields: Any) -> bool:
+    """The one conditional UPDATE: from a state that `target` may follow, in time, agent and person active."""
+    moved = (
+        BackchannelRequest.objects.alive()
+        .filter(pk=request.pk, state__in=sources(target), expires_at__gt=now)
+        .update(state=target, **fields)
+    )
+    if moved:
+        request.state = target
+    return bool(moved)
+
+
+def about(request: BackchannelRequest, actor: str) -> About:
+    return About(actor, request.agent.client_id, request.user_id, request.id, request.grant_id)

@@ -1,0 +1,113 @@
+"""Requests, prompts and approvals."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Exists, OuterRef, Q
+
+from accounts.models import User
+from ciba.states import State
+from clients.models import Agent, AgentLink
+from oauth.models import Grant
+from operations.models import OperationTypeVersion, Resource
+
+
+class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
+    def alive(self) -> "RequestQuerySet":
+        """Agent and person are active, and the person has not stopped the agent.
+
+        EXISTS, so that an UPDATE through this stays one conditional statement (see GrantQuerySet.alive).
+        """
+        stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
+        return self.filter(
+            ~Exists(stops),
+            Exists(Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)),
+            Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True)),
+        )
+
+
+class BackchannelRequest(models.Model):
+    """One asking (CIBA Core 7). `state` is written by ciba/lifecycle.py alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="requests")
+    resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="+")
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
+    auth_req_id_digest = models.BinaryField(max_length=32, unique=True)
+    scopes = ArrayField(models.CharField(max_length=100))
+    authorization_details = models.JSONField(default=list)
+    versions = models.ManyToManyField(OperationTypeVersion, related_name="+")
+    operation_digest = models.CharField(max_length=43)
+    assurance = models.CharField(max_length=10)
+    uses = models.PositiveSmallIntegerField(null=True)  # None: not counted
+    grant_lifetime = models.PositiveIntegerField()  # seconds
+    binding_message = models.CharField(max_length=120, blank=True)
+    shown = models.JSONField()
+    wording_version = models.PositiveSmallIntegerField()
+    interval = models.PositiveSmallIntegerField()  # seconds, as first told
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    decided_at = models.DateTimeField(null=True)
+    redeemed_at = models.DateTimeField(null=True)
+    grant = models.OneToOneField(Grant, null=True, on_delete=models.PROTECT, related_name="request")
+
+    objects = RequestQuerySet.as_manager()
+
+    class Meta:
+        default_permissions = ("view",)
+        ordering = ["-created_at"]
+        indexes = [
+            models.Index(fields=["user", "-created_at"]),
+            models.Index(
+                name="request_due",
+                fields=["expires_at"],
+                condition=Q(state__in=[State.PENDING, State.APPROVED]),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"request {self.id}"
+
+
+class Prompt(models.Model):
+    """What one person is shown and asked; one per approver."""
+
+    class Answer(models.TextChoices):
+        APPROVED = "approved"
+        DENIED = "denied"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    request = models.ForeignKey(BackchannelRequest, on_delete=models.CASCADE, related_name="prompts")
+    approver = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="prompts")
+    nonce = models.BinaryField(max_length=32)
+    prompt_digest = models.BinaryField(max_length=32, unique=True)
+    answer = models.CharField(max_length=10, choices=Answer.choices, blank=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["request", "approver"], name="prompt_approver_unique")]
+
+    def __str__(self) -> str:
+        return f"prompt {self.id}"
+
+
+class Approval(models.Model):
+    """The evidence of one yes."""
+
+    prompt = models.OneToOneField(Prompt, primary_key=True, on_delete=models.PROTECT, related_name="approval")
+    assurance = models.CharField(max_length=10)
+    prompt_digest = models.BinaryField(max_length=32)
+    signed_in_at = models.DateTimeField()
+    address = models.GenericIPAddressField()
+    user_agent = models.CharField(max_length=300, blank=True)
+    at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"approval at {self.at:%Y-%m-%d %H:%M:%S}"

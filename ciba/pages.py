@@ -1,0 +1,133 @@
+"""The person's pages: the inbox, one prompt, and their agents."""
+
+from typing import assert_never
+from uuid import UUID
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from accounts import sessions
+from accounts.models import User
+from ciba import lifecycle
+from ciba.answering import answer, find_prompt, prompts_of, waiting_prompts
+from ciba.models import Prompt
+from ciba.policy import AnswerVerdict
+from ciba.showing import headline
+from ciba.states import State
+from clients import lifecycle as agent_lifecycle
+from clients.asking import agents_that_may_ask
+from clients.models import Agent
+
+RECENT = 10
+
+
+def _person(request: HttpRequest) -> User:
+    person = sessions.person(request)
+    if person is None:
+        raise Http404
+    return person
+
+
+@never_cache
+@login_required
+@require_GET
+def inbox(request: HttpRequest) -> HttpResponse:
+    """What waits, and what was answered lately. `?part=list` is the list alone, for the page's own refresh."""
+    user, now = _person(request), timezone.now()
+    waiting = list(waiting_prompts(user, now))
+    recent = prompts_of(user).exclude(pk__in=[p.pk for p in waiting]).order_by("-request__created_at")[:RECENT]
+    context = {"waiting": [_row(p) for p in waiting], "recent": [_row(p) for p in recent], "now": now}
+    part = request.GET.get("part") == "list"
+    return render(request, "ciba/inbox_list.html" if part else "ciba/inbox.html", context)
+
+
+def _row(prompt: Prompt) -> dict[str, object]:
+    return {"prompt": prompt, "request": prompt.request, "headline": headline(prompt.request.shown)}
+
+
+@never_cache
+@login_required
+@require_http_methods(["GET", "POST"])
+def prompt(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
+    """GET shows and changes nothing; POST with `answer` approve or deny answers, as the signed-in person."""
+    user = _person(request)
+    found = find_prompt(user, prompt_id)
+    if found is None and request.method == "GET":
+        return render(request, "ciba/prompt_unknown.html", status=404)
+    if request.method == "GET" and found is not None:
+        return _show(request, found)
+    choice = request.POST.get("answer")
+    if choice not in ("approve", "deny"):
+        return render(request, "ciba/prompt_unclear.html", {"prompt_id": prompt_id}, status=400)
+    return _answered(request, prompt_id, answer(request, user, prompt_id, approve=choice == "approve"))
+
+
+def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
+    now = timezone.now()
+    asked = prompt.request
+    context = {
+        "prompt": prompt,
+        "request": asked,
+        "shown": asked.shown,
+        "headline": headline(asked.shown),
+        "is_open": asked.state == State.PENDING and asked.expires_at > now,
+        "is_expired": asked.state == State.PENDING and asked.expires_at <= now,
+        "must_sign_in": not sessions.is_recent(sessions.signed_in_at(request), now),
+        "sign_in_url": _sign_in_for(prompt.id),
+        "now": now,
+    }
+    return render(request, "ciba/prompt.html", context)
+
+
+def _sign_in_for(prompt_id: UUID) -> str:
+    return f"{reverse('login')}?{urlencode({'next': reverse('prompt', args=[prompt_id])})}"
+
+
+def _answered(request: HttpRequest, prompt_id: UUID, verdict: AnswerVerdict) -> HttpResponse:
+    match verdict:
+        case AnswerVerdict.COUNT | AnswerVerdict.ANSWERED | AnswerVerdict.TOO_LATE:
+            return redirect("prompt", prompt_id=prompt_id)  # which says what became of it
+        case AnswerVerdict.SIGN_IN_AGAIN:
+            return redirect(_sign_in_for(prompt_id))
+        case AnswerVerdict.UNKNOWN:
+            return render(request, "ciba/prompt_unknown.html", status=404)
+        case _:
+            assert_never(verdict)
+
+
+@never_cache
+@login_required
+@require_GET
+def agents(request: HttpRequest) -> HttpResponse:
+    """The agents that may ask this person, and the ones that the person stopped."""
+    user, now = _person(request), timezone.now()
+    rows = [
+        {"agent": agent, "grants": agent.grants.alive(now).filter(user=user).count()}
+        for agent in agents_that_may_ask(user)
+    ]
+    return render(request, "ciba/agents.html", {"rows": rows})
+
+
+@login_required
+@require_POST
+def stop_agent(request: HttpRequest, agent_id: int) -> HttpResponse:
+    """Ends every open question, approval and grant of this agent for this person, and lets it ask no more."""
+    user = _person(request)
+    agent = get_object_or_404(agents_that_may_ask(user), pk=agent_id)
+    lifecycle.stop_agent(Agent.objects.get(pk=agent.pk), user, timezone.now())
+    return redirect("agents")
+
+
+@login_required
+@require_POST
+def allow_agent(request: HttpRequest, agent_id: int) -> HttpResponse:
+    user = _person(request)
+    agent = get_object_or_404(agents_that_may_ask(user), pk=agent_id)
+    agent_lifecycle.allow_again(agent, user, timezone.now())
+    return redirect("agents")

@@ -1,0 +1,68 @@
+"""The parameters of a backchannel authentication request (CIBA Core 7.1). Pure."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ciba.errors import InvalidBindingMessage
+from foundation.errors import InvalidRequest, InvalidScope
+from foundation.plaintext import problem_with
+
+MAX_BINDING_MESSAGE = 120  # characters: "relatively short" (CIBA Core 7.1)
+MAX_HINT = 4096
+HINTS = ("login_hint", "id_token_hint", "login_hint_token")
+_LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A well-formed request; nothing in it is verified yet. Exactly one hint is set."""
+
+    unverified_login_hint: str | None
+    unverified_id_token_hint: str | None
+    binding_message: str
+    requested_expiry: int | None  # seconds
+
+
+def parse_asked(parameters: Mapping[str, str]) -> Asked:
+    """Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""
+    if "request" in parameters:
+        raise InvalidRequest("signed authentication requests are not offered here")
+    _check_scope(parameters)
+    hints = [name for name in HINTS if name in parameters]
+    if len(hints) != 1:
+        raise InvalidRequest("give exactly one of login_hint and id_token_hint")
+    if hints == ["login_hint_token"]:
+        raise InvalidRequest("login_hint_token is not offered here; use login_hint or id_token_hint")
+    if len(parameters[hints[0]]) > MAX_HINT:
+        raise InvalidRequest(f"{hints[0]} is too long")
+    return Asked(
+        unverified_login_hint=parameters.get("login_hint"),
+        unverified_id_token_hint=parameters.get("id_token_hint"),
+        binding_message=_parse_binding_message(parameters.get("binding_message", "")),
+        requested_expiry=_parse_expiry(parameters.get("requested_expiry")),
+    )
+
+
+def _check_scope(parameters: Mapping[str, str]) -> None:
+    if "scope" not in parameters:
+        raise InvalidRequest("scope is missing")
+    if "openid" not in parameters["scope"].split(" "):
+        raise InvalidScope("scope must contain openid")
+
+
+def _parse_binding_message(text: str) -> str:
+    """Plain text without links: the agent's words are shown apart, and must not lead anybody anywhere."""
+    if problem := problem_with(text, most=MAX_BINDING_MESSAGE):
+        raise InvalidBindingMessage(f"binding_message {problem}")
+    if _LINK.search(text):
+        raise InvalidBindingMessage("binding_message has a link")
+    return text
+
+
+def _parse_expiry(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
+        raise InvalidRequest("requested_expiry is a positive whole number of seconds")
+    return int(text)

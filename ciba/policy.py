@@ -1,0 +1,75 @@
+"""May this be asked, and does this answer count? Pure: facts in, verdict out."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+
+from operations.risk import Assurance, Risk, can_give
+
+
+class AskVerdict(Enum):
+    ASK = auto()
+    UNKNOWN_PERSON = auto()  # unknown, disabled, or not this agent's to ask: one answer
+    MIXED_OPERATIONS = auto()
+    ASSURANCE_MISSING = auto()
+    TOO_MANY_PENDING = auto()
+
+
+@dataclass(frozen=True)
+class AskFacts:
+    may_ask_person: bool
+    risks: Collection[Risk]  # one per authorization_details object
+    assurances: Collection[Assurance]
+    pending: int  # unanswered requests of this agent to this person
+    most_pending: int
+
+
+def judge_ask(facts: AskFacts) -> AskVerdict:
+    """Whose is it comes first; then what, how sure, and how often."""
+    if not facts.may_ask_person:
+        return AskVerdict.UNKNOWN_PERSON
+    # One yes for one dangerous thing: nothing may hide behind it.
+    if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
+        return AskVerdict.MIXED_OPERATIONS
+    if not all(can_give(assurance) for assurance in facts.assurances):
+        return AskVerdict.ASSURANCE_MISSING
+    if facts.pending >= facts.most_pending:
+        return AskVerdict.TOO_MANY_PENDING
+    return AskVerdict.ASK
+
+
+def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:
+    """`requested_expiry` may shorten or, up to `most`, lengthen the usual lifetime (seconds)."""
+    return timedelta(seconds=min(asked or usual, most))
+
+
+class AnswerVerdict(Enum):
+    COUNT = auto()
+    UNKNOWN = auto()  # not this person's prompt
+    SIGN_IN_AGAIN = auto()
+    TOO_LATE = auto()
+    ANSWERED = auto()
+
+
+@dataclass(frozen=True)
+class AnswerFacts:
+    is_own: bool  # the signed-in person is the one whom the prompt was put to
+    is_pending: bool
+    is_alive: bool
+    is_approval: bool
+    has_assurance: bool
+    expires_at: datetime
+
+
+def judge_answer(facts: AnswerFacts, now: datetime) -> AnswerVerdict:
+    """A denial needs no assurance beyond being signed in: saying no is always safe."""
+    if not facts.is_own:
+        return AnswerVerdict.UNKNOWN
+    if not facts.is_pending:
+        return AnswerVerdict.ANSWERED
+    if facts.expires_at <= now or not facts.is_alive:
+        return AnswerVerdict.TOO_LATE
+    if facts.is_approval and not facts.has_assurance:
+        return AnswerVerdict.SIGN_IN_AGAIN
+    return AnswerVerdict.COUNT

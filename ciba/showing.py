@@ -1,0 +1,86 @@
+"""What a person is shown: composed by the server from the validated operation, and bound by a digest. Pure."""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, TypedDict
+from uuid import UUID
+
+from foundation.canonical import canonical_json
+from operations import wording
+
+LOCALE = "en"
+
+
+class ShownField(TypedDict):
+    label: str
+    value: str
+
+
+class ShownOperation(TypedDict):
+    title: str
+    summary: str
+    risk: str
+    fields: list[ShownField]
+
+
+class Shown(TypedDict):
+    """Stored with the request when it is opened: a later edit never changes a pending question."""
+
+    agent: str
+    resource: str | None
+    operations: list[ShownOperation]
+    access: list[str]  # what each asked scope allows, in words
+
+
+IDENTITY_WORDS = {
+    "openid": "Know that you approved",
+    "profile": "See your name",
+    "email": "See your e-mail address",
+}
+
+
+def show_operation(details: dict[str, Any], title: str, summary: str, risk: str) -> ShownOperation:
+    """Every field of the operation is listed. Raises wording.WordingError where one cannot be shown."""
+    return {
+        "title": wording.render(title, details),
+        "summary": wording.render(summary, details),
+        "risk": risk,
+        "fields": [{"label": field.label, "value": field.value} for field in wording.all_fields(details)],
+    }
+
+
+def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str]) -> list[str]:
+    """`openid` alone is said only where nothing else is asked."""
+    identity = [IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
+    return [*descriptions, *identity]
+
+
+def headline(shown: Shown) -> str:
+    """One line for lists: the operation's title, or what is accessed."""
+    if shown["operations"]:
+        return ", ".join(operation["title"] for operation in shown["operations"])
+    return ", ".join(shown["access"]) or IDENTITY_WORDS["openid"]
+
+
+def prompt_digest(
+    *,
+    operation_digest: str,
+    shown: Shown,
+    binding_message: str,
+    request_id: UUID,
+    expires_at: datetime,
+    nonce: bytes,
+) -> bytes:
+    """SHA-256 that ties one answer to what was shown for exactly this operation, once."""
+    bound = {
+        "operation_digest": operation_digest,
+        "shown": shown,
+        "binding_message": binding_message,
+        "wording_version": wording.VERSION,
+        "locale": LOCALE,
+        "request_id": str(request_id),
+        "expires_at": expires_at.astimezone(UTC).isoformat(),
+        "nonce": nonce.hex(),
+    }
+    return hashlib.sha256(canonical_json(bound)).digest()

@@ -1,0 +1,26 @@
+"""A request's states and the only ways between them. Pure."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    PENDING = "pending"
+    APPROVED = "approved"
+    REDEEMED = "redeemed"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REVOKED = "revoked"
+
+
+# Nothing leaves the states that are not a key here.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED}),
+    State.APPROVED: frozenset({State.REDEEMED, State.EXPIRED, State.REVOKED}),
+}
+TERMINAL = frozenset(State) - TRANSITIONS.keys()
+
+
+def sources(target: State) -> list[State]:
+    """The states that `target` may be entered from: the WHERE of its UPDATE."""
+    return [source for source, targets in TRANSITIONS.items() if target in targets]

@@ -1,0 +1,94 @@
+"""POST /bc-authorize (CIBA Core 7): an agent asks. The answer comes before the person is asked."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import assert_never
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from accounts.models import User
+from audit import events
+from audit.record import About, record_refusal
+from ciba import lifecycle
+from ciba.errors import RefusedAtOnce, UnknownUserId
+from ciba.parameters import Asked, parse_asked
+from ciba.policy import AskVerdict
+from clients.asking import find_by_email
+from clients.authentication import authenticate_agent
+from clients.models import CIBA, Agent
+from foundation.endpoint import json_response, protocol_endpoint
+from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
+from foundation.forms import parse_form
+from oauth.errors import UnauthorizedClient
+from oauth.requesting import find_requested
+from oauth.verifying import find_hinted_sub
+from operations.wording import WordingError
+
+
+@protocol_endpoint("bc-authorize", "POST")
+def backchannel_authentication(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    parameters = parse_form(request)
+    agent = authenticate_agent(request, parameters, endpoint_url=f"{settings.ISSUER_URL}/bc-authorize", now=now)
+    try:
+        opened = ask(agent, parameters, now)
+    except ProtocolError as error:
+        about = About(f"agent:{agent.client_id}", client_id=agent.client_id)
+        record_refusal(events.REQUEST_REFUSED, about, now, error=error.code, detail=error.detail or error.description)
+        raise
+    lifetime = opened.request.expires_at - opened.request.created_at
+    return json_response(
+        {
+            "auth_req_id": opened.auth_req_id,
+            "expires_in": int(lifetime.total_seconds()),
+            "interval": opened.request.interval,
+        }
+    )
+
+
+def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle.Opened:
+    """Checks in the order of CIBA Core 7.2, then opens the request. Raises a ProtocolError."""
+    if not agent.allows_grant_type(CIBA):
+        raise UnauthorizedClient()
+    asked = parse_asked(parameters)
+    requested = find_requested(agent, parameters)
+    user = find_hinted(asked, agent, now)
+    try:
+        answer = lifecycle.open(agent, user, asked, requested, now)
+    except WordingError as error:
+        raise InvalidAuthorizationDetails(f"the operation cannot be shown to a person: {error}") from error
+    if isinstance(answer, AskVerdict):
+        raise refusal(answer)
+    return answer
+
+
+def find_hinted(asked: Asked, agent: Agent, now: datetime) -> User | None:
+    """The person that the hint names; whether this agent may ask them is judged later, with the same answer."""
+    if asked.unverified_login_hint is not None:
+        return find_by_email(asked.unverified_login_hint)
+    sub = find_hinted_sub(asked.unverified_id_token_hint or "", agent, now)
+    if sub is None:
+        raise InvalidRequest("id_token_hint is not an ID token that this server gave to this agent")
+    try:
+        return User.objects.filter(pk=sub).first()
+    except ValidationError:  # not a UUID
+        return None
+
+
+def refusal(verdict: AskVerdict) -> ProtocolError:
+    match verdict:
+        case AskVerdict.UNKNOWN_PERSON:
+            return UnknownUserId()
+        case AskVerdict.MIXED_OPERATIONS:
+            return InvalidAuthorizationDetails("a sensitive or critical operation is asked for alone")
+        case AskVerdict.ASSURANCE_MISSING:
+            return RefusedAtOnce("this operation demands an assurance that this server cannot give")
+        case AskVerdict.TOO_MANY_PENDING:
+            return RefusedAtOnce("too many requests of this agent wait for this person's answer")
+        case AskVerdict.ASK:
+            raise RuntimeError("not a refusal")
+        case _:
+            assert_never(verdict)

@@ -1,0 +1,11 @@
+"""Who may ask: the agents (OAuth clients).
+
+Owns: Agent (django-oauth-toolkit's Application, swapped), its keys and secrets, whom it may ask and for
+what, and client authentication. Does not own: what may be asked (operations), the asking (oauth, ciba).
+
+models.py           Agent, AgentSecret, AgentLink, SpentAssertion
+keys.py             which JWK Sets we accept from agents
+authentication.py   which agent sends this request: private_key_jwt, client_secret_basic, client_secret_post
+asking.py           whom an agent may ask
+lifecycle.py        suspend, resume, link, unlink, secrets
+"""

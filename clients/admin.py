@@ -1,0 +1,109 @@
+"""Agents in the administration: registered, changed, suspended; their keys, secrets, and whom they may ask."""
+
+from typing import Any, cast
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.widgets import FilteredSelectMultiple
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from accounts.models import User
+from audit import events
+from audit.record import About, record
+from clients import lifecycle
+from clients.models import Agent
+from foundation.admin import NoDeletion, show_once
+from operations.models import IDENTITY_SCOPES
+
+
+class AgentForm(forms.ModelForm[Agent]):
+    grant_types = forms.MultipleChoiceField(choices=Agent.GrantType.choices, widget=forms.CheckboxSelectMultiple)
+    identity_scopes = forms.MultipleChoiceField(
+        choices=[(name, name) for name in IDENTITY_SCOPES],
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+    )
+    linked_people = forms.ModelMultipleChoiceField(
+        User.objects.all(),
+        required=False,
+        widget=FilteredSelectMultiple("people", is_stacked=False),
+        help_text="The agent may ask these people, besides its owner and its groups.",
+    )
+
+    class Meta:
+        model = Agent
+        fields = (
+            "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "assertion_audience",
+            "id_token_signed_response_alg", "identity_scopes", "scopes", "operation_types", "groups",
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk:
+            self.initial["linked_people"] = User.objects.filter(
+                agent_links__agent=self.instance, agent_links__is_linked=True
+            )
+
+
+admin.site.unregister(Agent)  # django-oauth-toolkit's registration
+
+
+@admin.register(Agent)
+class AgentAdmin(NoDeletion):
+    form = AgentForm
+    list_display = ("name", "client_id", "status", "token_endpoint_auth_method", "user", "created")
+    list_filter = ("status", "token_endpoint_auth_method")
+    search_fields = ("name", "client_id", "user__email")
+    autocomplete_fields = ("user",)
+    filter_horizontal = ("scopes", "operation_types", "groups")
+    readonly_fields = ("client_id", "status")
+    fields = ("client_id", "status", *AgentForm.Meta.fields, "linked_people")
+    actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
+
+    def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        kind = events.AGENT_CHANGED if change else events.AGENT_REGISTERED
+        about = About(f"user:{_administrator(request).id}", client_id=obj.client_id)
+        record(kind, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        super().save_related(request, form, formsets, change)
+        by, now, agent = _administrator(request), timezone.now(), form.instance
+        wanted = set(form.cleaned_data["linked_people"])
+        linked = set(User.objects.filter(agent_links__agent=agent, agent_links__is_linked=True))
+        for person in wanted - linked:
+            lifecycle.link(agent, person, by, now)
+        for person in linked - wanted:
+            lifecycle.unlink(agent, person, by, now)
+
+    @admin.action(description="Suspend: it can do nothing from now on", permissions=["change"])
+    def suspend(self, request: HttpRequest, queryset: Any) -> None:
+        count = sum(lifecycle.suspend(agent, _administrator(request), timezone.now()) for agent in queryset)
+        self.message_user(request, f"{count} suspended.")
+
+    @admin.action(description="Resume", permissions=["change"])
+    def resume(self, request: HttpRequest, queryset: Any) -> None:
+        count = sum(lifecycle.resume(agent, _administrator(request), timezone.now()) for agent in queryset)
+        self.message_user(request, f"{count} resumed.")
+
+    @admin.action(description="New client secret (shown once)", permissions=["change"])
+    def issue_secret(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
+        chosen = list(queryset[:2])
+        if len(chosen) != 1 or chosen[0].token_endpoint_auth_method == Agent.AuthMethod.PRIVATE_KEY_JWT:
+            self.message_user(
+                request, "Choose one agent whose client authentication is a static secret.", messages.ERROR
+            )
+            return None
+        secret = lifecycle.issue_secret(chosen[0], _administrator(request), timezone.now())
+        holder = ("Client ID", str(chosen[0].client_id))
+        return show_once(self, request, owner=str(chosen[0]), holder=holder, secret=secret)
+
+    @admin.action(description="Revoke all client secrets", permissions=["change"])
+    def revoke_secrets(self, request: HttpRequest, queryset: Any) -> None:
+        ended = sum(lifecycle.revoke_secrets(agent, _administrator(request), timezone.now()) for agent in queryset)
+        self.message_user(request, f"{ended} secrets revoked.")
+
+
+def _administrator(request: HttpRequest) -> User:
+    return cast(User, request.user)

@@ -1,0 +1,207 @@
+"""Which agent sends this request? (RFC 6749 2.3, RFC 7523 3, OpenID Connect Core 9)
+
+private_key_jwt: the agent signs a short-lived assertion with a key that never leaves it. Static secrets
+are possible, one agent at a time, for clients that know nothing else.
+"""
+
+from base64 import b64decode
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote_plus
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import Key
+
+from clients import keys
+from clients.models import Agent, AgentSecret, SpentAssertion
+from foundation.errors import InvalidClient, InvalidRequest
+from foundation.forms import parse_json
+from foundation.handles import digest, from_b64url
+from foundation.metrics import UNAUTHENTICATED
+
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+MAX_ASSERTION = 8192  # characters
+MAX_LIFETIME = timedelta(hours=1)
+CLOCK_SKEW = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class BasicCredentials:
+    """What an Authorization: Basic header says; nothing of it is verified."""
+
+    unverified_id: str
+    unverified_secret: str
+
+
+def parse_basic(header: str) -> BasicCredentials:
+    """RFC 6749 2.3.1: both parts are form-encoded, then base64. Raises InvalidClient."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic":
+        raise InvalidClient(detail="the Authorization scheme is not Basic")
+    try:
+        name, found, secret = b64decode(encoded.strip(), validate=True).decode("ascii").partition(":")
+        name, secret = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
+    except ValueError as error:  # not base64, not ASCII, not UTF-8 inside
+        raise InvalidClient(detail="Basic credentials cannot be read") from error
+    if not found or not name or "\x00" in name + secret:
+        raise InvalidClient(detail="Basic credentials cannot be read")
+    return BasicCredentials(name, secret)
+
+
+def authenticate_agent(request: HttpRequest, parameters: dict[str, str], *, endpoint_url: str, now: datetime) -> Agent:
+    """The active agent that sent this request. Raises InvalidClient, or InvalidRequest for two methods at once.
+
+    A verified assertion's `jti` is spent when this returns, whatever becomes of the request.
+    """
+    try:
+        return _authenticate(request, parameters, endpoint_url, now)
+    except InvalidClient as error:
+        UNAUTHENTICATED.labels(request.path, error.detail.partition(":")[0]).inc()
+        raise
+
+
+def _authenticate(request: HttpRequest, parameters: dict[str, str], endpoint_url: str, now: datetime) -> Agent:
+    header = request.headers.get("Authorization", "")
+    assertion = parameters.get("client_assertion", "")
+    secret = parameters.get("client_secret", "")
+    if sum(map(bool, (header, assertion, secret))) > 1:
+        raise InvalidRequest("use one way of client authentication, not several")  # RFC 6749 2.3
+    if assertion:
+        return _by_assertion(assertion, parameters, endpoint_url, now)
+    if header:
+        credentials = parse_basic(header)
+        if parameters.get("client_id", credentials.unverified_id) != credentials.unverified_id:
+            raise InvalidClient(detail="client_id differs from the Basic user name")
+        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_BASIC)
+    if secret:
+        credentials = BasicCredentials(parameters.get("client_id", ""), secret)
+        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST)
+    raise InvalidClient(detail="no client authentication")
+
+
+def _find(unverified_client_id: str, method: str) -> Agent:
+    agent: Agent | None = Agent.objects.filter(client_id=unverified_client_id).first()
+    if agent is None:
+        raise InvalidClient(detail="unknown client")
+    if agent.token_endpoint_auth_method != method:
+        raise InvalidClient(detail=f"not the registered method: {agent.client_id} sent {method}")
+    return agent
+
+
+def _active(agent: Agent) -> Agent:
+    if not agent.is_active:
+        raise InvalidClient(detail=f"suspended agent: {agent.client_id}")
+    return agent
+
+
+def _by_secret(credentials: BasicCredentials, method: str) -> Agent:
+    agent = _find(credentials.unverified_id, method)
+    if AgentSecret.find(credentials.unverified_secret, agent) is None:
+        raise InvalidClient(detail=f"wrong secret: {agent.client_id}")
+    return _active(agent)
+
+
+def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str, now: datetime) -> Agent:
+    if parameters.get("client_assertion_type") != JWT_BEARER:
+        raise InvalidClient(detail="client_assertion_type is not jwt-bearer")
+    if len(assertion) > MAX_ASSERTION:
+        raise InvalidClient(detail="assertion too long")
+    unverified_id = _unverified_issuer(assertion)
+    if parameters.get("client_id", unverified_id) != unverified_id:
+        raise InvalidClient(detail="client_id differs from the assertion's issuer")
+    agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT)
+    claims = _verified_claims(assertion, agent)
+    if problem := claims_problem(claims, agent, endpoint_url, now):
+        raise InvalidClient(detail=f"{problem}: {agent.client_id}")
+    _active(agent)
+    _spend(agent, claims)
+    return agent
+
+
+def _unverified_issuer(assertion: str) -> str:
+    """Whom the assertion claims to come from: only to find the key that must then verify it."""
+    try:
+        _, payload, _ = assertion.split(".")
+        claims = parse_json(from_b64url(payload), "the assertion")
+    except (ValueError, InvalidRequest) as error:
+        raise InvalidClient(detail="assertion cannot be read") from error
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    if not isinstance(issuer, str) or not issuer:
+        raise InvalidClient(detail="assertion has no iss")
+    return issuer
+
+
+def _verified_claims(assertion: str, agent: Agent) -> dict[str, Any]:
+    try:
+        verified = jws.deserialize_compact(
+            assertion,
+            lambda guest: _key_for(guest.headers(), agent),
+            algorithms=list(keys.SIGNING_ALGORITHMS),
+        )
+        claims = parse_json(verified.payload, "the assertion")
+    except (JoseError, ValueError, InvalidRequest) as error:
+        raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
+    return claims if isinstance(claims, dict) else {}
+
+
+def _key_for(header: dict[str, Any], agent: Agent) -> Key:
+    """The key that `kid` names, or the only one. Raises ValueError."""
+    candidates = keys.load(agent.client_jwks).keys if agent.client_jwks else []
+    if "kid" in header:
+        candidates = [key for key in candidates if key.kid == header["kid"]]
+    if len(candidates) != 1:
+        raise ValueError("no key, or no single one, fits the assertion")
+    return candidates[0]
+
+
+def accepted_audiences(agent: Agent, endpoint_url: str) -> Collection[str]:
+    """CIBA Core 7.1 and OpenID Connect Core 9 name these; FAPI 2.0 wants the issuer alone."""
+    issuer: str = settings.ISSUER_URL
+    if agent.assertion_audience == Agent.AssertionAudience.ISSUER:
+        return (issuer,)
+    return (issuer, f"{issuer}/oauth/token", endpoint_url)
+
+
+def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now: datetime) -> str | None:
+    """Why a verified assertion does not authenticate this agent here and now (RFC 7523 3), or None."""
+    if claims.get("iss") != agent.client_id or claims.get("sub") != agent.client_id:
+        return "iss and sub are not both the client_id"
+    # One string: an assertion for several audiences could be carried from one server to another.
+    if not isinstance(claims.get("aud"), str) or claims["aud"] not in accepted_audiences(agent, endpoint_url):
+        return "wrong audience"
+    if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= 255:
+        return "no jti"
+    return _times_problem(claims, now.timestamp())
+
+
+def _times_problem(claims: dict[str, Any], at: float) -> str | None:
+    times = {name: claims.get(name) for name in ("exp", "nbf", "iat")}
+    given = {name: value for name, value in times.items() if value is not None}
+    if not all(type(value) in (int, float) and 0 < value < 2**40 for value in given.values()):
+        return "a time is not a number"
+    skew = CLOCK_SKEW.total_seconds()
+    if "exp" not in given or given["exp"] <= at - skew:
+        return "expired"
+    if given["exp"] > at + MAX_LIFETIME.total_seconds() + skew:
+        return "lives too long"
+    if any(given.get(name, at) > at + skew for name in ("nbf", "iat")):
+        return "not yet valid"
+    return None
+
+
+def _spend(agent: Agent, claims: dict[str, Any]) -> None:
+    """One statement, so that of two replays at once one loses."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO {SpentAssertion._meta.db_table} (agent_id, jti_digest, expires_at)"  # noqa: S608
+            " VALUES (%s, %s, to_timestamp(%s)) ON CONFLICT (agent_id, jti_digest) DO NOTHING",
+            [agent.pk, digest(claims["jti"]), claims["exp"] + CLOCK_SKEW.total_seconds()],
+        )
+        if cursor.rowcount == 0:
+            raise InvalidClient(detail=f"replayed assertion: {agent.client_id}")

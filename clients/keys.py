@@ -1,0 +1,58 @@
+"""Agents' public keys: which JWK Sets we accept (RFC 7517), and reading one."""
+
+from typing import Any
+
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, RSAKey
+
+# What agents sign with (design rule: an allow-list, never what the token's header asks for).
+SIGNING_ALGORITHMS = ("ES256", "PS256", "EdDSA")
+MAX_KEYS = 10
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_CURVES = {"EC": "P-256", "OKP": "Ed25519"}
+_ALGORITHMS = {"EC": ("ES256",), "RSA": ("PS256",), "OKP": ("EdDSA", "Ed25519")}
+MIN_RSA_BITS = 2048
+
+
+def problem_with(jwks: Any) -> str | None:
+    """Why this JWK Set cannot be an agent's, or None. Never repeats key material."""
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
+        return f'a JWK Set holds 1 to {MAX_KEYS} keys: {{"keys": [...]}}'
+    for key in keys:
+        if problem := _problem_with_key(key):
+            return problem
+    ids = [key.get("kid") for key in keys]
+    if len(keys) > 1 and (len(set(ids)) != len(ids) or None in ids):
+        return "with several keys, each needs a `kid` of its own"
+    return None
+
+
+def _problem_with_key(key: Any) -> str | None:
+    if not isinstance(key, dict):
+        return "a key is not an object"
+    if _PRIVATE_MEMBERS & key.keys():
+        return "a private or symmetric key was given: keep it, and give the public part"
+    kind = key.get("kty")
+    if kind not in _ALGORITHMS:
+        return "keys are EC (P-256), RSA (2048 bits and more) or OKP (Ed25519)"
+    if kind in _CURVES and key.get("crv") != _CURVES[kind]:
+        return f"an {kind} key must be on {_CURVES[kind]}"
+    if key.get("use", "sig") != "sig":
+        return 'a key says it is not for signing ("use")'
+    if key.get("alg", _ALGORITHMS[kind][0]) not in _ALGORITHMS[kind]:
+        return f"an {kind} key signs {_ALGORITHMS[kind][0]} here"
+    if not isinstance(key.get("kid", ""), str) or len(key.get("kid", "")) > 200:
+        return "a `kid` is a text of at most 200 characters"
+    try:
+        loaded = load({"keys": [key]}).keys[0]
+        if isinstance(loaded, RSAKey) and loaded.public_key.key_size < MIN_RSA_BITS:
+            return f"an RSA key has fewer than {MIN_RSA_BITS} bits"
+    except (JoseError, ValueError, TypeError, KeyError):
+        return "a key cannot be read"
+    return None
+
+
+def load(jwks: dict[str, Any]) -> KeySet:
+    """The key set of an agent whose `jwks` was accepted by `problem_with`."""
+    return KeySet.import_key_set({"keys": jwks["keys"]})

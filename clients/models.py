@@ -1,0 +1,155 @@
+"""Agents: who may ask, with which key, for what, and whom."""
+
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import Group
+from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
+from django.db import models
+from oauth2_provider.models import AbstractApplication
+
+from clients import keys
+from foundation.plaintext import problem_with
+from foundation.secrets import GeneratedSecret
+from operations.models import IDENTITY_SCOPES, OperationType, Scope
+
+CIBA = "urn:openid:params:grant-type:ciba"
+CLIENT_CREDENTIALS = "client_credentials"
+
+
+def default_identity_scopes() -> list[str]:
+    return ["openid"]
+
+
+class Agent(AbstractApplication):
+    """An OAuth client. `user` (django-oauth-toolkit's name) is its owner.
+
+    Its secrets are AgentSecret rows: the `client_secret` column of django-oauth-toolkit stays empty and
+    is never compared.
+    """
+
+    class Status(models.TextChoices):
+        ACTIVE = "active"
+        SUSPENDED = "suspended"
+
+    class AuthMethod(models.TextChoices):
+        PRIVATE_KEY_JWT = "private_key_jwt", "private_key_jwt (signed assertion)"
+        CLIENT_SECRET_BASIC = "client_secret_basic", "client_secret_basic (static secret)"
+        CLIENT_SECRET_POST = "client_secret_post", "client_secret_post (static secret)"
+
+    class AssertionAudience(models.TextChoices):
+        ANY = "any", "issuer, token endpoint or called endpoint"
+        ISSUER = "issuer", "issuer only (FAPI)"
+
+    class GrantType(models.TextChoices):
+        CIBA = CIBA, "CIBA: ask a person"
+        CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, "client_credentials: routine work, unasked"
+
+    # django-oauth-toolkit's own columns, fixed here: one grant type is not enough, and secrets live elsewhere.
+    client_type = models.CharField(max_length=32, default=AbstractApplication.CLIENT_CONFIDENTIAL, editable=False)
+    authorization_grant_type = models.CharField(
+        max_length=44, default=AbstractApplication.GRANT_CLIENT_CREDENTIALS, editable=False
+    )
+    client_secret = models.CharField(max_length=255, blank=True, default="", editable=False)
+
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE, editable=False)
+    grant_types = ArrayField(models.CharField(max_length=60, choices=GrantType.choices), default=list)
+    token_endpoint_auth_method = models.CharField(
+        "client authentication", max_length=30, choices=AuthMethod.choices, default=AuthMethod.PRIVATE_KEY_JWT
+    )
+    client_jwks = models.JSONField(
+        "public keys (JWK Set)", null=True, blank=True, help_text='{"keys": [...]}: ES256, PS256 or EdDSA.'
+    )
+    assertion_audience = models.CharField(
+        max_length=10, choices=AssertionAudience.choices, default=AssertionAudience.ANY
+    )
+    id_token_signed_response_alg = models.CharField(
+        max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
+    )
+    identity_scopes = ArrayField(
+        models.CharField(max_length=20, choices=[(s, s) for s in IDENTITY_SCOPES]),
+        default=default_identity_scopes, blank=True,
+    )  # fmt: skip
+    scopes = models.ManyToManyField(Scope, blank=True, related_name="agents")
+    operation_types = models.ManyToManyField(OperationType, blank=True, related_name="agents")
+    groups = models.ManyToManyField(
+        Group, blank=True, related_name="agents", help_text="The agent may ask everybody in these groups."
+    )
+
+    class Meta(AbstractApplication.Meta):
+        abstract = False
+        swappable = "OAUTH2_PROVIDER_APPLICATION_MODEL"
+        verbose_name = "agent"
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return str(self.name or self.client_id)
+
+    def clean(self) -> None:
+        super().clean()
+        if problem := problem_with(self.name, most=60) or (None if self.name.strip() else "is empty"):
+            raise ValidationError({"name": f"The name {problem}."})
+        if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
+            raise ValidationError({"client_jwks": problem})
+        if self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
+            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys."})
+
+    @property
+    def is_active(self) -> bool:
+        return self.status == self.Status.ACTIVE
+
+    def allows_grant_type(self, *grant_types: str) -> bool:
+        return bool(set(self.grant_types) & set(grant_types))
+
+    def is_usable(self, request: Any) -> bool:
+        """django-oauth-toolkit's hook."""
+        return self.is_active
+
+
+class AgentSecret(GeneratedSecret):
+    """A client secret, for agents whose authentication method is one of client_secret_*."""
+
+    OWNER: ClassVar[str] = "agent"
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="secrets")
+
+    class Meta:
+        default_permissions = ()
+
+
+class AgentLink(models.Model):
+    """What is settled between one agent and one person.
+
+    `is_linked`: an administrator, or the person's consent, lets the agent ask. `stopped_at`: the person
+    said no more, which outweighs a link, ownership and groups.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="links")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="agent_links")
+    is_linked = models.BooleanField(default=False)
+    stopped_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [models.UniqueConstraint(fields=["agent", "user"], name="agent_link_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.agent} and {self.user}"
+
+
+class SpentAssertion(models.Model):
+    """A `jti` that an agent has used; refused again until its assertion has expired (RFC 7523 3)."""
+
+    id = models.BigAutoField(primary_key=True)
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    jti_digest = models.BinaryField(max_length=32)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["agent", "jti_digest"], name="spent_assertion_unique")]
+
+    def __str__(self) -> str:
+        return f"spent until {self.expires_at:%Y-%m-%d %H:%M}"

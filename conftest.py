@@ -1,0 +1,3 @@
+"""The domain's fixtures, for every test."""
+
+pytest_plugins = ["tests.world"]

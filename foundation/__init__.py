@@ -1,0 +1,6 @@
+"""What every other package stands on; it knows no domain.
+
+Owns: encryption at rest (keyring), random values and digests (handles), credentials that we generate
+(secrets), canonical JSON and text that is safe to show (canonical, plaintext), protocol errors and
+parameters of a form (errors, forms), pacing in Redis (pacing). Owns no table of its own.
+"""

@@ -1,0 +1,42 @@
+"""What the admin classes of several apps share: pages that only show, and nothing that deletes."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+
+
+class NoDeletion(admin.ModelAdmin[Any]):
+    """The admin deactivates; it does not delete: the audit trail refers to what is here."""
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnly(NoDeletion):
+    """Lists and opens; changes nothing."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def show_once(
+    model_admin: admin.ModelAdmin[Any], request: HttpRequest, *, owner: str, holder: tuple[str, str], secret: str
+) -> HttpResponse:
+    """A page with a new secret, never cached. `holder` is the label and the value of the user name."""
+    meta = model_admin.model._meta
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"New secret of {owner}",
+        "holder_label": holder[0],
+        "holder": holder[1],
+        "secret": secret,
+        "back": f"admin:{meta.app_label}_{meta.model_name}_changelist",
+    }
+    response = render(request, "admin/secret_once.html", context)
+    response["Cache-Control"] = "no-store"
+    return response

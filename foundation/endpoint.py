@@ -1,0 +1,64 @@
+"""What every protocol endpoint shares: methods, JSON answers that are never cached, and errors as specified."""
+
+import functools
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from psycopg_pool import PoolTimeout
+
+from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
+from foundation.metrics import ANSWERS
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER = 2  # seconds, where the database cannot be reached
+View = Callable[..., HttpResponse]
+
+
+def protocol_endpoint(name: str, *methods: str) -> Callable[[View], View]:
+    """Wraps a view that returns JSON or raises a ProtocolError.
+
+    Answers carry `Cache-Control: no-store` (RFC 6749 5.1). A database out of reach is 503 with
+    Retry-After. The view must hold no transaction when it raises.
+    """
+
+    def decorate(view: View) -> View:
+        @csrf_exempt
+        @functools.wraps(view)
+        def endpoint(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            try:
+                if request.method not in methods:
+                    raise MethodNotAllowed()
+                response = view(request, *args, **kwargs)
+            except ProtocolError as error:
+                response = error_response(error, request)
+                if isinstance(error, MethodNotAllowed):
+                    response["Allow"] = ", ".join(methods)
+            except (OperationalError, InterfaceError, PoolTimeout) as error:
+                log.error("%s: the database cannot be reached: %s", name, error)
+                response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER), request)
+            ANSWERS.labels(name, response.status_code).inc()
+            return response
+
+        return endpoint
+
+    return decorate
+
+
+def json_response(body: dict[str, Any], status: int = 200) -> JsonResponse:
+    return JsonResponse(body, status=status, headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+
+
+def error_response(error: ProtocolError, request: HttpRequest) -> HttpResponse:
+    if error.detail:
+        log.info("%s: %s", error.code, error.detail)
+    response = json_response(error.body(), error.status)
+    if error.retry_after is not None:
+        response["Retry-After"] = str(error.retry_after)
+    if isinstance(error, InvalidClient) and "Authorization" in request.headers:
+        response["WWW-Authenticate"] = 'Basic realm="countersign"'  # RFC 6749 5.2
+    return response

@@ -1,0 +1,82 @@
+"""Protocol errors: one class per code. `description` is for the client; `detail` only for log and audit."""
+
+import re
+from typing import ClassVar
+
+# RFC 6749, section 5.2: what error_description may hold.
+_NOT_ALLOWED = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
+
+
+class ProtocolError(Exception):
+    """An answer that a specification names. Raised only outside transactions; inside, it is returned."""
+
+    code: ClassVar[str]
+    status: ClassVar[int] = 400
+    default_description: ClassVar[str] = ""
+
+    def __init__(self, description: str = "", *, detail: str = "", retry_after: int | None = None) -> None:
+        self.description = _NOT_ALLOWED.sub("?", description or self.default_description)[:500]
+        self.detail = detail
+        self.retry_after = retry_after
+        super().__init__(self.code)
+
+    def body(self) -> dict[str, str]:
+        answer = {"error": self.code}
+        if self.description:
+            answer["error_description"] = self.description
+        return answer
+
+
+class InvalidRequest(ProtocolError):
+    """RFC 6749 5.2."""
+
+    code = "invalid_request"
+
+
+class BodyTooLarge(InvalidRequest):
+    """RFC 9110 15.5.14."""
+
+    status = 413
+    default_description = "the body is larger than this server takes"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """RFC 9110 15.5.6."""
+
+    status = 405
+    default_description = "this endpoint does not take this method"
+
+
+class InvalidClient(ProtocolError):
+    """RFC 6749 5.2. One text for every reason: a stranger learns nothing about who exists."""
+
+    code = "invalid_client"
+    status = 401
+    default_description = "client authentication failed"
+
+
+class InvalidScope(ProtocolError):
+    """RFC 6749 5.2."""
+
+    code = "invalid_scope"
+
+
+class InvalidTarget(ProtocolError):
+    """RFC 8707 2."""
+
+    code = "invalid_target"
+    default_description = "this agent may not ask for that resource"
+
+
+class InvalidAuthorizationDetails(ProtocolError):
+    """RFC 9396 5."""
+
+    code = "invalid_authorization_details"
+
+
+class TemporarilyUnavailable(ProtocolError):
+    """RFC 9110 15.6.4; the code is the one of RFC 6749 4.1.2.1."""
+
+    code = "temporarily_unavailable"
+    status = 503
+    default_description = "the server cannot answer now; try again"

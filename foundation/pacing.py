@@ -1,0 +1,109 @@
+"""Pacing in Redis: how often somebody may ask. What is here may be lost at any moment.
+
+Without Redis, or with one that hangs, pacing falls back to this process's memory and the request goes
+on: an answer may come a little too often, never wrongly. After a failure Redis is left alone for a few
+seconds, so that a hung one costs a single short time-out and not one per request.
+"""
+
+import logging
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import redis
+from django.conf import settings
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 0.25  # seconds, to connect and to answer
+LEAVE_ALONE = 5.0  # seconds
+# A client that sleeps for exactly the interval arrives a little early on a bad clock.
+LEEWAY = 0.5  # seconds
+SLOW_DOWN = 5  # seconds: CIBA Core 11 asks for at least 5 more, for this and all later requests
+
+# KEYS[1]; ARGV: now (s), interval (s), leeway (s), added (s), time to live (s). Answers {too_soon, interval}.
+_POLL = """
+local last = tonumber(redis.call('HGET', KEYS[1], 'last'))
+local interval = tonumber(redis.call('HGET', KEYS[1], 'interval')) or tonumber(ARGV[2])
+local too_soon = 0
+if last and tonumber(ARGV[1]) - last < interval - tonumber(ARGV[3]) then
+  too_soon = 1
+  interval = interval + tonumber(ARGV[4])
+end
+redis.call('HSET', KEYS[1], 'last', ARGV[1], 'interval', interval)
+redis.call('EXPIRE', KEYS[1], ARGV[5])
+return {too_soon, interval}
+"""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What pacing says of one poll: did it come too soon, and the interval (s) from now on."""
+
+    too_soon: bool
+    interval: int
+
+
+@dataclass
+class _Memory:
+    """The fallback: last poll and interval by key, bounded."""
+
+    most: int = 10_000
+    polls: dict[str, tuple[float, int]] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def poll(self, key: str, at: float, interval: int) -> Pace:
+        with self.lock:
+            last, interval = self.polls.pop(key, (None, interval))
+            too_soon = last is not None and at - last < interval - LEEWAY
+            interval += SLOW_DOWN if too_soon else 0
+            self.polls[key] = (at, interval)
+            while len(self.polls) > self.most:
+                self.polls.pop(next(iter(self.polls)))
+        return Pace(too_soon, interval)
+
+
+class Pacing:
+    def __init__(self, url: str) -> None:
+        self._redis = redis.Redis.from_url(
+            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=None, health_check_interval=0
+        )
+        self._script = self._redis.register_script(_POLL)
+        self._memory = _Memory()
+        self._left_alone_until = 0.0
+
+    def poll(self, key: str, *, now: datetime, interval: int, lifetime: int) -> Pace:
+        """Records a poll of `key` and judges it. `interval` is what the client was first told (s)."""
+        at = now.timestamp()
+        if time.monotonic() >= self._left_alone_until:
+            try:
+                too_soon, current = self._script(keys=[f"pace:{key}"], args=[at, interval, LEEWAY, SLOW_DOWN, lifetime])
+                return Pace(bool(too_soon), int(current))
+            except redis.RedisError as error:
+                self._left_alone_until = time.monotonic() + LEAVE_ALONE
+                log.warning("pacing falls back to this process's memory: %s", error)
+        return self._memory.poll(key, at, interval)
+
+    def reachable(self) -> bool:
+        """Does Redis answer now? For /readyz, which reports it and stays green without it."""
+        if time.monotonic() < self._left_alone_until:
+            return False
+        try:
+            return bool(self._redis.ping())
+        except redis.RedisError:
+            self._left_alone_until = time.monotonic() + LEAVE_ALONE
+            return False
+
+
+_pacing: Pacing | None = None
+_lock = threading.Lock()
+
+
+def get_pacing() -> Pacing:
+    """This process's pacing, made on first use."""
+    global _pacing
+    with _lock:
+        if _pacing is None:
+            _pacing = Pacing(settings.REDIS_URL)
+    return _pacing

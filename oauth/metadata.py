@@ -1,0 +1,73 @@
+"""Discovery (OpenID Connect Discovery 1.0 3, RFC 8414 2) and the JWKS: only what is there."""
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils import timezone
+
+from clients import keys
+from clients.models import Agent
+from foundation.endpoint import protocol_endpoint
+from oauth.signing_keys import ALGORITHMS, listed_keys
+from oauth.token_endpoint import HANDLERS
+from operations.models import IDENTITY_SCOPES, OperationType
+
+# Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
+EXTRA_FIELDS: dict[str, Any] = {}
+MAX_AGE = 300  # seconds; a new signing key is listed for longer than this before it signs
+
+
+@protocol_endpoint("metadata", "GET", "HEAD")
+def metadata(request: HttpRequest) -> HttpResponse:
+    """One document for both specifications; their fields do not contradict."""
+    return _public(server_metadata())
+
+
+@protocol_endpoint("jwks", "GET", "HEAD")
+def jwks(request: HttpRequest) -> HttpResponse:
+    """RFC 7517 5: every key that signs, will sign, or signed something that may still be valid."""
+    return _public({"keys": [loaded.public_jwk for loaded in listed_keys(timezone.now())]})
+
+
+def _public(body: dict[str, Any]) -> JsonResponse:
+    return JsonResponse(
+        body, headers={"Cache-Control": f"public, max-age={MAX_AGE}", "Access-Control-Allow-Origin": "*"}
+    )
+
+
+def server_metadata() -> dict[str, Any]:
+    issuer = settings.ISSUER_URL
+    types = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
+    methods = [method.value for method in Agent.AuthMethod]
+    document = {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth/token",
+        "jwks_uri": f"{issuer}/.well-known/jwks.json",
+        "introspection_endpoint": f"{issuer}/oauth/introspect",
+        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "grant_types_supported": sorted(HANDLERS),
+        "response_types_supported": [],
+        "subject_types_supported": ["public"],
+        "scopes_supported": list(IDENTITY_SCOPES),
+        "claims_supported": [
+            "sub",
+            "iss",
+            "aud",
+            "exp",
+            "iat",
+            "auth_time",
+            "acr",
+            "amr",
+            "at_hash",
+            "name",
+            "email",
+        ],
+        "id_token_signing_alg_values_supported": list(ALGORITHMS),
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "authorization_details_types_supported": list(types.values_list("name", flat=True)),
+    }
+    for name, value in EXTRA_FIELDS.items():
+        document[name] = f"{issuer}{value}" if isinstance(value, str) and value.startswith("/") else value
+    return document

@@ -1,0 +1,113 @@
+"""The single place where tokens are minted: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2)."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from joserfc import jws
+
+from accounts.models import User
+from clients.models import Agent
+from foundation.canonical import canonical_json
+from foundation.handles import b64url, new_handle
+from oauth.models import Grant
+from oauth.signing_keys import Loaded, signing_key
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """How the person was authenticated: becomes claims of the ID token."""
+
+    auth_time: datetime
+    amr: list[str]
+    acr: str
+    extra_claims: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Issue:
+    """A handler's verdict: issue this. The endpoint mints it, in the same transaction."""
+
+    agent: Agent
+    scopes: list[str]
+    resource: str | None  # identifier; None: nothing but identity scopes
+    expires_at: datetime
+    user: User | None = None
+    grant: Grant | None = None
+    authentication: Authentication | None = None  # only with `openid`
+
+
+def sign(claims: dict[str, Any], key: Loaded, typ: str) -> str:
+    header = {"alg": key.algorithm, "kid": key.kid, "typ": typ}
+    return jws.serialize_compact(header, canonical_json(claims), key.key, algorithms=[key.algorithm])
+
+
+def mint(issue: Issue, now: datetime) -> tuple[dict[str, Any], str]:
+    """The token response (RFC 6749 5.1), and the access token's `jti` for the audit event."""
+    claims = access_token_claims(issue, now)
+    access_token = sign(claims, signing_key("ES256", now), "at+jwt")
+    response: dict[str, Any] = {
+        "access_token": access_token,
+        "token_type": "Bearer",
+        "expires_in": claims["exp"] - claims["iat"],
+    }
+    if issue.scopes:
+        response["scope"] = " ".join(issue.scopes)
+    if issue.grant and issue.grant.authorization_details:
+        response["authorization_details"] = issue.grant.authorization_details  # RFC 9396 7
+    if issue.user and issue.authentication and "openid" in issue.scopes:
+        response["id_token"] = _id_token(issue, issue.user, issue.authentication, access_token, now)
+    return response, claims["jti"]
+
+
+def access_token_claims(issue: Issue, now: datetime) -> dict[str, Any]:
+    """RFC 9068 2.2, with authorization_details (RFC 9396 9.1) and `act` (RFC 8693 4.1)."""
+    issuer = settings.ISSUER_URL
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": issue.user.sub if issue.user else issue.agent.client_id,
+        "aud": issue.resource or f"{issuer}/userinfo",
+        "client_id": issue.agent.client_id,
+        "iat": int(now.timestamp()),
+        "exp": int(issue.expires_at.timestamp()),
+        "jti": new_handle(),
+    }
+    if issue.scopes:
+        claims["scope"] = " ".join(issue.scopes)
+    if issue.user:
+        claims["act"] = {"sub": issue.agent.client_id}
+    if issue.grant:
+        claims["grant_id"] = str(issue.grant.id)
+        if issue.grant.authorization_details:
+            claims["authorization_details"] = issue.grant.authorization_details
+            claims["operation_digest"] = issue.grant.operation_digest
+    return claims
+
+
+def _id_token(issue: Issue, user: User, authentication: Authentication, access_token: str, now: datetime) -> str:
+    key = signing_key(issue.agent.id_token_signed_response_alg, now)
+    issued_at = int(now.timestamp())
+    claims: dict[str, Any] = {
+        "iss": settings.ISSUER_URL,
+        "sub": user.sub,
+        "aud": issue.agent.client_id,
+        "iat": issued_at,
+        "exp": issued_at + settings.ACCESS_TOKEN_LIFETIME,
+        "auth_time": int(authentication.auth_time.timestamp()),
+        "amr": authentication.amr,
+        "acr": authentication.acr,
+        "at_hash": half_hash(access_token),
+        **authentication.extra_claims,
+    }
+    if "profile" in issue.scopes and user.name:
+        claims["name"] = user.name
+    if "email" in issue.scopes:
+        claims["email"] = user.email
+    return sign(claims, key, "JWT")
+
+
+def half_hash(value: str) -> str:
+    """`at_hash` and its like: the left half of SHA-256, base64url (OpenID Connect Core 3.1.3.6)."""
+    return b64url(hashlib.sha256(value.encode("ascii")).digest()[:16])

@@ -1,0 +1,125 @@
+"""What a request asks for, checked against what this agent may ask for.
+
+Shared by the token endpoint and the backchannel endpoint. An empty list allows nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clients.models import Agent
+from foundation.canonical import canonical_json
+from foundation.errors import (
+    InvalidAuthorizationDetails,
+    InvalidRequest,
+    InvalidScope,
+    InvalidTarget,
+    ProtocolError,
+)
+from foundation.forms import parse_json
+from oauth.audience import judge_audience
+from operations import schemas, wording
+from operations.models import IDENTITY_SCOPES, OperationTypeVersion, Resource, Scope
+
+MAX_SCOPES = 30
+MAX_DETAILS = 10
+
+
+@dataclass(frozen=True)
+class Requested:
+    """Scopes and operations that this agent may ask for, all of one resource."""
+
+    identity_scopes: list[str]
+    scopes: list[Scope]
+    authorization_details: list[dict[str, Any]]
+    versions: list[OperationTypeVersion]  # one per authorization_details object, in order
+    resource: Resource | None
+
+    @property
+    def scope_names(self) -> list[str]:
+        return [*self.identity_scopes, *(scope.name for scope in self.scopes)]
+
+
+def find_requested(agent: Agent, parameters: Mapping[str, str]) -> Requested:
+    """Reads `scope`, `authorization_details` and `resource`. Raises a ProtocolError of RFC 6749, 8707, 9396."""
+    names = _scope_names(parameters.get("scope", ""))
+    identity = [name for name in names if name in IDENTITY_SCOPES]
+    scopes = _find_scopes(agent, identity, [name for name in names if name not in IDENTITY_SCOPES])
+    details = _parse_details(parameters.get("authorization_details"))
+    versions = _find_versions(agent, details)
+    resources = [scope.resource for scope in scopes]
+    resources += [version.operation_type.resource for version in versions]
+    identifier = judge_audience([resource.identifier for resource in resources], parameters.get("resource"))
+    if isinstance(identifier, InvalidTarget) and not resources:
+        raise InvalidTarget()
+    if isinstance(identifier, ProtocolError):
+        raise identifier
+    return Requested(identity, scopes, details, versions, resources[0] if resources else None)
+
+
+def _scope_names(scope: str) -> list[str]:
+    names = list(dict.fromkeys(scope.split(" "))) if scope else []
+    if "" in names or len(names) > MAX_SCOPES:
+        raise InvalidScope("scope is a list of names with single spaces between them")
+    return names
+
+
+def _find_scopes(agent: Agent, identity: list[str], names: list[str]) -> list[Scope]:
+    if not set(identity) <= set(agent.identity_scopes):
+        raise InvalidScope("this agent may not ask for one of these scopes")
+    if not names:
+        return []
+    found = agent.scopes.filter(name__in=names, is_active=True, resource__is_active=True)
+    scopes = {scope.name: scope for scope in found.select_related("resource")}
+    if len(scopes) != len(names):
+        # Unknown and not allowed are one answer: an agent does not learn what else there is.
+        raise InvalidScope("this agent may not ask for one of these scopes")
+    return [scopes[name] for name in names]
+
+
+def _parse_details(text: str | None) -> list[dict[str, Any]]:
+    """RFC 9396 2: a JSON array of objects with a `type`."""
+    if text is None:
+        return []
+    try:
+        details = parse_json(text, "authorization_details")
+        canonical_json(details)
+    except InvalidRequest as error:
+        raise InvalidAuthorizationDetails(error.description) from error
+    except ValueError as error:
+        raise InvalidAuthorizationDetails("authorization_details has a number that JSON cannot carry safely") from error
+    if not isinstance(details, list) or not 1 <= len(details) <= MAX_DETAILS:
+        raise InvalidAuthorizationDetails(f"authorization_details is an array of 1 to {MAX_DETAILS} objects")
+    if not all(isinstance(one, dict) and isinstance(one.get("type"), str) for one in details):
+        raise InvalidAuthorizationDetails("each of authorization_details is an object with a type")
+    return details
+
+
+def _find_versions(agent: Agent, details: list[dict[str, Any]]) -> list[OperationTypeVersion]:
+    if not details:
+        return []
+    types = agent.operation_types.filter(
+        name__in={one["type"] for one in details},
+        is_active=True,
+        resource__is_active=True,
+        current__isnull=False,
+    ).select_related("current", "resource")
+    known = {one.name: one for one in types}
+    versions = []
+    for one in details:
+        version = known[one["type"]].current if one["type"] in known else None
+        if version is None:
+            raise InvalidAuthorizationDetails("this agent may not ask for this type of operation")
+        version.operation_type = known[one["type"]]
+        _check_one(one, version)
+        versions.append(version)
+    return versions
+
+
+def _check_one(one: dict[str, Any], version: OperationTypeVersion) -> None:
+    value = {name: item for name, item in one.items() if name != "type"}
+    kind = version.operation_type.name
+    if problem := schemas.first_mismatch(version.schema, value):
+        raise InvalidAuthorizationDetails(f"{kind}: {problem}")
+    if problem := wording.unshowable(value):
+        raise InvalidAuthorizationDetails(f"{kind}: {problem}")

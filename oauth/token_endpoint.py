@@ -1,0 +1,111 @@
+"""POST /oauth/token (RFC 6749 3.2): one table from grant_type to handler.
+
+The endpoint owns what all grants share: the form, client authentication, may this agent use this grant,
+one transaction for deciding, minting and the audit event. A handler owns only what is its own, and
+cannot skip the rest: it returns a verdict.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from audit import events
+from audit.record import About, record, record_refusal
+from clients.authentication import authenticate_agent
+from clients.models import Agent
+from foundation.endpoint import json_response, protocol_endpoint
+from foundation.errors import InvalidRequest, ProtocolError
+from foundation.forms import parse_form
+from oauth.errors import UnauthorizedClient, UnsupportedGrantType
+from oauth.minting import Issue, mint
+
+Verdict = Issue | ProtocolError
+Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class GrantHandler:
+    """One grant type.
+
+    `prepare` reads the parameters, before the transaction: it may look things up, ask Redis, and raise a
+    ProtocolError. `decide` gets what it returned, inside the transaction, and returns the verdict.
+    """
+
+    prepare: Callable[[Agent, Parameters, datetime], Any]
+    decide: Callable[[Agent, Any, datetime], Verdict]
+
+
+# Filled by authserver/wiring.py.
+HANDLERS: dict[str, GrantHandler] = {}
+
+
+@protocol_endpoint("token", "POST")
+def token(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
+    parameters = parse_form(request)
+    agent = authenticate_agent(request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now)
+    try:
+        handler = find_handler(agent, parameters)
+        prepared = handler.prepare(agent, parameters, now)
+    except ProtocolError as error:
+        record_refusal(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
+        raise
+    answer = decide_and_mint(handler, agent, prepared, parameters)
+    if isinstance(answer, ProtocolError):
+        raise answer
+    return json_response(answer)
+
+
+def find_handler(agent: Agent, parameters: Parameters) -> GrantHandler:
+    grant_type = parameters.get("grant_type")
+    if grant_type is None:
+        raise InvalidRequest("grant_type is missing")
+    handler = HANDLERS.get(grant_type)
+    if handler is None:
+        raise UnsupportedGrantType("this server does not offer this grant type")
+    if not agent.allows_grant_type(grant_type):
+        raise UnauthorizedClient()
+    return handler
+
+
+@transaction.atomic(durable=True)
+def decide_and_mint(
+    handler: GrantHandler, agent: Agent, prepared: Any, parameters: Parameters
+) -> dict[str, Any] | ProtocolError:
+    """The token response, or the refusal; either way with its event, in one transaction."""
+    now = timezone.now()
+    verdict = handler.decide(agent, prepared, now)
+    if isinstance(verdict, ProtocolError):
+        if not getattr(verdict, "is_answer", False):
+            record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
+        return verdict
+    response, jti = mint(verdict, now)
+    grant = verdict.grant
+    about = About(
+        actor=f"agent:{agent.client_id}",
+        client_id=agent.client_id,
+        user_id=verdict.user.id if verdict.user else None,
+        request_id=grant.request_id if grant else None,
+        grant_id=grant.id if grant else None,
+    )
+    record(
+        events.TOKEN_ISSUED, about, now, jti=jti, scope=verdict.scopes, resource=verdict.resource,
+        grant_type=parameters["grant_type"], expires_in=response["expires_in"],
+        operation_digest=grant.operation_digest if grant else None,
+    )  # fmt: skip
+    return response
+
+
+def _about(agent: Agent) -> About:
+    return About(f"agent:{agent.client_id}", client_id=agent.client_id)
+
+
+def _refused(error: ProtocolError, parameters: Parameters) -> dict[str, Any]:
+    known = parameters.get("grant_type") if parameters.get("grant_type") in HANDLERS else None
+    return {"error": error.code, "detail": error.detail or error.description, "grant_type": known}

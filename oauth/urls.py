@@ -1,0 +1,16 @@
+from django.urls import re_path
+
+from oauth.introspection import introspect
+from oauth.metadata import jwks, metadata
+from oauth.token_endpoint import token
+from oauth.uses import uses
+
+# With and without a trailing slash, never by a redirect: real clients drop a POST body on 301.
+urlpatterns = [
+    re_path(r"^oauth/token/?$", token, name="token"),
+    re_path(r"^oauth/introspect/?$", introspect, name="introspect"),
+    re_path(r"^v1/uses/?$", uses, name="uses"),
+    re_path(r"^\.well-known/openid-configuration/?$", metadata, name="openid-configuration"),
+    re_path(r"^\.well-known/oauth-authorization-server/?$", metadata, name="oauth-authorization-server"),
+    re_path(r"^\.well-known/jwks\.json/?$", jwks, name="jwks"),
+]

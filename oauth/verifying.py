@@ -1,0 +1,73 @@
+"""Tokens of ours that come back to us: access tokens at introspection and uses, ID tokens as hints."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import Key
+
+from clients.models import Agent
+from foundation.errors import InvalidRequest
+from foundation.forms import parse_json
+from foundation.plaintext import problem_with
+from oauth.models import Grant
+from oauth.signing_keys import ALGORITHMS, listed_keys
+
+MAX_TOKEN = 32_768  # characters
+
+
+def verify(unverified_token: str, typ: str, now: datetime) -> dict[str, Any] | None:
+    """The claims of a token that one of our listed keys signed as this `typ`; its times are not looked at.
+
+    None for anything else, for whatever reason.
+    """
+    if len(unverified_token) > MAX_TOKEN or not unverified_token.isascii():
+        return None
+    listed = {loaded.kid: loaded for loaded in listed_keys(now)}
+
+    def key_for(guest: Any) -> Key:
+        header = guest.headers()
+        loaded = listed.get(header.get("kid"))
+        if loaded is None or header.get("typ") != typ or header.get("alg") != loaded.algorithm:
+            raise ValueError("not a token of ours")
+        return loaded.key
+
+    try:
+        verified = jws.deserialize_compact(unverified_token, key_for, algorithms=list(ALGORITHMS))
+        claims = parse_json(verified.payload, "the token")
+    except (JoseError, ValueError, TypeError, InvalidRequest):
+        return None
+    if not isinstance(claims, dict) or claims.get("iss") != settings.ISSUER_URL:
+        return None
+    return claims
+
+
+@dataclass(frozen=True)
+class LiveToken:
+    """An access token that counts now, with its grant where it has one."""
+
+    claims: dict[str, Any]
+    grant: Grant | None
+
+
+def find_live_token(unverified_token: str, audience: str, now: datetime) -> LiveToken | None:
+    """Signature, times, audience; then agent, person and grant, alive by query. None for any other token."""
+    claims = verify(unverified_token, "at+jwt", now)
+    if claims is None or claims["aud"] != audience or claims["exp"] <= now.timestamp():
+        return None
+    if "grant_id" in claims:
+        grant = Grant.objects.alive(now).filter(pk=claims["grant_id"]).first()
+        return LiveToken(claims, grant) if grant else None
+    active = Agent.objects.filter(client_id=claims["client_id"], status=Agent.Status.ACTIVE).exists()
+    return LiveToken(claims, None) if active else None
+
+
+def find_hinted_sub(unverified_id_token: str, agent: Agent, now: datetime) -> str | None:
+    """The `sub` of an id_token_hint (CIBA Core 7.1). An expired one is good enough; another agent's is not."""
+    claims = verify(unverified_id_token, "JWT", now)
+    if claims is None or claims.get("aud") != agent.client_id or problem_with(str(claims.get("sub")), most=255):
+        return None
+    return str(claims["sub"])

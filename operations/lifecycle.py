@@ -1,0 +1,51 @@
+"""Use cases: a new version of an operation type, a resource's credential."""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit import events
+from audit.record import About, record, record_revocation
+from operations.models import OperationType, OperationTypeVersion, Resource, ResourceSecret
+
+
+@transaction.atomic
+def put_version(operation_type: OperationType, meaning: dict[str, Any], about: About, now: datetime) -> bool:
+    """Makes the next version, where `meaning` differs from the newest. Raises ValidationError.
+
+    Requests that are already open keep theirs. Takes part in the caller's transaction (the admin's).
+    """
+    operation_type = OperationType.objects.select_for_update().get(pk=operation_type.pk)
+    newest = operation_type.versions.order_by("-number").first()
+    if newest and all(getattr(newest, name) == meaning[name] for name in OperationTypeVersion.MEANING):
+        return False
+    version = OperationTypeVersion(
+        operation_type=operation_type, number=newest.number + 1 if newest else 1, created_at=now, **meaning
+    )
+    version.full_clean()
+    version.save(force_insert=True)
+    operation_type.current = version
+    operation_type.save(update_fields=["current"])
+    record(
+        events.OPERATION_TYPE_CHANGED, about, now, type=operation_type.name, version=version.number,
+        risk=version.risk, assurance=version.assurance, uses=version.uses, lifetime=version.lifetime,
+    )  # fmt: skip
+    return True
+
+
+@transaction.atomic
+def issue_resource_secret(resource: Resource, about: About, now: datetime) -> str:
+    """A new credential, returned once. The one before stays live for the change-over."""
+    Resource.objects.select_for_update().get(pk=resource.pk)
+    secret = ResourceSecret.issue(resource, now)
+    record(events.RESOURCE_SECRET_ISSUED, about, now, resource=resource.identifier)
+    return secret
+
+
+@transaction.atomic
+def revoke_resource_secrets(resource: Resource, about: About, now: datetime) -> int:
+    """Ends every credential of the resource; it must be given a new one."""
+    ended = ResourceSecret.objects.filter(resource=resource, revoked_at=None).update(revoked_at=now)
+    record_revocation(events.RESOURCE_SECRETS_REVOKED, about, now, resource=resource.identifier, secrets=ended)
+    return ended

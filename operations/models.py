@@ -1,0 +1,143 @@
+"""Resources, scopes and operation types."""
+
+import uuid
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+
+from foundation.secrets import GeneratedSecret
+from operations import schemas, wording
+from operations.risk import Assurance, Risk, may_run_unasked
+
+# OpenID Connect's own scopes: they belong to no Resource and never decide `aud`.
+IDENTITY_SCOPES = ("openid", "profile", "email")
+
+
+def check_identifier(value: str) -> None:
+    """RFC 8707 2: an absolute URI without a fragment. `http` for loopback names only is not ours to judge."""
+    parts = urlsplit(value)
+    if not parts.scheme or not (parts.netloc or parts.path) or "#" in value or not value.isascii() or " " in value:
+        raise ValidationError("An absolute URI without a fragment, for example https://payments.example.com/")
+
+
+class Resource(models.Model):
+    """An API that trusts our tokens. `identifier` is the `aud` of tokens for it."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    identifier = models.CharField(max_length=255, unique=True, validators=[check_identifier])
+    name = models.CharField(max_length=100)
+    is_active = models.BooleanField("active", default=True)
+
+    class Meta:
+        ordering = ["name"]
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ResourceSecret(GeneratedSecret):
+    """A resource's own credential, for introspection and uses only: HTTP Basic with its id as user name."""
+
+    OWNER: ClassVar[str] = "resource"
+
+    resource = models.ForeignKey(Resource, on_delete=models.CASCADE, related_name="secrets")
+
+    class Meta:
+        default_permissions = ()
+
+
+class Scope(models.Model):
+    """A scope of one resource. Its name is unique over all of them, so that it decides the resource."""
+
+    id = models.BigAutoField(primary_key=True)
+    resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="scopes")
+    # RFC 6749 3.3
+    name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[\x21\x23-\x5B\x5D-\x7E]+\Z")])
+    description = models.CharField(max_length=200, help_text="What a person reads: “Read your calendar”.")
+    risk = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Risk], default=Risk.ROUTINE.value)
+    is_active = models.BooleanField("active", default=True)
+
+    class Meta:
+        ordering = ["name"]
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.name in (*IDENTITY_SCOPES, "phone", "address", "offline_access"):
+            raise ValidationError({"name": "This scope is OpenID Connect's own."})
+
+    @property
+    def runs_unasked(self) -> bool:
+        return may_run_unasked(Risk(self.risk))
+
+
+class OperationType(models.Model):
+    """An `authorization_details` type (RFC 9396). What it means is in its versions; the newest counts."""
+
+    id = models.BigAutoField(primary_key=True)
+    resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="operation_types")
+    name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[A-Za-z0-9._:/-]+\Z")])
+    is_active = models.BooleanField("active", default=True)
+    current = models.ForeignKey(
+        "OperationTypeVersion", null=True, editable=False, on_delete=models.PROTECT, related_name="+"
+    )
+
+    class Meta:
+        ordering = ["name"]
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OperationTypeVersion(models.Model):
+    """One version; never changed. A request keeps the version that it was asked under."""
+
+    id = models.BigAutoField(primary_key=True)
+    operation_type = models.ForeignKey(OperationType, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    schema = models.JSONField()
+    title = models.CharField(max_length=100)
+    summary = models.CharField(max_length=300)
+    risk = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Risk])
+    assurance = models.CharField(max_length=10, choices=[(a.value, a.value) for a in Assurance])
+    uses = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)])
+    lifetime = models.PositiveIntegerField(validators=[MinValueValidator(30), MaxValueValidator(86_400)])
+    created_at = models.DateTimeField()
+
+    # What makes a version; the form and the comparison of versions go by this list.
+    MEANING: ClassVar[tuple[str, ...]] = (
+        "schema", "title", "summary", "risk", "assurance", "uses", "lifetime",
+    )  # fmt: skip
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(fields=["operation_type", "number"], name="operation_type_version_unique")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.operation_type.name} v{self.number}"
+
+    def clean(self) -> None:
+        super().clean()
+        errors: dict[str, Any] = {}
+        if found := schemas.problems_with(self.schema):
+            errors["schema"] = found
+        else:
+            for field in ("title", "summary"):
+                if found := wording.problems_with(getattr(self, field), self.schema):
+                    errors[field] = found
+        if errors:
+            raise ValidationError(errors)
+
+    @property
+    def runs_unasked(self) -> bool:
+        return may_run_unasked(Risk(self.risk))

@@ -1,0 +1,188 @@
+"""Wording: the text that a person reads, composed from validated fields only. Pure.
+
+`Pay {amount|money:currency} to {creditor.name}`: a placeholder names a field of the schema and
+optionally a formatter. It is our own tiny language, not a template engine: stored text can reach
+nothing but the fields of the operation.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+from foundation.plaintext import problem_with
+
+VERSION = 1  # raised when rendering changes: part of the prompt's digest
+MAX_TEXT = 300
+MAX_VALUE = 2000  # characters of one string
+
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+_INSIDE = re.compile(r"(?P<field>\w+(?:\.\w+)*)(?:\|(?P<formatter>[a-z]+)(?::(?P<other>\w+(?:\.\w+)*))?)?")
+
+
+class WordingError(ValueError):
+    """The wording, or the value put in, is not what the formatter can show."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One line of what is shown: its label and its value as text."""
+
+    label: str
+    value: str
+
+
+def _plain(value: Any, _other: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(_plain(item, None) for item in value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{label(name)}: {_plain(item, None)}" for name, item in value.items()) or "none"
+    return "none" if value is None else str(value)
+
+
+def _money(value: Any, currency: Any) -> str:
+    try:
+        amount = Decimal(str(value))
+    except InvalidOperation as error:
+        raise WordingError("money needs a decimal number") from error
+    if not amount.is_finite():
+        raise WordingError("money needs a decimal number")
+    shown = f"{amount:,f}"
+    return f"{currency} {shown}" if currency else shown
+
+
+def _date(value: Any, _other: Any) -> str:
+    try:
+        return f"{date.fromisoformat(str(value)):%-d %B %Y}"
+    except ValueError as error:
+        raise WordingError("date needs YYYY-MM-DD") from error
+
+
+def _time(value: Any, _other: Any) -> str:
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise WordingError("time needs an ISO 8601 date and time") from error
+    return f"{at:%-d %B %Y, %H:%M} {at:%Z}".strip()
+
+
+def _host(value: Any, _other: Any) -> str:
+    try:
+        host = urlsplit(str(value)).hostname
+        # Shown as the network knows it, so that a look-alike letter shows as xn--.
+        return (host or "").encode("idna").decode() if host else _fail_host()
+    except ValueError as error:  # UnicodeError too
+        raise WordingError("host needs a URL") from error
+
+
+def _fail_host() -> str:
+    raise WordingError("host needs a URL")
+
+
+def _list(value: Any, _other: Any) -> str:
+    if not isinstance(value, list):
+        raise WordingError("list needs an array")
+    items = [_plain(item, None) for item in value]
+    return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items) or "none"
+
+
+FORMATTERS: dict[str, Callable[[Any, Any], str]] = {
+    "plain": _plain, "money": _money, "date": _date, "time": _time, "host": _host, "list": _list,
+}  # fmt: skip
+
+
+def label(name: str) -> str:
+    """`creditor_name` → `Creditor name`."""
+    words = name.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:]
+
+
+def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
+    """What is wrong with a wording for this schema; empty where nothing is."""
+    if not text.strip():
+        return ["the wording is empty"]
+    if len(text) > MAX_TEXT:
+        return [f"the wording is longer than {MAX_TEXT} characters"]
+    found = []
+    if set("{}") & set(_PLACEHOLDER.sub("", text)):
+        found.append("a brace stands alone")
+    for inside in _PLACEHOLDER.findall(text):
+        match = _INSIDE.fullmatch(inside)
+        if match is None:
+            found.append(f"{{{inside}}} is not {{field}} or {{field|formatter}}")
+            continue
+        if match["formatter"] and match["formatter"] not in FORMATTERS:
+            found.append(f"there is no formatter {match['formatter']} (there are {', '.join(FORMATTERS)})")
+        found += [
+            f"{field} is not a required field of the schema"
+            for field in filter(None, (match["field"], match["other"]))
+            if not _required_in(schema, field.split("."))
+        ]
+    return found
+
+
+def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
+    """A placeholder must always have a value: each step is a required property."""
+    for step in path:
+        if step not in schema.get("required", ()) or step not in schema.get("properties", {}):
+            return False
+        schema = schema["properties"][step]
+    return True
+
+
+def render(text: str, details: dict[str, Any]) -> str:
+    """The wording with the operation's values. Raises WordingError where a value cannot be shown."""
+
+    def put(match: re.Match[str]) -> str:
+        inside = _INSIDE.fullmatch(match[1])
+        if inside is None:
+            raise WordingError(f"{match[0]} is not a placeholder")
+        formatter = FORMATTERS[inside["formatter"] or "plain"]
+        other = _value(details, inside["other"]) if inside["other"] else None
+        return formatter(_value(details, inside["field"]), other)
+
+    return _PLACEHOLDER.sub(put, text)
+
+
+def _value(details: Any, path: str) -> Any:
+    for step in path.split("."):
+        if not isinstance(details, dict) or step not in details:
+            raise WordingError(f"{path} is missing")
+        details = details[step]
+    return details
+
+
+def all_fields(details: dict[str, Any]) -> list[Field]:
+    """Every field of the operation but its type: nothing that will run is hidden from the person."""
+    shown = []
+    for name, value in details.items():
+        if name == "type":
+            continue
+        if isinstance(value, dict):
+            shown += [
+                Field(f"{label(name)}: {label(inner).lower()}", _plain(item, None)) for inner, item in value.items()
+            ]
+        else:
+            shown.append(Field(label(name), _plain(value, None)))
+    return shown
+
+
+def unshowable(value: Any, place: str = "the object") -> str | None:
+    """Why an operation cannot be shown as it is: a string (or a name) in it that would mislead the eye."""
+    if isinstance(value, str):
+        problem = problem_with(value, most=MAX_VALUE, newlines=True)
+        return f"{place} {problem}" if problem else None
+    if isinstance(value, list):
+        parts = [(place, item) for item in value]
+    elif isinstance(value, dict):
+        if any(problem_with(name, most=100) for name in value):
+            return f"{place} has a name that cannot be shown"
+        parts = list(value.items())
+    else:
+        return None
+    return next(filter(None, (unshowable(item, name) for name, item in parts)), None)

@@ -1,0 +1,47 @@
+"""The database of the run: migrated as the owner, used as the application."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.apps import apps
+from django.core.management import call_command
+from django.db import connections
+from django.test import TransactionTestCase
+
+from authserver.management.commands.migrate import append_only_tables
+
+# What migrations put there once, and no test changes.
+KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """In place of pytest-django's: tests/services.py has made the database already."""
+    with django_db_blocker.unblock():
+        call_command("migrate", verbosity=0)
+    yield
+    with django_db_blocker.unblock():
+        for connection in connections.all():
+            connection.close()
+            if pool := getattr(connection, "pool", None):
+                pool.close()
+
+
+def clean_as_owner(_test_case: TransactionTestCase) -> None:
+    """Empties every table. Only the owner can, and only with the audit triggers off inside the transaction."""
+    tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True) if model._meta.managed}
+    names = ", ".join(f'"{table}"' for table in sorted(tables - KEPT))
+    guarded = append_only_tables()
+    statements = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in guarded]
+    statements += [f"TRUNCATE {names}"]
+    statements += [f"ALTER TABLE {table} ENABLE TRIGGER USER" for table in guarded]
+    # Not through Django's alias, which its test cases guard.
+    with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
+        connection.execute("; ".join(statements))
+
+
+# One place: every test that commits (django_db(transaction=True)) is cleaned up after like this.
+TransactionTestCase._fixture_teardown = clean_as_owner  # type: ignore[method-assign]

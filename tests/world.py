@@ -1,0 +1,239 @@
+"""The domain's fixtures: people, a resource, operation types, and agents that speak the real protocol."""
+
+import json
+import secrets
+import time
+from base64 import b64encode
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+from joserfc import jws
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+
+from accounts.models import User
+from audit.record import SYSTEM, About
+from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentLink
+from foundation.canonical import operation_digest
+from oauth import signing_keys
+from operations.lifecycle import issue_resource_secret, put_version
+from operations.models import OperationType, Resource, Scope
+
+PASSWORD = "correct horse battery staple"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+FORM = "application/x-www-form-urlencoded"
+
+PAYMENT_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["amount", "currency", "creditor"],
+    "properties": {
+        "amount": {"type": "string", "pattern": r"^[0-9]{1,9}\.[0-9]{2}$"},
+        "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+        "creditor": {"type": "string", "minLength": 1, "maxLength": 70},
+        "reference": {"type": "string", "maxLength": 140},
+    },
+}
+CALENDAR_SCHEMA = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["day"],
+    "properties": {"day": {"type": "string", "format": "date", "maxLength": 10}},
+}
+PAYMENT = {"type": "payment", "amount": "120.00", "currency": "EUR", "creditor": "Acme GmbH"}
+CALENDAR = {"type": "calendar", "day": "2026-11-24"}
+
+
+def new_key(algorithm: str) -> Any:
+    if algorithm == "ES256":
+        return ECKey.generate_key("P-256", auto_kid=True)
+    if algorithm == "PS256":
+        return RSAKey.generate_key(2048, auto_kid=True)
+    return OKPKey.generate_key("Ed25519", auto_kid=True)
+
+
+def post_form(http: Client, path: str, form: dict[str, str], **headers: str) -> Any:
+    return http.post(path, urlencode(form), content_type=FORM, headers=headers)
+
+
+@dataclass
+class Caller:
+    """An agent with its private key, calling our endpoints as a client on the network would."""
+
+    agent: Agent
+    key: Any
+    algorithm: str = "ES256"
+    http: Client = field(default_factory=Client)
+
+    def assertion(self, audience: str | None = None, **claims: Any) -> str:
+        """A private_key_jwt assertion; a claim given as None is left out."""
+        body = {
+            "iss": self.agent.client_id,
+            "sub": self.agent.client_id,
+            "aud": audience or settings.ISSUER_URL,
+            "jti": secrets.token_hex(16),
+            "iat": int(time.time()),
+            "exp": int(time.time()) + 60,
+            **claims,
+        }
+        header = {"alg": self.algorithm, "kid": self.key.kid}
+        payload = json.dumps({name: value for name, value in body.items() if value is not None})
+        return jws.serialize_compact(header, payload, self.key, algorithms=[self.algorithm])
+
+    def post(self, path: str, **parameters: Any) -> Any:
+        """Authenticated by a fresh assertion, unless the parameters bring one. Objects go as JSON."""
+        form = {
+            "client_assertion_type": JWT_BEARER,
+            "client_assertion": parameters.pop("client_assertion", None) or self.assertion(),
+        }
+        for name, value in parameters.items():
+            form[name] = value if isinstance(value, str) else json.dumps(value)
+        return post_form(self.http, path, form)
+
+    def ask(self, person: User | None = None, **parameters: Any) -> Any:
+        """POST /bc-authorize; openid and the person's login_hint unless said otherwise."""
+        parameters.setdefault("scope", "openid")
+        if person is not None:
+            parameters.setdefault("login_hint", person.email)
+        return self.post("/bc-authorize", **parameters)
+
+    def poll(self, auth_req_id: str) -> Any:
+        return self.post("/oauth/token", grant_type=CIBA, auth_req_id=auth_req_id)
+
+    def client_credentials(self, **parameters: Any) -> Any:
+        return self.post("/oauth/token", grant_type=CLIENT_CREDENTIALS, **parameters)
+
+
+@dataclass
+class ResourceServer:
+    """A resource with its credential."""
+
+    resource: Resource
+    secret: str
+    http: Client = field(default_factory=Client)
+
+    @property
+    def authorization(self) -> str:
+        return "Basic " + b64encode(f"{self.resource.id}:{self.secret}".encode()).decode()
+
+    def introspect(self, token: str) -> Any:
+        return post_form(self.http, "/oauth/introspect", {"token": token}, Authorization=self.authorization)
+
+    def use(self, token: str, digest: str, key: str | None = None) -> Any:
+        headers = {"Authorization": self.authorization} | ({"Idempotency-Key": key} if key else {})
+        body = json.dumps({"token": token, "operation_digest": digest})
+        return self.http.post("/v1/uses", body, content_type="application/json", headers=headers)
+
+    def digest(self, details: dict[str, Any], client_id: str, sub: str) -> str:
+        return operation_digest(
+            authorization_details=[details], client_id=client_id, resource=self.resource.identifier, sub=sub
+        )
+
+
+@pytest.fixture
+def signing(db: None) -> None:
+    """Signing keys, as `manage.py rotate_keys --if-missing` makes them."""
+    signing_keys.forget_cached()
+    now = timezone.now()
+    for algorithm in signing_keys.is_missing(now):
+        signing_keys.make_key(algorithm, now, active_at=now)
+    signing_keys.forget_cached()
+
+
+@pytest.fixture
+def person(db: None) -> User:
+    return User.objects.create_user("person@example.com", PASSWORD, name="Pat Person")
+
+
+@pytest.fixture
+def stranger(db: None) -> User:
+    """Another person, whom no agent may ask."""
+    return User.objects.create_user("stranger@example.com", PASSWORD, name="Sam Stranger")
+
+
+@pytest.fixture
+def administrator(db: None) -> User:
+    return User.objects.create_superuser("administrator@example.com", PASSWORD, name="Ada Administrator")
+
+
+@pytest.fixture
+def bank(db: None) -> ResourceServer:
+    resource = Resource.objects.create(identifier="https://bank.example.com/", name="Bank")
+    Scope.objects.create(resource=resource, name="calendar.read", description="Read your calendar", risk="routine")
+    Scope.objects.create(resource=resource, name="accounts.close", description="Close accounts", risk="critical")
+    return ResourceServer(resource, issue_resource_secret(resource, About(SYSTEM), timezone.now()))
+
+
+def make_type(resource: Resource, name: str, schema: dict[str, Any], **meaning: Any) -> OperationType:
+    operation_type = OperationType.objects.create(resource=resource, name=name)
+    full = {
+        "schema": schema,
+        "title": name.capitalize(),
+        "summary": f"A {name}",
+        "risk": "routine",
+        "assurance": "session",
+        "uses": 1,
+        "lifetime": 600,
+        **meaning,
+    }
+    put_version(operation_type, full, About(SYSTEM), timezone.now())
+    operation_type.refresh_from_db()
+    return operation_type
+
+
+@pytest.fixture
+def payment_type(bank: ResourceServer) -> OperationType:
+    summary = "Pay {amount|money:currency} to {creditor}"
+    return make_type(bank.resource, "payment", PAYMENT_SCHEMA, title="Payment", summary=summary, risk="critical")
+
+
+@pytest.fixture
+def calendar_type(bank: ResourceServer) -> OperationType:
+    return make_type(bank.resource, "calendar", CALENDAR_SCHEMA, summary="Read the calendar of {day|date}")
+
+
+def make_caller(name: str = "Assistant", algorithm: str = "ES256", **fields: Any) -> Caller:
+    key = new_key(algorithm)
+    public = {**key.as_dict(private=False), "kid": key.kid}
+    fields.setdefault("grant_types", [CIBA, CLIENT_CREDENTIALS])
+    agent = Agent(name=name, client_jwks={"keys": [public]}, **fields)
+    agent.full_clean()
+    agent.save()
+    return Caller(agent, key, algorithm)
+
+
+def allow_everything(caller: Caller, person: User | None = None) -> Caller:
+    caller.agent.scopes.set(Scope.objects.all())
+    caller.agent.operation_types.set(OperationType.objects.all())
+    if person is not None:
+        AgentLink.objects.create(agent=caller.agent, user=person, is_linked=True)
+    return caller
+
+
+@pytest.fixture
+def agent(person: User, payment_type: OperationType, calendar_type: OperationType, signing: None) -> Caller:
+    """An agent that may ask `person` for everything that `bank` offers."""
+    return allow_everything(make_caller(), person)
+
+
+@pytest.fixture
+def other_agent(agent: Caller, person: User) -> Caller:
+    """A second agent with the same rights."""
+    return allow_everything(make_caller("Other"), person)
+
+
+def sign_in(person: User, password: str = PASSWORD) -> Client:
+    """A browser in which this person signed in at /login just now."""
+    browser = Client()
+    response = browser.post("/login", {"email": person.email, "password": password})
+    assert response.status_code == 302, response.content
+    return browser
+
+
+@pytest.fixture
+def browser_of_person(person: User) -> Client:
+    return sign_in(person)
