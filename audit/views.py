@@ -32,9 +32,8 @@ def activity(request: HttpRequest) -> HttpResponse:
 
 
 def _row(event: Event) -> dict[str, Any]:
+    """`headline` says what it was about, `agent` who asked; both only where the event has them."""
     kind = find_kind(event.kind)
-    return {
-        "event": event,
-        "told": kind.told if kind else event.kind,
-        "facts": json.loads(event.body)["facts"],
-    }
+    facts = json.loads(event.body)["facts"]
+    about = [facts.get("headline") or ", ".join(facts.get("types", [])), facts.get("agent", "")]
+    return {"event": event, "told": kind.told if kind else event.kind, "about": " · ".join(filter(None, about))}

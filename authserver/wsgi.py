@@ -1,8 +1,22 @@
 """The WSGI entry point that granian serves."""
 
 import os
+import time
+from pathlib import Path
 
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 application = get_wsgi_application()
+_ = get_resolver().url_patterns  # now, and not in somebody's first request
+
+
+def wait_for(path: Path) -> None:
+    """`manage.py up` starts us while it still prepares the database; connections queue until it has."""
+    while not path.exists():
+        time.sleep(0.01)
+
+
+if prepared := os.environ.get("COUNTERSIGN_PREPARED_FILE"):
+    wait_for(Path(prepared))

@@ -58,7 +58,7 @@ def open(agent: Agent, user: User | None, asked: Asked, requested: Requested, no
     _put_prompt(request, user)
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
-        headline=headline(request.shown), operation_digest=request.operation_digest, scope=request.scopes,
+        **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
         expires_at=request.expires_at.isoformat(),
@@ -223,6 +223,7 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
     record(
         events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,
         prompt=str(prompt.id), prompt_digest=b64url(bytes(prompt.prompt_digest)), assurance=request.assurance,
+        **_told(request),
         operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
         address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip
@@ -234,7 +235,7 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
         raise RuntimeError("redeeming is part of the transaction that mints")
     if not _move(request, State.REDEEMED, now, redeemed_at=now):
         return False
-    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now)
+    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **_told(request))
     return True
 
 
@@ -247,7 +248,7 @@ def stop_agent(agent: Agent, person: User, now: datetime) -> None:
         target = State.CANCELLED if request.state == State.PENDING else State.REVOKED
         BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
         kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
-        record_revocation(kind, about(request, f"user:{person.id}"), now)
+        record_revocation(kind, about(request, f"user:{person.id}"), now, **_told(request))
     revoke_grants_between(agent, person, now)
 
 
@@ -262,7 +263,7 @@ def expire_due(now: datetime, batch: int) -> int:
     )
     for request in due:
         BackchannelRequest.objects.filter(pk=request.pk).update(state=State.EXPIRED)
-        record(events.REQUEST_EXPIRED, about(request, SYSTEM), now, was=request.state)
+        record(events.REQUEST_EXPIRED, about(request, SYSTEM), now, was=request.state, **_told(request))
         if request.grant_id:
             revoke_grant(request.grant_id, request.agent, request.user, now, actor=SYSTEM)
     return len(due)
@@ -278,6 +279,11 @@ def _move(request: BackchannelRequest, target: State, now: datetime, **fields: A
     if moved:
         request.state = target
     return bool(moved)
+
+
+def _told(request: BackchannelRequest) -> dict[str, str]:
+    """What the person reads of an event at /activity."""
+    return {"agent": request.shown["agent"], "headline": headline(request.shown)}
 
 
 def about(request: BackchannelRequest, actor: str) -> About:

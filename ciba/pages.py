@@ -48,7 +48,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 
 
 def _row(prompt: Prompt) -> dict[str, object]:
-    return {"prompt": prompt, "request": prompt.request, "headline": headline(prompt.request.shown)}
+    return {"prompt": prompt, "asked": prompt.request, "headline": headline(prompt.request.shown)}
 
 
 @never_cache
@@ -73,9 +73,10 @@ def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
     asked = prompt.request
     context = {
         "prompt": prompt,
-        "request": asked,
+        "asked": asked,
         "shown": asked.shown,
         "headline": headline(asked.shown),
+        "lifetime": in_words(asked.grant_lifetime),
         "is_open": asked.state == State.PENDING and asked.expires_at > now,
         "is_expired": asked.state == State.PENDING and asked.expires_at <= now,
         "must_sign_in": not sessions.is_recent(sessions.signed_in_at(request), now),
@@ -83,6 +84,15 @@ def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
         "now": now,
     }
     return render(request, "ciba/prompt.html", context)
+
+
+def in_words(seconds: int) -> str:
+    """A duration as a person reads it: 45 seconds, 10 minutes, 2 hours."""
+    for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")):
+        if seconds % size == 0 and seconds >= size:
+            count = seconds // size
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "0 seconds"
 
 
 def _sign_in_for(prompt_id: UUID) -> str:

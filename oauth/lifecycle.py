@@ -109,7 +109,7 @@ def use(called: Called, resource: Resource, now: datetime) -> Use | InvalidToken
             assert_never(verdict)
     record(
         events.USE_REFUSED, about, now,
-        error=refusal.code, granted=grant.operation_digest, called=called.operation_digest,
+        error=refusal.code, types=_types(grant), granted=grant.operation_digest, called=called.operation_digest,
     )  # fmt: skip
     return refusal
 
@@ -128,9 +128,13 @@ def _spend(grant: Grant, called: Called, key: bytes | None, about: About, now: d
     )
     record(
         events.USE_SPENT, about, now,
-        use=str(made.id), operation_digest=made.operation_digest, uses_left=made.uses_left,
+        use=str(made.id), types=_types(grant), operation_digest=made.operation_digest, uses_left=made.uses_left,
     )  # fmt: skip
     return made
+
+
+def _types(grant: Grant) -> list[str]:
+    return [one["type"] for one in grant.authorization_details]
 
 
 def _assert_in_transaction() -> None:

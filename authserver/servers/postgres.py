@@ -186,7 +186,8 @@ def _make_cluster(binaries: Path, cluster: Path, password: str, account: Account
         os.chown(password_file, account.uid, account.gid)
     command = [
         str(binaries / "initdb"), "--pgdata", str(cluster), "--username", "postgres", "--auth", "scram-sha-256",
-        "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C.UTF-8", *([] if durable else ["--no-sync"]),
+        "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C.UTF-8",
+        *([] if durable else ["--no-sync"]),
     ]  # fmt: skip
     process = Process("initdb", command, _environment(), account=account, log=cluster.with_name("initdb.log"))
     process.start()

@@ -102,8 +102,13 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
             raise CannotStart(f"Port {port} is taken by another program; set PORT to a free one.")
     environment = _start_servers(plan, supervisor)
     write_private(run_env, "".join(f"{name}={environment[name]}\n" for name in SHARED if name in environment))
+    prepared = Path(environment["COUNTERSIGN_PREPARED_FILE"])
+    prepared.unlink(missing_ok=True)
+    web, *others = table(plan, environment)
+    supervisor.start([web])  # loads meanwhile, and serves when the database is prepared (wsgi.py)
     prepare(environment, supervisor)
-    supervisor.start(table(plan, environment))
+    prepared.touch()
+    supervisor.start(others)
     if _wait_until_ready(plan, supervisor):
         _say(f"Countersign is running at {plan.issuer} (Ctrl-C stops it).")
         if plan.demo:
@@ -118,9 +123,11 @@ def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
         python, "-m", "granian", "--interface", "wsgi", "authserver.wsgi:application",
         "--host", plan.bind, "--port", str(plan.port),
         "--workers", environment.get("WEB_WORKERS", "1"),
+        # As many threads as may wait for the database at once; what is beyond waits in the backlog.
         "--blocking-threads", environment.get("WEB_THREADS", "8"),
+        "--backpressure", environment.get("WEB_THREADS", "8"),
         "--backlog", "1024", "--respawn-failed-workers", "--workers-kill-timeout", "5s",
-        "--no-ws", "--log-level", "warning", "--working-dir", str(ROOT),
+        "--no-ws", "--log-level", "error", "--working-dir", str(ROOT),
     ]  # fmt: skip
     processes = [
         Process("web", web, environment, grace=8.0),
@@ -167,6 +174,7 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
         "DATA_DIR": str(plan.data_dir),
         "PORT": str(plan.port),
         "ISSUER_URL": plan.issuer,
+        "COUNTERSIGN_PREPARED_FILE": str(plan.data_dir / "prepared"),
         "PYTHONUNBUFFERED": "1",
         "DJANGO_SETTINGS_MODULE": "authserver.settings",
     }

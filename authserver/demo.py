@@ -1,0 +1,93 @@
+"""The demo's world, as data: what `make run` seeds and `make agent` asks for. Never used in production."""
+
+from typing import Any
+
+PERSON = {"email": "demo@example.com", "name": "Demo Person"}
+ADMINISTRATOR = {"email": "admin@example.com", "name": "Demo Administrator"}
+
+SCOPES: list[dict[str, str]] = [
+    {"name": "calendar.read", "description": "Read your calendar", "risk": "routine"},
+    {"name": "payments.read", "description": "See your payments", "risk": "sensitive"},
+]
+
+
+def _text(most: int, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": most, **more}
+
+
+def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(required),
+        "properties": required | (optional or {}),
+    }
+
+
+# Name → the meaning of its first version (operations/models.py: OperationTypeVersion).
+OPERATION_TYPES: dict[str, dict[str, Any]] = {
+    "payment": {
+        "title": "Payment to {creditor_name}",
+        "summary": "Pay {amount|money:currency} to {creditor_name}",
+        "risk": "critical",
+        "uses": 1,
+        "lifetime": 600,
+        "schema": _object(
+            {
+                "amount": {"type": "string", "pattern": r"^[0-9]{1,9}\.[0-9]{2}$"},
+                "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
+                "creditor_name": _text(70),
+                "creditor_iban": {"type": "string", "pattern": "^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"},
+            },
+            {"reference": _text(140)},
+        ),
+    },
+    "deploy": {
+        "title": "Deploy {service} to {environment}",
+        "summary": "Deploy version {version} of {service} to {environment}",
+        "risk": "critical",
+        "uses": 1,
+        "lifetime": 900,
+        "schema": _object(
+            {
+                "service": {"type": "string", "pattern": "^[a-z][a-z0-9-]{0,62}$"},
+                "environment": {"type": "string", "enum": ["staging", "production"]},
+                "version": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+            },
+            {"change_url": {"type": "string", "pattern": "^https://[^ ]+$", "maxLength": 300}},
+        ),
+    },
+    "email": {
+        "title": "Send an e-mail",
+        "summary": "Send “{subject}” to {to|list}",
+        "risk": "sensitive",
+        "uses": 1,
+        "lifetime": 600,
+        "schema": _object(
+            {
+                "to": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": 10,
+                    "items": {"type": "string", "pattern": "^[^@ ]+@[^@ ]+$", "maxLength": 254},
+                },
+                "subject": _text(120),
+                "body": _text(2000),
+            }
+        ),
+    },
+    "calendar": {
+        "title": "Read a calendar",
+        "summary": "Read the calendar from {from|date} to {to|date}",
+        "risk": "routine",
+        "uses": 1,
+        "lifetime": 300,
+        "schema": _object(
+            {
+                "from": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+                "to": {"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},
+            }
+        ),
+    },
+}
+ASSURANCE = "session"

@@ -1,0 +1,135 @@
+"""`manage.py seed_demo`: a person, an administrator, two agents, an API and what may be asked of it.
+
+Run at each start of the demo; makes what is missing and leaves the rest as it is.
+"""
+
+import json
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import transaction
+from django.utils import timezone
+from joserfc.jwk import ECKey, OKPKey
+
+from accounts.models import User
+from audit import events
+from audit.record import SYSTEM, About, record
+from authserver import demo
+from authserver.servers.processes import write_private
+from clients import lifecycle as agents
+from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
+from foundation.handles import new_handle, same
+from operations.lifecycle import issue_resource_secret, put_version
+from operations.models import OperationType, Resource, ResourceSecret, Scope
+
+ABOUT = About(SYSTEM)
+
+
+class Command(BaseCommand):
+    help = "Seeds the demo (make run does this)."
+    requires_system_checks = ()
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if not settings.DEMO:
+            raise CommandError("The demo is seeded only by `make run`, which sets DEMO=1.")
+        folder = settings.DATA_DIR / "demo"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        seed(folder, timezone.now(), self.stdout.write)
+
+
+def seed(folder: Path, now: datetime, say: Any) -> None:
+    api_url = f"http://localhost:{os.environ.get('DEMO_API_PORT') or settings.PORT + 1}"
+    person = _make_person(demo.PERSON, say, is_superuser=False)
+    administrator = _make_person(demo.ADMINISTRATOR, say, is_superuser=True)
+    resource = _make_resource(f"{api_url}/", now)
+    _make_api_file(folder, resource, now)
+    assistant = _make_agent(folder, "Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS], api_url, administrator, now)
+    reporter = _make_agent(folder, "Night Reporter", "EdDSA", [CLIENT_CREDENTIALS], api_url, administrator, now)
+    assistant.scopes.set(Scope.objects.filter(resource=resource))
+    assistant.operation_types.set(OperationType.objects.filter(resource=resource))
+    reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
+    reporter.operation_types.set(OperationType.objects.filter(resource=resource, current__risk="routine"))
+    agents.link(assistant, person, administrator, now)
+
+
+def _make_person(fields: dict[str, str], say: Any, *, is_superuser: bool) -> User:
+    given = os.environ.get("DEMO_PASSWORD")
+    user = User.objects.filter(email=fields["email"]).first()
+    if user is None:
+        password = given or new_handle()[:16]
+        make = User.objects.create_superuser if is_superuser else User.objects.create_user
+        user = make(fields["email"], password, name=fields["name"])
+        shown = "the password of DEMO_PASSWORD" if given else f"the password {password} (shown this once)"
+        say(f"Sign in as {user.email} with {shown}")
+    elif given and not user.check_password(given):
+        user.set_password(given)
+        user.save(update_fields=["password"])
+        say(f"Sign in as {user.email} with the password of DEMO_PASSWORD")
+    return user
+
+
+def _make_resource(identifier: str, now: datetime) -> Resource:
+    resource, made = Resource.objects.get_or_create(identifier=identifier, defaults={"name": "Demo API"})
+    if not made:
+        return resource
+    # Scope and type names are unique: another DEMO_API_PORT than last time takes them over.
+    for scope in demo.SCOPES:
+        Scope.objects.update_or_create(name=scope["name"], defaults={**scope, "resource": resource})
+    for name, meaning in demo.OPERATION_TYPES.items():
+        operation_type, _ = OperationType.objects.update_or_create(name=name, defaults={"resource": resource})
+        put_version(operation_type, {**meaning, "assurance": demo.ASSURANCE}, ABOUT, now)
+    return resource
+
+
+def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
+    """What the demo API needs: where we are, who it is, and its credential."""
+    path = folder / "api.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if known.get("resource_id") == str(resource.id) and ResourceSecret.find(known["secret"], resource):
+        known["issuer"] = settings.ISSUER_URL
+    else:
+        known = {
+            "issuer": settings.ISSUER_URL,
+            "resource": resource.identifier,
+            "resource_id": str(resource.id),
+            "secret": issue_resource_secret(resource, ABOUT, now),
+        }
+    write_private(path, json.dumps(known, indent=2))
+
+
+@transaction.atomic
+def _make_agent(
+    folder: Path, name: str, algorithm: str, grant_types: list[str], api_url: str, owner: User, now: datetime
+) -> Agent:
+    """An agent whose private key is in a file that only its owner reads; a lost file gets a new key."""
+    path = folder / f"{name.lower().replace(' ', '-')}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    agent, made = Agent.objects.get_or_create(name=name, user=owner, defaults={"grant_types": grant_types})
+    key = known.get("key") or _new_key(algorithm)
+    public = {member: value for member, value in key.items() if member != "d"}
+    if made or not _holds(agent, public):
+        agent.client_jwks = {"keys": [public]}
+        agent.full_clean()
+        agent.save()
+        kind = events.AGENT_REGISTERED if made else events.AGENT_CHANGED
+        record(kind, About(SYSTEM, client_id=agent.client_id), now, name=name, changed=["client_jwks"])
+    file = {"issuer": settings.ISSUER_URL, "client_id": agent.client_id, "api": api_url, "person": demo.PERSON["email"]}
+    write_private(path, json.dumps(file | {"algorithm": algorithm, "key": key}, indent=2))
+    return agent
+
+
+def _new_key(algorithm: str) -> dict[str, Any]:
+    key = ECKey.generate_key("P-256", auto_kid=True) if algorithm == "ES256" else OKPKey.generate_key(auto_kid=True)
+    return dict(key.as_dict(private=True))
+
+
+def _holds(agent: Agent, public: dict[str, Any]) -> bool:
+    registered = (agent.client_jwks or {}).get("keys", [])
+    return any(
+        same(json.dumps(one, sort_keys=True).encode(), json.dumps(public, sort_keys=True).encode())
+        for one in registered
+    )

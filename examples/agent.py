@@ -1,0 +1,180 @@
+"""A small real agent: routine work unasked, a payment only after a person's yes.
+
+Run it while `make run` serves the demo. Public libraries only: httpx, joserfc.
+"""
+
+import json
+import os
+import secrets
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+from joserfc import jwt
+from joserfc.jwk import ECKey
+
+DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
+CIBA = "urn:openid:params:grant-type:ciba"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+PAYMENT = {
+    "amount": "120.00",
+    "currency": "EUR",
+    "creditor_name": "Acme Office Supplies",
+    "creditor_iban": "DE89370400440532013000",
+    "reference": "Invoice 2026-117",
+}
+
+
+class Stopped(Exception):
+    """Why the agent cannot go on: one sentence."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+class Agent:
+    """Holds a private key and nothing else; finds everything through metadata."""
+
+    def __init__(self, settings: dict[str, Any], http: httpx.Client) -> None:
+        self.settings, self.http = settings, http
+        self.key = ECKey.import_key(settings["key"])
+        self.server = self.get_metadata()
+
+    def get_metadata(self) -> dict[str, Any]:
+        issuer = self.settings["issuer"]
+        try:
+            metadata: dict[str, Any] = self.http.get(f"{issuer}/.well-known/openid-configuration").json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise Stopped(f"Nobody answers at {issuer}: start the server with `make run` first.") from error
+        if metadata.get("issuer") != issuer:
+            raise Stopped(f"{issuer} is not the server that this agent is registered with.")
+        return metadata
+
+    def assertion(self) -> str:
+        """Who we are, signed for this one call (RFC 7523)."""
+        now = int(time.time())
+        client_id = self.settings["client_id"]
+        claims = {
+            "iss": client_id, "sub": client_id, "aud": self.server["issuer"],
+            "iat": now, "exp": now + 60, "jti": secrets.token_urlsafe(16),
+        }  # fmt: skip
+        return jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key)
+
+    def post(self, endpoint: str, **form: str) -> tuple[int, dict[str, Any]]:
+        form |= {"client_assertion_type": JWT_BEARER, "client_assertion": self.assertion()}
+        response = self.http.post(self.server[endpoint], data=form)
+        return response.status_code, response.json()
+
+    def ask(self, operation: dict[str, Any], message: str) -> dict[str, Any]:
+        """Asks the person (CIBA Core 7); the answer says how to poll."""
+        status, answer = self.post(
+            "backchannel_authentication_endpoint",
+            scope="openid",
+            login_hint=self.settings["person"],
+            authorization_details=json.dumps([operation]),
+            binding_message=message,
+        )
+        if status != 200:
+            raise Stopped(f"The request was refused: {answer.get('error_description', answer['error'])}.")
+        return answer
+
+    def wait(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """Polls as told until there is an answer (CIBA Core 10 and 11)."""
+        interval = asked.get("interval", 5)
+        while True:
+            time.sleep(interval)
+            status, answer = self.post("token_endpoint", grant_type=CIBA, auth_req_id=asked["auth_req_id"])
+            if status == 200:
+                return answer
+            match answer["error"]:
+                case "authorization_pending":
+                    continue
+                case "slow_down":
+                    interval += 5
+                case "access_denied":
+                    raise Stopped("The person said no. The agent stops here, and nothing was paid.")
+                case "expired_token":
+                    raise Stopped("Nobody answered in time. Nothing was paid.")
+                case other:
+                    raise Stopped(f"The server answered {other}: {answer.get('error_description', '')}")
+
+    def pay(self, token: str, payment: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        headers = {"Authorization": f"Bearer {token}"}
+        response = self.http.post(f"{self.settings['api']}/payments", json=payment, headers=headers)
+        return response.status_code, response.json()
+
+
+def tell_story(agent: Agent) -> None:
+    routine_token = do_routine_work(agent)
+    say("\n2. A payment is not routine. Without asking, it is refused:")
+    operation = {"type": "payment", **PAYMENT}
+    status, answer = agent.post(
+        "token_endpoint", grant_type="client_credentials", authorization_details=json.dumps([operation])
+    )
+    expect(status == 400, f"refused: {answer.get('error_description')}")
+
+    say(f"\n3. So the agent asks {agent.settings['person']} for it.")
+    asked = agent.ask(operation, "Paying the invoice from this morning's mail")
+    say(f"   → Open {agent.server['issuer']} in a browser, sign in and answer. ({asked['expires_in']} s)")
+    token = agent.wait(asked)["access_token"]
+    say("   ✓ The person said yes. The agent goes on.")
+
+    say("\n4. A changed amount is not what was approved:")
+    status, answer = agent.pay(token, PAYMENT | {"amount": "9120.00"})
+    expect(status == 403, f"refused: {answer.get('error_description')}")
+    say("\n5. The approved payment runs:")
+    status, answer = agent.pay(token, PAYMENT)
+    expect(status == 200, f"paid, receipt {answer.get('receipt')}")
+    say("\n6. A second time it does not:")
+    status, answer = agent.pay(token, PAYMENT)
+    expect(status == 409, f"refused: {answer.get('error_description')}")
+    say("\n7. And the routine token pays nothing:")
+    status, answer = agent.pay(routine_token, PAYMENT)
+    expect(status == 401, f"refused: {answer.get('error_description')}")
+    say("\nEverything went as it should: one payment, for which a person said yes.")
+
+
+def do_routine_work(agent: Agent) -> str:
+    say("1. Routine work needs nobody: the agent reads the calendar.")
+    status, answer = agent.post("token_endpoint", grant_type="client_credentials", scope="calendar.read")
+    expect(status == 200, f"a token for {answer.get('expires_in')} s")
+    token = str(answer["access_token"])
+    calendar = agent.http.get(f"{agent.settings['api']}/calendar", headers={"Authorization": f"Bearer {token}"})
+    titles = ", ".join(f"{event['at']} {event['title']}" for event in calendar.json().get("events", []))
+    expect(calendar.status_code == 200, f"the calendar says: {titles}")
+    return token
+
+
+def expect(as_it_should: bool, text: str) -> None:
+    if not as_it_should:
+        raise Stopped(f"This should not have happened: {text}")
+    say(f"   ✓ {text}")
+
+
+def main() -> int:
+    path = DATA_DIR / "demo" / "assistant.json"
+    try:
+        settings = json.loads(path.read_text())
+    except OSError:
+        print(f"There is no key at {path}: start the demo with `make run` first.", file=sys.stderr)
+        return 1
+    try:
+        with httpx.Client(timeout=15) as http:
+            tell_story(Agent(settings, http))
+    except Stopped as reason:
+        print(f"\n{reason}", file=sys.stderr)
+        return 1
+    except httpx.HTTPError as error:
+        print(f"\nThe connection broke: {error}. Is `make run` still running?", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+// The inbox refreshes by itself while it is looked at.
+
+const list = document.getElementById("list");
+const notice = document.getElementById("notice");
+const EVERY = 2000; // milliseconds
+const AT_MOST = 30000;
+let pause = EVERY;
+let timer = 0;
+let known = "";
+
+function count() {
+  return Number(list.querySelector("[data-waiting]")?.dataset.waiting ?? 0);
+}
+
+function put(html) {
+  const before = count();
+  const focused = document.activeElement?.closest("#list a")?.getAttribute("href");
+  list.innerHTML = html; // our own server's rendering of the same page, escaped there
+  if (focused) list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  const now = count();
+  document.title = `${now ? `(${now}) ` : ""}Inbox – Countersign`;
+  if (now > before) {
+    notice.textContent = now === 1 ? "An agent waits for your answer." : `${now} requests wait for your answer.`;
+    list.querySelector(".waiting")?.classList.add("arrived");
+  } else {
+    notice.textContent = "";
+  }
+  document.dispatchEvent(new Event("list-changed"));
+}
+
+async function refresh() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  try {
+    const response = await fetch(list.dataset.url, { headers: { Accept: "text/html" }, cache: "no-store" });
+    if (response.redirected) return location.reload(); // the session has ended: the server asks to sign in
+    if (!response.ok) throw new Error(String(response.status));
+    const html = await response.text();
+    if (known && html !== known) put(html);
+    if (pause !== EVERY) notice.textContent = "";
+    known = html;
+    pause = EVERY;
+  } catch {
+    pause = Math.min(pause * 2, AT_MOST);
+    notice.textContent = "The server does not answer. Trying again…";
+  }
+  timer = setTimeout(refresh, pause);
+}
+
+document.addEventListener("visibilitychange", refresh);
+refresh();
