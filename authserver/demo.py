@@ -27,7 +27,7 @@ def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) ->
 # Name → the meaning of its first version (operations/models.py: OperationTypeVersion).
 OPERATION_TYPES: dict[str, dict[str, Any]] = {
     "payment": {
-        "title": "Payment to {creditor_name}",
+        "title": "Payment",
         "summary": "Pay {amount|money:currency} to {creditor_name}",
         "risk": "critical",
         "uses": 1,
@@ -36,14 +36,14 @@ OPERATION_TYPES: dict[str, dict[str, Any]] = {
             {
                 "amount": {"type": "string", "pattern": r"^[0-9]{1,9}\.[0-9]{2}$"},
                 "currency": {"type": "string", "pattern": "^[A-Z]{3}$"},
-                "creditor_name": _text(70),
-                "creditor_iban": {"type": "string", "pattern": "^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"},
+                "creditor_name": _text(70, title="To"),
+                "creditor_iban": {"title": "IBAN", "type": "string", "pattern": "^[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}$"},
             },
             {"reference": _text(140)},
         ),
     },
     "deploy": {
-        "title": "Deploy {service} to {environment}",
+        "title": "Deployment",
         "summary": "Deploy version {version} of {service} to {environment}",
         "risk": "critical",
         "uses": 1,
@@ -58,7 +58,7 @@ OPERATION_TYPES: dict[str, dict[str, Any]] = {
         ),
     },
     "email": {
-        "title": "Send an e-mail",
+        "title": "E-mail",
         "summary": "Send “{subject}” to {to|list}",
         "risk": "sensitive",
         "uses": 1,
@@ -77,7 +77,7 @@ OPERATION_TYPES: dict[str, dict[str, Any]] = {
         ),
     },
     "calendar": {
-        "title": "Read a calendar",
+        "title": "Calendar",
         "summary": "Read the calendar from {from|date} to {to|date}",
         "risk": "routine",
         "uses": 1,

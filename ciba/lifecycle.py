@@ -108,7 +108,7 @@ def _store(
 
 def _compose(agent: Agent, requested: Requested) -> Shown:
     operations = [
-        show_operation(details, version.title, version.summary, version.risk)
+        show_operation(details, title=version.title, summary=version.summary, risk=version.risk, schema=version.schema)
         for details, version in zip(requested.authorization_details, requested.versions, strict=True)
     ]
     return {
@@ -171,12 +171,8 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
     if target is State.APPROVED:
         _grant(prompt, answerer, now)
     else:
-        record(
-            events.REQUEST_DENIED,
-            about(prompt.request, f"user:{answerer.user.id}"),
-            now,
-            prompt=str(prompt.id),
-        )
+        by = about(prompt.request, f"user:{answerer.user.id}")
+        record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **_told(prompt.request))
     return verdict
 
 

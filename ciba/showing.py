@@ -40,13 +40,15 @@ IDENTITY_WORDS = {
 }
 
 
-def show_operation(details: dict[str, Any], title: str, summary: str, risk: str) -> ShownOperation:
+def show_operation(
+    details: dict[str, Any], *, title: str, summary: str, risk: str, schema: dict[str, Any]
+) -> ShownOperation:
     """Every field of the operation is listed. Raises wording.WordingError where one cannot be shown."""
     return {
         "title": wording.render(title, details),
         "summary": wording.render(summary, details),
         "risk": risk,
-        "fields": [{"label": field.label, "value": field.value} for field in wording.all_fields(details)],
+        "fields": [{"label": field.label, "value": field.value} for field in wording.all_fields(details, schema)],
     }
 
 
@@ -57,9 +59,9 @@ def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str])
 
 
 def headline(shown: Shown) -> str:
-    """One line for lists: the operation's title, or what is accessed."""
+    """One line for lists: what is to be done, or what is accessed."""
     if shown["operations"]:
-        return ", ".join(operation["title"] for operation in shown["operations"])
+        return "; ".join(operation["summary"] for operation in shown["operations"])
     return ", ".join(shown["access"]) or IDENTITY_WORDS["openid"]
 
 

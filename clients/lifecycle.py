@@ -38,19 +38,19 @@ def link(agent: Agent, person: User, by: User, now: datetime) -> None:
     """An administrator lets the agent ask this person. What the person stopped stays stopped."""
     AgentLink.objects.get_or_create(agent=agent, user=person)
     if AgentLink.objects.filter(agent=agent, user=person, is_linked=False).update(is_linked=True):
-        record(events.AGENT_LINKED, _about(agent, by, person), now)
+        record(events.AGENT_LINKED, _about(agent, by, person), now, agent=agent.name)
 
 
 @transaction.atomic
 def unlink(agent: Agent, person: User, by: User, now: datetime) -> None:
     if AgentLink.objects.filter(agent=agent, user=person, is_linked=True).update(is_linked=False):
-        record_revocation(events.AGENT_UNLINKED, _about(agent, by, person), now)
+        record_revocation(events.AGENT_UNLINKED, _about(agent, by, person), now, agent=agent.name)
 
 
 def stop(agent: Agent, person: User, now: datetime) -> None:
     """The person's own stop. Takes part in the caller's transaction, which ends what hangs on it."""
     AgentLink.objects.update_or_create(agent=agent, user=person, defaults={"stopped_at": now})
-    record_revocation(events.AGENT_STOPPED, _about(agent, person, person), now)
+    record_revocation(events.AGENT_STOPPED, _about(agent, person, person), now, agent=agent.name)
 
 
 @transaction.atomic(durable=True)
@@ -58,7 +58,7 @@ def allow_again(agent: Agent, person: User, now: datetime) -> bool:
     """The person takes the stop back; what was granted before it stays revoked."""
     if not AgentLink.objects.filter(agent=agent, user=person, stopped_at__isnull=False).update(stopped_at=None):
         return False
-    record(events.AGENT_ALLOWED, _about(agent, person, person), now)
+    record(events.AGENT_ALLOWED, _about(agent, person, person), now, agent=agent.name)
     return True
 
 

@@ -157,19 +157,26 @@ def _value(details: Any, path: str) -> Any:
     return details
 
 
-def all_fields(details: dict[str, Any]) -> list[Field]:
-    """Every field of the operation but its type: nothing that will run is hidden from the person."""
+def all_fields(details: dict[str, Any], schema: dict[str, Any]) -> list[Field]:
+    """Every field of the operation but its type: nothing that will run is hidden from the person.
+
+    A property's `title` in the schema is its label; without one, its name is.
+    """
     shown = []
     for name, value in details.items():
         if name == "type":
             continue
+        part = schema.get("properties", {}).get(name, {})
         if isinstance(value, dict):
-            shown += [
-                Field(f"{label(name)}: {label(inner).lower()}", _plain(item, None)) for inner, item in value.items()
-            ]
+            inner = all_fields(value, part)
+            shown += [Field(f"{_label(name, part)}: {field.label}", field.value) for field in inner]
         else:
-            shown.append(Field(label(name), _plain(value, None)))
+            shown.append(Field(_label(name, part), _plain(value, None)))
     return shown
+
+
+def _label(name: str, part: dict[str, Any]) -> str:
+    return str(part.get("title") or label(name))
 
 
 def unshowable(value: Any, place: str = "the object") -> str | None:

@@ -1,0 +1,109 @@
+"""A real browser, and the real product as `make run` starts it, on ports of its own."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from authserver.servers.postgres import forget_cluster
+from authserver.servers.processes import free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium. Without one the tests are skipped loudly, and in CI they fail."""
+    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if executable is None:
+        message = "There is no Chromium here: apt-get install chromium, or set CHROMIUM to one."
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+
+
+@dataclass
+class Product:
+    """A running `manage.py up --demo` with a data directory of its own."""
+
+    data_dir: Path
+    port: int
+    password: str = "a password of the story"
+    process: subprocess.Popen[str] | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """As in a fresh terminal: nothing of the test run's own servers."""
+        ours = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "COUNTERSIGN_TESTING", "LOG_LEVEL")
+        kept = {name: value for name, value in os.environ.items() if name not in ours}
+        return kept | {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "DEMO_PASSWORD": self.password}
+
+    def start(self) -> None:
+        log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, ROOT / "manage.py", "up", "--demo"],
+            env=self.environment, cwd=ROOT, text=True, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        log.close()
+        self.wait_until_ready()
+
+    def wait_until_ready(self, timeout: float = 60) -> None:
+        give_up = time.monotonic() + timeout
+        while time.monotonic() < give_up:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                assert self.process and self.process.poll() is None, self.output()
+                time.sleep(0.05)
+        pytest.fail(f"the product did not become ready: {self.output()}")
+
+    def output(self) -> str:
+        return (self.data_dir.parent / f"{self.data_dir.name}.log").read_text()
+
+    def stop(self) -> None:
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=30)
+
+
+@pytest.fixture(scope="session")
+def product() -> Iterator[Product]:
+    folder = Path(tempfile.mkdtemp(prefix="countersign-story-"))
+    product = Product(folder / "data", free_port_pair())
+    try:
+        product.start()
+        yield product
+    finally:
+        product.stop()
+        forget_cluster(product.data_dir)
+        shutil.rmtree(folder)
+
+
+def free_port_pair() -> int:
+    """A free port whose next one is free too: the demo API listens there."""
+    from authserver.servers.processes import is_free
+
+    while True:
+        port = free_port()
+        if is_free("127.0.0.1", port + 1):
+            return port
