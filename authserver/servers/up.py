@@ -104,11 +104,14 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
     write_private(run_env, "".join(f"{name}={environment[name]}\n" for name in SHARED if name in environment))
     prepared = Path(environment["COUNTERSIGN_PREPARED_FILE"])
     prepared.unlink(missing_ok=True)
-    web, *others = table(plan, environment)
-    supervisor.start([web])  # loads meanwhile, and serves when the database is prepared (wsgi.py)
+    processes = table(plan, environment)
+    # The demo's web process loads meanwhile, and serves when the database is prepared (wsgi.py). In production
+    # the settings are checked first.
+    early = 1 if plan.demo else 0
+    supervisor.start(processes[:early])
     prepare(environment, supervisor)
     prepared.touch()
-    supervisor.start(others)
+    supervisor.start(processes[early:])
     if _wait_until_ready(plan, supervisor):
         _say(f"Countersign is running at {plan.issuer} (Ctrl-C stops it).")
         if plan.demo:

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
-from authserver.checks import check_production
+from authserver.checks import problems
 
 
 class Command(BaseCommand):
@@ -15,8 +15,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
 
-        if problems := check_production(None):
-            raise CommandError("\n".join(str(problem.msg) for problem in problems))
+        if found := problems():
+            raise CommandError("\n".join(found))
         call_command("migrate", verbosity=0)
         call_command("rotate_keys", if_missing=True, stdout=self.stdout)
         if settings.DEMO:

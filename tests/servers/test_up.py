@@ -1,0 +1,259 @@
+"""`manage.py up` and what it starts: one sentence where it cannot, nothing left behind, crashes restarted."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from authserver.servers import CannotStart, postgres, redis
+from authserver.servers.processes import Process, free_port
+from authserver.servers.supervisor import Supervisor
+from tests.stories.conftest import ROOT, Product, free_port_pair
+
+
+def until(condition: Callable[[], object], seconds: float = 15) -> None:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def is_alive(pid: int) -> bool:
+    """Zombies are dead: whoever should reap them is gone with its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def descendants(pid: int) -> list[int]:
+    try:
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+    return children + [one for child in children for one in descendants(child)]
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A data directory; its embedded cluster is deleted with it."""
+    path = Path(tempfile.mkdtemp(prefix="countersign-up-"))
+    yield path
+    cluster_of_root = path / "keys" / "postgres.json"
+    if cluster_of_root.exists():
+        postgres.forget_cluster(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def product(folder: Path) -> Iterator[Product]:
+    data = folder / "data"
+    product = Product(data, free_port_pair())
+    yield product
+    product.stop()
+    if (data / "keys" / "postgres.json").exists():
+        postgres.forget_cluster(data)
+
+
+def run_up(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "manage.py", "up", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=60)
+
+
+def one_sentence(completed: subprocess.CompletedProcess[str]) -> str:
+    """The only line of a refused start."""
+    assert completed.returncode == 1
+    assert "Traceback" not in completed.stdout + completed.stderr
+    lines = completed.stderr.strip().splitlines()
+    assert len(lines) == 1, completed.stderr
+    return lines[0]
+
+
+class TestRefusals:
+    def test_a_taken_port(self, product: Product) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", product.port))
+            taken.listen()
+            sentence = one_sentence(run_up(product.environment, "--demo"))
+        assert sentence == f"Port {product.port} is taken by another program; set PORT to a free one."
+
+    def test_an_unreachable_database(self, product: Product) -> None:
+        url = f"postgres://nobody:secret-word@127.0.0.1:{free_port()}/nothing"
+        sentence = one_sentence(run_up(product.environment | {"DATABASE_URL": url}, "--demo"))
+        assert sentence.startswith("DATABASE_URL cannot be reached: ")
+        assert "secret-word" not in sentence
+
+    def test_a_public_issuer_of_the_demo(self, product: Product) -> None:
+        environment = product.environment | {"ISSUER_URL": "https://auth.example.com"}
+        assert "refuses the public ISSUER_URL" in one_sentence(run_up(environment, "--demo"))
+
+    def test_a_port_that_is_no_number(self, product: Product) -> None:
+        assert one_sentence(run_up(product.environment | {"PORT": "http"}, "--demo")) == "PORT must be a number."
+
+    def test_a_missing_redis(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "/nonexistent")
+        monkeypatch.setattr(redis, "find_spec", lambda name: None)
+        with pytest.raises(CannotStart, match="apt-get install redis-server"):
+            redis.find_binary()
+
+    def test_a_missing_postgresql(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres, "find_spec", lambda name: None)
+        with pytest.raises(CannotStart, match="set DATABASE_URL"):
+            postgres.start(folder)
+
+    def test_production_without_its_settings(self, product: Product) -> None:
+        completed = run_up(product.environment)
+        assert completed.returncode == 1
+        assert "Traceback" not in completed.stdout + completed.stderr
+        assert "ISSUER_URL must be an https URL." in completed.stderr
+        assert "SECRET_KEY must be set" in completed.stderr
+        assert "KEY_ENCRYPTION_KEYS_FILE must name" in completed.stderr
+
+
+class TestRunning:
+    def test_a_second_start_says_so_and_a_killed_child_comes_back_and_nothing_is_left(self, product: Product) -> None:
+        product.start()
+        process = product.process
+        assert process is not None
+        sentence = one_sentence(run_up(product.environment, "--demo"))
+        assert sentence == f"Countersign is already running at {product.url} (process {process.pid})."
+        assert (product.data_dir / "run.env").stat().st_mode & 0o777 == 0o600
+        assert product.data_dir.stat().st_mode & 0o777 == 0o700
+
+        web = next(pid for pid in descendants(process.pid) if b"granian" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(web, signal.SIGKILL)
+        until(lambda: "web ended unexpectedly (SIGKILL); it starts again in 0.5 s." in product.output())
+        product.wait_until_ready()
+
+        everything = descendants(process.pid)
+        assert len(everything) >= 5
+        process.kill()  # the supervisor's own death, with no time to clean up
+        process.wait()
+        until(lambda: not any(is_alive(pid) for pid in everything))
+
+        product.start()  # the data is kept, and what the dead one left does not keep us from starting
+        assert product.process is not None
+        everything = descendants(product.process.pid)
+        product.process.send_signal(signal.SIGINT)
+        assert product.process.wait(timeout=30) == 0
+        assert not any(is_alive(pid) for pid in everything)
+        assert "Stopped. Your data is kept." in product.output()
+        assert not (product.data_dir / "run.env").exists()
+
+    def test_a_killed_database_comes_back_and_requests_go_on(self, product: Product) -> None:
+        product.start()
+        assert product.process is not None
+        for name in (b"bin/postgres", b"redis-server"):
+            pid = next(p for p in descendants(product.process.pid) if name in Path(f"/proc/{p}/cmdline").read_bytes())
+            os.kill(pid, signal.SIGKILL)
+            until(lambda pid=pid: not is_alive(pid))
+            product.wait_until_ready()
+
+
+class TestPostgres:
+    def test_roles_authentication_and_folders(self, folder: Path) -> None:
+        server = postgres.start(folder, durable=False)
+        try:
+            with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+                assert connection.execute("SHOW server_version_num").fetchone() >= ("150000",)
+                hba = connection.execute("SELECT DISTINCT auth_method FROM pg_hba_file_rules").fetchall()
+                assert hba == [("scram-sha-256",)]
+                roles = connection.execute(
+                    "SELECT rolname, rolsuper, rolcreatedb FROM pg_roles WHERE rolname LIKE 'countersign%' ORDER BY 1"
+                ).fetchall()
+                assert roles == [("countersign_app", False, False), ("countersign_owner", False, True)]
+                connection.execute("CREATE ROLE outsider LOGIN PASSWORD 'outsider'")
+            with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+                psycopg.connect(f"postgres://outsider:outsider@127.0.0.1:{server.port}/countersign")
+            with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+                psycopg.connect(f"postgres://countersign_app:wrong@127.0.0.1:{server.port}/countersign")
+            assert (folder / "keys" / "postgres.json").stat().st_mode & 0o777 == 0o600
+        finally:
+            server.process.stop()
+        again = postgres.start(folder, durable=False)
+        again.process.stop()
+
+    def test_a_stale_pid_file_does_not_keep_it_from_starting(self, folder: Path) -> None:
+        postgres.start(folder, durable=False).process.stop()
+        cluster = postgres._cluster(folder, postgres._account())
+        (cluster / "postmaster.pid").write_text(f"{os.getpid()}\n{cluster}\n")
+        server = postgres.start(folder, durable=False)
+        assert server.process.is_running
+        server.process.stop()
+
+    def test_the_servers_die_with_the_process_that_started_them(self, folder: Path) -> None:
+        script = f"""
+            import json, sys, time
+            from pathlib import Path
+            from authserver.servers import postgres, redis
+            started = [postgres.start(Path({str(folder)!r}), durable=False), redis.start(Path({str(folder)!r}))]
+            print(json.dumps([one.process.popen.pid for one in started]), flush=True)
+            time.sleep(60)
+        """
+        parent = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        assert parent.stdout is not None
+        line = next(line for line in iter(parent.stdout.readline, "") if line.startswith("["))
+        pids = json.loads(line)
+        parent.kill()
+        parent.wait()
+        parent.stdout.close()
+        until(lambda: not any(is_alive(pid) for pid in pids))
+
+
+class TestSupervisor:
+    @pytest.fixture
+    def signals(self) -> Iterator[None]:
+        """The supervisor takes the test run's signals over; they are given back."""
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = [signal.getsignal(number) for number in numbers]
+        yield
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+    def test_a_crashing_process_is_restarted_later_each_time(self, signals: None) -> None:
+        said: list[str] = []
+        supervisor = Supervisor(said.append)
+        supervisor.start([Process("clumsy", [sys.executable, "-c", "raise SystemExit(3)"], dict(os.environ))])
+
+        def crashed_twice() -> bool:
+            supervisor.look()
+            return len(said) >= 2
+
+        until(crashed_twice)
+        supervisor.stop()
+        assert said == [
+            "clumsy ended unexpectedly (exit code 3); it starts again in 0.5 s.",
+            "clumsy ended unexpectedly (exit code 3); it starts again in 1 s.",
+        ]
+
+    def test_a_process_that_does_not_listen_is_ended_by_force_with_its_children(self, signals: None) -> None:
+        stubborn = """
+            import signal, subprocess, sys, time
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            print(child.pid, flush=True)
+            time.sleep(60)
+        """
+        with tempfile.NamedTemporaryFile() as log:
+            command = [sys.executable, "-c", textwrap.dedent(stubborn)]
+            process = Process("stubborn", command, dict(os.environ), grace=0.3, log=Path(log.name))
+            process.start()
+            until(lambda: Path(log.name).read_text().strip())
+            child = int(Path(log.name).read_text())
+            assert process.popen is not None
+            process.stop()
+            until(lambda: not is_alive(child))
+            assert process.popen.returncode == -signal.SIGKILL
