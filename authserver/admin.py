@@ -1,10 +1,14 @@
 """The administration: Django's own, with our sign-in in front of it."""
 
+from typing import NoReturn
+
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.http import urlencode
+
+from accounts.views import logout
 
 
 class CountersignAdminSite(admin.AdminSite):
@@ -15,3 +19,10 @@ class CountersignAdminSite(admin.AdminSite):
     def login(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
         """People sign in in one place, where guessing is locked out."""
         return redirect(f"{reverse('login')}?{urlencode({'next': request.get_full_path()})}")
+
+    def logout(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:  # type: ignore[override]
+        return logout(request)
+
+    def password_change(self, request: HttpRequest, extra_context: object = None) -> NoReturn:
+        """A new password comes with an invitation, which ends the old sessions and is on the record."""
+        raise Http404

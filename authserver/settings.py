@@ -200,6 +200,7 @@ SPECTACULAR_SETTINGS = {
 # --- everything else
 LANGUAGE_CODE = "en"
 USE_I18N = False
+FORMAT_MODULE_PATH = ["authserver.formats"]
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"

@@ -58,4 +58,7 @@ def trail(request_id: str) -> list[dict[str, Any]]:
 def _row(event: Event) -> dict[str, Any]:
     kind = find_kind(event.kind)
     facts = json.loads(event.body)["facts"]
-    return {"event": event, "title": kind.title if kind else event.kind, "facts": facts}
+    shown = {
+        name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for name, item in facts.items()
+    }
+    return {"event": event, "title": kind.title if kind else event.kind, "facts": shown}

@@ -33,6 +33,7 @@ class AgentForm(forms.ModelForm[Agent]):
 
     class Meta:
         model = Agent
+        labels = {"user": "Owner"}
         fields = (
             "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "assertion_audience",
             "id_token_signed_response_alg", "identity_scopes", "scopes", "operation_types", "groups",
@@ -52,6 +53,7 @@ admin.site.unregister(Agent)  # django-oauth-toolkit's registration
 @admin.register(Agent)
 class AgentAdmin(NoDeletion):
     form = AgentForm
+    view_on_site = False
     list_display = ("name", "client_id", "status", "token_endpoint_auth_method", "user", "created")
     list_filter = ("status", "token_endpoint_auth_method")
     search_fields = ("name", "client_id", "user__email")

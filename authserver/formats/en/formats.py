@@ -1,0 +1,5 @@
+"""Dates and times of the administration: sortable, to the second, UTC."""
+
+DATE_FORMAT = "Y-m-d"
+TIME_FORMAT = "H:i:s"
+DATETIME_FORMAT = "Y-m-d H:i:s"

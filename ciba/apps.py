@@ -1,0 +1,6 @@
+from django.apps import AppConfig
+
+
+class CibaConfig(AppConfig):
+    name = "ciba"
+    verbose_name = "Requests and approvals"
