@@ -1,5 +1,6 @@
 """The domain's fixtures: people, a resource, operation types, and agents that speak the real protocol."""
 
+import functools
 import json
 import secrets
 import time
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.utils import timezone
 from joserfc import jws
@@ -20,6 +22,7 @@ from audit.record import SYSTEM, About
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentLink
 from foundation.canonical import operation_digest
 from oauth import signing_keys
+from oauth.models import SigningKey
 from operations.lifecycle import issue_resource_secret, put_version
 from operations.models import OperationType, Resource, Scope
 
@@ -134,30 +137,47 @@ class ResourceServer:
         )
 
 
+_made_keys: list[SigningKey] = []
+
+
 @pytest.fixture
 def signing(db: None) -> None:
-    """Signing keys, as `manage.py rotate_keys --if-missing` makes them."""
+    """Signing keys, as `manage.py rotate_keys --if-missing` makes them; made once in a run, and put in place."""
     signing_keys.forget_cached()
-    now = timezone.now()
-    for algorithm in signing_keys.is_missing(now):
-        signing_keys.make_key(algorithm, now, active_at=now)
+    if _made_keys:
+        SigningKey.objects.bulk_create(_made_keys)
+    else:
+        now = timezone.now()
+        for algorithm in signing_keys.ALGORITHMS:
+            signing_keys.make_key(algorithm, now, active_at=now)
+        _made_keys.extend(SigningKey.objects.all())
     signing_keys.forget_cached()
+
+
+@functools.cache
+def password_hash() -> str:
+    """Argon2 is slow on purpose: once in a run is enough."""
+    return make_password(PASSWORD)
+
+
+def make_person(email: str, name: str = "", **fields: Any) -> User:
+    return User.objects.create(email=email, name=name, password=password_hash(), **fields)
 
 
 @pytest.fixture
 def person(db: None) -> User:
-    return User.objects.create_user("person@example.com", PASSWORD, name="Pat Person")
+    return make_person("person@example.com", "Pat Person")
 
 
 @pytest.fixture
 def stranger(db: None) -> User:
     """Another person, whom no agent may ask."""
-    return User.objects.create_user("stranger@example.com", PASSWORD, name="Sam Stranger")
+    return make_person("stranger@example.com", "Sam Stranger")
 
 
 @pytest.fixture
 def administrator(db: None) -> User:
-    return User.objects.create_superuser("administrator@example.com", PASSWORD, name="Ada Administrator")
+    return make_person("administrator@example.com", "Ada Administrator", is_staff=True, is_superuser=True)
 
 
 @pytest.fixture

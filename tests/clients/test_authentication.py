@@ -1,0 +1,267 @@
+"""Client authentication: who gets in, and that everybody else learns nothing (RFC 6749 2.3, RFC 7523 3)."""
+
+import json
+import time
+from base64 import b64encode
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from joserfc import jws
+from joserfc.jwk import OctKey
+
+from accounts.models import User
+from audit.models import Event
+from clients import lifecycle
+from clients.models import CLIENT_CREDENTIALS, Agent, AgentSecret, SpentAssertion
+from foundation.handles import b64url
+from tests.world import JWT_BEARER, Caller, allow_everything, make_caller, new_key, post_form
+
+pytestmark = pytest.mark.django_db
+ISSUER = "http://localhost:8000"
+NOW = int(time.time())
+
+
+def call(agent: Caller, **parameters: Any) -> Any:
+    return agent.client_credentials(scope="calendar.read", **parameters)
+
+
+def refused(response: Any) -> bool:
+    """The one answer for every reason."""
+    assert response.json() == {"error": "invalid_client", "error_description": "client authentication failed"}
+    assert response.status_code == 401
+    assert response["Cache-Control"] == "no-store"
+    return True
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "EdDSA"])
+def test_each_algorithm_authenticates(agent: Caller, algorithm: str) -> None:
+    caller = allow_everything(make_caller("Other", algorithm))
+    assert call(caller).status_code == 200
+
+
+@pytest.mark.parametrize("audience", [ISSUER, f"{ISSUER}/oauth/token"])
+def test_the_audience_is_the_issuer_or_the_token_endpoint(agent: Caller, audience: str) -> None:
+    assert call(agent, client_assertion=agent.assertion(audience)).status_code == 200
+
+
+def test_the_audience_may_be_the_called_endpoint(agent: Caller, person: User) -> None:
+    assertion = agent.assertion(f"{ISSUER}/bc-authorize")
+    assert agent.ask(person, client_assertion=assertion).status_code == 200
+
+
+def test_an_agent_may_insist_on_the_issuer_as_audience(agent: Caller) -> None:
+    agent.agent.assertion_audience = "issuer"
+    agent.agent.save()
+    assert call(agent).status_code == 200
+    refused(call(agent, client_assertion=agent.assertion(f"{ISSUER}/oauth/token")))
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        pytest.param({"aud": None}, id="no audience"),
+        pytest.param({"aud": [ISSUER]}, id="a list of one audience: it must be one string"),
+        pytest.param({"aud": f"{ISSUER}/"}, id="the issuer with a slash"),
+        pytest.param({"aud": "https://elsewhere.example.com"}, id="another server"),
+        pytest.param({"aud": f"{ISSUER}/bc-authorize"}, id="another endpoint of ours than the called one"),
+        pytest.param({"exp": None}, id="no expiry"),
+        pytest.param({"exp": NOW - 60}, id="expired"),
+        pytest.param({"exp": NOW + 2 * 3600}, id="lives for two hours"),
+        pytest.param({"exp": "tomorrow"}, id="an expiry that is no number"),
+        pytest.param({"exp": True}, id="an expiry that is a boolean"),
+        pytest.param({"exp": 10**400}, id="an expiry beyond all numbers"),
+        pytest.param({"nbf": NOW + 600}, id="not yet valid"),
+        pytest.param({"iat": NOW + 600}, id="from the future"),
+        pytest.param({"jti": None}, id="no jti"),
+        pytest.param({"jti": ""}, id="an empty jti"),
+        pytest.param({"jti": 7}, id="a jti that is no text"),
+        pytest.param({"jti": "x" * 256}, id="a long jti"),
+        pytest.param({"sub": "somebody"}, id="another subject than issuer"),
+        pytest.param({"iss": "somebody"}, id="an issuer that does not exist"),
+        pytest.param({"iss": None}, id="no issuer"),
+        pytest.param({"iss": ["a"]}, id="an issuer that is no text"),
+    ],
+)
+def test_claims_that_do_not_authenticate(agent: Caller, claims: dict[str, Any]) -> None:
+    refused(call(agent, client_assertion=agent.assertion(**claims)))
+    assert not SpentAssertion.objects.exists()
+    assert not Event.objects.filter(kind="token.refused").exists(), "unauthenticated calls are counted, not audited"
+
+
+def test_an_assertion_works_once(agent: Caller) -> None:
+    assertion = agent.assertion()
+    assert call(agent, client_assertion=assertion).status_code == 200
+    refused(call(agent, client_assertion=assertion))
+
+
+def test_two_agents_may_use_the_same_jti(agent: Caller, other_agent: Caller) -> None:
+    assert call(agent, client_assertion=agent.assertion(jti="same")).status_code == 200
+    assert call(other_agent, client_assertion=other_agent.assertion(jti="same")).status_code == 200
+
+
+def test_a_key_that_is_not_the_agents(agent: Caller) -> None:
+    thief = Caller(agent.agent, new_key("ES256"))
+    refused(call(thief))
+    thief.key = new_key("ES256")
+    header = {"alg": "ES256", "kid": agent.key.kid}
+    payload = json.dumps({"iss": agent.agent.client_id})
+    forged = jws.serialize_compact(header, payload, thief.key, algorithms=["ES256"])
+    refused(call(agent, client_assertion=forged))
+
+
+def sign_with_public_key_as_secret(agent: Caller, header: dict[str, Any]) -> str:
+    secret = OctKey.import_key(json.dumps(agent.key.as_dict(private=False)).encode())
+    payload = jws.extract_compact(agent.assertion().encode()).payload
+    return jws.serialize_compact(header, payload, secret, algorithms=["HS256"])
+
+
+def test_no_algorithm_and_symmetric_algorithms(agent: Caller) -> None:
+    header, payload, signature = agent.assertion().split(".")
+    none = b64url(b'{"alg":"none"}')
+    refused(call(agent, client_assertion=f"{none}.{payload}."))
+    refused(call(agent, client_assertion=f"{none}.{payload}.{signature}"))
+    refused(call(agent, client_assertion=f"{header}.{payload}."))
+    refused(call(agent, client_assertion=sign_with_public_key_as_secret(agent, {"alg": "HS256", "kid": agent.key.kid})))
+
+
+@pytest.mark.parametrize("member", ["jwk", "jku", "x5u", "x5c", "crit"])
+def test_a_header_that_brings_its_own_key(agent: Caller, member: str) -> None:
+    """The key is the registered one, whatever the token's header says."""
+    thief = new_key("ES256")
+    value: Any = (
+        thief.as_dict(private=False) if member == "jwk" else ["exp"] if member == "crit" else "https://x.example"
+    )
+    header = b64url(json.dumps({"alg": "ES256", member: value}).encode())
+    payload = agent.assertion().split(".")[1]
+    signature = jws.serialize_compact({"alg": "ES256"}, b"x", thief, algorithms=["ES256"]).split(".")[2]
+    refused(call(agent, client_assertion=f"{header}.{payload}.{signature}"))
+
+
+@pytest.mark.parametrize(
+    "junk",
+    ["x", "a.b.c", "....", "é.é.é", "." * 20_000, "e30.e30.e30", "W10.W10.W10", b64url(b"{" * 5000) + ".e30.e30"],
+)
+def test_what_is_no_assertion(agent: Caller, junk: str) -> None:
+    refused(call(agent, client_assertion=junk))
+
+
+def test_the_type_of_assertion_must_be_said(agent: Caller) -> None:
+    form = {"grant_type": CLIENT_CREDENTIALS, "client_assertion": agent.assertion(), "client_assertion_type": "saml"}
+    refused(post_form(Client(), "/oauth/token", form))
+
+
+def test_client_id_must_agree_with_the_assertion(agent: Caller) -> None:
+    assert call(agent, client_id=agent.agent.client_id).status_code == 200
+    refused(call(agent, client_id="somebody"))
+
+
+def test_a_kid_is_needed_only_among_several_keys(agent: Caller) -> None:
+    second = new_key("EdDSA")
+    payload = jws.extract_compact(agent.assertion().encode()).payload
+
+    def without_kid() -> str:
+        return jws.serialize_compact({"alg": "ES256"}, payload, agent.key, algorithms=["ES256"])
+
+    assert call(agent, client_assertion=without_kid()).status_code == 200
+    agent.agent.client_jwks["keys"].append({**second.as_dict(private=False), "kid": second.kid})
+    agent.agent.save()
+    refused(call(agent, client_assertion=without_kid()))
+    assert call(Caller(agent.agent, second, "EdDSA")).status_code == 200, "keys overlap during a rotation"
+    assert call(agent).status_code == 200
+
+
+def test_a_suspended_agent_is_nobody(agent: Caller, administrator: User) -> None:
+    lifecycle.suspend(agent.agent, administrator, timezone.now())
+    refused(call(agent))
+    lifecycle.resume(agent.agent, administrator, timezone.now())
+    assert call(agent).status_code == 200
+
+
+# --- static secrets
+
+
+@pytest.fixture
+def secretive(agent: Caller, administrator: User) -> tuple[Agent, str]:
+    """An agent with client_secret_basic, and its secret."""
+    caller = allow_everything(make_caller("Old", token_endpoint_auth_method="client_secret_basic"))
+    return caller.agent, lifecycle.issue_secret(caller.agent, administrator, timezone.now())
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def with_basic(header: str, **form: str) -> Any:
+    form = {"grant_type": CLIENT_CREDENTIALS, "scope": "calendar.read", **form}
+    return post_form(Client(), "/oauth/token", form, Authorization=header)
+
+
+def test_client_secret_basic(secretive: tuple[Agent, str]) -> None:
+    agent, secret = secretive
+    assert with_basic(basic(agent.client_id, secret)).status_code == 200
+    wrong = with_basic(basic(agent.client_id, secret[:-1] + "x"))
+    assert refused(wrong)
+    assert wrong["WWW-Authenticate"] == 'Basic realm="countersign"'
+
+
+def test_client_secret_post(secretive: tuple[Agent, str]) -> None:
+    agent, secret = secretive
+    form = {"grant_type": CLIENT_CREDENTIALS, "scope": "calendar.read", "client_id": agent.client_id}
+    refused(post_form(Client(), "/oauth/token", form | {"client_secret": secret}))  # not its method
+    Agent.objects.filter(pk=agent.pk).update(token_endpoint_auth_method="client_secret_post")
+    assert post_form(Client(), "/oauth/token", form | {"client_secret": secret}).status_code == 200
+    refused(with_basic(basic(agent.client_id, secret)))
+
+
+def test_a_secret_is_off_for_an_agent_with_a_key(agent: Caller, administrator: User) -> None:
+    secret = lifecycle.issue_secret(agent.agent, administrator, timezone.now())
+    refused(with_basic(basic(agent.agent.client_id, secret)))
+
+
+def test_two_secrets_are_live_during_a_rotation_and_never_three(
+    secretive: tuple[Agent, str], administrator: User
+) -> None:
+    agent, first = secretive
+    second = lifecycle.issue_secret(agent, administrator, timezone.now())
+    assert [with_basic(basic(agent.client_id, s)).status_code for s in (first, second)] == [200, 200]
+    third = lifecycle.issue_secret(agent, administrator, timezone.now())
+    assert [with_basic(basic(agent.client_id, s)).status_code for s in (first, second, third)] == [401, 200, 200]
+    lifecycle.revoke_secrets(agent, administrator, timezone.now())
+    assert [with_basic(basic(agent.client_id, s)).status_code for s in (second, third)] == [401, 401]
+    assert not AgentSecret.objects.filter(agent=agent, revoked_at=None).exists()
+
+
+def test_another_agents_secret(secretive: tuple[Agent, str], administrator: User) -> None:
+    other = make_caller("Third", token_endpoint_auth_method="client_secret_basic")
+    refused(with_basic(basic(other.agent.client_id, secretive[1])))
+
+
+@pytest.mark.parametrize(
+    "header", ["Basic", "Basic ???", "Basic Og==", "Basic YQ==", "Bearer x", "Basic 4oKs", "x" * 9000]
+)
+def test_malformed_credentials(agent: Caller, header: str) -> None:
+    refused(with_basic(header))
+
+
+def test_two_ways_at_once_are_a_bad_request(agent: Caller, secretive: tuple[Agent, str]) -> None:
+    header = basic(secretive[0].client_id, secretive[1])
+    form = {"client_assertion": agent.assertion(), "client_assertion_type": JWT_BEARER}
+    response = with_basic(header, **form)
+    assert response.status_code == 400
+    assert response.json()["error"] == "invalid_request"
+
+
+def test_no_authentication_at_all(agent: Caller) -> None:
+    refused(post_form(Client(), "/oauth/token", {"grant_type": CLIENT_CREDENTIALS, "client_id": agent.agent.client_id}))
+
+
+def test_an_authenticated_refusal_leaves_one_event_and_its_jti(agent: Caller) -> None:
+    for _ in range(3):
+        response = agent.client_credentials(scope="nobody.knows")
+        assert response.json()["error"] == "invalid_scope"
+    assert Event.objects.filter(kind="token.refused").count() == 1, "equal ones within a minute are one"
+    assert SpentAssertion.objects.count() == 3
+    agent.client_credentials(scope="openid")
+    assert Event.objects.filter(kind="token.refused").count() == 2, "another reason is another event"
