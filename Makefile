@@ -48,7 +48,7 @@ clean: ## delete the environment and caches; .data stays
 
 $(VENV)/bin/python:
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Countersign needs Python 3.11 or newer (python3)."; exit 1; }
-	@python3 -m venv $(VENV) || { echo "python3 cannot make environments here: apt-get install python3-venv"; exit 1; }
+	@python3 -m venv $(VENV) || { rm -rf $(VENV); echo "python3 cannot make environments here: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
 	@echo "Installing requirements/$*.txt ..."

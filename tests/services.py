@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from authserver.servers import postgres, redis
+from authserver.servers import CannotStart, postgres, redis
 from authserver.servers.processes import Process
 
 _processes: list[Process] = []
@@ -25,12 +25,21 @@ _made: dict[str, str] = {}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
+    try:
+        _start()
+    except CannotStart as reason:
+        raise pytest.UsageError(str(reason)) from reason
+
+
+def _start() -> None:
     data_dir = Path(tempfile.mkdtemp(prefix="countersign-tests-"))
     _made["data_dir"] = str(data_dir)
     if not os.environ.get("REDIS_URL"):
         cache = redis.start(data_dir)
         _processes.append(cache.process)
         os.environ["REDIS_URL"] = cache.url
+    if os.environ.get("DATABASE_URL") and not os.environ.get("DATABASE_OWNER_URL"):
+        raise CannotStart("DATABASE_URL is set without DATABASE_OWNER_URL, whose role makes the tests' database.")
     if not os.environ.get("DATABASE_URL"):
         server = postgres.start(data_dir, durable=False)
         _processes.append(server.process)

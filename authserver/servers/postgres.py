@@ -55,6 +55,8 @@ def start(data_dir: Path, *, durable: bool = True) -> Embedded:
     account = _account()
     binaries = _binaries(account)
     cluster = _cluster(data_dir, account)
+    if cluster.exists() and not _password_file(data_dir).exists():
+        _set_aside(cluster)
     passwords = _passwords(data_dir)
     if not (cluster / "PG_VERSION").exists():
         _make_cluster(binaries, cluster, passwords["postgres"], account, durable=durable)
@@ -163,14 +165,23 @@ def _cluster(data_dir: Path, account: Account | None) -> Path:
         return data_dir / "postgres"
     cluster = _system_home(account) / f"cluster-{hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]}"
     if not cluster.exists():
-        cluster.mkdir(mode=0o700)
-        os.chown(cluster, account.uid, account.gid)
         print(f"PostgreSQL runs as the user {SYSTEM_USER}; its data is in {cluster}.")  # noqa: T201
     return cluster
 
 
+def _set_aside(cluster: Path) -> None:
+    """A cluster whose passwords are gone, with the data directory that it belonged to: kept, and out of the way."""
+    aside = cluster.with_name(f"{cluster.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+    cluster.rename(aside)
+    print(f"The passwords of an earlier PostgreSQL are gone; its data was set aside as {aside}.")  # noqa: T201
+
+
+def _password_file(data_dir: Path) -> Path:
+    return data_dir / "keys" / "postgres.json"
+
+
 def _passwords(data_dir: Path) -> dict[str, str]:
-    path = data_dir / "keys" / "postgres.json"
+    path = _password_file(data_dir)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = {role: secrets.token_urlsafe(24) for role in ("postgres", OWNER, APPLICATION)}
@@ -180,12 +191,16 @@ def _passwords(data_dir: Path) -> dict[str, str]:
 
 
 def _make_cluster(binaries: Path, cluster: Path, password: str, account: Account | None, *, durable: bool) -> None:
+    """Made beside its place and moved there when it is whole: an interrupted initdb leaves nothing that looks done."""
+    partial = cluster.with_name(f"{cluster.name}.partial")
+    if partial.exists():
+        shutil.rmtree(partial)
     password_file = cluster.with_name(f"{cluster.name}.password")
     write_private(password_file, f"{password}\n")
     if account:
         os.chown(password_file, account.uid, account.gid)
     command = [
-        str(binaries / "initdb"), "--pgdata", str(cluster), "--username", "postgres", "--auth", "scram-sha-256",
+        str(binaries / "initdb"), "--pgdata", str(partial), "--username", "postgres", "--auth", "scram-sha-256",
         "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C.UTF-8",
         *([] if durable else ["--no-sync"]),
     ]  # fmt: skip
@@ -194,8 +209,9 @@ def _make_cluster(binaries: Path, cluster: Path, password: str, account: Account
     code = process.popen.wait() if process.popen else 1
     password_file.unlink()
     if code != 0:
-        shutil.rmtree(cluster)
+        shutil.rmtree(partial, ignore_errors=True)  # initdb itself deletes what it made
         raise CannotStart(f"PostgreSQL's initdb failed; {process.log} says why.")
+    partial.rename(cluster)
 
 
 def _wait_for_previous(cluster: Path) -> None:
@@ -237,13 +253,20 @@ def _make_roles(embedded: Embedded) -> None:
         found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone()
         if not found:
             make_database(connection, DATABASE, OWNER, APPLICATION)
+        else:  # an interrupted start may have made it without these
+            close_database(connection, DATABASE, APPLICATION)
 
 
 def make_database(connection: psycopg.Connection, name: str, owner: str, application: str) -> None:
     """A database of the owner that only the two roles may connect to. The connection is in autocommit."""
-    names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner), "app": sql.Identifier(application)}
+    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
+    close_database(connection, name, application)
+
+
+def close_database(connection: psycopg.Connection, name: str, application: str) -> None:
+    """Only the owner and the application may connect. Idempotent."""
+    names = {"name": sql.Identifier(name), "app": sql.Identifier(application)}
     for statement in (
-        "CREATE DATABASE {name} OWNER {owner}",
         "REVOKE CONNECT, TEMPORARY ON DATABASE {name} FROM PUBLIC",
         "GRANT CONNECT ON DATABASE {name} TO {app}",
     ):

@@ -1,6 +1,7 @@
 """One process that dies with us, in a session of its own, ended together with all of its children."""
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -104,13 +105,16 @@ def free_port() -> int:
 
 
 def is_free(address: str, port: int) -> bool:
+    """Whether nobody listens there. Raises OSError where we may not, or cannot."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
-        except OSError:
-            return False
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
     return True
 
 

@@ -2,6 +2,8 @@
 
 import secrets
 import shutil
+import socket
+import time
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from authserver.servers import CannotStart
 from authserver.servers.processes import Process, free_port, write_private
 
+START_TIMEOUT = 10.0  # seconds
 MISSING = (
     "There is no Redis here: install one (apt-get install redis-server, or brew install valkey), "
     "or set REDIS_URL to one of yours."
@@ -31,7 +34,21 @@ def start(data_dir: Path) -> Embedded:
     write_private(config, "\n".join([*lines, "maxmemory 256mb", "maxmemory-policy volatile-ttl", ""]))
     process = Process("redis", [find_binary(), config], {}, grace=3.0, log=data_dir / "redis.log")
     process.start()
+    _wait_until_listening(process, port)
     return Embedded(process, f"redis://:{password}@127.0.0.1:{port}/0")
+
+
+def _wait_until_listening(process: Process, port: int) -> None:
+    give_up = time.monotonic() + START_TIMEOUT
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError as error:
+            if not process.is_running or time.monotonic() > give_up:
+                process.stop()
+                raise CannotStart(f"The embedded Redis did not start; {process.log} says why.") from error
+            time.sleep(0.01)
 
 
 def find_binary() -> Path:

@@ -5,7 +5,6 @@ on SIGINT, SIGTERM and SIGHUP, and with our own death (processes.py).
 """
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
@@ -24,12 +23,14 @@ class Supervisor:
         self._started_at: dict[str, float] = {}
         self._pause: dict[str, float] = {}
         self._restart_at: dict[str, float] = {}
-        self.stopping = threading.Event()
+        # A plain flag: threading.Event.set() takes a lock that the interrupted main thread may hold.
+        self.is_stopping = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup asks to stay
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stopping.set()
+        self.is_stopping = True
 
     def adopt(self, process: Process) -> None:
         """Takes over a process that runs already."""
@@ -43,9 +44,9 @@ class Supervisor:
 
     def run(self) -> None:
         """Until a signal says stop."""
-        while not self.stopping.is_set():
+        while not self.is_stopping:
             self.look()
-            self.stopping.wait(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
 
     def look(self) -> None:
         """One look at every process: notices what ended, restarts what is due."""

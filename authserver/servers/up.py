@@ -34,16 +34,15 @@ class Plan:
     demo: bool
     data_dir: Path
     port: int
+    demo_api_port: int
     bind: str
     issuer: str
 
     @classmethod
     def read(cls, demo: bool) -> "Plan":
         """Raises CannotStart."""
-        try:
-            port = int(os.environ.get("PORT") or 8000)
-        except ValueError as error:
-            raise CannotStart("PORT must be a number.") from error
+        port = _port("PORT", 8000)
+        demo_api_port = _port("DEMO_API_PORT", port + 1) if demo else 0
         issuer = (os.environ.get("ISSUER_URL") or f"http://localhost:{port}").rstrip("/")
         data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
         bind = "127.0.0.1" if demo else os.environ.get("BIND_ADDRESS") or "0.0.0.0"  # noqa: S104
@@ -52,12 +51,22 @@ class Plan:
                 f"The demo has well-known accounts and refuses the public ISSUER_URL {issuer}; "
                 "set DEMO_ALLOW_PUBLIC=1 if that is what you want."
             )
-        return cls(demo, data_dir, port, bind, issuer)
+        return cls(demo, data_dir, port, demo_api_port, bind, issuer)
 
     @property
     def local_url(self) -> str:
         host = "127.0.0.1" if self.bind in ("0.0.0.0", "127.0.0.1") else self.bind  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def _port(variable: str, default: int) -> int:
+    try:
+        port = int(os.environ.get(variable) or default)
+    except ValueError as error:
+        raise CannotStart(f"{variable} must be a number.") from error
+    if not 0 < port < 65536:
+        raise CannotStart(f"{variable} must be between 1 and 65535.")
+    return port
 
 
 def _is_loopback(url: str) -> bool:
@@ -76,13 +85,13 @@ def main(arguments: Sequence[str]) -> int:
     demo = parser.parse_args(arguments).demo
     supervisor = Supervisor(_say)
     run_env: Path | None = None
+    lock: IO[str] | None = None
     try:
         plan = Plan.read(demo)
         _make_data_dir(plan.data_dir)
         lock = _take_lock(plan)
         run_env = plan.data_dir / "run.env"
         run(plan, supervisor, run_env)
-        lock.close()
     except CannotStart as reason:
         print(reason, file=sys.stderr)  # noqa: T201
         return 1
@@ -90,16 +99,17 @@ def main(arguments: Sequence[str]) -> int:
         supervisor.stop()
         if run_env:
             run_env.unlink(missing_ok=True)
+        if lock:
+            lock.close()  # only now may the next one start: the servers have ended, and run.env is gone
     _say("Stopped. Your data is kept.")
     return 0
 
 
 def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
     """From nothing to a served product, then until a signal. Raises CannotStart."""
-    ports = [plan.port, plan.port + 1] if plan.demo else [plan.port]
-    for port in ports:
-        if not is_free(plan.bind, port):
-            raise CannotStart(f"Port {port} is taken by another program; set PORT to a free one.")
+    ports = {"PORT": plan.port} | ({"DEMO_API_PORT": plan.demo_api_port} if plan.demo else {})
+    for variable, port in ports.items():
+        _check_port(plan.bind, port, variable)
     environment = _start_servers(plan, supervisor)
     write_private(run_env, "".join(f"{name}={environment[name]}\n" for name in SHARED if name in environment))
     prepared = Path(environment["COUNTERSIGN_PREPARED_FILE"])
@@ -109,7 +119,8 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
     # the settings are checked first.
     early = 1 if plan.demo else 0
     supervisor.start(processes[:early])
-    prepare(environment, supervisor)
+    if not prepare(environment, supervisor):
+        return
     prepared.touch()
     supervisor.start(processes[early:])
     if _wait_until_ready(plan, supervisor):
@@ -122,6 +133,8 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
 def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
     """Every process of the product."""
     python, manage = sys.executable, ROOT / "manage.py"
+    # Only `prepare` acts as the owner. Empty, and not left out: then run.env does not bring it back.
+    environment = environment | {"DATABASE_OWNER_URL": ""}
     web = [
         python, "-m", "granian", "--interface", "wsgi", "authserver.wsgi:application",
         "--host", plan.bind, "--port", str(plan.port),
@@ -181,15 +194,22 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "DJANGO_SETTINGS_MODULE": "authserver.settings",
     }
+    # The demo's and the tests' generated keys are for --demo and pytest alone, whatever the environment says.
+    environment |= {"DEMO": "1" if plan.demo else "0", "COUNTERSIGN_TESTING": "0"}
     if plan.demo:
-        environment |= {"DEMO": "1", "DEMO_API_PORT": str(plan.port + 1)}
+        environment["DEMO_API_PORT"] = str(plan.demo_api_port)
+    for variable in ("DATABASE_URL", "DATABASE_OWNER_URL"):
+        if url := environment.get(variable):
+            _check_database(variable, url)
+    if environment.get("DATABASE_OWNER_URL") and not environment.get("DATABASE_URL"):
+        raise CannotStart(
+            "DATABASE_OWNER_URL is set without DATABASE_URL: set both, or none for an embedded PostgreSQL."
+        )
     if not environment.get("REDIS_URL"):
         cache = redis.start(plan.data_dir)
         supervisor.adopt(cache.process)
         environment["REDIS_URL"] = cache.url
-    if url := environment.get("DATABASE_URL"):
-        _check_database(url)
-    else:
+    if not environment.get("DATABASE_URL"):
         database = postgres.start(plan.data_dir)
         supervisor.adopt(database.process)
         environment["DATABASE_URL"] = database.url(postgres.APPLICATION)
@@ -197,41 +217,65 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
     return environment
 
 
-def _check_database(url: str) -> None:
+def _check_database(variable: str, url: str) -> None:
     try:
         with psycopg.connect(url, connect_timeout=5):
             pass
-    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+    except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[0]
-        raise CannotStart(f"DATABASE_URL cannot be reached: {reason}") from error
+        raise CannotStart(f"{variable} cannot be reached: {reason}") from error
+    except psycopg.ProgrammingError:
+        # Its text quotes what it could not read, which may be a password.
+        raise CannotStart(f"{variable} is not the URL of a PostgreSQL database.") from None
 
 
-def prepare(environment: dict[str, str], supervisor: Supervisor) -> None:
-    """Settings checked, database migrated, keys made, demo seeded. Raises CannotStart."""
+def prepare(environment: dict[str, str], supervisor: Supervisor) -> bool:
+    """Settings checked, database migrated, keys made, demo seeded. Raises CannotStart.
+
+    False when a signal came first.
+    """
     process = Process("prepare", [sys.executable, ROOT / "manage.py", "prepare"], environment, grace=2.0)
     process.start()
-    while process.is_running and not supervisor.stopping.is_set():
-        supervisor.stopping.wait(0.02)
-    if supervisor.stopping.is_set():
+    while process.is_running and not supervisor.is_stopping:
+        time.sleep(0.02)
+    if supervisor.is_stopping:
         process.stop()
-        raise CannotStart("Stopped while starting.")
+        return False
     if process.popen is None or process.popen.returncode != 0:
         raise CannotStart("Countersign did not start; the lines above say why.")
+    return True
+
+
+def _check_port(address: str, port: int, variable: str) -> None:
+    try:
+        free = is_free(address, port)
+    except OSError as error:
+        raise CannotStart(f"Port {port} cannot be used at {address}: {error.strerror}.") from error
+    if not free:
+        raise CannotStart(f"Port {port} is taken by another program; set {variable} to a free one.")
 
 
 def _wait_until_ready(plan: Plan, supervisor: Supervisor) -> bool:
     give_up = time.monotonic() + READY_TIMEOUT
-    problem = "no answer"
-    while not supervisor.stopping.is_set():
+    while not supervisor.is_stopping:
         supervisor.look()
-        try:
-            with urllib.request.urlopen(f"{plan.local_url}/readyz", timeout=5):  # noqa: S310 - our own address
-                return True
-        except urllib.error.HTTPError as error:
-            problem = str(json.loads(error.read() or b"{}").get("problems", error.code))
-        except (OSError, ValueError):
-            problem = "no answer"
+        problem = _readiness(plan.local_url)
+        if problem is None:
+            return True
         if time.monotonic() > give_up:
             raise CannotStart(f"The web process did not become ready in {READY_TIMEOUT:g} s: {problem}.")
-        supervisor.stopping.wait(0.05)
+        time.sleep(0.05)
     return False
+
+
+def _readiness(url: str) -> str | None:
+    """What /readyz says is wrong; None when it is ready."""
+    # Without a proxy: http_proxy is for the world outside, not for our own process.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"{url}/readyz", timeout=5):
+            return None
+    except urllib.error.HTTPError as error:
+        return f"it answers {error.code} {error.read(500).decode(errors='replace')}"
+    except OSError:
+        return "no answer"

@@ -26,11 +26,20 @@ class Command(DjangoMigrate):
         parser.set_defaults(database="owner" if "owner" in settings.DATABASES else "default")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not (settings.DEMO or settings.TESTING) and "owner" not in settings.DATABASES:
-            raise CommandError("DATABASE_OWNER_URL must be set: migrations run as the owner of the database.")
+        if not (settings.DEMO or settings.TESTING):
+            check_roles()
         super().handle(*args, **options)
-        if options["database"] == "owner":
+        only_looks = options["plan"] or options["check_unapplied"]
+        if options["database"] == "owner" and not only_looks:
             grant_rights(settings.DATABASES["default"]["USER"])
+
+
+def check_roles() -> None:
+    """Raises CommandError where the application would own the audit trail that it may only add to."""
+    if "owner" not in settings.DATABASES:
+        raise CommandError("DATABASE_OWNER_URL must be set: migrations run as the owner of the database.")
+    if settings.DATABASES["owner"]["USER"] == settings.DATABASES["default"]["USER"]:
+        raise CommandError("DATABASE_OWNER_URL must not be the application's role: it could change the audit trail.")
 
 
 def append_only_tables() -> list[str]:
@@ -41,7 +50,10 @@ def append_only_tables() -> list[str]:
 def grant_rights(role: str) -> None:
     """Idempotent."""
     statement = sql.SQL(_GRANTS).format(app=sql.Identifier(role))
+    existing = connections["owner"].introspection.table_names()
     for table in append_only_tables():
+        if table not in existing:  # `migrate audit zero`
+            continue
         statement += sql.SQL(_APPEND_ONLY).format(table=sql.Identifier(table), app=sql.Identifier(role))
     with connections["owner"].cursor() as cursor:
         cursor.execute(statement.as_string())
