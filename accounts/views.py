@@ -19,7 +19,7 @@ LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for
 
 @never_cache
 @sensitive_post_parameters("password")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def login(request: HttpRequest) -> HttpResponse:
     next_page = _safe_next(request)
     signed_in = sessions.person(request)
@@ -60,7 +60,7 @@ def logout(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @sensitive_post_parameters("password")
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: HttpRequest, handle: str) -> HttpResponse:
     """Opening the link changes nothing (mail scanners open links); setting the password uses it up."""
     now = timezone.now()

@@ -7,7 +7,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from audit.events import all_kinds, find_kind
 from audit.models import Event
@@ -17,7 +17,7 @@ PAGE = 50
 
 @never_cache
 @login_required
-@require_GET
+@require_safe
 def activity(request: HttpRequest) -> HttpResponse:
     """The signed-in person's own events, newest first; `?before=<id>` goes on from there."""
     told = [kind.name for kind in all_kinds() if kind.told]

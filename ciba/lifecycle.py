@@ -163,7 +163,9 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
             by = About(f"user:{answerer.user.id}", request_id=prompt.request_id)
             record(events.PROMPT_REFUSED, by, now, reason="not this person's prompt", prompt=str(prompt.id))
         return verdict
-    if not _move(prompt.request, target, now, decided_at=now):
+    # Nobody fetches tokens of a grant that has run out.
+    end = min(prompt.request.expires_at, _grant_end(prompt.request, now))
+    if not _move(prompt.request, target, now, decided_at=now, expires_at=end):
         return AnswerVerdict.ANSWERED  # somebody, or time, was faster
     prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
     prompt.answered_at = now
@@ -211,7 +213,7 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
         operation_digest=request.operation_digest,
         uses_left=request.uses,
         created_at=now,
-        expires_at=now + timedelta(seconds=request.grant_lifetime),
+        expires_at=_grant_end(request, now),
         request_id=request.id,
     )
     BackchannelRequest.objects.filter(pk=request.pk).update(grant=grant)
@@ -223,6 +225,10 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
         operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
         address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip
+
+
+def _grant_end(request: BackchannelRequest, approved_at: datetime) -> datetime:
+    return approved_at + timedelta(seconds=request.grant_lifetime)
 
 
 def redeem(request: BackchannelRequest, now: datetime) -> bool:

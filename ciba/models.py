@@ -16,13 +16,15 @@ from operations.models import OperationTypeVersion, Resource
 
 class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
     def alive(self) -> "RequestQuerySet":
-        """Agent and person are active, and the person has not stopped the agent.
+        """Agent and person are active, the person has not stopped the agent, and no grant of it was revoked.
 
         EXISTS, so that an UPDATE through this stays one conditional statement (see GrantQuerySet.alive).
         """
         stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
+        revoked = Grant.objects.filter(pk=OuterRef("grant_id"), revoked_at__isnull=False)
         return self.filter(
             ~Exists(stops),
+            ~Exists(revoked),
             Exists(Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)),
             Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True)),
         )

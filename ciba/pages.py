@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts import sessions
 from accounts.models import User
@@ -36,7 +36,7 @@ def _person(request: HttpRequest) -> User:
 
 @never_cache
 @login_required
-@require_GET
+@require_safe
 def inbox(request: HttpRequest) -> HttpResponse:
     """What waits, and what was answered lately. `?part=list` is the list alone, for the page's own refresh."""
     user, now = _person(request), timezone.now()
@@ -53,15 +53,13 @@ def _row(prompt: Prompt) -> dict[str, object]:
 
 @never_cache
 @login_required
-@require_http_methods(["GET", "POST"])
+@require_http_methods(["GET", "HEAD", "POST"])
 def prompt(request: HttpRequest, prompt_id: UUID) -> HttpResponse:
     """GET shows and changes nothing; POST with `answer` approve or deny answers, as the signed-in person."""
     user = _person(request)
     found = find_prompt(user, prompt_id)
-    if found is None and request.method == "GET":
-        return render(request, "ciba/prompt_unknown.html", status=404)
-    if request.method == "GET" and found is not None:
-        return _show(request, found)
+    if request.method != "POST":
+        return _show(request, found) if found else render(request, "ciba/prompt_unknown.html", status=404)
     choice = request.POST.get("answer")
     if choice not in ("approve", "deny"):
         return render(request, "ciba/prompt_unclear.html", {"prompt_id": prompt_id}, status=400)
@@ -113,7 +111,7 @@ def _answered(request: HttpRequest, prompt_id: UUID, verdict: AnswerVerdict) -> 
 
 @never_cache
 @login_required
-@require_GET
+@require_safe
 def agents(request: HttpRequest) -> HttpResponse:
     """The agents that may ask this person, and the ones that the person stopped."""
     user, now = _person(request), timezone.now()

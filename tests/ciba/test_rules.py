@@ -1,0 +1,202 @@
+"""The pure rules: the transition table, what a poll answers, what may be asked, which answer counts."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import product
+
+import pytest
+
+from ciba.errors import InvalidBindingMessage
+from ciba.parameters import MAX_BINDING_MESSAGE, parse_asked
+from ciba.policy import (
+    AnswerFacts,
+    AnswerVerdict,
+    AskFacts,
+    AskVerdict,
+    judge_answer,
+    judge_ask,
+    lifetime_of_request,
+)
+from ciba.polling import PollFacts, PollVerdict, judge_poll
+from ciba.states import TERMINAL, TRANSITIONS, State, sources
+from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
+from operations.risk import Assurance, Risk
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
+
+
+class TestTransitions:
+    def test_the_table(self) -> None:
+        ways = {(source.value, target.value) for source, targets in TRANSITIONS.items() for target in targets}
+        assert ways == {
+            ("pending", "approved"), ("pending", "denied"), ("pending", "expired"), ("pending", "cancelled"),
+            ("approved", "redeemed"), ("approved", "expired"), ("approved", "revoked"),
+        }  # fmt: skip
+
+    def test_nothing_leaves_a_terminal_state(self) -> None:
+        assert {state.value for state in TERMINAL} == {"redeemed", "denied", "expired", "cancelled", "revoked"}
+        for target in State:
+            assert not TERMINAL & set(sources(target))
+
+
+# Own, alive, in time, well paced.
+ANSWERS = {
+    None: PollVerdict.UNKNOWN,
+    State.PENDING: PollVerdict.PENDING,
+    State.APPROVED: PollVerdict.ISSUE,
+    State.REDEEMED: PollVerdict.POLLED_AGAIN,
+    State.DENIED: PollVerdict.DENIED,
+    State.EXPIRED: PollVerdict.EXPIRED,
+    State.CANCELLED: PollVerdict.UNKNOWN,
+    State.REVOKED: PollVerdict.UNKNOWN,
+}
+
+
+class TestPoll:
+    def test_every_state_has_its_answer(self) -> None:
+        assert ANSWERS.keys() == {None, *State}
+
+    @pytest.mark.parametrize(("state", "answer"), list(ANSWERS.items()))
+    def test_the_ordinary_answer(self, state: State | None, answer: PollVerdict) -> None:
+        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_soon=False)
+        assert judge_poll(facts, NOW) is answer
+
+    @pytest.mark.parametrize(
+        ("state", "is_alive", "too_soon"), list(product([None, *State], [True, False], [True, False]))
+    )
+    @pytest.mark.parametrize("expires_at", [None, EARLIER, LATER])
+    def test_a_stranger_learns_nothing(
+        self, state: State | None, is_alive: bool, too_soon: bool, expires_at: datetime | None
+    ) -> None:
+        facts = PollFacts(state, is_own=False, is_alive=is_alive, expires_at=expires_at, too_soon=too_soon)
+        assert judge_poll(facts, NOW) is PollVerdict.UNKNOWN
+
+    @pytest.mark.parametrize("state", [State.PENDING, State.APPROVED])
+    def test_a_dead_agent_person_or_grant_ends_it(self, state: State) -> None:
+        for expires_at, too_soon in product([EARLIER, NOW, LATER], [True, False]):
+            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=expires_at, too_soon=too_soon)
+            assert judge_poll(facts, NOW) is PollVerdict.UNKNOWN
+
+    @pytest.mark.parametrize("state", [State.PENDING, State.APPROVED])
+    @pytest.mark.parametrize("expires_at", [EARLIER, NOW])
+    def test_too_late_is_expired_even_before_a_sweep(self, state: State, expires_at: datetime) -> None:
+        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=expires_at, too_soon=False)
+        assert judge_poll(facts, NOW) is PollVerdict.EXPIRED
+
+    def test_only_a_pending_poll_is_slowed_down(self) -> None:
+        for state, answer in ANSWERS.items():
+            facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_soon=True)
+            assert judge_poll(facts, NOW) is (PollVerdict.SLOW_DOWN if state is State.PENDING else answer)
+
+    def test_a_final_answer_stays_after_the_agent_or_person_is_gone(self) -> None:
+        for state in (State.DENIED, State.EXPIRED, State.REDEEMED):
+            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=EARLIER, too_soon=True)
+            assert judge_poll(facts, NOW) is ANSWERS[state]
+
+
+def ask_facts(**changed: object) -> AskFacts:
+    usual = {"may_ask_person": True, "risks": [], "assurances": [], "pending": 0, "most_pending": 3}
+    return AskFacts(**{**usual, **changed})  # type: ignore[arg-type]
+
+
+SESSION = [Assurance.SESSION]
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, AskVerdict.ASK),
+        ({"risks": [Risk.CRITICAL], "assurances": SESSION}, AskVerdict.ASK),
+        ({"risks": [Risk.ROUTINE, Risk.ROUTINE], "assurances": SESSION * 2}, AskVerdict.ASK),
+        ({"risks": [Risk.ROUTINE, Risk.SENSITIVE], "assurances": SESSION * 2}, AskVerdict.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL, Risk.CRITICAL], "assurances": SESSION * 2}, AskVerdict.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL], "assurances": [Assurance.NUMBER]}, AskVerdict.ASSURANCE_MISSING),
+        ({"risks": [Risk.ROUTINE], "assurances": [Assurance.PASSKEY]}, AskVerdict.ASSURANCE_MISSING),
+        ({"pending": 2}, AskVerdict.ASK),
+        ({"pending": 3}, AskVerdict.TOO_MANY_PENDING),
+        ({"may_ask_person": False}, AskVerdict.UNKNOWN_PERSON),
+        # Whose is it comes first: nothing else is learnt about a person whom one may not ask.
+        (
+            {"may_ask_person": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
+            AskVerdict.UNKNOWN_PERSON,
+        ),
+    ],
+)
+def test_what_may_be_asked(changed: dict[str, object], verdict: AskVerdict) -> None:
+    assert judge_ask(ask_facts(**changed)) is verdict
+
+
+def answer_facts(**changed: object) -> AnswerFacts:
+    usual = {
+        "is_own": True, "is_pending": True, "is_alive": True, "is_approval": True, "has_assurance": True,
+        "expires_at": LATER,
+    }  # fmt: skip
+    return AnswerFacts(**{**usual, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict"),
+    [
+        ({}, AnswerVerdict.COUNT),
+        ({"is_approval": False}, AnswerVerdict.COUNT),
+        ({"has_assurance": False}, AnswerVerdict.SIGN_IN_AGAIN),
+        ({"has_assurance": False, "is_approval": False}, AnswerVerdict.COUNT),
+        ({"expires_at": NOW}, AnswerVerdict.TOO_LATE),
+        ({"is_alive": False}, AnswerVerdict.TOO_LATE),
+        ({"is_pending": False}, AnswerVerdict.ANSWERED),
+        ({"is_own": False}, AnswerVerdict.UNKNOWN),
+        ({"is_own": False, "is_pending": False, "expires_at": EARLIER}, AnswerVerdict.UNKNOWN),
+    ],
+)
+def test_which_answer_counts(changed: dict[str, object], verdict: AnswerVerdict) -> None:
+    assert judge_answer(answer_facts(**changed), NOW) is verdict
+
+
+@pytest.mark.parametrize(("asked", "seconds"), [(None, 300), (60, 60), (301, 301), (10**9, 3600)])
+def test_the_lifetime_of_a_request_is_bounded(asked: int | None, seconds: int) -> None:
+    assert lifetime_of_request(asked, 300, 3600) == timedelta(seconds=seconds)
+
+
+HINT = {"scope": "openid", "login_hint": "person@example.com"}
+
+
+class TestParameters:
+    @pytest.mark.parametrize(
+        ("changed", "error"),
+        [
+            pytest.param({"request": "x"}, InvalidRequest, id="a signed request"),
+            pytest.param({"scope": None}, InvalidRequest, id="no scope"),
+            pytest.param({"scope": "calendar.read"}, InvalidScope, id="no openid"),
+            pytest.param({"scope": "openidx"}, InvalidScope, id="almost openid"),
+            pytest.param({"login_hint": None}, InvalidRequest, id="no hint"),
+            pytest.param({"id_token_hint": "x"}, InvalidRequest, id="two hints"),
+            pytest.param({"login_hint_token": "x"}, InvalidRequest, id="a second hint that is not offered"),
+            pytest.param(
+                {"login_hint": None, "login_hint_token": "x"}, InvalidRequest, id="a hint that is not offered"
+            ),
+            pytest.param({"login_hint": "x" * 4097}, InvalidRequest, id="a long hint"),
+            pytest.param({"requested_expiry": "0"}, InvalidRequest, id="an expiry of nothing"),
+            pytest.param({"requested_expiry": "-5"}, InvalidRequest, id="an expiry in the past"),
+            pytest.param({"requested_expiry": "1.5"}, InvalidRequest, id="an expiry that is not whole"),
+            pytest.param({"requested_expiry": "1e3"}, InvalidRequest, id="an expiry with an exponent"),
+            pytest.param({"requested_expiry": "٣٠٠"}, InvalidRequest, id="an expiry in other digits"),
+            pytest.param({"requested_expiry": "9" * 5000}, InvalidRequest, id="an expiry beyond all numbers"),
+            pytest.param({"binding_message": "x" * (MAX_BINDING_MESSAGE + 1)}, InvalidBindingMessage, id="too long"),
+            pytest.param({"binding_message": "pay \u202eeuro"}, InvalidBindingMessage, id="a bidi override"),
+            pytest.param({"binding_message": "a\u200bb"}, InvalidBindingMessage, id="a zero-width space"),
+            pytest.param({"binding_message": "a\nb"}, InvalidBindingMessage, id="two lines"),
+            pytest.param({"binding_message": "see https://x.example"}, InvalidBindingMessage, id="a link"),
+            pytest.param({"binding_message": "see WWW.x.example"}, InvalidBindingMessage, id="a link without scheme"),
+        ],
+    )
+    def test_what_is_refused(self, changed: dict[str, str | None], error: type[ProtocolError]) -> None:
+        given = {name: value for name, value in {**HINT, **changed}.items() if value is not None}
+        with pytest.raises(ProtocolError) as raised:
+            parse_asked(given)
+        assert type(raised.value) is error
+
+    def test_what_is_taken(self) -> None:
+        asked = parse_asked({**HINT, "binding_message": "Invoice 7, Müller", "requested_expiry": "120"})
+        assert asked.unverified_login_hint == "person@example.com"
+        assert asked.unverified_id_token_hint is None
+        assert (asked.binding_message, asked.requested_expiry) == ("Invoice 7, Müller", 120)
