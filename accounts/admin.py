@@ -49,6 +49,11 @@ class UserAdmin(NoDeletion):
         own = super().get_readonly_fields(request, obj)
         return own if request.user.is_superuser else (*own, "is_staff", "is_superuser", "groups", "user_permissions")
 
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only a superuser touches an administrator: a new invitation link would be the way to become one."""
+        above = obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser
+        return not above and super().has_change_permission(request, obj)
+
     def get_urls(self) -> list[URLPattern]:
         invite = path("invite/", self.admin_site.admin_view(self.invite_view), name="accounts_user_invite")
         return [invite, *super().get_urls()]
@@ -62,7 +67,11 @@ class UserAdmin(NoDeletion):
             return redirect("admin:index")
         form = InviteForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
-            return self._show_link(request, form.cleaned_data["email"], form.cleaned_data["name"])
+            email = form.cleaned_data["email"]
+            known = User.objects.filter(email=email.strip().lower()).first()
+            if known is None or self.has_change_permission(request, known):
+                return self._show_link(request, email, form.cleaned_data["name"])
+            form.add_error("email", "Only a superuser may invite an administrator again.")
         context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a person"}
         return render(request, "admin/accounts/user/invite.html", context)
 
@@ -82,24 +91,34 @@ class UserAdmin(NoDeletion):
     @admin.action(description="Disable: end every session and everything granted", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: Any) -> None:
         by, now = _administrator(request), timezone.now()
-        if queryset.filter(pk=by.pk).exists():
+        people = self._changeable(request, queryset)
+        if by in people:
             self.message_user(request, "You cannot disable yourself.", messages.ERROR)
             return
-        count = sum(lifecycle.disable(person, by, now) for person in queryset)
+        count = sum(lifecycle.disable(person, by, now) for person in people)
         self.message_user(request, f"{count} disabled. Their sessions have ended.")
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: Any) -> None:
-        count = sum(lifecycle.enable(person, _administrator(request), timezone.now()) for person in queryset)
+        people = self._changeable(request, queryset)
+        count = sum(lifecycle.enable(person, _administrator(request), timezone.now()) for person in people)
         self.message_user(request, f"{count} enabled.")
 
     @admin.action(description="New invitation link (sets a new password)", permissions=["change"])
     def invite_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        people = list(queryset[:2])
+        people = self._changeable(request, queryset)
         if len(people) != 1:
             self.message_user(request, "Choose one person.", messages.ERROR)
             return None
         return self._show_link(request, people[0].email, people[0].name)
+
+    def _changeable(self, request: HttpRequest, queryset: Any) -> list[User]:
+        """Those of the chosen people that this administrator may change; says where one was left out."""
+        chosen = list(queryset)
+        changeable = [person for person in chosen if self.has_change_permission(request, person)]
+        if len(changeable) < len(chosen):
+            self.message_user(request, "Only a superuser may change an administrator.", messages.ERROR)
+        return changeable
 
 
 def _administrator(request: HttpRequest) -> User:
@@ -121,3 +140,7 @@ admin.site.unregister(Group)
 class GroupAdmin(admin.ModelAdmin[Group]):
     search_fields = ("name",)
     filter_horizontal = ("permissions",)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """As for people: only a superuser hands out permissions."""
+        return () if request.user.is_superuser else ("permissions",)

@@ -14,6 +14,7 @@ SIGNED_IN_AT = "signed_in_at"
 def begin(request: HttpRequest, user: User, now: datetime) -> None:
     """Signs this browser in, under a new session key."""
     login(request, user)
+    request.session.cycle_key()  # also where the same person signs in again, which login() leaves as it is
     request.session[SIGNED_IN_AT] = now.timestamp()
 
 

@@ -11,13 +11,14 @@ from django.conf import settings
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from foundation.endpoint import error_response
-from foundation.errors import BodyTooLarge, InvalidRequest
+from foundation.errors import BodyTooLarge
 
 # Answered with neither session, cookie nor template.
 PROTOCOL_PREFIXES = (
@@ -46,7 +47,7 @@ class Guard:
             return error_response(BodyTooLarge(), request)
         # PostgreSQL cannot hold U+0000, and no page or endpoint of ours has one in its address.
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
-            return error_response(InvalidRequest("the address has a NUL character"), request)
+            raise BadRequest("the address has a NUL character")
         return self.get_response(request)
 
     def _see_through_proxy(self, request: HttpRequest) -> None:
