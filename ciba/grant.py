@@ -19,7 +19,6 @@ from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
 from oauth.errors import InvalidGrant
 from oauth.minting import Authentication, Issue
-from oauth.models import Grant
 from oauth.token_endpoint import GrantHandler, Parameters, Verdict
 
 AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
@@ -94,7 +93,9 @@ def _refusal(verdict: PollVerdict, pace: Pace) -> Verdict:
 
 
 def _issue(request: BackchannelRequest, poll: Poll) -> Issue:
-    grant = Grant.objects.get(request=request)
+    grant = request.grant
+    if grant is None:
+        raise RuntimeError("an approved request has its grant")
     approval = Approval.objects.get(prompt__request=request)
     return Issue(
         agent=request.agent,

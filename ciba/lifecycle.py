@@ -102,7 +102,7 @@ def _store(
         created_at=now,
         expires_at=now + life,
     )
-    request.versions.set(versions)
+    request.versions.add(*versions)
     return request
 
 

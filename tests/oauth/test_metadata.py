@@ -1,0 +1,139 @@
+"""Discovery and the JWKS: only what is there, and everything that is named answers."""
+
+from datetime import timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from audit.models import Event
+from foundation.keyring import KeyringError
+from oauth import signing_keys
+from oauth.models import SigningKey
+from operations.models import OperationType
+from tests.world import Caller, ResourceServer
+
+pytestmark = pytest.mark.django_db
+
+
+def document(path: str = "/.well-known/openid-configuration") -> Any:
+    response = Client().get(path)
+    assert response.status_code == 200
+    return response.json()
+
+
+class TestMetadata:
+    def test_both_paths_give_the_same(self, signing: None) -> None:
+        assert document() == document("/.well-known/oauth-authorization-server")
+
+    def test_it_names_what_is_there(self, payment_type: OperationType, signing: None) -> None:
+        told = document()
+        assert told["issuer"] == "http://localhost:8000"
+        assert told["grant_types_supported"] == ["client_credentials", "urn:openid:params:grant-type:ciba"]
+        assert told["backchannel_token_delivery_modes_supported"] == ["poll"]
+        assert told["backchannel_user_code_parameter_supported"] is False
+        assert told["response_types_supported"] == []
+        assert told["authorization_details_types_supported"] == ["payment"]
+        assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
+        assert set(told["token_endpoint_auth_methods_supported"]) == {
+            "private_key_jwt", "client_secret_basic", "client_secret_post",
+        }  # fmt: skip
+        assert told["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
+
+    def test_it_names_nothing_that_is_not(self, signing: None) -> None:
+        absent = {
+            "authorization_endpoint", "registration_endpoint", "revocation_endpoint", "userinfo_endpoint",
+            "end_session_endpoint", "pushed_authorization_request_endpoint", "device_authorization_endpoint",
+            "backchannel_authentication_request_signing_alg_values_supported", "request_parameter_supported",
+            "claims_parameter_supported", "dpop_signing_alg_values_supported",
+        }  # fmt: skip
+        assert not absent & document().keys()
+
+    def test_every_named_endpoint_answers(self, signing: None) -> None:
+        addresses = {name: value for name, value in document().items() if name.endswith(("_endpoint", "_uri"))}
+        assert len(addresses) == 4
+        for name, address in addresses.items():
+            assert address.startswith("http://localhost:8000/")
+            path = urlsplit(address).path
+            response = Client().get(path) if name == "jwks_uri" else Client().post(path)
+            assert response.status_code in {200, 400, 401}, (name, response.content)
+
+    def test_a_deactivated_type_is_not_listed(self, payment_type: OperationType, signing: None) -> None:
+        OperationType.objects.update(is_active=False)
+        assert document()["authorization_details_types_supported"] == []
+
+    def test_anybody_may_read_it_and_keep_it_for_a_while(self, signing: None) -> None:
+        for path in ("openid-configuration", "oauth-authorization-server", "jwks.json"):
+            response = Client().get(f"/.well-known/{path}")
+            assert response["Access-Control-Allow-Origin"] == "*"
+            assert response["Cache-Control"] == "public, max-age=300"
+            assert Client().head(f"/.well-known/{path}").status_code == 200
+            assert Client().post(f"/.well-known/{path}").status_code == 405
+
+
+class TestKeys:
+    def listed(self) -> list[dict[str, Any]]:
+        signing_keys.forget_cached()
+        return list(document("/.well-known/jwks.json")["keys"])
+
+    def test_public_members_alone(self, signing: None) -> None:
+        keys = self.listed()
+        assert {key["alg"] for key in keys} == {"ES256", "RS256"}
+        for key in keys:
+            assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & key.keys()
+            assert key["use"] == "sig" and len(key["kid"]) == 43
+
+    def test_private_parts_are_sealed_in_the_database(self, signing: None) -> None:
+        for row in SigningKey.objects.all():
+            private = signing_keys._load(row).key.as_dict(private=True)["d"]
+            assert private.encode() not in bytes(row.sealed_private_jwk)
+            assert private not in str(row.public_jwk)
+
+    def test_a_sealed_key_opens_only_in_its_own_place(self, signing: None) -> None:
+        """Whoever can write the table cannot put one key's private part in place of another's."""
+        one, two = SigningKey.objects.all()
+        one.sealed_private_jwk = two.sealed_private_jwk
+        with pytest.raises(KeyringError, match="does not belong to"):
+            signing_keys._load(one)
+
+    def test_a_new_key_is_listed_before_it_signs(self, agent: Caller) -> None:
+        now = timezone.now()
+        before = {key["kid"] for key in self.listed()}
+        new = signing_keys.make_key("ES256", now, active_at=now + timedelta(hours=1))
+        signing_keys.forget_cached()
+        assert {key["kid"] for key in self.listed()} == before | {new}
+        assert signing_keys.signing_key("ES256", now).kid in before
+        assert signing_keys.signing_key("ES256", now + timedelta(hours=1)).kid == new
+
+    def test_the_old_one_verifies_until_all_that_it_signed_has_expired(
+        self, agent: Caller, bank: ResourceServer
+    ) -> None:
+        token = agent.client_credentials(scope="calendar.read").json()["access_token"]
+        now = timezone.now()
+        old = signing_keys.signing_key("ES256", now).kid
+        signing_keys.make_key("ES256", now, active_at=now)
+        signing_keys.forget_cached()
+        assert bank.introspect(token).json()["active"]
+        assert old in {key["kid"] for key in self.listed()}
+        signing_keys.forget_cached()
+        later = now + timedelta(days=1, minutes=1)
+        assert old not in {key.kid for key in signing_keys.listed_keys(later)}
+        signing_keys.forget_cached()
+
+    def test_a_withdrawn_key_ends_what_it_signed_at_once(self, agent: Caller, bank: ResourceServer) -> None:
+        token = agent.client_credentials(scope="calendar.read").json()["access_token"]
+        now = timezone.now()
+        leaked = signing_keys.signing_key("ES256", now).kid
+        assert signing_keys.withdraw(leaked, now)
+        signing_keys.make_key("ES256", now, active_at=now)
+        signing_keys.forget_cached()
+        assert bank.introspect(token).json() == {"active": False}
+        with pytest.raises((JoseError, ValueError)):
+            jwt.decode(token, KeySet.import_key_set({"keys": self.listed()}), algorithms=["ES256"])
+        assert agent.client_credentials(scope="calendar.read").status_code == 200
+        assert Event.objects.filter(kind="signing_key.withdrawn").count() == 1

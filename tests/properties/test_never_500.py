@@ -1,0 +1,189 @@
+"""Random bodies, headers and paths at every endpoint: a specified error, never a 500, nothing stored."""
+
+import string
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from accounts.models import User
+from ciba.models import BackchannelRequest, Prompt
+from oauth.models import Grant
+from tests.properties.conftest import undone
+from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer
+
+pytestmark = pytest.mark.django_db
+
+SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+PROTOCOL = ["/oauth/token", "/bc-authorize", "/oauth/introspect", "/v1/uses"]
+TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
+NAMES = st.sampled_from(
+    ["grant_type", "scope", "resource", "authorization_details", "login_hint", "id_token_hint", "login_hint_token",
+     "binding_message", "requested_expiry", "auth_req_id", "client_id", "client_secret", "client_assertion",
+     "client_assertion_type", "request", "token", "token_type_hint", "user_code", "acr_values"]
+)  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=12,
+)
+LIKELY = st.sampled_from(
+    ["openid", "openid calendar.read", "person@example.com", "urn:openid:params:grant-type:ciba", "client_credentials",
+     "60", "[]", '[{"type":"payment"}]', '[{"type":"calendar","day":"2026-02-30"}]', "https://bank.example.com/",
+     "a.b.c"]
+)  # fmt: skip
+
+
+def specified(response: Any) -> bool:
+    """An OAuth error in JSON, or the thing asked for."""
+    assert response.status_code < 500, response.content
+    assert response.status_code not in {301, 302, 307, 308}
+    body = response.json()
+    if response.status_code >= 400:
+        assert isinstance(body["error"], str) and body["error"] != "server_error"
+        assert response["Cache-Control"] == "no-store"
+    return True
+
+
+@SETTINGS
+@given(
+    path=st.sampled_from(PROTOCOL),
+    body=st.binary(max_size=300),
+    content_type=st.sampled_from([FORM, "application/json", "text/plain", FORM + "; charset=latin-1", "x"]),
+)
+def test_any_bytes_from_anybody(signing: None, path: str, body: bytes, content_type: str) -> None:
+    assert specified(Client().generic("POST", path, body, content_type=content_type))
+
+
+@SETTINGS
+@given(
+    path=st.sampled_from(PROTOCOL),
+    header=TEXT | st.sampled_from(["Basic ", "Basic Og==", "Basic /w==", "Bearer x", "Basic YTpi"]),
+)
+def test_any_authorization_header(signing: None, path: str, header: str) -> None:
+    assert specified(Client().post(path, "token=x", content_type=FORM, headers={"Authorization": header}))
+
+
+@SETTINGS
+@given(assertion=TEXT | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}", fullmatch=True))
+def test_any_assertion(signing: None, assertion: str) -> None:
+    form = {"grant_type": "client_credentials", "client_assertion_type": JWT_BEARER, "client_assertion": assertion}
+    response = Client().post("/oauth/token", urlencode(form), content_type=FORM)
+    assert specified(response) and response.status_code in {400, 401}
+
+
+@SETTINGS
+@given(parameters=st.dictionaries(NAMES.filter(lambda name: not name.startswith("client")), TEXT | LIKELY, max_size=6))
+@pytest.mark.parametrize("path", ["/oauth/token", "/bc-authorize"])
+def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, parameters: dict[str, str]) -> None:
+    with undone():
+        response = agent.post(path, **parameters)
+        assert specified(response)
+        if response.status_code >= 400:
+            assert not BackchannelRequest.objects.exists() and not Grant.objects.exists()
+
+
+@SETTINGS
+@given(
+    details=JSON
+    | st.lists(
+        st.fixed_dictionaries(
+            {"type": st.sampled_from(["payment", "calendar"])},
+            optional=dict.fromkeys(("amount", "currency", "creditor", "day", "x"), JSON),
+        ),
+        max_size=3,
+    )
+)
+def test_any_authorization_details(agent: Caller, person: User, details: Any) -> None:
+    with undone():
+        assert specified(agent.ask(person, authorization_details=details))
+        assert specified(agent.client_credentials(authorization_details=details))
+
+
+@SETTINGS
+@given(
+    body=JSON
+    | st.fixed_dictionaries({"token": JSON, "operation_digest": JSON | st.from_regex("[a-z]{43}", fullmatch=True)}),
+    key=st.none() | TEXT,
+)
+def test_any_use_by_a_resource(bank: ResourceServer, signing: None, body: Any, key: str | None) -> None:
+    headers = {"Authorization": bank.authorization} | ({"Idempotency-Key": key} if key is not None else {})
+    assert specified(bank.http.post("/v1/uses", body, content_type="application/json", headers=headers))
+
+
+@SETTINGS
+@given(token=TEXT | st.from_regex(r"[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}", fullmatch=True))
+def test_any_token_at_introspection(bank: ResourceServer, signing: None, token: str) -> None:
+    response = bank.introspect(token)
+    assert specified(response)
+    assert response.status_code == 400 or response.json() == {"active": False}
+
+
+def every_path() -> list[str]:
+    """Each route outside the administration, with made-up values in its place-holders."""
+
+    def walk(resolver: URLResolver, prefix: str) -> list[str]:
+        found = []
+        for one in resolver.url_patterns:
+            route = prefix + str(one.pattern)
+            if isinstance(one, URLResolver):
+                found += walk(one, route)
+            elif isinstance(one, URLPattern):
+                found.append(route)
+        return found
+
+    made_up = "00000000-0000-4000-8000-000000000000"
+    paths = []
+    for route in walk(get_resolver(), "/"):
+        if route.startswith("/admin"):
+            continue
+        path = route.replace("^", "").replace("/?$", "").replace("$", "").replace("\\", "")
+        for holder in ("<uuid:prompt_id>", "<str:handle>", "<int:agent_id>"):
+            path = path.replace(holder, "7" if "int" in holder else made_up)
+        if "(?P<prompt_id>" in path:
+            head, _, rest = path.partition("(?P")
+            path = head + made_up + rest.rpartition(")")[2]
+        paths.append(path)
+    return paths
+
+
+def test_the_paths_are_all_there() -> None:
+    assert {"/", "/login", "/oauth/token", "/v1/prompts", "/metrics", "/.well-known/jwks.json"} <= set(every_path())
+    assert not any(character in path for path in every_path() for character in "<>()?")
+
+
+@pytest.mark.parametrize("path", every_path())
+def test_every_path_with_every_method_signed_in_and_not(path: str, person: User, signing: None) -> None:
+    signed_in = Client()
+    signed_in.force_login(person)
+    for browser in (Client(), signed_in):
+        for method in ("get", "head", "post", "put", "patch", "delete", "options", "trace"):
+            response = getattr(browser, method)(path)
+            assert response.status_code < 500 or path == "/readyz", (method, path, response.content)
+
+
+@SETTINGS
+@given(path=st.text(string.printable + "\x00é\u202e", max_size=40), query=TEXT)
+def test_any_address(signing: None, path: str, query: str) -> None:
+    response = Client().get("/" + path.lstrip("/"), query_params={"q": query})
+    assert response.status_code < 500
+
+
+@SETTINGS
+@given(form=st.dictionaries(st.sampled_from(["answer", "email", "password", "next"]) | TEXT, TEXT, max_size=4))
+def test_any_form_on_the_pages(agent: Caller, person: User, form: dict[str, str]) -> None:
+    with undone():
+        agent.ask(person, authorization_details=[PAYMENT])
+        browser = Client()
+        browser.force_login(person)
+        for path in (f"/prompts/{Prompt.objects.get().id}", "/login", "/invitations/x"):
+            assert browser.post(path, form).status_code < 500
+
+
+def test_the_likely_ones_are_not_all_refused(agent: Caller, person: User) -> None:
+    """The tables above would be worth nothing if nothing ever got through."""
+    assert agent.ask(person, authorization_details=[CALENDAR]).status_code == 200
