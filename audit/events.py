@@ -81,11 +81,19 @@ PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
 PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
 PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
 
+# Devices
+DEVICE_ADDED = _declare("device.added", "A person added a device", "You added a device")
+DEVICE_CHANGED = _declare(
+    "device.changed", "A device was renamed or renewed", "A device of yours was renamed or renewed"
+)
+DEVICE_REMOVED = _declare("device.removed", "A device was removed", "A device of yours was removed")
+
 # What may be asked, and the server itself
 RESOURCE_CHANGED = _declare("resource.changed", "A resource was changed")
 RESOURCE_SECRET_ISSUED = _declare("resource.secret_issued", "A resource got a new credential")
 RESOURCE_SECRETS_REVOKED = _declare("resource.secrets_revoked", "A resource's credentials were revoked")
 SCOPE_CHANGED = _declare("scope.changed", "A scope was changed")
 OPERATION_TYPE_CHANGED = _declare("operation_type.changed", "An operation type got a new version or state")
+VAPID_KEY_MADE = _declare("vapid_key.made", "A key for push services was made")
 SIGNING_KEY_MADE = _declare("signing_key.made", "A signing key was made")
 SIGNING_KEY_WITHDRAWN = _declare("signing_key.withdrawn", "A signing key was withdrawn")

@@ -46,5 +46,9 @@ def problems() -> list[str]:
             and "owner" in settings.DATABASES
         ),
         "REDIS_URL must be set.": not settings.REDIS_URL,
+        "OUTBOUND_EXCEPTIONS is for the demo and tests: unset it.": bool(settings.OUTBOUND_EXCEPTIONS),
+        "VAPID_SUBJECT must be a mailto: or https: address that push services can write to.": (
+            not settings.VAPID_SUBJECT.startswith(("mailto:", "https://"))
+        ),
     }
     return [sentence for sentence, is_wrong in found.items() if is_wrong]

@@ -10,10 +10,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from psycopg_pool import PoolTimeout
 
 from audit.models import SetAsideEvent
+from foundation import outbox
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.handles import same
+from foundation.metrics import OLDEST_OWED
 from foundation.pacing import get_pacing
 from oauth.signing_keys import is_missing
+
+MOST_OVERDUE = 60.0  # seconds: a worker or a sweeper should have done it long before
 
 
 @protocol_endpoint("livez", "GET", "HEAD")
@@ -44,6 +48,8 @@ def find_problems() -> list[str]:
             problems.append("audit events were set aside (docs/operations.md)")
         if is_missing(timezone.now()):
             problems.append("there is no signing key: run manage.py rotate_keys")
+        if outbox.oldest_overdue(timezone.now()) > MOST_OVERDUE:
+            problems.append("what is owed is not done: is a sweeper running?")
     except (DatabaseError, InterfaceError, PoolTimeout):
         return ["the database cannot be reached or is not migrated"]
     return problems
@@ -56,4 +62,5 @@ def metrics(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("Authorization", "").encode()
     if not settings.METRICS_TOKEN or not same(given, expected):
         return json_response({"error": "not_found"}, 404)
+    OLDEST_OWED.set(outbox.oldest_overdue(timezone.now()))
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

@@ -54,11 +54,13 @@ INSTALLED_APPS = [
     "oauth2_provider",
     "authserver.apps.AuthserverConfig",
     "ciba",
+    "devices",
     "oauth",
     "clients",
     "operations",
     "accounts",
     "audit",
+    "foundation",
     "rest_framework",
     "drf_spectacular",
     "csp",
@@ -95,6 +97,7 @@ TEMPLATES: list[dict[str, Any]] = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "devices.context.push_key",
             ],
         },
     }
@@ -174,6 +177,22 @@ POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
 MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.
 SIGNING_KEY_LEAD = env.int("SIGNING_KEY_LEAD", default=3600)
+
+# --- calls out (foundation/outbound.py)
+# Exact host:port that supplied URLs may name although they are not public: the demo's and tests' own.
+OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", default=[])
+OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted beside the system's
+
+# --- reaching people
+# Whom a push service may write to about us (RFC 8292 2.1): mailto: or https:.
+VAPID_SUBJECT = env.str("VAPID_SUBJECT", default="mailto:admin@example.com" if DEMO or TESTING else "")
+# A mail server turns the second channel on; EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
+if _url := env.str("EMAIL_URL", default=""):
+    vars().update(env.email_url_config(_url))
+else:
+    EMAIL_HOST = ""
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="countersign@localhost")
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "clients.Agent"
 OAUTH2_PROVIDER_GRANT_MODEL = "oauth.AuthorizationCode"

@@ -6,14 +6,19 @@ from datetime import datetime
 from accounts import lifecycle as accounts
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
+from foundation import outbox
 from oauth import signing_keys
 
 BATCH = 100
 
+Sweep = Callable[[datetime, int], int]
 # Name → sweep(now, batch), which answers how much it did; a full batch is followed by another at once.
-SWEEPS: dict[str, Callable[[datetime, int], int]] = {
+SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "spent assertions": clients.sweep,
     "sessions and sign-in attempts": accounts.sweep,
     "signing keys": signing_keys.sweep,
+    "finished work": outbox.clear,
 }
+# Beside them, in a thread of its own: it speaks to the outside, which may be slow.
+OUTWARD: dict[str, Sweep] = {"work owed": outbox.sweep}

@@ -31,6 +31,7 @@ from ciba.states import State, sources
 from clients import lifecycle as agents
 from clients.asking import may_ask
 from clients.models import Agent
+from devices import lifecycle as devices
 from foundation.handles import b64url, digest, new_handle, new_id, random_bytes
 from oauth.lifecycle import requested_digest, revoke_grant, revoke_grants_between
 from oauth.models import Grant
@@ -55,7 +56,8 @@ def open(agent: Agent, user: User | None, asked: Asked, requested: Requested, no
         return verdict
     auth_req_id = new_handle()
     request = _store(agent, user, asked, requested, auth_req_id, now)
-    _put_prompt(request, user)
+    prompt = _put_prompt(request, user)
+    devices.call(user, prompt.id, now, request.expires_at)
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
         **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
@@ -119,7 +121,7 @@ def _compose(agent: Agent, requested: Requested) -> Shown:
     }
 
 
-def _put_prompt(request: BackchannelRequest, approver: User) -> None:
+def _put_prompt(request: BackchannelRequest, approver: User) -> Prompt:
     nonce = random_bytes(32)
     bound = prompt_digest(
         operation_digest=request.operation_digest,
@@ -129,7 +131,7 @@ def _put_prompt(request: BackchannelRequest, approver: User) -> None:
         expires_at=request.expires_at,
         nonce=nonce,
     )
-    Prompt.objects.create(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
+    return Prompt.objects.create(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
     prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
     prompt.answered_at = now
     prompt.save(update_fields=["answer", "answered_at"])
+    devices.call_off(prompt.id, now)
     if target is State.APPROVED:
         _grant(prompt, answerer, now)
     else:
@@ -251,6 +254,8 @@ def stop_agent(agent: Agent, person: User, now: datetime) -> None:
         BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
         kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
         record_revocation(kind, about(request, f"user:{person.id}"), now, **_told(request))
+        if target is State.CANCELLED:
+            _call_off(request, now)
     revoke_grants_between(agent, person, now)
 
 
@@ -266,9 +271,16 @@ def expire_due(now: datetime, batch: int) -> int:
     for request in due:
         BackchannelRequest.objects.filter(pk=request.pk).update(state=State.EXPIRED)
         record(events.REQUEST_EXPIRED, about(request, SYSTEM), now, was=request.state, **_told(request))
+        if request.state == State.PENDING:
+            _call_off(request, now)
         if request.grant_id:
             revoke_grant(request.grant_id, request.agent, request.user, now, actor=SYSTEM)
     return len(due)
+
+
+def _call_off(request: BackchannelRequest, now: datetime) -> None:
+    for prompt in request.prompts.all():
+        devices.call_off(prompt.id, now)
 
 
 def _move(request: BackchannelRequest, target: State, now: datetime, **fields: Any) -> bool:

@@ -6,6 +6,8 @@ from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from foundation.models import Work
+
 
 class NoDeletion(admin.ModelAdmin[Any]):
     """The admin deactivates; it does not delete: the audit trail refers to what is here."""
@@ -22,6 +24,16 @@ class ReadOnly(NoDeletion):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+@admin.register(Work)
+class WorkAdmin(ReadOnly):
+    """What is owed to the outside, and how it went."""
+
+    list_display = ("created_at", "kind", "about", "state", "attempts", "due_at", "deadline_at", "problem")
+    list_filter = ("state", "kind")
+    search_fields = ("about", "id")
+    date_hierarchy = "created_at"
 
 
 def show_once(

@@ -139,15 +139,22 @@ def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
         python, "-m", "granian", "--interface", "wsgi", "authserver.wsgi:application",
         "--host", plan.bind, "--port", str(plan.port),
         "--workers", environment.get("WEB_WORKERS", "1"),
-        # As many threads as may wait for the database at once; what is beyond waits in the backlog.
+        # As many threads as may wait for the database at once; requests beyond wait in a queue.
         "--blocking-threads", environment.get("WEB_THREADS", "8"),
-        "--backpressure", environment.get("WEB_THREADS", "8"),
-        "--backlog", "1024", "--respawn-failed-workers", "--workers-kill-timeout", "5s",
+        # Granian counts connections here, idle ones too: as few as there are threads would let eight
+        # browsers that keep theirs open shut everybody else out.
+        "--backpressure", "4096", "--backlog", "1024", "--respawn-failed-workers", "--workers-kill-timeout", "5s",
         "--no-ws", "--log-level", "error", "--working-dir", str(ROOT),
+    ]  # fmt: skip
+    worker = [
+        python, "-m", "celery", "--app", "authserver.celery", "--workdir", str(ROOT), "--quiet", "worker",
+        "--pool", "threads", "--concurrency", environment.get("WORKER_THREADS", "8"),
+        "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning",
     ]  # fmt: skip
     processes = [
         Process("web", web, environment, grace=8.0),
         Process("sweeper", [python, manage, "sweeper"], environment),
+        Process("worker", worker, environment, grace=8.0),
     ]
     if plan.demo:
         processes.append(Process("demo API", [python, ROOT / "examples" / "demo_api.py"], environment))

@@ -142,7 +142,7 @@ def every_path() -> list[str]:
         if route.startswith("/admin"):
             continue
         path = route.replace("^", "").replace("/?$", "").replace("$", "").replace("\\", "")
-        for holder in ("<uuid:prompt_id>", "<str:handle>", "<int:agent_id>"):
+        for holder in ("<uuid:prompt_id>", "<uuid:device_id>", "<str:handle>", "<int:agent_id>"):
             path = path.replace(holder, "7" if "int" in holder else made_up)
         if "(?P<prompt_id>" in path:
             head, _, rest = path.partition("(?P")
@@ -174,13 +174,17 @@ def test_any_address(signing: None, path: str, query: str) -> None:
 
 
 @SETTINGS
-@given(form=st.dictionaries(st.sampled_from(["answer", "email", "password", "next"]) | TEXT, TEXT, max_size=4))
+@given(
+    form=st.dictionaries(
+        st.sampled_from(["answer", "email", "password", "next", "name", "subscription"]) | TEXT, TEXT, max_size=4
+    )
+)
 def test_any_form_on_the_pages(agent: Caller, person: User, form: dict[str, str]) -> None:
     with undone():
         agent.ask(person, authorization_details=[PAYMENT])
         browser = Client()
         browser.force_login(person)
-        for path in (f"/prompts/{Prompt.objects.get().id}", "/login", "/invitations/x"):
+        for path in (f"/prompts/{Prompt.objects.get().id}", "/login", "/invitations/x", "/devices"):
             assert browser.post(path, form).status_code < 500
 
 

@@ -127,9 +127,9 @@ def test_an_answer_that_is_not_ours_is_a_problem_and_no_crash() -> None:
 def test_no_running_process_knows_the_owner(tmp_path: Path) -> None:
     plan = up.Plan(True, tmp_path, 8000, 8001, "127.0.0.1", "http://localhost:8000")
     processes = up.table(plan, {"DATABASE_URL": "postgres://app", "DATABASE_OWNER_URL": "postgres://owner"})
-    assert [process.name for process in processes] == ["web", "sweeper", "demo API"]
+    assert [process.name for process in processes] == ["web", "sweeper", "worker", "demo API"]
     # Empty, and not missing: the settings would take a missing one from run.env.
-    assert [process.environment["DATABASE_OWNER_URL"] for process in processes] == ["", "", ""]
+    assert [process.environment["DATABASE_OWNER_URL"] for process in processes] == [""] * 4
 
 
 def test_a_signal_at_any_moment_is_heard() -> None:

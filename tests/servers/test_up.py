@@ -154,6 +154,14 @@ class TestRunning:
     def test_a_killed_database_comes_back_and_requests_go_on(self, product: Product) -> None:
         product.start()
         assert product.process is not None
+        # Browsers keep connections open: a hundred that say nothing shut nobody out.
+        idle = [socket.create_connection(("127.0.0.1", product.port)) for _ in range(100)]
+        for connection in idle:
+            connection.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert b"200" in connection.recv(1000)
+        product.wait_until_ready()
+        for connection in idle:
+            connection.close()
         for name in (b"bin/postgres", b"redis-server"):
             pid = next(p for p in descendants(product.process.pid) if name in Path(f"/proc/{p}/cmdline").read_bytes())
             os.kill(pid, signal.SIGKILL)

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from authserver.servers.postgres import forget_cluster
 from authserver.servers.processes import free_port
+from tests.push_service import PushService
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -44,6 +45,7 @@ class Product:
     data_dir: Path
     port: int
     password: str = "a password of the story"
+    extra: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = field(default=None, repr=False)
 
     @property
@@ -55,7 +57,8 @@ class Product:
         """As in a fresh terminal: nothing of the test run's own servers."""
         ours = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "COUNTERSIGN_TESTING", "LOG_LEVEL")
         kept = {name: value for name, value in os.environ.items() if name not in ours}
-        return kept | {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "DEMO_PASSWORD": self.password}
+        own = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "DEMO_PASSWORD": self.password}
+        return kept | own | self.extra
 
     def start(self) -> None:
         log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("a")
@@ -87,9 +90,17 @@ class Product:
 
 
 @pytest.fixture(scope="session")
-def product() -> Iterator[Product]:
+def push_service() -> Iterator[PushService]:
+    service = PushService()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="session")
+def product(push_service: PushService) -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="countersign-story-"))
-    product = Product(folder / "data", free_port_pair())
+    extra = {"OUTBOUND_EXCEPTIONS": push_service.authority}
+    product = Product(folder / "data", free_port_pair(), extra=extra)
     try:
         product.start()
         yield product

@@ -14,10 +14,10 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
-
         if found := problems():
             raise CommandError("\n".join(found))
         call_command("migrate", verbosity=0)
         call_command("rotate_keys", if_missing=True, stdout=self.stdout)
+        call_command("rotate_push_key", if_missing=True, stdout=self.stdout)
         if settings.DEMO:
             call_command("seed_demo", stdout=self.stdout)

@@ -7,6 +7,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
+from devices import lifecycle as devices
+from devices import vapid
 from oauth import signing_keys
 
 
@@ -23,13 +25,15 @@ class Command(BaseCommand):
         parser.add_argument(
             "--reseal",
             action="store_true",
-            help="encrypt all private keys under the newest key-encryption key",
+            help="encrypt everything that is sealed under the newest key-encryption key",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         now = timezone.now()
         if options["reseal"]:
             self.stdout.write(f"{signing_keys.reseal_all()} signing keys sealed again")
+            self.stdout.write(f"{vapid.reseal_all()} push keys sealed again")
+            self.stdout.write(f"{devices.reseal_all()} push subscriptions sealed again")
             return
         if kid := options["withdraw"]:
             if not signing_keys.withdraw(kid, now):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import structlog
@@ -9,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
-from authserver.sweeps import BATCH, SWEEPS
+from authserver.sweeps import BATCH, OUTWARD, SWEEPS, Sweep
 
 log = structlog.get_logger(__name__)
 
@@ -26,20 +27,28 @@ class Command(BaseCommand):
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())
-        while not stop.is_set():
-            more = sweep_round()
-            if options["once"]:
-                return
-            stop.wait(0 if more else options["pause"])
+        if options["once"]:
+            sweep_round(SWEEPS | OUTWARD)
+            return
+        outward = threading.Thread(target=sweep_until, args=(stop, OUTWARD, options["pause"]))
+        outward.start()
+        sweep_until(stop, SWEEPS, options["pause"])
+        outward.join()
 
 
-def sweep_round() -> bool:
-    """Runs every sweep once; one that fails is logged and does not keep the others back.
+def sweep_until(stop: threading.Event, sweeps: Mapping[str, Sweep], pause: float) -> None:
+    while not stop.is_set():
+        more = sweep_round(sweeps)
+        stop.wait(0 if more else pause)
+
+
+def sweep_round(sweeps: Mapping[str, Sweep]) -> bool:
+    """Runs each sweep once; one that fails is logged and does not keep the others back.
 
     Answers whether one of them may have left something over.
     """
     more = False
-    for name, sweep in SWEEPS.items():
+    for name, sweep in sweeps.items():
         try:
             more |= sweep(timezone.now(), BATCH) >= BATCH
         except (DatabaseError, InterfaceError) as error:

@@ -1,0 +1,21 @@
+"""Devices in the administration: seen, never changed; the subscription itself is not shown."""
+
+from django.contrib import admin
+
+from devices.models import Device, VapidKey
+from foundation.admin import ReadOnly
+
+
+@admin.register(Device)
+class DeviceAdmin(ReadOnly):
+    list_display = ("name", "user", "push_service", "created_at", "last_reached_at", "last_problem", "removed_at")
+    list_filter = ("push_service",)
+    search_fields = ("user__email", "name", "id")
+    list_select_related = ("user",)
+    fields = ("id", *list_display)
+
+
+@admin.register(VapidKey)
+class VapidKeyAdmin(ReadOnly):
+    list_display = ("public_key", "created_at")
+    fields = list_display

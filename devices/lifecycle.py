@@ -1,0 +1,184 @@
+"""The use cases of devices: enrol, rename, renew, remove, prune; and calling a person to a prompt.
+
+The only module that writes devices. A call is work owed (foundation/outbox.py), one per device, in the
+transaction of the prompt that it tells of.
+"""
+
+import json
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+
+from accounts.models import User
+from audit import events
+from audit.record import About, record, record_revocation
+from devices.models import Device, VapidKey
+from devices.subscriptions import Subscription
+from foundation import outbox
+from foundation.handles import digest, new_id
+from foundation.keyring import open_sealed, seal
+from foundation.models import Work
+
+PUSH, MAIL = "push", "e-mail"
+# "Already answered" still reaches a phone that was off for a while.
+CALL_OFF_LIFE = timedelta(hours=1)
+NEWS_LIFE = timedelta(days=1)
+# A call that is on its way when it is called off must not arrive last.
+OVERTAKE = timedelta(seconds=2)
+# So long a device may take to be reached before an e-mail is sent instead.
+MAIL_AFTER = timedelta(seconds=20)
+
+
+def live_devices(user: User) -> list[Device]:
+    return list(Device.objects.filter(user=user, removed_at=None).order_by("created_at"))
+
+
+def _place(device_id: UUID) -> str:
+    return f"devices_device:sealed_subscription:{device_id}"
+
+
+def open_subscription(device: Device) -> Subscription | None:
+    """None once the device was removed."""
+    if device.sealed_subscription is None:
+        return None
+    return Subscription(**json.loads(open_sealed(bytes(device.sealed_subscription), place=_place(device.id))))
+
+
+def _sealed(device_id: UUID, subscription: Subscription) -> dict[str, object]:
+    return {
+        "sealed_subscription": seal(json.dumps(subscription.as_dict()).encode(), place=_place(device_id)),
+        "endpoint_digest": digest(subscription.endpoint),
+        "push_service": subscription.origin.partition("://")[2][:255],
+    }
+
+
+@transaction.atomic(durable=True)
+def enrol(user: User, subscription: Subscription, name: str, key: VapidKey, now: datetime) -> Device:
+    """Adds this browser, and tells the person's other devices. A browser belongs to one person at a time."""
+    before = Device.objects.select_for_update().filter(endpoint_digest=digest(subscription.endpoint)).first()
+    if before is not None:
+        _end(before, now, "enrolled again")
+    others = live_devices(user)
+    device_id = new_id()
+    device = Device.objects.create(
+        id=device_id, user=user, name=name, vapid_key=key, created_at=now, **_sealed(device_id, subscription)
+    )
+    record(events.DEVICE_ADDED, _about(device), now, device=str(device.id), name=name, push_service=device.push_service)
+    for other in others:
+        _owe_push(other, f"device:{device.id}", {"kind": "device_added"}, now, now + NEWS_LIFE)
+    return device
+
+
+@transaction.atomic(durable=True)
+def rename(device: Device, name: str, now: datetime) -> None:
+    Device.objects.filter(pk=device.pk, removed_at=None).update(name=name)
+    record(events.DEVICE_CHANGED, _about(device), now, device=str(device.id), name=name)
+
+
+@transaction.atomic(durable=True)
+def renew(
+    user: User, device_id: UUID, old_endpoint: str, subscription: Subscription, key: VapidKey, now: datetime
+) -> bool:
+    """The same browser with a new subscription. It proves that it is the same by knowing the old address."""
+    device = Device.objects.select_for_update().filter(pk=device_id, user=user, removed_at=None).first()
+    if device is None or bytes(device.endpoint_digest or b"") != digest(old_endpoint):
+        return False
+    if Device.objects.filter(endpoint_digest=digest(subscription.endpoint)).exclude(pk=device.pk).exists():
+        return False
+    Device.objects.filter(pk=device.pk).update(vapid_key=key, **_sealed(device.id, subscription))
+    record(events.DEVICE_CHANGED, _about(device), now, device=str(device.id), name=device.name, renewed=True)
+    return True
+
+
+@transaction.atomic(durable=True)
+def remove(device: Device, now: datetime) -> None:
+    """The person's own removal."""
+    _end(device, now, "removed by its person")
+
+
+@transaction.atomic(durable=True)
+def prune(device: Device, now: datetime) -> None:
+    """The push service says that the subscription is gone (RFC 8030 5: 404; 410)."""
+    _end(device, now, "its push service no longer knows it")
+
+
+def _end(device: Device, now: datetime, why: str) -> None:
+    ended = Device.objects.filter(pk=device.pk, removed_at=None).update(
+        removed_at=now, sealed_subscription=None, endpoint_digest=None
+    )
+    if ended:
+        record_revocation(events.DEVICE_REMOVED, _about(device), now, device=str(device.id), name=device.name, why=why)
+
+
+@transaction.atomic(durable=True)
+def reseal_all() -> int:
+    """Seals every subscription again, under the first key-encryption key of the file."""
+    devices = list(Device.objects.select_for_update().filter(removed_at=None))
+    for device in devices:
+        if subscription := open_subscription(device):
+            Device.objects.filter(pk=device.pk).update(**_sealed(device.id, subscription))
+    return len(devices)
+
+
+def note_reached(device: Device, now: datetime) -> None:
+    Device.objects.filter(pk=device.pk).update(last_reached_at=now, last_problem="")
+
+
+def note_problem(device: Device, problem: str) -> None:
+    Device.objects.filter(pk=device.pk).update(last_problem=problem[:300])
+
+
+@transaction.atomic(durable=True)
+def test(device: Device, now: datetime) -> None:
+    _owe_push(device, f"device:{device.id}", {"kind": "test"}, now, now + timedelta(minutes=2))
+
+
+def call(user: User, prompt_id: UUID, now: datetime, until: datetime) -> None:
+    """Tells every device of this person that a prompt waits. Takes part in the caller's transaction."""
+    for device in live_devices(user):
+        _owe_push(device, _about_prompt(prompt_id), {"kind": "prompt", "prompt": str(prompt_id)}, now, until)
+    if settings.EMAIL_HOST:
+        payload = {"user": str(user.id), "about": _about_prompt(prompt_id)}
+        outbox.owe(MAIL, _about_prompt(prompt_id), payload, now, deadline=until, due=now + MAIL_AFTER)
+
+
+def call_off(prompt_id: UUID, now: datetime) -> None:
+    """Answered, expired or withdrawn: what was not sent is not, and what was is replaced.
+
+    Takes part in the caller's transaction.
+    """
+    about = _about_prompt(prompt_id)
+    # Locked: whoever claims one waits, and then finds it withdrawn.
+    called = list(Work.objects.select_for_update().filter(about=about, kind=PUSH).order_by("id"))
+    outbox.withdraw(about, now)
+    for work in called:
+        on_its_way = work.claimed_until is not None and work.state == Work.State.OWED
+        device = Device.objects.filter(pk=work.payload["device"], removed_at=None).first()
+        if device and (on_its_way or work.state == Work.State.DONE):
+            message = {"kind": "answered", "prompt": str(prompt_id)}
+            due = now + OVERTAKE if on_its_way else None
+            _owe_push(device, about, message, now, now + CALL_OFF_LIFE, due=due)
+
+
+def was_reached(about: str) -> bool:
+    """Did a push about this reach a device?"""
+    return Work.objects.filter(about=about, kind=PUSH, state=Work.State.DONE).exists()
+
+
+def _about_prompt(prompt_id: UUID) -> str:
+    return f"prompt:{prompt_id}"
+
+
+def _owe_push(
+    device: Device, about: str, message: dict[str, str], now: datetime, until: datetime, due: datetime | None = None
+) -> None:
+    if not connection.in_atomic_block:
+        raise RuntimeError("calling takes part in a transaction of its caller")
+    payload = {"device": str(device.id), "message": message, "until": until.isoformat()}
+    outbox.owe(PUSH, about, payload, now, deadline=until, due=due)
+
+
+def _about(device: Device) -> About:
+    return About(f"user:{device.user_id}", user_id=device.user_id)

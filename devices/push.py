@@ -1,0 +1,90 @@
+"""Sending one push: pywebpush encrypts (RFC 8291) and signs (RFC 8292), `outbound` sends (RFC 8030)."""
+
+import json
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from django.conf import settings
+
+from devices import lifecycle
+from devices.models import Device
+from devices.subscriptions import Subscription
+from devices.vapid import private_scalar
+from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, fetch
+from foundation.outbox import Done, GiveUp, Outcome, Retry
+
+TIMEOUT = 10.0  # seconds, for everything
+MAX_ANSWER = 4096  # bytes; only the status and Retry-After matter
+TOKEN_LIFE = 3600  # seconds of a VAPID token; a day is the most (RFC 8292 2)
+
+
+def send(payload: dict[str, Any], now: datetime) -> Outcome:
+    """The outbox's handler. `payload`: device, message, until (ISO 8601)."""
+    device = Device.objects.select_related("vapid_key").filter(pk=payload["device"], user__is_active=True).first()
+    subscription = lifecycle.open_subscription(device) if device else None
+    if device is None or subscription is None:
+        return GiveUp("the device was removed")
+    ttl = int((datetime.fromisoformat(payload["until"]) - now).total_seconds())
+    try:
+        answer = fetch(
+            "POST", subscription.endpoint, trust=Trust.SUPPLIED,
+            headers=headers(payload["message"], subscription, device, ttl, now),
+            body=encrypted(payload["message"], subscription), timeout=TIMEOUT, max_bytes=MAX_ANSWER,
+        )  # fmt: skip
+    except OutboundRefused as error:
+        lifecycle.note_problem(device, str(error))
+        return GiveUp(str(error))
+    except OutboundFailed as error:
+        lifecycle.note_problem(device, str(error))
+        return Retry(str(error))
+    return _judge(answer, device, now)
+
+
+def encrypted(message: dict[str, str], subscription: Subscription) -> bytes:
+    """aes128gcm (RFC 8188). The words that a person reads are the service worker's own; a push says only which."""
+    from pywebpush import WebPusher  # here: it takes half a second to load, and only senders need it
+
+    keys = {"p256dh": subscription.p256dh, "auth": subscription.auth}
+    pusher = WebPusher({"endpoint": subscription.endpoint, "keys": keys})
+    body: bytes = pusher.encode(json.dumps(message).encode(), content_encoding="aes128gcm")["body"]
+    return body
+
+
+def headers(
+    message: dict[str, str], subscription: Subscription, device: Device, ttl: int, now: datetime
+) -> dict[str, str]:
+    """RFC 8030 5.2 to 5.4: kept while the prompt lives, sent at once, replaced by what follows on the same topic."""
+    from py_vapid import Vapid02
+
+    claims = {"aud": subscription.origin, "sub": settings.VAPID_SUBJECT, "exp": int(now.timestamp()) + TOKEN_LIFE}
+    signed: dict[str, str] = Vapid02.from_raw(private_scalar(device.vapid_key)).sign(claims)
+    sent = {"TTL": str(max(ttl, 0)), "Urgency": "high", "Content-Encoding": "aes128gcm",
+            "Content-Type": "application/octet-stream"}  # fmt: skip
+    if prompt := message.get("prompt"):
+        sent["Topic"] = prompt.replace("-", "")  # at most 32 characters of base64url: a UUID's digits
+    return signed | sent
+
+
+def _judge(answer: Answer, device: Device, now: datetime) -> Outcome:
+    if 200 <= answer.status < 300:
+        lifecycle.note_reached(device, now)
+        return Done()
+    problem = f"the push service answered {answer.status}"
+    if answer.status in (404, 410):
+        lifecycle.prune(device, now)
+        return GiveUp(problem)
+    lifecycle.note_problem(device, problem)
+    if answer.status == 429 or answer.status >= 500:
+        return Retry(problem, after=retry_after(answer.headers.get("retry-after", ""), now))
+    return GiveUp(problem)
+
+
+def retry_after(text: str, now: datetime) -> float | None:
+    """Seconds, from a number or a date (RFC 9110 10.2.3)."""
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None

@@ -1,0 +1,53 @@
+"""What a browser sends as its push subscription (Push API 10; RFC 8291 for the keys). Pure."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from foundation.handles import from_b64url
+
+MAX_ENDPOINT = 2048  # characters
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """`endpoint` is a capability: whoever knows it can send. The keys are base64url."""
+
+    endpoint: str
+    p256dh: str  # the browser's public key: 65 bytes
+    auth: str  # shared secret: 16 bytes
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port: the audience of the VAPID token (RFC 8292 2)."""
+        parts = urlsplit(self.endpoint)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    def as_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def parse_subscription(unverified: Any) -> Subscription:
+    """From PushSubscription.toJSON(). Raises ValueError with a sentence for the person's page."""
+    keys = unverified.get("keys") if isinstance(unverified, dict) else None
+    if not isinstance(keys, dict):
+        raise ValueError("the browser sent no subscription")
+    endpoint, p256dh, auth = unverified.get("endpoint"), keys.get("p256dh"), keys.get("auth")
+    if not isinstance(endpoint, str) or not 0 < len(endpoint) <= MAX_ENDPOINT or not endpoint.isascii():
+        raise ValueError("the subscription's address cannot be used")
+    if not isinstance(p256dh, str) or not isinstance(auth, str) or len(_bytes(auth)) != 16:
+        raise ValueError("the subscription's keys cannot be used")
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _bytes(p256dh))
+    except ValueError as error:
+        raise ValueError("the subscription's keys cannot be used") from error
+    return Subscription(endpoint, p256dh.rstrip("="), auth.rstrip("="))
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return from_b64url(text.rstrip("=")) if len(text) <= 200 else b""
+    except ValueError:
+        return b""

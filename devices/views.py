@@ -1,0 +1,137 @@
+"""/devices, and the files of the installable app that must lie at the root."""
+
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from accounts import sessions
+from accounts.lifecycle import Locked, check_password
+from accounts.models import User
+from accounts.views import LOCKED
+from devices import lifecycle
+from devices.forms import EnrolForm, NameForm, RenewForm
+from devices.models import Device
+from devices.qr import qr_code
+from devices.vapid import current_key
+
+WRONG = "That is not your password."
+
+
+def _person(request: HttpRequest) -> User:
+    person = sessions.person(request)
+    if person is None:
+        raise Http404
+    return person
+
+
+def _own(request: HttpRequest, device_id: UUID) -> Device:
+    return get_object_or_404(Device, pk=device_id, user=_person(request), removed_at=None)
+
+
+@never_cache
+@login_required
+@sensitive_post_parameters("password", "subscription")
+@require_http_methods(["GET", "HEAD", "POST"])
+def devices(request: HttpRequest) -> HttpResponse:
+    """The person's devices; POST adds this browser, with the password given again."""
+    form = EnrolForm(request.POST or None)
+    if request.method == "POST" and form.is_valid() and (device := _enrol(request, form)):
+        messages.success(request, f"{device.name} is added. Your other devices were told.")
+        return redirect(f"/devices?added={device.id}")
+    key = current_key()
+    context = {
+        "form": form,
+        "devices": lifecycle.live_devices(_person(request)),
+        "public_key": key.public_key if key else "",
+        "added": request.GET.get("added", ""),
+        "address": settings.ISSUER_URL,
+        "qr_code": qr_code(settings.ISSUER_URL) if settings.ISSUER_IS_HTTPS else "",
+    }
+    return render(request, "devices/devices.html", context, status=400 if form.errors else 200)
+
+
+def _enrol(request: HttpRequest, form: EnrolForm) -> Device | None:
+    """The new device, or None with the form's error."""
+    person, now, key = _person(request), timezone.now(), current_key()
+    password, address = form.cleaned_data["password"], request.META["REMOTE_ADDR"]
+    answer = check_password(request, person.email, password, address, now)
+    if not isinstance(answer, User) or answer.pk != person.pk:
+        form.add_error("password", LOCKED if isinstance(answer, Locked) else WRONG)
+        return None
+    if key is None:
+        form.add_error(None, "This server has no push key yet: run manage.py rotate_push_key.")
+        return None
+    return lifecycle.enrol(person, form.cleaned_data["subscription"], form.cleaned_data["name"], key, now)
+
+
+@login_required
+@require_POST
+def rename(request: HttpRequest, device_id: UUID) -> HttpResponse:
+    form = NameForm(request.POST)
+    device = _own(request, device_id)
+    if form.is_valid():
+        lifecycle.rename(device, form.cleaned_data["name"], timezone.now())
+    else:
+        messages.error(request, "That name cannot be used: one line of plain text, at most 60 characters.")
+    return redirect("devices")
+
+
+@login_required
+@require_POST
+def test(request: HttpRequest, device_id: UUID) -> HttpResponse:
+    device = _own(request, device_id)
+    lifecycle.test(device, timezone.now())
+    messages.success(
+        request, f"A test is on its way to {device.name}. If nothing arrives, reload this page: it says why."
+    )
+    return redirect("devices")
+
+
+@login_required
+@require_POST
+def remove(request: HttpRequest, device_id: UUID) -> HttpResponse:
+    device = _own(request, device_id)
+    lifecycle.remove(device, timezone.now())
+    messages.success(request, f"{device.name} is removed. Prompts no longer reach it.")
+    return redirect("devices")
+
+
+@login_required
+@sensitive_post_parameters("old_endpoint", "subscription")
+@require_POST
+def renew(request: HttpRequest, device_id: UUID) -> JsonResponse:
+    """app.js: this browser has a new subscription, because the old one ended or our key was rotated."""
+    form, key = RenewForm(request.POST), current_key()
+    if not form.is_valid() or key is None:
+        return JsonResponse({"error": "invalid_request"}, status=400)
+    subscription, old = form.cleaned_data["subscription"], form.cleaned_data["old_endpoint"]
+    if not lifecycle.renew(_person(request), device_id, old, subscription, key, timezone.now()):
+        return JsonResponse({"error": "not_found"}, status=404)
+    return JsonResponse({"status": "ok"})
+
+
+@require_safe
+def service_worker(request: HttpRequest) -> HttpResponse:
+    """At the root, because a worker controls only what lies below it. Always asked for anew: updates are safe."""
+    response = render(request, "devices/sw.js", content_type="text/javascript")
+    response["Cache-Control"] = "no-cache"
+    return response
+
+
+@require_safe
+def manifest(request: HttpRequest) -> HttpResponse:
+    return render(request, "devices/manifest.webmanifest", content_type="application/manifest+json")
+
+
+@require_safe
+def offline(request: HttpRequest) -> HttpResponse:
+    """What the worker shows without a network. It is fetched without cookies: nothing personal is in it."""
+    return render(request, "devices/offline.html", {"user": None})

@@ -1,0 +1,216 @@
+"""The one door to the network.
+
+Whoever calls out says whose URL it is. One that an agent or a browser supplied may lead nowhere but to public
+addresses (RFC 6819 and RFC 9700 warn of server-side request forgery): the name is resolved once, every address
+is checked, and the connection goes to a checked address, so that a second DNS answer changes nothing.
+No redirects, no proxies, no content codings; limits on time and size over all of it together.
+"""
+
+import functools
+import ipaddress
+import queue
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+
+import certifi
+import httpcore
+from django.conf import settings
+
+MAX_URL = 2048
+PORTS = (443, 8443)  # of a supplied URL
+# ASCII only (RFC 3986): a name in another script comes as xn--. No user, no fragment, no spaces or backslashes.
+_URL = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
+    r"(?P<target>(?:[/?][A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]*)?)",
+    re.IGNORECASE,
+)
+_TEREDO, _SIX_TO_FOUR = ipaddress.ip_network("2001::/32"), ipaddress.ip_network("2002::/16")
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+
+
+class Trust(Enum):
+    """Whose URL it is."""
+
+    SUPPLIED = auto()  # an agent's or a browser's: https, public addresses only
+    CONFIGURED = auto()  # an administrator's: http and private addresses too
+
+
+class OutboundRefused(Exception):
+    """We do not call there; the text says why."""
+
+
+class OutboundFailed(Exception):
+    """It was tried, and there is no answer: network, TLS, time or size."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Any status, redirects included. Header names are lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Target:
+    """A URL that may be called, before its name is resolved."""
+
+    url: str
+    host: str
+    port: int
+    is_exception: bool
+
+
+def check_url(url: str, trust: Trust) -> Target:
+    """Raises OutboundRefused."""
+    match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
+    if match is None:
+        raise OutboundRefused("the URL is not one that this server calls")
+    scheme, host = match["scheme"].lower(), match["host"].lower().strip("[]")
+    port = int(match["port"] or (443 if scheme == "https" else 80))
+    is_exception = f"{host}:{port}" in settings.OUTBOUND_EXCEPTIONS
+    if trust is Trust.SUPPLIED and not is_exception:
+        if scheme != "https":
+            raise OutboundRefused("the URL must be https")
+        if port not in PORTS:
+            raise OutboundRefused("the URL's port must be 443 or 8443")
+    if not 0 < port < 65536:
+        raise OutboundRefused("the URL has no such port")
+    return Target(url, host, port, is_exception)
+
+
+def fetch(
+    method: str,
+    url: str,
+    *,
+    trust: Trust,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    timeout: float,
+    max_bytes: int,
+) -> Answer:
+    """Calls out once. `timeout` (s) is for everything together. Raises OutboundRefused or OutboundFailed."""
+    deadline = time.monotonic() + timeout
+    target = check_url(url, trust)
+    addresses = _resolve(target, deadline)
+    if trust is Trust.SUPPLIED and not target.is_exception and not all(map(is_public, addresses)):
+        raise OutboundRefused("the URL's host is not a public address")
+    sent = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "Countersign", **(headers or {})}
+    backend = _Pinned(addresses, deadline)
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
+            pool.stream(method, target.url, headers=list(sent.items()), content=body) as response,
+        ):
+            content = _read(response.iter_stream(), max_bytes)
+            names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            return Answer(response.status, names, content)
+    except httpcore.TimeoutException as error:
+        raise OutboundFailed(f"no answer within {timeout:g} s") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
+
+
+def _read(parts: Iterable[bytes], max_bytes: int) -> bytes:
+    content = b""
+    for part in parts:
+        content += part
+        if len(content) > max_bytes:
+            raise OutboundFailed(f"the answer is larger than {max_bytes} bytes")
+    return content
+
+
+def is_public(address: str) -> bool:
+    """An address of the public internet, and none that stands for another (mapped, 6to4, Teredo, NAT64)."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address) and (ip not in _GLOBAL_UNICAST or ip in _TEREDO or ip in _SIX_TO_FOUR):
+        return False
+    return ip.is_global and not ip.is_multicast
+
+
+def _resolve(target: Target, deadline: float) -> list[str]:
+    """Every address of the host, once. In a thread of its own, because a lookup has no time limit."""
+    answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+            answer.put([str(sockaddr[0]) for *_, sockaddr in found])
+        except (OSError, UnicodeError):
+            answer.put([])
+
+    threading.Thread(target=look_up, daemon=True).start()
+    try:
+        addresses = answer.get(timeout=max(deadline - time.monotonic(), 0.001))
+    except queue.Empty as error:
+        raise OutboundFailed("the host's name was not resolved in time") from error
+    if not addresses:
+        raise OutboundFailed("the host's name cannot be resolved")
+    return addresses
+
+
+@functools.cache
+def _ssl(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(certifi.where())  # where the system has no list of its own
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to the addresses that were checked, whatever the name says by then."""
+
+    def __init__(self, addresses: list[str], deadline: float) -> None:
+        self.addresses, self.deadline = addresses, deadline
+        self.network = httpcore.SyncBackend()
+
+    def connect_tcp(self, host: str, port: int, *args: Any, **options: Any) -> httpcore.NetworkStream:
+        problem: httpcore.ConnectError | httpcore.ConnectTimeout = httpcore.ConnectError("no address")
+        for address in self.addresses:
+            try:
+                stream = self.network.connect_tcp(address, port, timeout=_left(self.deadline))
+                return _Bounded(stream, self.deadline)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                problem = error
+        raise problem
+
+
+class _Bounded(httpcore.NetworkStream):
+    """A stream on which every wait ends at the one deadline: who answers a byte at a time gains nothing."""
+
+    def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
+        self.stream, self.deadline = stream, deadline
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self.stream.read(max_bytes, _left(self.deadline))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.stream.write(buffer, _left(self.deadline))
+
+    def close(self) -> None:
+        self.stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        stream = self.stream.start_tls(ssl_context, server_hostname, _left(self.deadline))
+        return _Bounded(stream, self.deadline)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.stream.get_extra_info(info)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("the time is up")
+    return left

@@ -1,0 +1,47 @@
+// On every page of a signed-in person: the service worker, and keeping this browser's subscription alive.
+
+export const KEPT = "countersign.device"; // { id, endpoint, key } of this browser, where it is enrolled
+
+export function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT) ?? "null");
+  } catch {
+    return null;
+  }
+}
+
+export function keep(device) {
+  localStorage.setItem(KEPT, JSON.stringify(device));
+}
+
+export function bytesOf(base64url) {
+  const text = atob(base64url.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+export async function subscribe(registration, key) {
+  return registration.pushManager.subscribe({ userVisibleOnly: true, applicationServerKey: bytesOf(key) });
+}
+
+// The subscription ended, or the server's key was rotated: subscribe again, as the same device.
+async function renew(registration, key) {
+  const device = kept();
+  if (!device || !key || Notification.permission !== "granted") return;
+  const current = await registration.pushManager.getSubscription();
+  if (current && current.endpoint === device.endpoint && device.key === key) return;
+  if (current && device.key !== key) await current.unsubscribe();
+  const subscription = await subscribe(registration, key);
+  const body = new FormData();
+  body.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
+  body.set("old_endpoint", device.endpoint);
+  body.set("subscription", JSON.stringify(subscription));
+  const response = await fetch(`/devices/${device.id}/renew`, { method: "POST", body });
+  if (response.ok) keep({ ...device, endpoint: subscription.endpoint, key });
+  else if (response.status === 404) localStorage.removeItem(KEPT); // it was removed elsewhere
+}
+
+if ("serviceWorker" in navigator && window.isSecureContext) {
+  const registration = await navigator.serviceWorker.register("/sw.js", { updateViaCache: "none" });
+  const key = document.querySelector("meta[name=push-key]")?.content;
+  if ("PushManager" in window) await renew(registration, key);
+}

@@ -1,0 +1,67 @@
+// /devices: adds this browser, or says why it cannot be added.
+
+import { keep, kept, subscribe } from "./app.js";
+
+const section = document.getElementById("add");
+const state = document.getElementById("push-state");
+const form = document.getElementById("enrol");
+
+function whyNot() {
+  if (!window.isSecureContext) return "This page came over http. Push needs https: ask whoever runs this server.";
+  if (!("serviceWorker" in navigator)) return "This browser has no service workers (private windows often have none). Use another.";
+  const isApple = /iPhone|iPad/.test(navigator.userAgent);
+  if (!("PushManager" in window) || !("Notification" in window)) {
+    return isApple
+      ? "On an iPhone or iPad: add this page to the Home Screen (Share, then Add to Home Screen), open it from there, and come back here."
+      : "This browser cannot receive push messages. Use another.";
+  }
+  if (Notification.permission === "denied") {
+    return "Notifications from this site are blocked. Allow them in the browser's site settings, then reload this page.";
+  }
+  if (!section.dataset.publicKey) return "This server has no push key yet. Ask whoever runs it.";
+  return "";
+}
+
+function nameOf(agent) {
+  const system = [["iPhone", "iPhone"], ["iPad", "iPad"], ["Android", "Android"], ["Windows", "Windows"], ["Mac OS", "Mac"], ["Linux", "Linux"]];
+  const browser = [["Edg/", "Edge"], ["Firefox/", "Firefox"], ["Chrome/", "Chrome"], ["Safari/", "Safari"]];
+  const find = (table) => table.find(([sign]) => agent.includes(sign))?.[1];
+  return [find(browser), find(system)].filter(Boolean).join(" on ") || "My browser";
+}
+
+async function enrol(event) {
+  event.preventDefault();
+  state.textContent = "Asking the browser…";
+  try {
+    if ((await Notification.requestPermission()) !== "granted") {
+      state.textContent = whyNot() || "Without your permission this browser cannot be told.";
+      return;
+    }
+    const registration = await navigator.serviceWorker.ready;
+    const subscription = await subscribe(registration, section.dataset.publicKey);
+    form.elements.subscription.value = JSON.stringify(subscription);
+    sessionStorage.setItem("countersign.enrolling", subscription.endpoint);
+    form.submit();
+  } catch (error) {
+    state.textContent = `The browser's push service cannot be used now (${error.message}). Try again, or use another browser.`;
+  }
+}
+
+const endpoint = sessionStorage.getItem("countersign.enrolling");
+if (section.dataset.added && endpoint) {
+  keep({ id: section.dataset.added, endpoint, key: section.dataset.publicKey });
+  sessionStorage.removeItem("countersign.enrolling");
+}
+const here = document.querySelector(`[data-device="${CSS.escape(kept()?.id ?? "")}"]`);
+const problem = whyNot();
+if (here) {
+  here.querySelector("[data-here]").hidden = false;
+  state.textContent = "This browser is one of your devices.";
+} else if (problem) {
+  state.textContent = problem;
+} else {
+  state.textContent = "The browser will ask whether Countersign may show notifications.";
+  if (!form.elements.name.value) form.elements.name.value = nameOf(navigator.userAgent);
+  form.hidden = false;
+  form.addEventListener("submit", enrol);
+}

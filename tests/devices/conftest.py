@@ -1,0 +1,47 @@
+"""A local push service, and a device of `person` that it reaches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from devices import lifecycle, vapid
+from devices.models import Device, VapidKey
+from devices.subscriptions import parse_subscription
+from foundation import outbox
+from foundation.models import Work
+from tests.push_service import PushService
+
+
+@pytest.fixture
+def push_service(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushService]:
+    service = PushService()
+    settings.OUTBOUND_EXCEPTIONS = [service.authority]
+    monkeypatch.setattr(outbox, "SOON", [])  # the tests do what is owed themselves
+    yield service
+    service.stop()
+
+
+@pytest.fixture
+def vapid_key(db: None) -> VapidKey:
+    return vapid.make_key(timezone.now())
+
+
+@pytest.fixture
+def device(person: User, push_service: PushService, vapid_key: VapidKey) -> Device:
+    return enrol(person, push_service, vapid_key)
+
+
+def enrol(person: User, push_service: PushService, key: VapidKey, name: str = "Phone") -> Device:
+    subscription = parse_subscription(push_service.new_browser().subscription())
+    return lifecycle.enrol(person, subscription, name, key, timezone.now())
+
+
+def do_owed() -> list[str]:
+    """Does what is due, and answers what became of it."""
+    owed = list(Work.objects.filter(state="owed").order_by("created_at").values_list("id", flat=True))
+    for work_id in owed:
+        outbox.do(work_id)
+    return [Work.objects.get(pk=work_id).state for work_id in owed]

@@ -1,0 +1,204 @@
+"""/devices: adding a browser needs the password again; nobody touches another person's devices."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from devices import vapid
+from devices.lifecycle import open_subscription
+from devices.models import Device, VapidKey
+from devices.subscriptions import parse_subscription
+from foundation.models import Work
+from tests.devices.conftest import do_owed, enrol
+from tests.push_service import Browser, PushService
+from tests.world import PASSWORD, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def add(browser: Client, subscription: Any, password: str = PASSWORD, name: str = "My phone") -> Any:
+    text = subscription if isinstance(subscription, str) else json.dumps(subscription)
+    return browser.post("/devices", {"name": name, "password": password, "subscription": text})
+
+
+@pytest.fixture
+def fresh(push_service: PushService) -> Browser:
+    return push_service.new_browser()
+
+
+def test_adding_this_browser(person: User, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
+    response = add(browser_of_person, fresh.subscription())
+    device = Device.objects.get()
+    assert response["Location"] == f"/devices?added={device.id}"
+    assert (device.user, device.name, device.vapid_key) == (person, "My phone", vapid_key)
+    assert b"My phone" in browser_of_person.get("/devices").content
+    assert Event.objects.get(kind="device.added").user_id == person.id
+
+
+def test_the_other_devices_are_told(
+    person: User, vapid_key: VapidKey, device: Device, push_service: PushService, browser_of_person: Client
+) -> None:
+    add(browser_of_person, push_service.new_browser().subscription())
+    assert do_owed() == ["done"]
+    (pushed,) = push_service.received
+    assert pushed.message == {"kind": "device_added"}
+    assert pushed.browser.endpoint == next(iter(push_service.browsers.values())).endpoint
+
+
+class TestTheFreshSignIn:
+    @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + " "])
+    def test_without_the_password_nothing_is_added(
+        self, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client, password: str
+    ) -> None:
+        assert add(browser_of_person, fresh.subscription(), password).status_code == 400
+        assert not Device.objects.exists()
+
+    def test_guessing_it_is_locked_out(self, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
+        for _ in range(5):
+            add(browser_of_person, fresh.subscription(), "wrong")
+        page = add(browser_of_person, fresh.subscription())
+        assert page.status_code == 400 and b"Too many wrong passwords" in page.content
+
+    def test_nobody_without_a_session(self, vapid_key: VapidKey, fresh: Browser) -> None:
+        assert add(Client(), fresh.subscription()).status_code == 302
+        assert not Device.objects.exists()
+
+    def test_another_site_adds_nothing(self, person: User, vapid_key: VapidKey, fresh: Browser) -> None:
+        browser = Client(enforce_csrf_checks=True)
+        browser.cookies = sign_in(person).cookies
+        assert add(browser, fresh.subscription()).status_code == 403
+
+
+GOOD = Browser("https://push.example.com/x").subscription()
+
+
+@pytest.mark.parametrize(
+    "subscription",
+    [
+        "", "null", "[]", "{", "[" * 2000, '"x"', "{}",
+        {"endpoint": GOOD["endpoint"]},
+        {**GOOD, "endpoint": ""}, {**GOOD, "endpoint": 7}, {**GOOD, "endpoint": "https://x/" + "y" * 3000},
+        {**GOOD, "endpoint": "https://münchen.example/"},
+        {**GOOD, "keys": {}}, {**GOOD, "keys": {**GOOD["keys"], "auth": "AAAA"}},
+        {**GOOD, "keys": {**GOOD["keys"], "p256dh": "AAAA"}},
+        {**GOOD, "keys": {**GOOD["keys"], "p256dh": "BA" + "A" * 85}},
+        {**GOOD, "keys": {"auth": 1, "p256dh": []}},
+    ],
+)  # fmt: skip
+def test_what_is_no_subscription_is_a_form_error(
+    vapid_key: VapidKey, browser_of_person: Client, subscription: Any
+) -> None:
+    assert add(browser_of_person, subscription).status_code == 400
+    assert not Device.objects.exists()
+
+
+def test_a_name_that_misleads_is_a_form_error(vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
+    for name in ("", "x" * 61, "a\u202eb", "a\nb"):
+        assert add(browser_of_person, fresh.subscription(), name=name).status_code == 400
+
+
+def test_a_browser_belongs_to_one_person_at_a_time(
+    person: User, stranger: User, vapid_key: VapidKey, fresh: Browser
+) -> None:
+    """Who signs in and enrols on a shared computer takes it over: prompts of the one before stop there."""
+    add(sign_in(person), fresh.subscription())
+    add(sign_in(stranger), fresh.subscription())
+    assert Device.objects.get(removed_at=None).user == stranger
+    assert Device.objects.filter(user=person, removed_at__isnull=False).count() == 1
+
+
+class TestOthersDevices:
+    @pytest.mark.parametrize("act", ["name", "test", "remove", "renew"])
+    def test_are_unknown(self, device: Device, stranger: User, push_service: PushService, act: str) -> None:
+        old = next(iter(push_service.browsers.values())).endpoint
+        new = json.dumps(push_service.new_browser().subscription())
+        form = {"name": "Mine", "old_endpoint": old, "subscription": new}
+        assert sign_in(stranger).post(f"/devices/{device.id}/{act}", form).status_code == 404
+        assert Client().post(f"/devices/{device.id}/{act}", form).status_code == 302
+        device.refresh_from_db()
+        assert device.name == "Phone" and device.removed_at is None
+        assert not Work.objects.exists()
+        assert b"Phone" not in sign_in(stranger).get("/devices").content
+
+
+def test_rename_test_and_remove(device: Device, push_service: PushService, browser_of_person: Client) -> None:
+    browser_of_person.post(f"/devices/{device.id}/name", {"name": "Old phone"})
+    device.refresh_from_db()
+    assert device.name == "Old phone"
+    browser_of_person.post(f"/devices/{device.id}/test")
+    assert do_owed() == ["done"]
+    assert push_service.received[0].message == {"kind": "test"}
+    browser_of_person.post(f"/devices/{device.id}/remove")
+    device.refresh_from_db()
+    assert device.removed_at is not None
+    assert device.sealed_subscription is None and device.endpoint_digest is None
+    for act in ("name", "test", "remove"):
+        assert browser_of_person.post(f"/devices/{device.id}/{act}", {"name": "x"}).status_code == 404
+    for act in ("name", "test", "remove", "renew"):
+        assert browser_of_person.get(f"/devices/{device.id}/{act}").status_code == 405
+
+
+class TestRenewing:
+    def renew(self, browser: Client, device: Device, old: str, new: Browser) -> Any:
+        form = {"old_endpoint": old, "subscription": json.dumps(new.subscription())}
+        return browser.post(f"/devices/{device.id}/renew", form)
+
+    def test_the_same_browser_with_a_new_subscription(
+        self, person: User, device: Device, push_service: PushService, browser_of_person: Client
+    ) -> None:
+        old, new = next(iter(push_service.browsers.values())), push_service.new_browser()
+        key = vapid.make_key(timezone.now())
+        assert self.renew(browser_of_person, device, old.endpoint, new).status_code == 200
+        device.refresh_from_db()
+        assert device.vapid_key == key
+        browser_of_person.post(f"/devices/{device.id}/test")
+        do_owed()
+        assert push_service.received[0].browser is new
+
+    def test_who_does_not_know_the_old_address_is_not_the_same_browser(
+        self, device: Device, push_service: PushService, browser_of_person: Client
+    ) -> None:
+        """A stolen session alone leads no prompts elsewhere."""
+        for guess in ("https://push.example.com/x", str(device.id), "x"):
+            response = self.renew(browser_of_person, device, guess, push_service.new_browser())
+            assert response.status_code == 404
+
+    def test_nor_is_one_that_another_device_has(
+        self, stranger: User, device: Device, push_service: PushService, vapid_key: VapidKey, browser_of_person: Client
+    ) -> None:
+        old = next(iter(push_service.browsers.values()))
+        enrol(stranger, push_service, vapid_key)
+        taken = list(push_service.browsers.values())[1]
+        assert self.renew(browser_of_person, device, old.endpoint, taken).status_code == 404
+
+
+def test_a_subscription_is_read_back_as_it_came(device: Device, push_service: PushService) -> None:
+    (browser,) = push_service.browsers.values()
+    assert open_subscription(device) == parse_subscription(browser.subscription())
+
+
+class TestTheApp:
+    def test_the_files_at_the_root(self) -> None:
+        worker = Client().get("/sw.js")
+        assert worker["Content-Type"].startswith("text/javascript") and worker["Cache-Control"] == "no-cache"
+        manifest = Client().get("/manifest.webmanifest")
+        assert manifest.json()["start_url"] == "/"
+        for icon in manifest.json()["icons"]:
+            response = Client().get(icon["src"])
+            assert response.status_code == 200 and b"".join(response.streaming_content).startswith(b"\x89PNG")
+            response.close()
+        assert b"You are offline" in Client().get("/offline").content
+
+    def test_the_offline_page_is_nobodys(self, browser_of_person: Client, person: User) -> None:
+        page = browser_of_person.get("/offline").content.decode()
+        assert person.email not in page and person.name not in page
+
+    def test_a_qr_code_only_where_a_phone_can_come(self, browser_of_person: Client, settings: Any) -> None:
+        assert b"QR code" not in browser_of_person.get("/devices").content
+        settings.ISSUER_IS_HTTPS, settings.ISSUER_URL = True, "https://auth.example.com"
+        assert b"QR code of https://auth.example.com" in browser_of_person.get("/devices").content

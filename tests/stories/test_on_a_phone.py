@@ -1,0 +1,136 @@
+"""A prompt reaches a phone: Celery sends, a real service worker shows it, a click opens it, a yes counts."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
+
+from tests.push_service import PushService
+from tests.stories.conftest import ROOT, Product
+from tests.stories.test_first_five_minutes import sign_in
+
+
+@pytest.fixture
+def phone(browser: Browser, product: Product, push_service: PushService) -> Iterator[BrowserContext]:
+    """Chromium here has no push service of its own: subscribing gives one at ours, with real keys."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, base_url=product.url)
+    context.grant_permissions(["notifications"], origin=product.url)
+    subscription = json.dumps(push_service.new_browser().subscription())
+    context.add_init_script(f"PushManager.prototype.subscribe = async () => ({subscription});")
+    yield context
+    context.close()
+
+
+class Worker:
+    """The page's service worker, by the browser's own debugging protocol."""
+
+    def __init__(self, page: Page, origin: str) -> None:
+        self.page, self.origin = page, origin
+        self.cdp: CDPSession = page.context.new_cdp_session(page)
+        self.registrations: list[str] = []
+        self.cdp.on("ServiceWorker.workerRegistrationUpdated", self._note)
+        self.cdp.send("ServiceWorker.enable")
+
+    def _note(self, event: dict[str, Any]) -> None:
+        self.registrations += [one["registrationId"] for one in event["registrations"]]
+
+    def deliver(self, message: Any) -> None:
+        """As the browser does with a push that it has decrypted."""
+        self.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        assert self.registrations
+        self.cdp.send(
+            "ServiceWorker.deliverPushMessage",
+            {"origin": self.origin + "/", "registrationId": self.registrations[0], "data": json.dumps(message)},
+        )
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The notifications that stand now."""
+        script = """async () => (await (await navigator.serviceWorker.ready).getNotifications())
+            .map(({ title, body, tag, data, actions }) => ({ title, body, tag, data, actions }))"""
+        return list(self.page.evaluate(script))
+
+    def wait_until_shown(self, title: str) -> dict[str, Any]:
+        for _ in range(100):
+            found = [one for one in self.shown() if one["title"] == title]
+            if found:
+                return found[0]
+            self.page.wait_for_timeout(50)
+        pytest.fail(f"{title!r} was not shown; {self.shown()}")
+
+    def click(self, tag: str) -> None:
+        (worker,) = self.page.context.service_workers
+        script = """async (tag) => {
+            const [notification] = await self.registration.getNotifications({ tag });
+            self.dispatchEvent(new NotificationEvent("notificationclick", { notification }));
+        }"""
+        worker.evaluate(script, tag)
+
+
+def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_service: PushService) -> None:
+    page = phone.new_page()
+    sign_in(page, product)
+    page.goto("/devices")
+    worker = Worker(page, product.url)
+    page.get_by_label("Name of this device").fill("Phone of the story")
+    page.get_by_label("Your password, once more").fill(product.password)
+    page.get_by_role("button", name="Add this browser").click()
+    expect(page.get_by_role("heading", name="Phone of the story")).to_be_visible()
+    expect(page.get_by_text("This browser is one of your devices.")).to_be_visible()
+
+    with subprocess.Popen(
+        [sys.executable, ROOT / "examples" / "agent.py"],
+        env=product.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as asking:  # fmt: skip
+        pushed = push_service.wait_for(1)[0]
+        assert pushed.message["kind"] == "prompt"
+        worker.deliver(pushed.message)
+        notification = worker.wait_until_shown("An agent waits for your answer")
+        assert not notification["actions"], "nothing on it answers"
+        assert "Acme" not in json.dumps(notification) and "120" not in notification["body"]
+
+        worker.click(notification["tag"])
+        page.wait_for_url(f"**/prompts/{pushed.message['prompt']}")
+        expect(page.get_by_role("heading", level=1)).to_have_text("Pay EUR 120.00 to Acme Office Supplies")
+        page.get_by_role("button", name="Approve").click()
+        expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
+        output, _ = asking.communicate(timeout=30)
+        assert asking.returncode == 0 and "paid, receipt" in output, output
+
+    answered = push_service.wait_for(2)[1]
+    assert answered.message == {"kind": "answered", "prompt": pushed.message["prompt"]}
+    worker.deliver(pushed.message)
+    worker.wait_until_shown("An agent waits for your answer")
+    worker.deliver(answered.message)
+    worker.wait_until_shown("Already answered")
+    assert len(worker.shown()) == 1, "one takes the place of the other"
+
+    page.goto("/devices")
+    expect(page.get_by_text("Last reached")).to_be_visible()
+    page.get_by_role("button", name="Send a test").click()
+    assert push_service.wait_for(3)[2].message == {"kind": "test"}
+
+
+def test_without_a_network_the_app_says_so_and_keeps_nothing_personal(phone: BrowserContext, product: Product) -> None:
+    page = phone.new_page()
+    sign_in(page, product)
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.reload()
+    phone.set_offline(True)
+    page.goto("/activity")
+    expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
+    phone.set_offline(False)
+    kept = page.evaluate(
+        """async () => {
+            const found = [];
+            for (const name of await caches.keys())
+                for (const request of await (await caches.open(name)).keys())
+                    found.push(new URL(request.url).pathname + " " + await (await caches.match(request)).text());
+            return found;
+        }"""
+    )
+    assert len(kept) == 3
+    assert not any("demo@example.com" in text or "Demo Person" in text for text in kept)
