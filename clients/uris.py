@@ -1,0 +1,75 @@
+"""Which URIs a client may register: where answers go, pages about it, its own documents. Pure.
+
+A redirect URI is compared character by character (RFC 9700 2.1), so only such are taken as every reader reads alike:
+ASCII, no user name, no fragment, no dot segments, no backslashes, lower-case scheme and host.
+"""
+
+import re
+from urllib.parse import unquote, urlsplit
+
+MAX_URI = 1024
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # RFC 8252 7.3 and 8.3
+_CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")  # RFC 3986: no spaces, quotes, backslashes
+_AUTHORITY = re.compile(
+    r"(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
+)
+# RFC 8252 7.1: a private-use scheme is a domain name in reverse. The dot keeps javascript:, data: and their like out.
+_PRIVATE_USE = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+")
+
+
+def problem_with_redirect(uri: str, *, native: bool) -> str | None:
+    """Why answers cannot be sent there, or None. https; http on loopback; a private-use scheme where `native`."""
+    if problem := _problem_with_text(uri):
+        return problem
+    scheme = uri.partition(":")[0]
+    if scheme in ("https", "http"):
+        host = host_of(uri)
+        if host is None:
+            return "has no host that can be read, in lower case"
+        return None if scheme == "https" or host in LOOPBACK else "is http, which is for loopback addresses alone"
+    if not _PRIVATE_USE.fullmatch(scheme):
+        return "is neither https nor of a private-use scheme such as com.example.app"
+    return None if native else "is of a private-use scheme, which is for application_type native"
+
+
+def problem_with_address(uri: str) -> str | None:
+    """Why this is not the https address of a page or document (client_uri, logo_uri, jwks_uri ...), or None."""
+    if problem := _problem_with_text(uri):
+        return problem
+    return None if uri.startswith("https://") and host_of(uri) else "is not an https address"
+
+
+def problem_with_document_url(uri: str) -> str | None:
+    """Why no Client ID Metadata Document is there (draft-ietf-oauth-client-id-metadata-document 3), or None."""
+    if problem := problem_with_address(uri):
+        return problem
+    return None if urlsplit(uri).path not in ("", "/") else "has no path"
+
+
+def host_of(uri: str) -> str | None:
+    """The host of an http or https URI as it stands there, or None where it cannot be read without doubt."""
+    match = _AUTHORITY.fullmatch(urlsplit(uri).netloc)
+    return match["host"] if match else None
+
+
+def is_loopback(uri: str) -> bool:
+    return uri.startswith(("http://", "https://")) and host_of(uri) in LOOPBACK
+
+
+def _problem_with_text(uri: str) -> str | None:
+    if len(uri) > MAX_URI:
+        return f"is longer than {MAX_URI} characters"
+    if not _CHARACTERS.fullmatch(uri):
+        return "has characters that no URI has"
+    if "#" in uri:
+        return "has a fragment"
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return "cannot be read"
+    if "@" in parts.netloc:
+        return "has a user name"
+    if {".", ".."} & set(unquote(parts.path).replace("\\", "/").split("/")):
+        return "has dot segments"
+    return None
