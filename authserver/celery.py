@@ -1,6 +1,6 @@
 """Celery only makes sooner what PostgreSQL owes (foundation/outbox.py); nothing is lost without it.
 
-`celery -A authserver.celery worker`. There is no beat, no result, and no task with an ETA.
+`celery --app authserver.worker worker` runs it (worker.py). There is no beat, no result, and no task with an ETA.
 """
 
 import logging

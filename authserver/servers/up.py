@@ -147,7 +147,7 @@ def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
         "--no-ws", "--log-level", "error", "--working-dir", str(ROOT),
     ]  # fmt: skip
     worker = [
-        python, "-m", "celery", "--app", "authserver.celery", "--workdir", str(ROOT), "--quiet", "worker",
+        python, "-m", "celery", "--app", "authserver.worker", "--workdir", str(ROOT), "--quiet", "worker",
         "--pool", "threads", "--concurrency", environment.get("WORKER_THREADS", "8"),
         "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning",
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from redis import Redis
 
 from authserver.servers import CannotStart, postgres, redis
 from authserver.servers.processes import Process, free_port
@@ -64,6 +65,13 @@ def product(folder: Path) -> Iterator[Product]:
     product.stop()
     if (data / "keys" / "postgres.json").exists():
         postgres.forget_cluster(data)
+
+
+def a_worker_waits_for_tasks(data_dir: Path) -> bool:
+    """Celery's worker has loaded and listens on its queue."""
+    settings = dict(line.partition("=")[::2] for line in (data_dir / "run.env").read_text().splitlines())
+    with Redis.from_url(settings["REDIS_URL"]) as connection:
+        return any(client["cmd"] == "brpop" for client in connection.client_list())
 
 
 def run_up(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -130,6 +138,9 @@ class TestRunning:
         assert sentence == f"Countersign is already running at {product.url} (process {process.pid})."
         assert (product.data_dir / "run.env").stat().st_mode & 0o777 == 0o600
         assert product.data_dir.stat().st_mode & 0o777 == 0o700
+
+        until(lambda: a_worker_waits_for_tasks(product.data_dir))
+        assert "ended unexpectedly" not in product.output()
 
         web = next(pid for pid in descendants(process.pid) if b"granian" in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(web, signal.SIGKILL)

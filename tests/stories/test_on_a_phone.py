@@ -1,9 +1,13 @@
 """A prompt reaches a phone: Celery sends, a real service worker shows it, a click opens it, a yes counts."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +27,19 @@ def phone(browser: Browser, product: Product, push_service: PushService) -> Iter
     context.add_init_script(f"PushManager.prototype.subscribe = async () => ({subscription});")
     yield context
     context.close()
+
+
+@contextmanager
+def no_sweeper(product: Product) -> Iterator[None]:
+    """The sweeper stands still: what is sent now, Celery's worker has sent."""
+    assert product.process is not None
+    children = Path(f"/proc/{product.process.pid}/task/{product.process.pid}/children").read_text().split()
+    (sweeper,) = (int(pid) for pid in children if b"sweeper" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(sweeper, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(sweeper, signal.SIGCONT)
 
 
 class Worker:
@@ -85,7 +102,8 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
         [sys.executable, ROOT / "examples" / "agent.py"],
         env=product.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as asking:  # fmt: skip
-        pushed = push_service.wait_for(1)[0]
+        with no_sweeper(product):
+            pushed = push_service.wait_for(1)[0]
         assert pushed.message["kind"] == "prompt"
         worker.deliver(pushed.message)
         notification = worker.wait_until_shown("An agent waits for your answer")
