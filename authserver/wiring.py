@@ -2,6 +2,7 @@
 
 from authserver.celery import soon
 from ciba.grant import HANDLER as CIBA_HANDLER
+from clients.keys import SIGNING_ALGORITHMS
 from clients.models import CIBA, CLIENT_CREDENTIALS
 from devices import lifecycle as devices
 from devices import mail, push
@@ -20,4 +21,5 @@ def wire() -> None:
         backchannel_authentication_endpoint="/bc-authorize",
         backchannel_token_delivery_modes_supported=["poll"],
         backchannel_user_code_parameter_supported=False,
+        backchannel_authentication_request_signing_alg_values_supported=list(SIGNING_ALGORITHMS),
     )

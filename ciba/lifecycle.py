@@ -49,7 +49,15 @@ class Opened:
 
 
 @transaction.atomic(durable=True)
-def open(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> Opened | AskVerdict:
+def open(
+    agent: Agent,
+    user: User | None,
+    asked: Asked,
+    requested: Requested,
+    now: datetime,
+    *,
+    request_object_digest: str = "",
+) -> Opened | AskVerdict:
     """Stores the question as it will be shown, one prompt for the person, and the event."""
     verdict = judge_ask(_ask_facts(agent, user, requested, now))
     if user is None or verdict is not AskVerdict.ASK:
@@ -63,7 +71,7 @@ def open(agent: Agent, user: User | None, asked: Asked, requested: Requested, no
         **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
-        expires_at=request.expires_at.isoformat(),
+        expires_at=request.expires_at.isoformat(), request_object_digest=request_object_digest or None,
     )  # fmt: skip
     return Opened(auth_req_id, request)
 

@@ -11,6 +11,11 @@ from foundation.plaintext import problem_with
 MAX_BINDING_MESSAGE = 120  # characters: "relatively short" (CIBA Core 7.1)
 MAX_HINT = 4096
 HINTS = ("login_hint", "id_token_hint", "login_hint_token")
+# Everything that we read of a request. In a signed one all of it is inside the JWT (CIBA Core 7.1.1).
+NAMES = frozenset(HINTS) | {
+    "scope", "authorization_details", "resource", "acr_values", "binding_message", "user_code", "requested_expiry",
+    "client_notification_token",
+}  # fmt: skip
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
@@ -26,8 +31,6 @@ class Asked:
 
 def parse_asked(parameters: Mapping[str, str]) -> Asked:
     """Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""
-    if "request" in parameters:
-        raise InvalidRequest("signed authentication requests are not offered here")
     _check_scope(parameters)
     hints = [name for name in HINTS if name in parameters]
     if len(hints) != 1:

@@ -14,7 +14,7 @@ from audit import events
 from audit.record import About, record_refusal
 from ciba import lifecycle
 from ciba.errors import RefusedAtOnce, UnknownUserId
-from ciba.parameters import Asked, parse_asked
+from ciba.parameters import NAMES, Asked, parse_asked
 from ciba.policy import AskVerdict
 from clients.asking import find_by_email
 from clients.authentication import authenticate_agent
@@ -23,6 +23,7 @@ from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
 from foundation.forms import parse_form
 from oauth.errors import UnauthorizedClient
+from oauth.request_objects import open_request
 from oauth.requesting import find_requested
 from oauth.verifying import find_hinted_sub
 from operations.wording import WordingError
@@ -53,11 +54,12 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     """Checks in the order of CIBA Core 7.2, then opens the request. Raises a ProtocolError."""
     if not agent.allows_grant_type(CIBA):
         raise UnauthorizedClient()
-    asked = parse_asked(parameters)
-    requested = find_requested(agent, parameters)
+    signed = open_request(agent, parameters, NAMES, now)
+    asked = parse_asked(signed.parameters)
+    requested = find_requested(agent, signed.parameters)
     user = find_hinted(asked, agent, now)
     try:
-        answer = lifecycle.open(agent, user, asked, requested, now)
+        answer = lifecycle.open(agent, user, asked, requested, now, request_object_digest=signed.digest)
     except WordingError as error:
         raise InvalidAuthorizationDetails(f"the operation cannot be shown to a person: {error}") from error
     if isinstance(answer, AskVerdict):

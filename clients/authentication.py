@@ -116,11 +116,15 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     if parameters.get("client_id", unverified_id) != unverified_id:
         raise InvalidClient(detail="client_id differs from the assertion's issuer")
     agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT)
-    claims = _verified_claims(assertion, agent)
+    try:
+        claims = verified_claims(assertion, agent)
+    except ValueError as error:
+        raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
     if problem := claims_problem(claims, agent, endpoint_url, now):
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
     _active(agent)
-    _spend(agent, claims)
+    if not spend(agent, claims["jti"], claims["exp"]):
+        raise InvalidClient(detail=f"replayed assertion: {agent.client_id}")
     return agent
 
 
@@ -137,16 +141,19 @@ def _unverified_issuer(assertion: str) -> str:
     return issuer
 
 
-def _verified_claims(assertion: str, agent: Agent) -> dict[str, Any]:
+def verified_claims(
+    unverified_jws: str, agent: Agent, algorithms: Collection[str] = keys.SIGNING_ALGORITHMS
+) -> dict[str, Any]:
+    """What one of this agent's keys has signed: an assertion, or a request object. Raises ValueError."""
     try:
         verified = jws.deserialize_compact(
-            assertion,
+            unverified_jws,
             lambda guest: _key_for(guest.headers(), agent),
-            algorithms=list(keys.SIGNING_ALGORITHMS),
+            algorithms=list(algorithms),
         )
-        claims = parse_json(verified.payload, "the assertion")
-    except (JoseError, ValueError, InvalidRequest) as error:
-        raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
+        claims = parse_json(verified.payload, "what was signed")
+    except (JoseError, InvalidRequest) as error:
+        raise ValueError("the signature is not this agent's, or what it signed cannot be read") from error
     return claims if isinstance(claims, dict) else {}
 
 
@@ -156,7 +163,7 @@ def _key_for(header: dict[str, Any], agent: Agent) -> Key:
     if "kid" in header:
         candidates = [key for key in candidates if key.kid == header["kid"]]
     if len(candidates) != 1:
-        raise ValueError("no key, or no single one, fits the assertion")
+        raise ValueError("no key, or no single one, fits the signature")
     return candidates[0]
 
 
@@ -177,10 +184,11 @@ def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now:
         return "wrong audience"
     if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= 255:
         return "no jti"
-    return _times_problem(claims, now.timestamp())
+    return times_problem(claims, now.timestamp())
 
 
-def _times_problem(claims: dict[str, Any], at: float) -> str | None:
+def times_problem(claims: dict[str, Any], at: float) -> str | None:
+    """Why these are not the times of a token that is good now (RFC 7519 4.1), or None. `at` in seconds."""
     times = {name: claims.get(name) for name in ("exp", "nbf", "iat")}
     given = {name: value for name, value in times.items() if value is not None}
     if not all(type(value) in (int, float) and 0 < value < 2**40 for value in given.values()):
@@ -195,13 +203,12 @@ def _times_problem(claims: dict[str, Any], at: float) -> str | None:
     return None
 
 
-def _spend(agent: Agent, claims: dict[str, Any]) -> None:
-    """One statement, so that of two replays at once one loses."""
+def spend(agent: Agent, jti: str, exp: float) -> bool:
+    """False where it was spent before. One statement, so that of two replays at once one loses."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO {SpentAssertion._meta.db_table} (agent_id, jti_digest, expires_at)"  # noqa: S608
             " VALUES (%s, %s, to_timestamp(%s)) ON CONFLICT (agent_id, jti_digest) DO NOTHING",
-            [agent.pk, digest(claims["jti"]), claims["exp"] + CLOCK_SKEW.total_seconds()],
+            [agent.pk, digest(jti), exp + CLOCK_SKEW.total_seconds()],
         )
-        if cursor.rowcount == 0:
-            raise InvalidClient(detail=f"replayed assertion: {agent.client_id}")
+        return bool(cursor.rowcount == 1)

@@ -67,6 +67,10 @@ class Agent(AbstractApplication):
     id_token_signed_response_alg = models.CharField(
         max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
     )
+    backchannel_authentication_request_signing_alg = models.CharField(
+        "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
+        help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",
+    )  # fmt: skip
     identity_scopes = ArrayField(
         models.CharField(max_length=20, choices=[(s, s) for s in IDENTITY_SCOPES]),
         default=default_identity_scopes, blank=True,
@@ -94,10 +98,22 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": problem})
         if self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys."})
+        if self.must_sign_requests and not self.client_jwks:
+            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys."})
 
     @property
     def is_active(self) -> bool:
         return self.status == self.Status.ACTIVE
+
+    @property
+    def must_sign_requests(self) -> bool:
+        """CIBA Core 4: with a registered algorithm, an unsigned request is refused."""
+        return bool(self.backchannel_authentication_request_signing_alg)
+
+    @property
+    def request_signing_algorithms(self) -> tuple[str, ...]:
+        registered = self.backchannel_authentication_request_signing_alg
+        return (registered,) if registered else keys.SIGNING_ALGORITHMS
 
     def allows_grant_type(self, *grant_types: str) -> bool:
         return bool(set(self.grant_types) & set(grant_types))

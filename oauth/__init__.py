@@ -5,6 +5,7 @@ Does not own: who the agent is (clients), what may be asked (operations), asking
 
 models.py               Grant, Use, SigningKey; django-oauth-toolkit's swapped tables
 requesting.py           scope, authorization_details and resource of a request, checked against the agent
+request_objects.py      signed requests (CIBA Core 7.1.1, RFC 9101)
 audience.py             which resource a token is for (RFC 8707; pure)
 token_endpoint.py       POST /oauth/token: one table from grant_type to handler (RFC 6749 3.2)
 client_credentials.py   routine work, unasked (RFC 6749 4.4)

@@ -87,6 +87,18 @@ class Caller:
         payload = json.dumps({name: value for name, value in body.items() if value is not None})
         return jws.serialize_compact(header, payload, self.key, algorithms=[self.algorithm])
 
+    def request_object(self, person: User | None = None, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A signed request (CIBA Core 7.1.1); a claim given as None is left out."""
+        at = int(time.time())
+        body = {
+            "iss": self.agent.client_id, "aud": settings.ISSUER_URL, "jti": secrets.token_hex(16),
+            "iat": at, "nbf": at, "exp": at + 60, "scope": "openid",
+            "login_hint": person.email if person else None, **claims,
+        }  # fmt: skip
+        payload = json.dumps({name: value for name, value in body.items() if value is not None})
+        protected = {"alg": self.algorithm, "kid": self.key.kid, **(header or {})}
+        return jws.serialize_compact(protected, payload, self.key, algorithms=[self.algorithm])
+
     def post(self, path: str, **parameters: Any) -> Any:
         """Authenticated by a fresh assertion, unless the parameters bring one. Objects go as JSON."""
         form = {

@@ -136,7 +136,6 @@ class TestIdTokenHint:
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("a signed request", {"request": "e30.e30."}, "invalid_request"),
     ("no scope", {"scope": ""}, "invalid_request"),
     ("no openid", {"scope": "calendar.read"}, "invalid_scope"),
     ("an unknown scope", {"scope": "openid nobody.knows"}, "invalid_scope"),

@@ -164,7 +164,6 @@ class TestParameters:
     @pytest.mark.parametrize(
         ("changed", "error"),
         [
-            pytest.param({"request": "x"}, InvalidRequest, id="a signed request"),
             pytest.param({"scope": None}, InvalidRequest, id="no scope"),
             pytest.param({"scope": "calendar.read"}, InvalidScope, id="no openid"),
             pytest.param({"scope": "openidx"}, InvalidScope, id="almost openid"),

@@ -37,6 +37,7 @@ class TestMetadata:
         assert told["grant_types_supported"] == ["client_credentials", "urn:openid:params:grant-type:ciba"]
         assert told["backchannel_token_delivery_modes_supported"] == ["poll"]
         assert told["backchannel_user_code_parameter_supported"] is False
+        assert told["backchannel_authentication_request_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
         assert told["response_types_supported"] == []
         assert told["authorization_details_types_supported"] == ["payment"]
         assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
@@ -49,7 +50,7 @@ class TestMetadata:
         absent = {
             "authorization_endpoint", "registration_endpoint", "revocation_endpoint", "userinfo_endpoint",
             "end_session_endpoint", "pushed_authorization_request_endpoint", "device_authorization_endpoint",
-            "backchannel_authentication_request_signing_alg_values_supported", "request_parameter_supported",
+            "request_parameter_supported",
             "claims_parameter_supported", "dpop_signing_alg_values_supported",
         }  # fmt: skip
         assert not absent & document().keys()

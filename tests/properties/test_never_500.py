@@ -89,6 +89,15 @@ def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, para
 
 @SETTINGS
 @given(
+    claims=st.dictionaries(NAMES | st.sampled_from(["aud", "iss", "exp", "iat", "nbf", "jti", "sub"]), JSON | LIKELY)
+)
+def test_any_request_object(agent: Caller, person: User, claims: dict[str, Any]) -> None:
+    with undone():
+        assert specified(agent.post("/bc-authorize", request=agent.request_object(person, **claims)))
+
+
+@SETTINGS
+@given(
     details=JSON
     | st.lists(
         st.fixed_dictionaries(
