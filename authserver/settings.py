@@ -54,6 +54,7 @@ INSTALLED_APPS = [
     "oauth2_provider",
     "authserver.apps.AuthserverConfig",
     "ciba",
+    "credentials",
     "devices",
     "oauth",
     "clients",

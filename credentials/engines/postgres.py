@@ -1,0 +1,367 @@
+"""PostgreSQL 15 and newer. An account is a login role that belongs to the role's groups.
+
+Rights come through group roles alone, so that no table's ACL ever names an account. Passwords are sent as SCRAM
+verifiers, computed here: none is in the system's own statement log.
+
+Taking back: no login → sessions ended → objects dropped (or reassigned) in each database → the role dropped.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from socket import SHUT_RDWR, socket
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from credentials.engines import (
+    CONNECT_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    Account,
+    AccountMissing,
+    EngineError,
+    Presence,
+    Refused,
+    Target,
+    Unreachable,
+)
+
+CALL_TIMEOUT = 2.0 * STATEMENT_TIMEOUT  # seconds for one call of several statements, also when the system hangs
+END_SESSIONS = 3.0  # seconds that sessions may take to end
+_NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+$"}
+_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+$"}
+_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+_TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
+# SQLSTATEs that say something about the server, and not about what was asked of it.
+_SERVER_STATES = ("08", "57P", "53")
+_NOT_LET_IN = ("authentication failed", "not permitted to log in", "no pg_hba.conf entry", "role ", "permission denied")
+
+
+class Postgres:
+    title = "PostgreSQL"
+    most_name = 63
+    is_revocable = True
+    backend_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["host", "database", "user"],
+        "properties": {
+            "host": _HOST,
+            "port": _PORT,
+            "database": _NAME,
+            "user": _NAME,
+            "sslmode": {"enum": _TLS},
+            "sslrootcert": {"type": "string", "maxLength": 300, "pattern": "^/"},
+            # Where agents reach it, if not under the address that we use.
+            "shown_host": _HOST,
+            "shown_port": _PORT,
+        },
+    }
+    role_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["groups"],
+        "properties": {
+            "groups": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True, "items": _NAME},
+            "database": _NAME,  # that the holder is to connect to; the backend's own by default
+            "connection_limit": {"type": "integer", "minimum": 1, "maximum": 100},
+            # What becomes of what the account made: dropped; dropped with what others built on it; or given to
+            # `reassign_to`, except what would run with its new owner's rights (functions, views, rules).
+            "objects": {"enum": ["drop", "cascade", "reassign"]},
+            "reassign_to": _NAME,
+        },
+    }
+
+    def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
+        if (settings.get("objects") == "reassign") != ("reassign_to" in settings):
+            return ["reassign_to names the new owner where objects is reassign, and only there"]
+        return []
+
+    def connect(self, target: Target) -> "PostgresLink":
+        return PostgresLink(target)
+
+    @contextmanager
+    def log_in(self, target: Target, name: str, password: str) -> Iterator["PostgresSession"]:
+        try:
+            connection = _connect(target.settings, name, password, target.settings["database"])
+        except Unreachable as error:
+            raise EngineError(f"the account cannot log in: {error}") from error
+        try:
+            yield PostgresSession(connection)
+        finally:
+            connection.close()
+
+    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+        settings = target.settings
+        return {
+            "host": settings.get("shown_host", settings["host"]),
+            "port": settings.get("shown_port", settings.get("port", 5432)),
+            "database": account.settings.get("database", settings["database"]),
+            "sslmode": settings.get("sslmode", _TLS[0]),
+        }
+
+
+ENGINE = Postgres()
+
+
+class PostgresSession:
+    def __init__(self, connection: psycopg.Connection) -> None:
+        self._connection = connection
+
+    def is_alive(self) -> bool:
+        try:
+            self._connection.execute("SELECT 1")
+        except psycopg.Error:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _connect(settings: Mapping[str, Any], user: str, password: str, database: str) -> psycopg.Connection:
+    milliseconds = STATEMENT_TIMEOUT * 1000
+    try:
+        return psycopg.connect(
+            host=settings["host"],
+            port=settings.get("port", 5432),
+            user=user,
+            password=password,
+            dbname=database,
+            sslmode=settings.get("sslmode", _TLS[0]),
+            sslrootcert=settings.get("sslrootcert"),
+            connect_timeout=CONNECT_TIMEOUT,
+            application_name="countersign",
+            # An account may have put functions of its own where names are looked up.
+            options=f"-c statement_timeout={milliseconds} -c lock_timeout=5000 -c search_path=pg_catalog",
+            autocommit=True,
+        )
+    except psycopg.OperationalError as error:
+        reason = str(error).strip().splitlines()[-1]
+        if any(phrase in reason for phrase in _NOT_LET_IN):
+            raise Refused(reason) from None
+        raise Unreachable(reason) from None
+
+
+class PostgresLink:
+    """A connection to the backend's own database, kept; those to other databases are made as needed."""
+
+    def __init__(self, target: Target) -> None:
+        self._settings, self._secret = target.settings, target.secret
+        self._main = self._open(target.settings["database"])
+        # From PostgreSQL 16 on, a member may be kept from SET ROLE, and an administrator from inheriting.
+        self._has_set_option = self._main.info.server_version >= 160000
+
+    def _open(self, database: str) -> psycopg.Connection:
+        return _connect(self._settings, self._settings["user"], self._secret, database)
+
+    def close(self) -> None:
+        self._main.close()
+
+    # --- giving
+
+    def create(self, account: Account, password: str) -> None:
+        name = sql.Identifier(account.name)
+        limit = account.settings.get("connection_limit", 5)
+        membership = " WITH INHERIT TRUE, SET FALSE" if self._has_set_option else ""
+        with self._call(self._main), self._main.transaction():
+            self._do(
+                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
+                "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
+                name, limit, self._verifier(account.name, password), account.valid_until.isoformat(),
+            )  # fmt: skip
+            for group in account.settings["groups"]:
+                self._do("GRANT {} TO {}" + membership, sql.Identifier(group), name)
+            self._do("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}")
+            self._do("COMMENT ON ROLE {} IS {}", name, account.trace.text)
+
+    def set_password(self, account: Account, password: str) -> None:
+        with self._call(self._main):
+            verifier = self._verifier(account.name, password)
+            self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), verifier)
+
+    def renew(self, account: Account) -> None:
+        with self._call(self._main):
+            self._do("ALTER ROLE {} VALID UNTIL {}", sql.Identifier(account.name), account.valid_until.isoformat())
+
+    # --- taking back
+
+    def revoke(self, account: Account) -> None:
+        name = sql.Identifier(account.name)
+        with self._call(self._main):
+            found = self._main.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [account.name]).fetchone()
+            if found is None:
+                return
+            role_id: int = found[0]
+            self._do("ALTER ROLE {} NOLOGIN", name)
+            self._join(name)
+            self._end_sessions(role_id)
+            self._roll_back_prepared(account.name)
+            self._clear(account, role_id)
+            self._do("DROP ROLE {}", name)
+            self._end_sessions(role_id)  # one that was just logging in when login was switched off
+
+    def _join(self, name: sql.Identifier) -> None:
+        """An administrator that is no superuser ends sessions and drops objects as a member of the account."""
+        if self._main.info.parameter_status("is_superuser") == "on":
+            return
+        membership = " WITH INHERIT TRUE, SET TRUE" if self._has_set_option else ""
+        self._do("GRANT {} TO CURRENT_USER" + membership, name)
+
+    def _end_sessions(self, role_id: int) -> None:
+        give_up = time.monotonic() + END_SESSIONS
+        while self._main.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s", [role_id]
+        ).fetchall():
+            if time.monotonic() > give_up:
+                raise EngineError("its sessions do not end")
+            time.sleep(0.01)
+
+    def _roll_back_prepared(self, name: str) -> None:
+        """Prepared transactions outlive sessions, with their locks."""
+        prepared = "SELECT database, gid FROM pg_prepared_xacts WHERE owner = %s"
+        for database, gid in self._main.execute(prepared, [name]).fetchall():
+            with self._in_database(database) as connection:
+                self._do("ROLLBACK PREPARED {}", gid, connection=connection)
+
+    def _clear(self, account: Account, role_id: int) -> None:
+        """In each database where something hangs on the account, and for what belongs to no database."""
+        hanging = self._main.execute(
+            "SELECT DISTINCT coalesce(d.datname, current_database()) FROM pg_shdepend s"
+            " LEFT JOIN pg_database d ON d.oid = s.dbid"
+            " WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s",
+            [role_id],
+        )
+        for (database,) in hanging.fetchall():
+            with self._in_database(database) as connection, connection.transaction():
+                self._clear_one(account, role_id, connection)
+
+    def _clear_one(self, account: Account, role_id: int, connection: psycopg.Connection) -> None:
+        name, objects = sql.Identifier(account.name), account.settings.get("objects", "drop")
+        if objects == "reassign":
+            heir = account.settings["reassign_to"]
+            if self._is_powerful(heir):
+                raise EngineError(f"{heir} is an administrator and inherits nothing that an account made")
+            for statement in _owners_rights(role_id, connection):
+                connection.execute(statement)
+            self._do("REASSIGN OWNED BY {} TO {}", name, sql.Identifier(heir), connection=connection)
+        cascade = " CASCADE" if objects == "cascade" else ""
+        self._do("DROP OWNED BY {}" + cascade, name, connection=connection)
+
+    def _is_powerful(self, role: str) -> bool:
+        found = self._main.execute("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = %s", [role])
+        row = found.fetchone()
+        return row is not None and bool(row[0])
+
+    @contextmanager
+    def _in_database(self, database: str) -> Iterator[psycopg.Connection]:
+        if database == self._main.info.dbname:
+            yield self._main
+            return
+        connection = self._open(database)
+        try:
+            with self._call(connection):
+                yield connection
+        finally:
+            connection.close()
+
+    # --- looking
+
+    def verify(self, name: str) -> Presence:
+        with self._call(self._main):
+            row = self._main.execute(
+                "SELECT rolcanlogin AND coalesce(rolvaliduntil > now(), true),"
+                " (SELECT count(*) FROM pg_stat_activity WHERE usesysid = r.oid)"
+                " FROM pg_roles r WHERE rolname = %s",
+                [name],
+            ).fetchone()
+        return Presence(exists=True, can_log_in=row[0], sessions=row[1]) if row else Presence(exists=False)
+
+    def list_owned(self, prefix: str) -> list[str]:
+        with self._call(self._main):
+            found = self._main.execute("SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, %s)", [prefix])
+            return [name for (name,) in found.fetchall()]
+
+    def excess_rights(self) -> list[str]:
+        with self._call(self._main):
+            row = self._main.execute(
+                "SELECT rolsuper, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            ).fetchone()
+            held = self._main.execute(
+                "SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\\_%'"
+                " AND rolname <> 'pg_signal_backend' AND pg_has_role(current_user, oid, 'USAGE') ORDER BY rolname"
+            ).fetchall()
+        names = ("is a superuser", "may make databases", "may replicate", "is not bound by row security")
+        found = [f"It {name}." for name, has in zip(names, row or (), strict=False) if has]
+        if row and not row[0]:  # a superuser is a member of everything
+            found += [f"It is a member of {name}." for (name,) in held]
+        return found
+
+    def set_own_secret(self, secret: str) -> None:
+        with self._call(self._main):
+            self._do("ALTER ROLE CURRENT_USER PASSWORD {}", self._verifier(self._settings["user"], secret))
+        self._secret = secret
+
+    # --- how
+
+    def _do(self, statement: str, *values: Any, connection: psycopg.Connection | None = None) -> None:
+        """A statement that takes no parameters on the wire: identifiers and literals are quoted by the driver."""
+        (connection or self._main).execute(sql.SQL(statement).format(*values))
+
+    def _verifier(self, name: str, password: str) -> str:
+        pgconn = self._main.pgconn
+        return pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+
+    @contextmanager
+    def _call(self, connection: psycopg.Connection) -> Iterator[None]:
+        """One call: bounded in time, its errors put into the protocol's words."""
+        timer = threading.Timer(CALL_TIMEOUT, _cut_off, [connection])
+        timer.start()
+        try:
+            yield
+        except psycopg.errors.UndefinedObject as error:
+            raise AccountMissing(_first_line(error)) from None
+        except psycopg.Error as error:
+            if connection.closed or (error.sqlstate or "").startswith(_SERVER_STATES):
+                connection.close()
+                raise Unreachable(_first_line(error)) from None
+            raise EngineError(_first_line(error)) from None
+        finally:
+            timer.cancel()
+
+
+def _cut_off(connection: psycopg.Connection) -> None:
+    """A system that hangs keeps no thread of ours: whoever waits for it finds the connection closed."""
+    if connection.closed:
+        return
+    wire = socket(fileno=connection.fileno())
+    try:
+        wire.shutdown(SHUT_RDWR)
+    finally:
+        wire.detach()
+
+
+def _first_line(error: psycopg.Error) -> str:
+    """Without the statement: it may hold what nobody should read."""
+    return f"{error.sqlstate or type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:300]
+
+
+_OWNERS_RIGHTS = """
+SELECT format('DROP RULE IF EXISTS %%I ON %%s CASCADE', rulename, ev_class::regclass)
+    FROM pg_rewrite JOIN pg_class c ON c.oid = ev_class WHERE c.relowner = %(id)s AND rulename <> '_RETURN'
+UNION ALL
+SELECT format('DROP %%s IF EXISTS %%s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END,
+              oid::regclass)
+    FROM pg_class WHERE relowner = %(id)s AND relkind IN ('v', 'm')
+UNION ALL
+SELECT format('DROP ROUTINE IF EXISTS %%s CASCADE', oid::regprocedure) FROM pg_proc WHERE proowner = %(id)s
+"""
+
+
+def _owners_rights(role_id: int, connection: psycopg.Connection) -> list[sql.SQL]:
+    """Drops what runs with its owner's rights: under a new owner it would be a way to that owner's rights."""
+    found = connection.execute(_OWNERS_RIGHTS, {"id": role_id}).fetchall()
+    # The server has quoted the names (regclass and its like, under our search_path).
+    return [sql.SQL(statement) for (statement,) in found]

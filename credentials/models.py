@@ -1,0 +1,196 @@
+"""Backends, roles and leases."""
+
+import uuid
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
+from django.db import models
+from django.db.models import Q
+from jsonschema import Draft202012Validator
+
+from clients.models import Agent
+from credentials.engines import Engine, UnknownEngine, engine_names, find_engine
+from credentials.states import ENDING, State
+from foundation.handles import random_bytes
+from oauth.models import Grant
+from operations.models import OperationType
+
+NAME = RegexValidator(r"^[a-z][a-z0-9-]{0,40}\Z", "Lower-case letters, digits and hyphens.")
+LONGEST = 86_400  # seconds: a lease is for minutes, a working day at the most
+
+
+def new_prefix() -> str:
+    """Of every account's name on one backend. Its own per backend: two servers on one system never meet."""
+    return f"cs_{random_bytes(3).hex()}_"
+
+
+def engine_choices() -> list[tuple[str, str]]:
+    return [(name, find_engine(name).title) for name in engine_names()]
+
+
+def mismatches(schema: Any, value: Any) -> list[str]:
+    """Where `value` does not fit; names the place."""
+    found = Draft202012Validator(schema).iter_errors(value)
+    return [f"{'/'.join(map(str, error.absolute_path)) or 'settings'}: {error.message[:200]}" for error in found]
+
+
+class Backend(models.Model):
+    """A connected system. Its administrator's secret is sealed; nothing lists or shows it."""
+
+    class Status(models.TextChoices):
+        NEW = "new", "new: its preflight has not passed"
+        ENABLED = "enabled", "enabled: lends"
+        DRAINING = "draining", "draining: lends nothing more, takes everything back in time"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    name = models.CharField(max_length=41, unique=True, validators=[NAME])
+    engine = models.CharField(max_length=40, choices=engine_choices)
+    settings = models.JSONField(help_text="Where it is and who our administrator there is; no secret.")
+    sealed_secret = models.BinaryField(editable=False)
+    # Root rotation: stored before the system is told, until one of the two is known to work.
+    sealed_next_secret = models.BinaryField(null=True, editable=False)
+    prefix = models.CharField(max_length=12, unique=True, default=new_prefix, editable=False)
+    most_leases = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW, editable=False)
+    preflight = models.JSONField(default=dict, editable=False)
+    preflight_at = models.DateTimeField(null=True, editable=False)
+    secret_changed_at = models.DateTimeField(null=True, editable=False)
+    # The circuit breaker: after failures to reach it nobody tries again before `tried_again_at`.
+    failures = models.PositiveIntegerField(default=0, editable=False)
+    tried_again_at = models.DateTimeField(null=True, editable=False)
+    failing_since = models.DateTimeField(null=True, editable=False)
+    problem = models.CharField(max_length=300, blank=True, editable=False)
+    scanned_at = models.DateTimeField(null=True, editable=False)
+    orphans = models.JSONField(default=list, editable=False)
+
+    class Meta:
+        ordering = ["name"]
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        try:
+            engine = find_engine(self.engine)
+        except UnknownEngine as error:
+            raise ValidationError({"engine": str(error)}) from error
+        if found := mismatches(engine.backend_schema, self.settings):
+            raise ValidationError({"settings": found})
+
+    def find_engine(self) -> Engine:
+        """Raises UnknownEngine."""
+        return find_engine(self.engine)
+
+
+class Role(models.Model):
+    """What may be lent from a backend. Risk, assurance and wording live in its operation type alone."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    backend = models.ForeignKey(Backend, on_delete=models.PROTECT, related_name="roles")
+    name = models.CharField(max_length=41, unique=True, validators=[NAME])
+    operation_type = models.OneToOneField(
+        OperationType, on_delete=models.PROTECT, related_name="credential_role", editable=False
+    )
+    settings = models.JSONField(help_text="What the account gets, in the engine's terms.")
+    default_lifetime = models.PositiveIntegerField(
+        default=600, validators=[MinValueValidator(10), MaxValueValidator(LONGEST)], help_text="Seconds."
+    )
+    longest_lifetime = models.PositiveIntegerField(
+        default=3600,
+        validators=[MinValueValidator(30), MaxValueValidator(LONGEST)],
+        help_text="Seconds, renewed or not.",
+    )
+    most_leases = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
+    most_per_agent = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
+    most_per_person = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
+    is_active = models.BooleanField("active", default=True)
+
+    class Meta:
+        ordering = ["name"]
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        if self.default_lifetime > self.longest_lifetime:
+            raise ValidationError({"default_lifetime": "It may not be longer than the longest lifetime."})
+        try:
+            engine = find_engine(self.backend.engine)
+        except UnknownEngine as error:
+            raise ValidationError({"backend": str(error)}) from error
+        problems = mismatches(engine.role_schema, self.settings) or engine.problems_with_role(self.settings)
+        if problems:
+            raise ValidationError({"settings": problems})
+
+
+class Lease(models.Model):
+    """One loan: everything that taking it back needs, frozen when it was bought.
+
+    Written down (committed) before the system is touched. `state` is written by credentials/lifecycle.py alone.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    role = models.ForeignKey(Role, on_delete=models.PROTECT, related_name="leases")
+    backend = models.ForeignKey(Backend, on_delete=models.PROTECT, related_name="leases")
+    grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="leases")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="leases")
+    user = models.ForeignKey(
+        django_settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="leases"
+    )
+    request_id = models.UUIDField(null=True)
+    operation_digest = models.CharField(max_length=43)
+    use_id = models.UUIDField()
+    purpose = models.CharField(max_length=200, blank=True)
+    account_name = models.CharField(max_length=63)
+    settings = models.JSONField()  # the role's, as they were
+    state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
+    created_at = models.DateTimeField()
+    issued_at = models.DateTimeField(null=True)
+    lifetime = models.PositiveIntegerField()  # seconds from the issue, and from each renewal
+    expires_at = models.DateTimeField()
+    max_expires_at = models.DateTimeField()
+    bound_by = models.CharField(max_length=20)  # which limit `expires_at` comes from (credentials/limits.py)
+    # Wrapped delivery: the handle's digest, and until when it may be unwrapped.
+    wrap_digest = models.BinaryField(max_length=32, null=True, unique=True)
+    wrap_expires_at = models.DateTimeField(null=True)
+    idempotency_digest = models.BinaryField(max_length=32, null=True)
+    # Taking back.
+    ended_at = models.DateTimeField(null=True)  # nobody may use it any more, from here on
+    ended_why = models.CharField(max_length=20, blank=True)
+    ended_by = models.CharField(max_length=300, blank=True)
+    revoked_at = models.DateTimeField(null=True)  # confirmed by a read on the system
+    due_at = models.DateTimeField(null=True)
+    claimed_until = models.DateTimeField(null=True)  # somebody speaks to the system about it
+    attempts = models.PositiveIntegerField(default=0)
+    problem = models.CharField("last problem", max_length=300, blank=True)
+
+    class Meta:
+        ordering = ["-created_at"]
+        default_permissions = ("view", "change")
+        constraints = [
+            models.UniqueConstraint(fields=["backend", "account_name"], name="lease_account_unique"),
+            models.UniqueConstraint(fields=["grant", "idempotency_digest"], name="lease_idempotency_unique"),
+        ]
+        indexes = [
+            models.Index(name="lease_expiring", fields=["expires_at"], condition=Q(state=State.ACTIVE)),
+            models.Index(
+                name="lease_unfinished",
+                fields=["claimed_until"],
+                condition=Q(state__in=[State.WRAPPED, State.CREATING]),
+            ),
+            models.Index(
+                name="lease_to_take_back", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING))
+            ),
+            models.Index(name="lease_not_revoked", fields=["backend", "role"], condition=~Q(state=State.REVOKED)),
+            models.Index(fields=["agent", "-created_at"]),
+            models.Index(fields=["user", "-created_at"]),
+        ]
+
+    def __str__(self) -> str:
+        return f"lease {self.id}"

@@ -1,0 +1,45 @@
+"""A lease's states and the only ways between them. Pure.
+
+wrapped    bought, and no account yet: it is made when the handle is unwrapped
+creating   written down before the system is touched: whatever crashes now, the name is known and taken back
+active     the account is there and its holder has the password
+revoking   to be taken back; tried until it is confirmed gone
+disabled   nobody can log in and no session is left, but its objects keep it from being dropped; still tried
+stuck      several tries have failed: a person must look; still tried
+revoked    a read on the system itself confirmed that the account is gone
+"""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    WRAPPED = "wrapped"
+    CREATING = "creating"
+    ACTIVE = "active"
+    REVOKING = "revoking"
+    DISABLED = "disabled"
+    STUCK = "stuck"
+    REVOKED = "revoked"
+
+
+# Nothing leaves the state that is not a key here.
+TRANSITIONS: dict[State, frozenset[State]] = {
+    # Straight to revoked: there never was an account.
+    State.WRAPPED: frozenset({State.CREATING, State.REVOKED}),
+    State.CREATING: frozenset({State.ACTIVE, State.REVOKING}),
+    State.ACTIVE: frozenset({State.REVOKING}),
+    State.REVOKING: frozenset({State.DISABLED, State.STUCK, State.REVOKED}),
+    State.DISABLED: frozenset({State.STUCK, State.REVOKED}),
+    State.STUCK: frozenset({State.DISABLED, State.REVOKED}),
+}
+# An account may be there.
+LIVE = frozenset(State) - {State.WRAPPED, State.REVOKED}
+# It is being taken back.
+ENDING = frozenset({State.REVOKING, State.DISABLED, State.STUCK})
+# It counts against quotas: what is being taken back counts too, or a dead backend would be filled without limit.
+COUNTED = frozenset(State) - {State.REVOKED}
+
+
+def sources(target: State) -> list[State]:
+    """The states that `target` may be entered from: the WHERE of its UPDATE."""
+    return [source for source, targets in TRANSITIONS.items() if target in targets]
