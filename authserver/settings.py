@@ -176,6 +176,8 @@ REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
 POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
 MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
+# A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
+DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.
 SIGNING_KEY_LEAD = env.int("SIGNING_KEY_LEAD", default=3600)
 

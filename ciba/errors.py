@@ -7,7 +7,7 @@ class AuthorizationPending(ProtocolError):
     """CIBA Core 11."""
 
     code = "authorization_pending"
-    is_answer = True  # the normal course of things: no audit event
+    is_answer = True
     default_description = "the person has not answered yet"
 
 

@@ -19,7 +19,7 @@ from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
 from oauth.errors import InvalidGrant
 from oauth.minting import Authentication, Issue
-from oauth.token_endpoint import GrantHandler, Parameters, Verdict
+from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
 AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
 
@@ -30,18 +30,19 @@ class Poll:
     pace: Pace
 
 
-def _prepare(agent: Agent, parameters: Parameters, now: datetime) -> Poll:
-    auth_req_id = parameters.get("auth_req_id")
+def _prepare(asked: TokenRequest, now: datetime) -> Poll:
+    auth_req_id = asked.parameters.get("auth_req_id")
     if auth_req_id is None:
         raise InvalidRequest("auth_req_id is missing")
     # Keyed by agent too: a stranger's polls never slow the owner down.
-    key = f"poll:{agent.pk}:{digest(auth_req_id).hex()}"
+    key = f"poll:{asked.agent.pk}:{digest(auth_req_id).hex()}"
     lifetime = settings.REQUEST_LIFETIME_MAX + 60
     pace = get_pacing().poll(key, now=now, interval=settings.POLL_INTERVAL, lifetime=lifetime)
     return Poll(auth_req_id, pace)
 
 
-def _decide(agent: Agent, poll: Poll, now: datetime) -> Verdict:
+def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
+    agent = asked.agent
     request = _find(poll)
     verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.ISSUE:

@@ -7,6 +7,7 @@ models.py           Agent, AgentSecret, AgentLink, SpentAssertion
 keys.py             which JWK Sets we accept from agents
 uris.py             which URIs a client may register (pure)
 authentication.py   which agent sends this request: private_key_jwt, client_secret_basic, client_secret_post
+replay.py           what may be sent once only
 asking.py           whom an agent may ask
 lifecycle.py        suspend, resume, link, unlink, secrets
 """

@@ -36,6 +36,7 @@ class AgentForm(forms.ModelForm[Agent]):
         labels = {"user": "Owner"}
         fields = (
             "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "assertion_audience",
+            "dpop_bound_access_tokens",
             "id_token_signed_response_alg", "backchannel_authentication_request_signing_alg",
             "identity_scopes", "scopes", "operation_types", "groups",
         )  # fmt: skip

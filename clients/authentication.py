@@ -12,23 +12,22 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
 from clients import keys
-from clients.models import Agent, AgentSecret, SpentAssertion
+from clients.models import Agent, AgentSecret
+from clients.replay import CLOCK_SKEW, spend
 from foundation.errors import InvalidClient, InvalidRequest
 from foundation.forms import parse_json
-from foundation.handles import digest, from_b64url
+from foundation.handles import from_b64url
 from foundation.metrics import UNAUTHENTICATED
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_ASSERTION = 8192  # characters
 MAX_LIFETIME = timedelta(hours=1)
-CLOCK_SKEW = timedelta(seconds=30)
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     if problem := claims_problem(claims, agent, endpoint_url, now):
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
     _active(agent)
-    if not spend(agent, claims["jti"], claims["exp"]):
+    if not spend(agent.client_id, claims["jti"], claims["exp"]):
         raise InvalidClient(detail=f"replayed assertion: {agent.client_id}")
     return agent
 
@@ -201,14 +200,3 @@ def times_problem(claims: dict[str, Any], at: float) -> str | None:
     if any(given.get(name, at) > at + skew for name in ("nbf", "iat")):
         return "not yet valid"
     return None
-
-
-def spend(agent: Agent, jti: str, exp: float) -> bool:
-    """False where it was spent before. One statement, so that of two replays at once one loses."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {SpentAssertion._meta.db_table} (agent_id, jti_digest, expires_at)"  # noqa: S608
-            " VALUES (%s, %s, to_timestamp(%s)) ON CONFLICT (agent_id, jti_digest) DO NOTHING",
-            [agent.pk, digest(jti), exp + CLOCK_SKEW.total_seconds()],
-        )
-        return bool(cursor.rowcount == 1)

@@ -64,6 +64,9 @@ class Agent(AbstractApplication):
     assertion_audience = models.CharField(
         max_length=10, choices=AssertionAudience.choices, default=AssertionAudience.ANY
     )
+    dpop_bound_access_tokens = models.BooleanField(
+        "only DPoP-bound tokens", default=False, help_text="RFC 9449: no token without a proof of the agent's key."
+    )
     id_token_signed_response_alg = models.CharField(
         max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
     )
@@ -156,7 +159,7 @@ class AgentLink(models.Model):
 
 
 class SpentAssertion(models.Model):
-    """A `jti` that an agent has used; refused again until its assertion has expired (RFC 7523 3)."""
+    """What an agent has used and may not use again until then: the `jti` of an assertion or of a DPoP proof."""
 
     id = models.BigAutoField(primary_key=True)
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")

@@ -57,6 +57,8 @@ def error_response(error: ProtocolError, request: HttpRequest) -> HttpResponse:
     if error.detail:
         log.info("%s: %s", error.code, error.detail)
     response = json_response(error.body(), error.status)
+    for name, value in error.headers.items():
+        response[name] = value
     if error.retry_after is not None:
         response["Retry-After"] = str(error.retry_after)
     if isinstance(error, InvalidClient) and "Authorization" in request.headers:

@@ -13,11 +13,13 @@ class ProtocolError(Exception):
     code: ClassVar[str]
     status: ClassVar[int] = 400
     default_description: ClassVar[str] = ""
+    is_answer: ClassVar[bool] = False  # the normal course of things, not a refusal: no audit event
 
     def __init__(self, description: str = "", *, detail: str = "", retry_after: int | None = None) -> None:
         self.description = _NOT_ALLOWED.sub("?", description or self.default_description)[:500]
         self.detail = detail
         self.retry_after = retry_after
+        self.headers: dict[str, str] = {}  # that the answer carries beside
         super().__init__(self.code)
 
     def body(self) -> dict[str, str]:

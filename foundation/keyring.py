@@ -7,6 +7,8 @@ authenticated with it: a value copied to another row does not open there.
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 from foundation.handles import random_bytes
@@ -53,3 +55,11 @@ def sealed_under(sealed: bytes) -> str:
     if len(sealed) < 2 or sealed[0] != VERSION or len(sealed) < 2 + sealed[1]:
         raise KeyringError("not a sealed value")
     return sealed[2 : 2 + sealed[1]].decode("ascii", errors="replace")
+
+
+def derive_keys(purpose: str) -> list[bytes]:
+    """32 bytes for one purpose from each key-encryption key, in the file's order (RFC 5869).
+
+    Make with the first and accept all: so every process agrees, and a rotation is not seen by anybody.
+    """
+    return [HKDF(SHA256(), 32, None, purpose.encode()).derive(key) for key in _keys().values()]

@@ -4,16 +4,15 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 
-from clients.models import Agent
 from foundation.errors import InvalidAuthorizationDetails, InvalidScope
 from oauth.lifecycle import make_unasked_grant
 from oauth.minting import Issue
 from oauth.requesting import Requested, find_requested
-from oauth.token_endpoint import GrantHandler, Parameters, Verdict
+from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
 
-def _prepare(agent: Agent, parameters: Parameters, now: datetime) -> Requested:
-    requested = find_requested(agent, parameters)
+def _prepare(asked: TokenRequest, now: datetime) -> Requested:
+    requested = find_requested(asked.agent, asked.parameters)
     if not requested.scopes and not requested.authorization_details:
         raise InvalidScope("ask for scopes or authorization_details of a resource")
     if requested.identity_scopes:
@@ -25,14 +24,14 @@ def _prepare(agent: Agent, parameters: Parameters, now: datetime) -> Requested:
     return requested
 
 
-def _decide(agent: Agent, requested: Requested, now: datetime) -> Verdict:
+def _decide(asked: TokenRequest, requested: Requested, now: datetime) -> Verdict:
     lifetime = min([settings.ACCESS_TOKEN_LIFETIME, *(version.lifetime for version in requested.versions)])
     expires_at = now + timedelta(seconds=lifetime)
     grant = None
     if requested.authorization_details:
-        grant = make_unasked_grant(agent, requested, now, expires_at)
+        grant = make_unasked_grant(asked.agent, requested, now, expires_at)
     return Issue(
-        agent=agent,
+        agent=asked.agent,
         scopes=requested.scope_names,
         resource=requested.resource.identifier if requested.resource else None,
         expires_at=expires_at,

@@ -1,4 +1,4 @@
-"""The token endpoint's and the uses' errors (RFC 6749 5.2; for uses, our own)."""
+"""Errors of the token endpoint (RFC 6749 5.2), of sender constraint (RFC 9449), of protected calls and of uses."""
 
 from foundation.errors import ProtocolError
 
@@ -20,6 +20,20 @@ class UnsupportedGrantType(ProtocolError):
     """RFC 6749 5.2."""
 
     code = "unsupported_grant_type"
+
+
+class InvalidDpopProof(ProtocolError):
+    """RFC 9449 5."""
+
+    code = "invalid_dpop_proof"
+
+
+class UseDpopNonce(ProtocolError):
+    """RFC 9449 8: the next proof carries the nonce of this answer."""
+
+    code = "use_dpop_nonce"
+    is_answer = True
+    default_description = "put the nonce of the DPoP-Nonce header into the proof"
 
 
 class InvalidToken(ProtocolError):

@@ -8,13 +8,14 @@ from django.utils import timezone
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_form
+from oauth.binding import token_type
 from oauth.resources import authenticate_resource
 from oauth.verifying import find_live_token
 
 # Everything of the token but what only the token's holder and we need.
 CLAIMS = (
     "iss", "sub", "aud", "client_id", "exp", "iat", "jti", "scope", "act", "authorization_details",
-    "operation_digest", "grant_id",
+    "operation_digest", "grant_id", "cnf",
 )  # fmt: skip
 
 
@@ -27,7 +28,8 @@ def introspect(request: HttpRequest) -> HttpResponse:
     live = find_live_token(parameters["token"], resource.identifier, timezone.now())
     if live is None:
         return json_response({"active": False})  # RFC 7662 2.2: and nothing about why
-    answer: dict[str, Any] = {"active": True, "token_type": "Bearer"}
+    # RFC 9449 6.2: it is the resource server that checks the proof, against this `cnf`.
+    answer: dict[str, Any] = {"active": True, "token_type": token_type(live.claims.get("cnf", {}))}
     answer |= {name: live.claims[name] for name in CLAIMS if name in live.claims}
     if live.grant and live.grant.uses_left is not None:
         answer["uses_left"] = live.grant.uses_left

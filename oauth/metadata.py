@@ -66,6 +66,7 @@ def server_metadata() -> dict[str, Any]:
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "dpop_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),  # RFC 9449 5.1
         "authorization_details_types_supported": list(types.values_list("name", flat=True)),
     }
     for name, value in EXTRA_FIELDS.items():

@@ -12,6 +12,7 @@ from accounts.models import User
 from clients.models import Agent
 from foundation.canonical import canonical_json
 from foundation.handles import b64url, new_handle
+from oauth.binding import Binding
 from oauth.models import Grant
 from oauth.signing_keys import Loaded, signing_key
 
@@ -44,13 +45,13 @@ def sign(claims: dict[str, Any], key: Loaded, typ: str) -> str:
     return jws.serialize_compact(header, canonical_json(claims), key.key, algorithms=[key.algorithm])
 
 
-def mint(issue: Issue, now: datetime) -> tuple[dict[str, Any], str]:
+def mint(issue: Issue, binding: Binding, now: datetime) -> tuple[dict[str, Any], str]:
     """The token response (RFC 6749 5.1), and the access token's `jti` for the audit event."""
-    claims = access_token_claims(issue, now)
+    claims = access_token_claims(issue, binding, now)
     access_token = sign(claims, signing_key("ES256", now), "at+jwt")
     response: dict[str, Any] = {
         "access_token": access_token,
-        "token_type": "Bearer",
+        "token_type": binding.token_type,
         "expires_in": claims["exp"] - claims["iat"],
     }
     if issue.scopes:
@@ -62,8 +63,8 @@ def mint(issue: Issue, now: datetime) -> tuple[dict[str, Any], str]:
     return response, claims["jti"]
 
 
-def access_token_claims(issue: Issue, now: datetime) -> dict[str, Any]:
-    """RFC 9068 2.2, with authorization_details (RFC 9396 9.1) and `act` (RFC 8693 4.1)."""
+def access_token_claims(issue: Issue, binding: Binding, now: datetime) -> dict[str, Any]:
+    """RFC 9068 2.2, with authorization_details (RFC 9396 9.1), `act` (RFC 8693 4.1) and `cnf` (RFC 7800 3)."""
     issuer = settings.ISSUER_URL
     claims: dict[str, Any] = {
         "iss": issuer,
@@ -78,6 +79,8 @@ def access_token_claims(issue: Issue, now: datetime) -> dict[str, Any]:
         claims["scope"] = " ".join(issue.scopes)
     if issue.user:
         claims["act"] = {"sub": issue.agent.client_id}
+    if binding.cnf:
+        claims["cnf"] = binding.cnf
     if issue.grant:
         claims["grant_id"] = str(issue.grant.id)
         if issue.grant.authorization_details:

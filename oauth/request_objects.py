@@ -11,8 +11,9 @@ from typing import Any
 
 from django.conf import settings
 
-from clients.authentication import spend, times_problem, verified_claims
+from clients.authentication import times_problem, verified_claims
 from clients.models import Agent
+from clients.replay import spend
 from foundation.errors import InvalidRequest
 from foundation.handles import b64url, digest
 
@@ -60,7 +61,7 @@ def _verified(agent: Agent, unverified_request: str, now: datetime) -> dict[str,
     if problem := claims_problem(claims, agent, now):
         raise InvalidRequest(f"the request object {problem}")
     # Apart from assertions: a library that counts both from one counter is not a replay.
-    if not spend(agent, f"request {claims['jti']}", claims["exp"]):
+    if not spend(agent.client_id, f"request {claims['jti']}", claims["exp"]):
         raise InvalidRequest("the request object was used before")
     return claims
 

@@ -1,7 +1,7 @@
 """POST /oauth/token (RFC 6749 3.2): one table from grant_type to handler.
 
-The endpoint owns what all grants share: the form, client authentication, may this agent use this grant,
-one transaction for deciding, minting and the audit event. A handler owns only what is its own, and
+The endpoint owns what all grants share: the form, client authentication, sender constraint, may this agent
+use this grant, one transaction for deciding, minting and the audit event. A handler owns only what is its own, and
 cannot skip the rest: it returns a verdict.
 """
 
@@ -22,11 +22,22 @@ from clients.models import Agent
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_form
+from oauth.binding import UNBOUND, Binding
 from oauth.errors import UnauthorizedClient, UnsupportedGrantType
 from oauth.minting import Issue, mint
+from oauth.sender_constraint import find_binding, tells_nonce
 
 Verdict = Issue | ProtocolError
 Parameters = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """What is known of a token request before its grant type is looked at."""
+
+    agent: Agent
+    parameters: Parameters
+    binding: Binding = UNBOUND  # what the tokens will be bound to
 
 
 @dataclass(frozen=True)
@@ -37,55 +48,57 @@ class GrantHandler:
     ProtocolError. `decide` gets what it returned, inside the transaction, and returns the verdict.
     """
 
-    prepare: Callable[[Agent, Parameters, datetime], Any]
-    decide: Callable[[Agent, Any, datetime], Verdict]
+    prepare: Callable[[TokenRequest, datetime], Any]
+    decide: Callable[[TokenRequest, Any, datetime], Verdict]
 
 
 # Filled by authserver/wiring.py.
 HANDLERS: dict[str, GrantHandler] = {}
 
 
+@tells_nonce
 @protocol_endpoint("token", "POST")
 def token(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     parameters = parse_form(request)
     agent = authenticate_agent(request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now)
     try:
-        handler = find_handler(agent, parameters)
-        prepared = handler.prepare(agent, parameters, now)
+        asked = TokenRequest(agent, parameters, find_binding(request, agent, now))
+        handler = find_handler(asked)
+        prepared = handler.prepare(asked, now)
     except ProtocolError as error:
-        record_refusal(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
+        if not error.is_answer:
+            record_refusal(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
         raise
-    answer = decide_and_mint(handler, agent, prepared, parameters)
+    answer = decide_and_mint(handler, asked, prepared)
     if isinstance(answer, ProtocolError):
         raise answer
     return json_response(answer)
 
 
-def find_handler(agent: Agent, parameters: Parameters) -> GrantHandler:
-    grant_type = parameters.get("grant_type")
+def find_handler(asked: TokenRequest) -> GrantHandler:
+    grant_type = asked.parameters.get("grant_type")
     if grant_type is None:
         raise InvalidRequest("grant_type is missing")
     handler = HANDLERS.get(grant_type)
     if handler is None:
         raise UnsupportedGrantType("this server does not offer this grant type")
-    if not agent.allows_grant_type(grant_type):
+    if not asked.agent.allows_grant_type(grant_type):
         raise UnauthorizedClient()
     return handler
 
 
 @transaction.atomic(durable=True)
-def decide_and_mint(
-    handler: GrantHandler, agent: Agent, prepared: Any, parameters: Parameters
-) -> dict[str, Any] | ProtocolError:
+def decide_and_mint(handler: GrantHandler, asked: TokenRequest, prepared: Any) -> dict[str, Any] | ProtocolError:
     """The token response, or the refusal; either way with its event, in one transaction."""
     now = timezone.now()
-    verdict = handler.decide(agent, prepared, now)
+    agent, parameters = asked.agent, asked.parameters
+    verdict = handler.decide(asked, prepared, now)
     if isinstance(verdict, ProtocolError):
-        if not getattr(verdict, "is_answer", False):
+        if not verdict.is_answer:
             record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
         return verdict
-    response, jti = mint(verdict, now)
+    response, jti = mint(verdict, asked.binding, now)
     grant = verdict.grant
     about = About(
         actor=f"agent:{agent.client_id}",
@@ -97,7 +110,7 @@ def decide_and_mint(
     record(
         events.TOKEN_ISSUED, about, now, jti=jti, scope=verdict.scopes, resource=verdict.resource,
         grant_type=parameters["grant_type"], expires_in=response["expires_in"],
-        operation_digest=grant.operation_digest if grant else None,
+        operation_digest=grant.operation_digest if grant else None, cnf=asked.binding.cnf,
     )  # fmt: skip
     return response
 

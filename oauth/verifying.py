@@ -1,4 +1,4 @@
-"""Tokens of ours that come back to us: access tokens at introspection and uses, ID tokens as hints."""
+"""Tokens of ours that come back to us: access tokens at introspection, uses and protected calls, ID tokens as hints."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,6 +1,7 @@
 """The domain's fixtures: people, a resource, operation types, and agents that speak the real protocol."""
 
 import functools
+import hashlib
 import json
 import secrets
 import time
@@ -21,6 +22,7 @@ from accounts.models import User
 from audit.record import SYSTEM, About
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentLink
 from foundation.canonical import operation_digest
+from foundation.handles import b64url
 from oauth import signing_keys
 from oauth.models import SigningKey
 from operations.lifecycle import issue_resource_secret, put_version
@@ -63,6 +65,51 @@ def post_form(http: Client, path: str, form: dict[str, str], **headers: str) -> 
     return http.post(path, urlencode(form), content_type=FORM, headers=headers)
 
 
+def sign_anything(header: dict[str, Any], claims: Any, key: Any, algorithm: str) -> str:
+    """A JWT that joserfc would refuse to write: nothing is checked. Members of None are left out."""
+    parts = [{n: v for n, v in part.items() if v is not None} if isinstance(part, dict) else part
+             for part in (header, claims)]  # fmt: skip
+    text = [part if isinstance(part, str) else json.dumps(part) for part in parts]
+    signed = ".".join(b64url(part.encode()) for part in text)
+    signature = jws.JWSRegistry(algorithms=[algorithm]).get_alg(algorithm).sign(signed.encode(), key)
+    return f"{signed}.{b64url(signature)}"
+
+
+@dataclass
+class Prover:
+    """A DPoP key and the proofs made with it (RFC 9449 4.2); remembers the server's last nonce."""
+
+    key: Any
+    algorithm: str = "ES256"
+    nonce: str | None = None
+
+    @property
+    def jkt(self) -> str:
+        return str(self.key.thumbprint())
+
+    def proof(
+        self, path: str = "/oauth/token", *, method: str = "POST", token: str | None = None,
+        header: dict[str, Any] | None = None, **claims: Any,
+    ) -> str:  # fmt: skip
+        """A header member or claim given as None is left out."""
+        body = {
+            "jti": secrets.token_hex(16),
+            "htm": method,
+            "htu": settings.ISSUER_URL + path,
+            "iat": int(time.time()),
+            "nonce": self.nonce,
+            "ath": b64url(hashlib.sha256(token.encode()).digest()) if token else None,
+            **claims,
+        }
+        head = {"typ": "dpop+jwt", "alg": self.algorithm, "jwk": self.key.as_dict(private=False), **(header or {})}
+        return sign_anything(head, body, self.key, self.algorithm)
+
+    def learn(self, response: Any) -> bool:
+        """Takes the nonce of an answer; says whether the answer asks for another try with it."""
+        self.nonce = response.headers.get("DPoP-Nonce", self.nonce)
+        return "use_dpop_nonce" in response.content.decode()
+
+
 @dataclass
 class Caller:
     """An agent with its private key, calling our endpoints as a client on the network would."""
@@ -71,6 +118,7 @@ class Caller:
     key: Any
     algorithm: str = "ES256"
     http: Client = field(default_factory=Client)
+    prover: Prover | None = None  # sends a DPoP proof with each token request
 
     def assertion(self, audience: str | None = None, **claims: Any) -> str:
         """A private_key_jwt assertion; a claim given as None is left out."""
@@ -107,7 +155,13 @@ class Caller:
         }
         for name, value in parameters.items():
             form[name] = value if isinstance(value, str) else json.dumps(value)
-        return post_form(self.http, path, form)
+        if self.prover is None or path != "/oauth/token":
+            return post_form(self.http, path, form)
+        response = post_form(self.http, path, form, DPoP=self.prover.proof())
+        if self.prover.learn(response):
+            form["client_assertion"] = self.assertion()
+            response = post_form(self.http, path, form, DPoP=self.prover.proof())
+        return response
 
     def ask(self, person: User | None = None, **parameters: Any) -> Any:
         """POST /bc-authorize; openid and the person's login_hint unless said otherwise."""

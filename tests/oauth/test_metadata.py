@@ -51,7 +51,7 @@ class TestMetadata:
             "authorization_endpoint", "registration_endpoint", "revocation_endpoint", "userinfo_endpoint",
             "end_session_endpoint", "pushed_authorization_request_endpoint", "device_authorization_endpoint",
             "request_parameter_supported",
-            "claims_parameter_supported", "dpop_signing_alg_values_supported",
+            "claims_parameter_supported",
         }  # fmt: skip
         assert not absent & document().keys()
 

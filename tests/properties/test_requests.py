@@ -24,6 +24,7 @@ from foundation.pacing import Pace
 from oauth.minting import Issue
 from oauth.models import Grant
 from oauth.requesting import find_requested
+from oauth.token_endpoint import TokenRequest
 from operations.risk import Assurance
 from tests.properties.conftest import undone
 from tests.world import PAYMENT, Caller
@@ -66,7 +67,7 @@ class World:
         if not agent.is_active:
             return  # refused before a handler is called
         with transaction.atomic():
-            verdict = HANDLER.decide(agent, Poll(self.auth_req_id, Pace(False, 5)), self.now)
+            verdict = HANDLER.decide(TokenRequest(agent, {}), Poll(self.auth_req_id, Pace(False, 5)), self.now)
         if isinstance(verdict, Issue):
             assert agent == self.agent
             assert verdict.expires_at > self.now, "what is issued is alive"

@@ -28,7 +28,7 @@ from oauth.lifecycle import Called, use
 from oauth.minting import Issue
 from oauth.models import Grant, Use
 from oauth.requesting import find_requested
-from oauth.token_endpoint import decide_and_mint
+from oauth.token_endpoint import TokenRequest, decide_and_mint
 from operations.risk import Assurance
 from tests.world import PAYMENT, Caller, ResourceServer
 
@@ -82,7 +82,7 @@ class Asking:
 
     def redeem(self) -> Any:
         poll = Poll(self.auth_req_id, Pace(too_soon=False, interval=5))
-        return decide_and_mint(HANDLER, self.caller.agent, poll, {"grant_type": "ciba"})
+        return decide_and_mint(HANDLER, TokenRequest(self.caller.agent, {"grant_type": "ciba"}), poll)
 
     def events(self) -> Counter[str]:
         return Counter(Event.objects.filter(request_id=self.request.id).values_list("kind", flat=True))
@@ -149,7 +149,9 @@ def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -
         def redeem_just_in_time(asking: Asking = asking, end: datetime = end) -> bool:
             with transaction.atomic(durable=True):
                 poll = Poll(asking.auth_req_id, Pace(too_soon=False, interval=5))
-                return isinstance(HANDLER.decide(agent.agent, poll, end - timedelta(microseconds=1)), Issue)
+                return isinstance(
+                    HANDLER.decide(TokenRequest(agent.agent, {}), poll, end - timedelta(microseconds=1)), Issue
+                )
 
         redeemed, expired = at_once(redeem_just_in_time, lambda end=end: lifecycle.expire_due(end, 10))
         asking.request.refresh_from_db()

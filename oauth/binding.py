@@ -1,0 +1,55 @@
+"""What a token is bound to, and whether the one who brings it proves that (RFC 9449, RFC 8705). Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.errors import ProtocolError
+from oauth.errors import InvalidDpopProof
+
+JKT = "jkt"
+X5T = "x5t#S256"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The keys that the sender of a request proved to hold."""
+
+    jkt: str | None = None  # RFC 7638 thumbprint of the DPoP key
+    x5t: str | None = None  # SHA-256 of the TLS client certificate, base64url
+
+    @property
+    def cnf(self) -> dict[str, str]:
+        """RFC 7800 3: empty for a bearer token."""
+        return {name: value for name, value in ((JKT, self.jkt), (X5T, self.x5t)) if value}
+
+    @property
+    def token_type(self) -> str:
+        return token_type(self.cnf)
+
+    def proves(self, cnf: Mapping[str, Any]) -> bool:
+        """Whether this sender holds every key that `cnf` names; one that we do not know is not held."""
+        own = self.cnf
+        return all(name in own and own[name] == value for name, value in cnf.items())
+
+
+UNBOUND = Binding()
+
+
+def token_type(cnf: Mapping[str, Any]) -> str:
+    """How a token with this `cnf` is presented (RFC 9449 7.1; RFC 8705 3 keeps Bearer)."""
+    return "DPoP" if JKT in cnf else "Bearer"
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What an agent registered about its tokens."""
+
+    dpop: bool  # dpop_bound_access_tokens
+
+
+def judge_binding(proved: Binding, demand: Demand) -> Binding | ProtocolError:
+    """What the new token is bound to. An agent that registered a constraint never gets a token without it."""
+    if demand.dpop and proved.jkt is None:
+        return InvalidDpopProof("this agent's tokens are bound to a key: send a DPoP proof")
+    return Binding(jkt=proved.jkt)

@@ -1,0 +1,155 @@
+"""DPoP proofs (RFC 9449 4.3): is this one good for this request? Pure: no Django, clock or network."""
+
+import re
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import Key
+
+from clients import keys
+from foundation.errors import InvalidRequest, ProtocolError
+from foundation.forms import parse_json
+from foundation.handles import b64url, digest
+from oauth.errors import InvalidDpopProof, UseDpopNonce
+
+TYP = "dpop+jwt"
+MAX_PROOF = 8192  # characters
+LIFETIME = timedelta(seconds=60)  # after `iat`
+CLOCK_SKEW = timedelta(seconds=30)
+
+
+class _Registry(jws.JWSRegistry):
+    """joserfc's limit of 512 bytes is too small for a header with an RSA key."""
+
+    max_header_length = 4096
+
+
+# RFC 7515 4: header members that we do not know are ignored, those that say "critical" refused.
+_REGISTRY = _Registry(algorithms=list(keys.SIGNING_ALGORITHMS), strict_check_header=False)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the proof must have been made for."""
+
+    method: str
+    urls: Collection[str]
+    is_fresh_nonce: Callable[[str], bool]
+    needs_nonce: bool
+    access_token: str | None = None  # where one is presented with the proof
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A verified proof. `jti` is not spent yet."""
+
+    jkt: str
+    jti: str
+    expires_at: datetime
+
+
+def check_proof(unverified_proof: str, expected: Expected, now: datetime) -> Proof | ProtocolError:
+    """The proof, or why not. The signature comes first: until then nothing in it says anything."""
+    if len(unverified_proof) > MAX_PROOF:
+        return InvalidDpopProof("the proof is too long")
+    try:
+        key, claims = _verify(unverified_proof)
+    except (JoseError, ValueError, TypeError, KeyError, InvalidRequest) as error:
+        return InvalidDpopProof("the proof is not one JWT that its own public key signed", detail=str(error))
+    if refusal := _judge_claims(claims, expected, now):
+        return refusal
+    made_at = datetime.fromtimestamp(claims["iat"], UTC)
+    return Proof(key.thumbprint(), claims["jti"], made_at + LIFETIME)
+
+
+def _verify(unverified_proof: str) -> tuple[Key, dict[str, Any]]:
+    """RFC 9449 4.3, points 2 to 7. Whatever else the header names (jku, x5u, kid) is never looked at."""
+    found: list[Key] = []
+
+    def key_of(guest: Any) -> Key:
+        header = guest.headers()
+        if header.get("typ") != TYP:
+            raise ValueError(f"typ is not {TYP}")
+        if "crit" in header:
+            raise ValueError("we know no critical extension")
+        jwk = header.get("jwk")
+        if problem := keys.problem_with({"keys": [jwk]}):
+            raise ValueError(problem)
+        found.append(keys.load({"keys": [jwk]}).keys[0])
+        return found[0]
+
+    verified = jws.deserialize_compact(unverified_proof, key_of, registry=_REGISTRY)
+    claims = parse_json(verified.payload, "the proof")
+    if not isinstance(claims, dict):
+        raise ValueError("the claims are not an object")
+    return found[0], claims
+
+
+def _judge_claims(claims: dict[str, Any], expected: Expected, now: datetime) -> ProtocolError | None:
+    """RFC 9449 4.3, points 8 to 12, in their order but for the nonce: it is told only where all else is good."""
+    jti, nonce = claims.get("jti"), claims.get("nonce")
+    iat: Any = claims.get("iat")
+    if not isinstance(jti, str) or not 1 <= len(jti) <= 255:
+        return InvalidDpopProof("jti is missing or not a text of at most 255 characters")
+    if claims.get("htm") != expected.method:
+        return InvalidDpopProof("htm is not this request's method")
+    url = normalise(claims.get("htu"))
+    if url is None or url not in {normalise(one) for one in expected.urls}:
+        return InvalidDpopProof("htu is not this endpoint's address")
+    if type(iat) not in (int, float) or not 0 < iat < 2**40:
+        return InvalidDpopProof("iat is missing or not a time")
+    if not now - LIFETIME - CLOCK_SKEW <= datetime.fromtimestamp(iat, UTC) <= now + CLOCK_SKEW:
+        return InvalidDpopProof("iat is too old or in the future")
+    if expected.access_token is not None and claims.get("ath") != access_token_hash(expected.access_token):
+        return InvalidDpopProof("ath is not the hash of this access token")
+    if (nonce is not None or expected.needs_nonce) and not (isinstance(nonce, str) and expected.is_fresh_nonce(nonce)):
+        return UseDpopNonce()
+    return None
+
+
+def access_token_hash(access_token: str) -> str:
+    """`ath`: SHA-256 of the token, base64url (RFC 9449 4.2)."""
+    return b64url(digest(access_token))
+
+
+def normalise(url: Any) -> str | None:
+    """The same text for equivalent addresses (RFC 3986 6.2.2, 6.2.3), without query and fragment; None for no address.
+
+    Scheme and host in lower case, no default port, dot segments resolved, escapes of plain characters undone.
+    """
+    if not isinstance(url, str) or len(url) > 2048 or not re.fullmatch(r"[\x21-\x7e]+", url):
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc:
+        return None
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    authority = host if port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{port}"
+    return f"{parts.scheme}://{authority}{_normalise_path(parts.path)}"
+
+
+def _normalise_path(path: str) -> str:
+    def decode(escape: re.Match[str]) -> str:
+        character = chr(int(escape[1], 16))
+        return character if _UNRESERVED.fullmatch(character) else escape[0].upper()
+
+    kept: list[str] = []
+    segments = re.sub(r"%([0-9A-Fa-f]{2})", decode, path).split("/")[1:]
+    for segment in segments:
+        if segment == "..":
+            kept = kept[:-1]
+        elif segment != ".":
+            kept.append(segment)
+    if segments and segments[-1] in (".", ".."):
+        kept.append("")
+    return "/" + "/".join(kept)
