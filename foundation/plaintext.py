@@ -4,6 +4,7 @@ Right-to-left overrides, invisible characters and stacked combining marks let an
 something else than what is sent; such text is refused, never repaired.
 """
 
+import re
 import unicodedata
 
 # Cc control, Cf format (bidi controls, zero width, tags), Co private, Cs surrogate, Cn unassigned,
@@ -12,6 +13,11 @@ REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 MAX_COMBINING_MARKS = 2
 # Look like spaces or like nothing at all, in categories that are otherwise wanted.
 BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
+
+# Cyrillic, Greek and Armenian letters that pass for Latin ones. UTS 39 lists more; these are drawn alike in most fonts.
+LOOK_ALIKES = frozenset("АВЕЅІЈКМНОРСТУХҮҺԌԚԜаеѕіјорсухүһԁԛԝӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹϲοՕՍօսհոց")
+_LOOK_ALIKE_NAMES = ("CHEROKEE", "LISU", "ROMAN NUMERAL", "SMALL ROMAN NUMERAL")
+_WORD = re.compile(r"\w+")
 
 
 def problem_with(text: str, *, most: int, newlines: bool = False) -> str | None:
@@ -35,4 +41,15 @@ def problem_with(text: str, *, most: int, newlines: bool = False) -> str | None:
             return "has too many combining marks on one character"
     if not unicodedata.is_normalized("NFC", text):
         return "is not in Unicode Normalization Form C"
+    if not text.isascii() and any(map(_is_disguised, _WORD.findall(text))):
+        return "has a word of Latin letters and of others that look like them"
     return None
+
+
+def _is_disguised(word: str) -> bool:
+    """Latin letters, and otherwise nothing but look-alikes of them. A word that shows its mixture is fine: kΩ."""
+    names = {character: unicodedata.name(character, "") for character in word if not character.isdecimal()}
+    others = [character for character, name in names.items() if not name.startswith("LATIN")]
+    return 0 < len(others) < len(names) and all(
+        character in LOOK_ALIKES or names[character].startswith(_LOOK_ALIKE_NAMES) for character in others
+    )

@@ -1,16 +1,20 @@
 """JSON Schemas of operation types: which ones we accept, and checking a value against one. Pure.
 
 A schema is written by an administrator and run on what an agent sends. So it may not fetch anything
-(`$ref` only into its own `$defs`), must be small, may hold no pattern that runs for ever, and every
-object in it must be closed: a field that the schema does not know could not be shown to the person.
+(`$ref` only to its own `$defs`, and not in a circle), must be small, may hold no pattern that runs for ever, and
+every object in it must be closed: a field that the schema does not know could not be shown to the person.
 """
 
+import functools
 import re
 from collections.abc import Iterator
+from re import _constants as opcodes  # type: ignore[attr-defined]  # the standard library's own parser of patterns
+from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.exceptions import SchemaError
+from jsonschema.validators import extend
 
 MAX_SCHEMA_BYTES = 16_384
 MAX_DEPTH = 8
@@ -22,9 +26,15 @@ _REFUSED_KEYWORDS = frozenset(
     {"$dynamicRef", "$dynamicAnchor", "$anchor", "$id", "$vocabulary", "patternProperties",
      "propertyNames", "unevaluatedProperties", "not", "dependentSchemas", "if", "then", "else"}
 )  # fmt: skip
-# A quantified group that holds a quantifier: the shape of catastrophic backtracking.
-_NESTED_QUANTIFIER = re.compile(r"\([^)]*[+*}][^)]*\)\s*[+*{]")
-_BACKREFERENCE = re.compile(r"\\[1-9]|\(\?P=|\(\?[=!<]")
+_REFERENCE = re.compile(r"#/\$defs/[A-Za-z0-9_-]+")
+_FORMATS = Draft202012Validator.FORMAT_CHECKER
+# Of a pattern: an escape, a class, or the end.
+_TOKEN = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|\$", re.DOTALL)
+# And what backtracks without bounds, and what looks around or back.
+_REPEATS = frozenset({opcodes.MAX_REPEAT, opcodes.MIN_REPEAT})
+_REFUSED_IN_PATTERNS = frozenset(
+    {opcodes.GROUPREF, opcodes.GROUPREF_EXISTS, opcodes.ASSERT, opcodes.ASSERT_NOT}
+)  # fmt: skip
 
 
 def problems_with(schema: Any) -> list[str]:
@@ -37,7 +47,7 @@ def problems_with(schema: Any) -> list[str]:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
         return [f"not a JSON Schema (2020-12): {error.message[:200]}"]
-    found = list(_walk(schema, "", 0))
+    found = list(_walk(schema, "", 0)) or list(_circles(schema))
     if "type" in schema.get("properties", {}):
         found.append("`type` is the operation type's own name; leave it out of properties")
     if len(schema.get("properties", {})) > MAX_FIELDS:
@@ -46,16 +56,20 @@ def problems_with(schema: Any) -> list[str]:
 
 
 def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
-    if not isinstance(schema, dict):
-        return
     where = path or "the schema"
+    if not isinstance(schema, dict):
+        if schema is not False:
+            yield f"{where}: says nothing about its type"
+        return
     if depth > MAX_DEPTH:
         yield f"{where} is nested more than {MAX_DEPTH} deep"
         return
     for keyword in sorted(_REFUSED_KEYWORDS & schema.keys()):
         yield f"{where}: {keyword} is not supported"
-    if "$ref" in schema and not str(schema["$ref"]).startswith("#/$defs/"):
-        yield f"{where}: $ref may only point into #/$defs/"
+    if "$ref" in schema and not _REFERENCE.fullmatch(str(schema["$ref"])):
+        yield f"{where}: $ref is #/$defs/ and a name"
+    if "format" in schema and schema["format"] not in _FORMATS.checkers:
+        yield f"{where}: the format {schema['format']} cannot be checked here; use a pattern"
     if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
         yield f"{where}: says nothing about its type"
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
@@ -70,15 +84,75 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
         yield from _walk(part, f"{path}/{name}", depth + 1)
 
 
+def _circles(schema: dict[str, Any]) -> Iterator[str]:
+    """A $ref to nothing, and one that leads back to itself."""
+    definitions = schema.get("$defs", {})
+    leads_to = {name: set(_references(part)) for name, part in definitions.items()}
+    for name in sorted(set(_references(schema)) - definitions.keys()):
+        yield f"there is no $defs/{name}"
+    for name in sorted(definitions):
+        reached: set[str] = set()
+        ahead = set(leads_to[name])
+        while ahead:
+            reached |= ahead
+            ahead = {further for one in ahead for further in leads_to.get(one, ())} - reached
+        if name in reached:
+            yield f"$defs/{name} refers to itself"
+
+
+def _references(schema: Any) -> Iterator[str]:
+    """The names in $defs that any part of this points to."""
+    if isinstance(schema, dict):
+        if _REFERENCE.fullmatch(str(schema.get("$ref"))):
+            yield str(schema["$ref"]).rpartition("/")[2]
+        for _, part in _parts(schema):
+            yield from _references(part)
+
+
 def _pattern_problems(pattern: str, where: str) -> Iterator[str]:
     if len(pattern) > MAX_PATTERN:
         yield f"{where}: the pattern is longer than {MAX_PATTERN} characters"
+        return
     try:
-        re.compile(pattern)
-    except re.error as error:
+        _compiled(pattern)
+        tree = parser.parse(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
         yield f"{where}: the pattern does not compile: {error}"
-    if _NESTED_QUANTIFIER.search(pattern) or _BACKREFERENCE.search(pattern):
+        return
+    if any(_may_run_for_ever(tree, is_repeated=False)):
         yield f"{where}: the pattern could run for ever (nested quantifier, backreference or look-around)"
+
+
+def _may_run_for_ever(tree: Any, *, is_repeated: bool) -> Iterator[bool]:
+    """Within a repetition, neither another that varies nor a choice: one text would fit in many ways."""
+    for operation, argument in tree:
+        varies = operation in _REPEATS and argument[0] != argument[1]
+        yield operation in _REFUSED_IN_PATTERNS or (is_repeated and (varies or operation is opcodes.BRANCH))
+        repeats = is_repeated or (operation in _REPEATS and argument[1] > 1)
+        for inner in _subpatterns(argument):
+            yield from _may_run_for_ever(inner, is_repeated=repeats)
+
+
+def _subpatterns(argument: Any) -> Iterator[Any]:
+    if isinstance(argument, parser.SubPattern):
+        yield argument
+    elif isinstance(argument, tuple | list):
+        for one in argument:
+            yield from _subpatterns(one)
+
+
+@functools.lru_cache(maxsize=500)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """As ECMA-262 reads it, which JSON Schema goes by: \\d is 0 to 9, and $ is the very end."""
+    return re.compile(_TOKEN.sub(lambda token: r"\Z" if token[0] == "$" else token[0], pattern), re.ASCII)
+
+
+def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not _compiled(pattern).search(value):
+        yield ValidationError("does not fit the pattern")
+
+
+_Validator = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]
 
 
 def _parts(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -96,7 +170,7 @@ def first_mismatch(schema: dict[str, Any], value: dict[str, Any]) -> str | None:
     """Why `value` (without its `type`) does not fit; names the place, never repeats the value."""
     if len(repr(value)) > MAX_VALUE_BYTES:
         return f"is larger than {MAX_VALUE_BYTES} bytes"
-    for error in Draft202012Validator(schema).iter_errors(value):
+    for error in _Validator(schema, format_checker=_FORMATS).iter_errors(value):
         place = "/".join(str(part) for part in error.absolute_path) or "the object"
         return f"{place} does not fit the schema ({error.validator})"
     return None

@@ -6,20 +6,24 @@ nothing but the fields of the operation.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
+from foundation.canonical import canonical_json
 from foundation.plaintext import problem_with
 
-VERSION = 1  # raised when rendering changes: part of the prompt's digest
+VERSION = 2  # raised when rendering changes: part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+# Not what Decimal reads: 1e9 needs an eye for it, 1E999999999 fills the memory, and ١٢ is not what is sent.
+_MONEY = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?", re.ASCII)
+_JOINT = re.compile(r"[,;:“”]| and ")
 _INSIDE = re.compile(r"(?P<field>\w+(?:\.\w+)*)(?:\|(?P<formatter>[a-z]+)(?::(?P<other>\w+(?:\.\w+)*))?)?")
 
 
@@ -36,23 +40,32 @@ class Field:
 
 
 def _plain(value: Any, _other: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_item(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{label(name)}: {_item(item)}" for name, item in value.items()) or "none"
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
-        return ", ".join(_plain(item, None) for item in value) or "none"
-    if isinstance(value, dict):
-        return "; ".join(f"{label(name)}: {_plain(item, None)}" for name, item in value.items()) or "none"
-    return "none" if value is None else str(value)
+    if isinstance(value, int | float):
+        return canonical_json(value).decode()  # the very number that the digest is made over
+    return "none" if value is None else str(value) or "(empty)"
+
+
+def _item(value: Any) -> str:
+    """One of several: in quotes where its own text could pass for the joint between two."""
+    text = _plain(value, None)
+    return f"“{text}”" if isinstance(value, str) and _JOINT.search(text) else text
 
 
 def _money(value: Any, currency: Any) -> str:
-    try:
-        amount = Decimal(str(value))
-    except InvalidOperation as error:
-        raise WordingError("money needs a decimal number") from error
-    if not amount.is_finite():
+    text = _scalar(value)
+    if not _MONEY.fullmatch(text):
         raise WordingError("money needs a decimal number")
-    shown = f"{amount:,f}"
+    shown = f"{Decimal(text):,f}"
     return f"{currency} {shown}" if currency else shown
 
 
@@ -72,22 +85,26 @@ def _time(value: Any, _other: Any) -> str:
 
 
 def _host(value: Any, _other: Any) -> str:
+    text = str(value)
     try:
-        host = urlsplit(str(value)).hostname
-        # Shown as the network knows it, so that a look-alike letter shows as xn--.
-        return (host or "").encode("idna").decode() if host else _fail_host()
-    except ValueError as error:  # UnicodeError too
+        host = urlsplit(text).hostname
+    except ValueError as error:
         raise WordingError("host needs a URL") from error
+    # A browser reads \\ as /, and skips white space: it would go to another host than the one shown.
+    if not host or "\\" in text or any(character.isspace() for character in text):
+        raise WordingError("host needs a URL")
+    return ".".join(map(_network_label, host.split(".")))
 
 
-def _fail_host() -> str:
-    raise WordingError("host needs a URL")
+def _network_label(text: str) -> str:
+    """As the network knows it, so that a look-alike shows as xn--. Nothing is mapped: ß is not ss."""
+    return text if text.isascii() else "xn--" + text.encode("punycode").decode()
 
 
 def _list(value: Any, _other: Any) -> str:
     if not isinstance(value, list):
         raise WordingError("list needs an array")
-    items = [_plain(item, None) for item in value]
+    items = [_item(item) for item in value]
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items) or "none"
 
 
@@ -144,7 +161,10 @@ def render(text: str, details: dict[str, Any]) -> str:
             raise WordingError(f"{match[0]} is not a placeholder")
         formatter = FORMATTERS[inside["formatter"] or "plain"]
         other = _value(details, inside["other"]) if inside["other"] else None
-        return formatter(_value(details, inside["field"]), other)
+        shown = formatter(_value(details, inside["field"]), other)
+        if "\n" in shown:
+            raise WordingError(f"{inside['field']} has several lines, and the text is one")
+        return shown
 
     return _PLACEHOLDER.sub(put, text)
 
@@ -162,17 +182,26 @@ def all_fields(details: dict[str, Any], schema: dict[str, Any]) -> list[Field]:
 
     A property's `title` in the schema is its label; without one, its name is.
     """
-    shown = []
-    for name, value in details.items():
-        if name == "type":
-            continue
-        part = schema.get("properties", {}).get(name, {})
-        if isinstance(value, dict):
-            inner = all_fields(value, part)
-            shown += [Field(f"{_label(name, part)}: {field.label}", field.value) for field in inner]
-        else:
-            shown.append(Field(_label(name, part), _plain(value, None)))
-    return shown
+    parts = schema.get("properties", {})
+    return [
+        field
+        for name, value in details.items()
+        if name != "type"
+        for field in _fields_of(_label(name, parts.get(name, {})), value, parts.get(name, {}))
+    ]
+
+
+def _fields_of(label: str, value: Any, part: dict[str, Any]) -> Iterator[Field]:
+    """An object's fields one by one, and so those of objects in a list, numbered."""
+    if isinstance(value, dict) and value:
+        parts = part.get("properties", {})
+        for name, item in value.items():
+            yield from _fields_of(f"{label}: {_label(name, parts.get(name, {}))}", item, parts.get(name, {}))
+    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+        for number, item in enumerate(value, 1):
+            yield from _fields_of(f"{label} {number}", item, part.get("items", {}))
+    else:
+        yield Field(label, _plain(value, None))
 
 
 def _label(name: str, part: dict[str, Any]) -> str:
