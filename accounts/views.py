@@ -23,7 +23,8 @@ LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for
 def login(request: HttpRequest) -> HttpResponse:
     next_page = _safe_next(request)
     signed_in = sessions.person(request)
-    form = SignInForm(request.POST or None, initial={"email": signed_in.email if signed_in else ""})
+    hint = request.GET.get("login_hint", "") or (signed_in.email if signed_in else "")
+    form = SignInForm(request.POST or None, initial={"email": hint[:254]})
     if request.method == "POST" and form.is_valid():
         answer = _sign_in(request, form)
         if isinstance(answer, User):

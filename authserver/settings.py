@@ -172,6 +172,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- the protocol (lifetimes in seconds)
 ACCESS_TOKEN_LIFETIME = env.int("ACCESS_TOKEN_LIFETIME", default=300)
+# A code is fetched at once; the consent page is read; what was consented to ends by itself.
+AUTHORIZATION_CODE_LIFETIME = 60
+CONSENT_PAGE_LIFETIME = 600
+GRANT_LIFETIME = env.int("GRANT_LIFETIME", default=90 * 86_400)
+REFRESH_TOKEN_IDLE = env.int("REFRESH_TOKEN_IDLE", default=14 * 86_400)
 REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
 POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)

@@ -7,6 +7,7 @@ from accounts import lifecycle as accounts
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
 from foundation import outbox
+from oauth import lifecycle as grants
 from oauth import signing_keys
 
 BATCH = 100
@@ -17,6 +18,7 @@ SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "spent assertions": clients.sweep,
     "sessions and sign-in attempts": accounts.sweep,
+    "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
     "finished work": outbox.clear,
 }
