@@ -84,6 +84,7 @@ PERSON_LOCKED_OUT = _declare(
 PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
 PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
 PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
+GROUP_CHANGED = _declare("group.changed", "A group was made or changed")
 
 # Devices
 DEVICE_ADDED = _declare("device.added", "A person added a device", "You added a device")
