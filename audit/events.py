@@ -51,12 +51,36 @@ PROMPT_REFUSED = _declare("prompt.refused", "An answer to a prompt was refused",
 TOKEN_ISSUED = _declare("token.issued", "A token was issued")
 TOKEN_REFUSED = _declare("token.refused", "A token was refused", refusal=True)
 GRANT_REVOKED = _declare("grant.revoked", "A grant was revoked", "What you had granted was revoked")
-GRANT_CONSENTED = _declare("grant.consented", "A person consented in the browser", "You gave an agent access")
-GRANT_DECLINED = _declare("grant.declined", "A person refused consent", "You refused an agent access")
-GRANT_CONTINUED = _declare("grant.continued", "An agent came back to what a person had consented to")
-TOKEN_REVOKED = _declare("token.revoked", "An agent revoked an access token")
 USE_SPENT = _declare("use.spent", "A use was spent", "The operation was carried out")
+USE_GIVEN_BACK = _declare("use.given_back", "A use that came to nothing was given back")
 USE_REFUSED = _declare("use.refused", "A use was refused", "An attempt to use the approval was refused", refusal=True)
+
+# Leases
+LEASE_BOUGHT = _declare("lease.bought", "A lease was bought; its account is not there yet")
+LEASE_ISSUED = _declare("lease.issued", "A lease began: the account is there", "An agent got an account in your name")
+LEASE_UNWRAPPED = _declare("lease.unwrapped", "A wrapped lease was unwrapped")
+LEASE_UNWRAPPED_TWICE = _declare(
+    "lease.unwrapped_twice",
+    "ALARM: a handle was unwrapped a second time; the lease was ended",
+    "ALARM: somebody used an agent's one-time handle a second time; the account was taken back",
+)
+LEASE_PASSWORD_SET = _declare("lease.password_set", "A lease got a new password: its buyer repeated the call")
+LEASE_RENEWED = _declare("lease.renewed", "A lease was renewed", "An agent's account in your name was renewed")
+LEASE_REFUSED = _declare("lease.refused", "A lease was refused", refusal=True)
+LEASE_ENDED = _declare("lease.ended", "A lease ended; its account is being taken back", "An agent's account ended")
+LEASE_REVOKED = _declare("lease.revoked", "An account was taken back: a read confirmed it", "The account is gone")
+LEASE_DISABLED = _declare("lease.disabled", "An account cannot log in any more, but could not be dropped")
+LEASE_STUCK = _declare("lease.stuck", "ALARM: an account could not be taken back; still tried")
+LEASES_ENDED = _declare("leases.ended", "An administrator ended leases")
+ORPHAN_FOUND = _declare("orphan.found", "ALARM: an account of ours without a lease was found")
+ORPHAN_REVOKED = _declare("orphan.revoked", "An account without a lease was taken back")
+BACKEND_CHANGED = _declare("backend.changed", "A backend was changed")
+BACKEND_CHECKED = _declare("backend.checked", "A backend's preflight ran")
+BACKEND_ROTATED = _declare("backend.rotated", "A backend's administrator secret was changed")
+BACKEND_DRAINED = _declare("backend.drained", "A backend lends nothing more")
+ROLE_CHANGED = _declare("role.changed", "A role was changed")
+RECOVERY_STARTED = _declare("recovery.started", "Taking back was paused, to be looked at after a restore")
+RECOVERY_ENDED = _declare("recovery.ended", "Taking back goes on after a restore")
 
 # Agents
 AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
@@ -84,7 +108,6 @@ PERSON_LOCKED_OUT = _declare(
 PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
 PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
 PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
-GROUP_CHANGED = _declare("group.changed", "A group was made or changed")
 
 # Devices
 DEVICE_ADDED = _declare("device.added", "A person added a device", "You added a device")

@@ -6,8 +6,8 @@ from datetime import datetime
 from accounts import lifecycle as accounts
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
+from credentials import taking_back
 from foundation import outbox
-from oauth import lifecycle as grants
 from oauth import signing_keys
 
 BATCH = 100
@@ -18,9 +18,8 @@ SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "spent assertions": clients.sweep,
     "sessions and sign-in attempts": accounts.sweep,
-    "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
     "finished work": outbox.clear,
 }
-# Beside them, in a thread of its own: it speaks to the outside, which may be slow.
-OUTWARD: dict[str, Sweep] = {"work owed": outbox.sweep}
+# Beside them, each in a thread of its own: they speak to the outside, which may be slow.
+OUTWARD: dict[str, Sweep] = {"work owed": outbox.sweep, "leases": taking_back.sweep}

@@ -8,6 +8,7 @@ from authserver import health
 
 urlpatterns = [
     path("", include("ciba.urls")),
+    path("", include("credentials.urls")),
     path("", include("devices.urls")),
     path("", include("oauth.urls")),
     path("", include("operations.urls")),

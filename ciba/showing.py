@@ -33,7 +33,11 @@ class Shown(TypedDict):
     access: list[str]  # what each asked scope allows, in words
 
 
-JUST_OPENID = "Know that you approved"
+IDENTITY_WORDS = {
+    "openid": "Know that you approved",
+    "profile": "See your name",
+    "email": "See your e-mail address",
+}
 
 
 def show_operation(
@@ -50,7 +54,7 @@ def show_operation(
 
 def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str]) -> list[str]:
     """`openid` alone is said only where nothing else is asked."""
-    identity = [wording.IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
+    identity = [IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
     return [*descriptions, *identity]
 
 
@@ -58,7 +62,7 @@ def headline(shown: Shown) -> str:
     """One line for lists: what is to be done, or what is accessed."""
     if shown["operations"]:
         return "; ".join(operation["summary"] for operation in shown["operations"])
-    return ", ".join(shown["access"]) or JUST_OPENID
+    return ", ".join(shown["access"]) or IDENTITY_WORDS["openid"]
 
 
 def prompt_digest(

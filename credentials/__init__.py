@@ -6,5 +6,16 @@ Does not own: who may ask for a lease (clients, operations), the yes and its gra
 
 models.py       the tables; a lease holds everything that taking it back needs
 states.py       a lease's states and the only ways between them (pure)
+limits.py       how long a lease lives, and which limit said so (pure)
+policy.py       may it be bought, renewed (pure)
+lifecycle.py    the use cases, one transaction each; the only writer of `state`
+lending.py      giving: what happens between two of them, where an engine speaks to a system
+taking_back.py  the sweeper's part: claim, revoke, read, record; without a last attempt (retrying.py, breaker.py)
+orphans.py      accounts that no lease accounts for
+recovery.py     after a restore: taking back is paused and the difference reported
+roles.py        a role writes its operation type
+backends.py     secrets opened, our own Resource; links.py keeps ways in open
+api.py          /v1/leases
+faults.py       where tests kill the process
 engines/        one file per kind of system, behind one small protocol
 """

@@ -1,13 +1,14 @@
 """Backends, roles and leases."""
 
 import uuid
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings as django_settings
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from jsonschema import Draft202012Validator
 
 from clients.models import Agent
@@ -129,6 +130,34 @@ class Role(models.Model):
             raise ValidationError({"settings": problems})
 
 
+class LeaseQuerySet(models.QuerySet["Lease"]):
+    def entitled(self, now: datetime) -> "LeaseQuerySet":
+        """Leases whose grant is alive, and with it agent, person and resource. EXISTS: see GrantQuerySet.alive."""
+        return self.filter(Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
+
+    def not_entitled(self, now: datetime) -> "LeaseQuerySet":
+        return self.filter(~Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
+
+
+class Recovery(models.Model):
+    """Taking back is paused while a row is here without an end: the database was restored from a backup."""
+
+    id = models.BigAutoField(primary_key=True)
+    started_at = models.DateTimeField()
+    started_by = models.CharField(max_length=300)
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        default_permissions = ("view",)
+        constraints = [
+            models.UniqueConstraint(models.Value(1), name="recovery_one_at_a_time", condition=Q(ended_at=None))
+        ]
+
+    def __str__(self) -> str:
+        return f"recovery of {self.started_at:%Y-%m-%d %H:%M}"
+
+
 class Lease(models.Model):
     """One loan: everything that taking it back needs, frozen when it was bought.
 
@@ -155,7 +184,9 @@ class Lease(models.Model):
     lifetime = models.PositiveIntegerField()  # seconds from the issue, and from each renewal
     expires_at = models.DateTimeField()
     max_expires_at = models.DateTimeField()
-    bound_by = models.CharField(max_length=20)  # which limit `expires_at` comes from (credentials/limits.py)
+    # Which limits these two come from (credentials/limits.py).
+    bound_by = models.CharField(max_length=20)
+    most_bound_by = models.CharField(max_length=20)
     # Wrapped delivery: the handle's digest, and until when it may be unwrapped.
     wrap_digest = models.BinaryField(max_length=32, null=True, unique=True)
     wrap_expires_at = models.DateTimeField(null=True)
@@ -169,6 +200,8 @@ class Lease(models.Model):
     claimed_until = models.DateTimeField(null=True)  # somebody speaks to the system about it
     attempts = models.PositiveIntegerField(default=0)
     problem = models.CharField("last problem", max_length=300, blank=True)
+
+    objects = LeaseQuerySet.as_manager()
 
     class Meta:
         ordering = ["-created_at"]

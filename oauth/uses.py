@@ -29,7 +29,7 @@ def uses(request: HttpRequest) -> HttpResponse:
     body = parse_json(read_body(request, "application/json"), "the body")
     resource = authenticate_resource(request)
     token, digest = _parse(body)
-    key = _parse_idempotency_key(request)
+    key = parse_idempotency_key(request)
     now = timezone.now()
     claims = verify(token, "at+jwt", now)
     # Another resource's token is "unknown" here, as is one that carries no grant.
@@ -37,7 +37,7 @@ def uses(request: HttpRequest) -> HttpResponse:
         raise InvalidToken()
     if claims["exp"] <= now.timestamp():
         raise InvalidToken()
-    answer = lifecycle.use(lifecycle.Called(UUID(claims["grant_id"]), claims["jti"], digest, key), resource, now)
+    answer = lifecycle.use(lifecycle.Called(UUID(claims["grant_id"]), digest, key), resource, now)
     if isinstance(answer, ProtocolError):
         raise answer
     use = {
@@ -59,7 +59,7 @@ def _parse(body: Any) -> tuple[str, str]:
     return token, digest
 
 
-def _parse_idempotency_key(request: HttpRequest) -> str | None:
+def parse_idempotency_key(request: HttpRequest) -> str | None:
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters")

@@ -171,7 +171,7 @@ def test_two_uses_of_one_are_one(agent: Caller, person: User, bank: ResourceServ
         asking = open_request(agent, person)
         asking.approve()
         grant = Grant.objects.get(request_id=asking.request.id)
-        called = Called(grant.id, "a jti", grant.operation_digest, None)
+        called = Called(grant.id, grant.operation_digest, None)
         answers = at_once(*[lambda: use(called, bank.resource, timezone.now())] * 2)  # noqa: B023 - used in this round
         assert sorted(type(answer).__name__ for answer in answers) == ["Use", "UsedUp"]
         grant.refresh_from_db()
@@ -185,7 +185,7 @@ def test_one_idempotency_key_at_once_is_one_use(agent: Caller, person: User, ban
         asking = open_request(agent, person)
         asking.approve()
         grant = Grant.objects.get(request_id=asking.request.id)
-        called = Called(grant.id, "a jti", grant.operation_digest, "same key")
+        called = Called(grant.id, grant.operation_digest, "same key")
         first, second = at_once(*[lambda: use(called, bank.resource, timezone.now())] * 2)  # noqa: B023
         assert isinstance(first, Use) and isinstance(second, Use) and first.id == second.id
         assert asking.events()["use.spent"] == 1

@@ -30,10 +30,15 @@ class Command(BaseCommand):
         if options["once"]:
             sweep_round(SWEEPS | OUTWARD)
             return
-        outward = threading.Thread(target=sweep_until, args=(stop, OUTWARD, options["pause"]))
-        outward.start()
+        outward = [
+            threading.Thread(target=sweep_until, args=(stop, {name: sweep}, options["pause"]))
+            for name, sweep in OUTWARD.items()
+        ]
+        for thread in outward:
+            thread.start()
         sweep_until(stop, SWEEPS, options["pause"])
-        outward.join()
+        for thread in outward:
+            thread.join()
 
 
 def sweep_until(stop: threading.Event, sweeps: Mapping[str, Sweep], pause: float) -> None:

@@ -1,0 +1,152 @@
+"""Giving: what happens between two transactions of lifecycle.py, where an engine speaks to a system.
+
+The order is what makes it safe: written down → told to the system → confirmed in the table → handed over. Wherever
+it breaks, the row says what may be there, and the sweeper takes it back.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from credentials import breaker, lifecycle, taking_back
+from credentials.backends import SKEW, account_of, target_of
+from credentials.engines import EngineError, Unreachable
+from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
+from credentials.faults import fault_point
+from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
+from credentials.limits import Life
+from credentials.links import link_to
+from credentials.models import Lease
+from foundation.errors import ProtocolError, TemporarilyUnavailable
+from foundation.handles import new_handle
+
+log = logging.getLogger(__name__)
+
+# So much of the claim must be left when a system is told to make an account: nobody takes back what is yet to come.
+LEFT = timedelta(seconds=30)
+
+
+@dataclass(frozen=True)
+class Lent:
+    """What the holder gets, this once. The password is nowhere else."""
+
+    lease: Lease
+    password: str
+    connection: dict[str, Any]
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    lease: Lease
+    handle: str
+    is_repeat: bool = False
+
+
+def lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
+    bought = lifecycle.buy(wanted, now)
+    if isinstance(bought, ProtocolError):
+        return bought
+    fault_point("bought")
+    if bought.handle:
+        return Wrapped(bought.lease, bought.handle, bought.is_repeat)
+    return _set_password(bought, now) if bought.is_repeat else _make(bought.lease)
+
+
+def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | ProtocolError | None:
+    """None: no such handle, or its time is over."""
+    lease = lifecycle.unwrap(unverified_handle, now)
+    if isinstance(lease, AlreadyUnwrapped):
+        taking_back.take_back_now(lease.lease_id)
+        return lease
+    return None if lease is None else _make(lease)
+
+
+def _make(lease: Lease) -> Lent | ProtocolError:
+    password, account = new_handle(), account_of(lease)
+    try:
+        with link_to(lease.backend) as link:
+            if lease.claimed_until is None or timezone.now() > lease.claimed_until - LEFT:
+                raise Unreachable("it took too long to get there")
+            fault_point("before create")
+            link.create(account, password)
+            fault_point("after create")
+    except EngineError as error:
+        return _failed(lease, error)
+    breaker.note_reached(lease.backend_id)
+    if not lifecycle.activate(lease, timezone.now()):
+        lifecycle.fail(lease, "it ended while it was being made", timezone.now())
+        lifecycle.release(lease)
+        taking_back.take_back_now(lease.id)
+        return LeaseEnded()
+    fault_point("activated")
+    return Lent(lease, password, _facts(lease))
+
+
+def _failed(lease: Lease, error: EngineError) -> ProtocolError:
+    log.warning("the account of lease %s was not made: %s", lease.id, error)
+    lifecycle.fail(lease, str(error), timezone.now())
+    lifecycle.release(lease)
+    if isinstance(error, Unreachable):
+        breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
+        return TemporarilyUnavailable("the system behind this role does not answer; nothing was spent", retry_after=5)
+    taking_back.take_back_now(lease.id)
+    return BackendUnavailable()
+
+
+def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
+    lease, password = bought.lease, new_handle()
+    if not lifecycle.start_password(lease, now):
+        return LeaseBusy()
+    try:
+        with link_to(lease.backend) as link:
+            fault_point("before password")
+            link.set_password(account_of(lease), password)
+            fault_point("after password")
+    except EngineError as error:
+        return _not_changed(lease, error)
+    if not lifecycle.finish_password(lease, timezone.now()):
+        return _ended_meanwhile(lease)
+    return Lent(lease, password, _facts(lease), is_repeat=True)
+
+
+def renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
+    life = lifecycle.start_renewal(lease, asked, now)
+    if isinstance(life, ProtocolError):
+        return life
+    lease.claimed_until = now + lifecycle.CLAIM
+    account = replace(account_of(lease), valid_until=life.expires_at + timedelta(seconds=SKEW))
+    try:
+        with link_to(lease.backend) as link:
+            fault_point("before renew")
+            link.renew(account)
+            fault_point("after renew")
+    except EngineError as error:
+        return _not_changed(lease, error)
+    if not lifecycle.finish_renewal(lease, life, timezone.now()):
+        return _ended_meanwhile(lease)
+    fault_point("renewed")
+    return life
+
+
+def _not_changed(lease: Lease, error: EngineError) -> ProtocolError:
+    """The lease goes on as it was; an account that is missing is found out by the next read."""
+    log.warning("the account of lease %s was not changed: %s", lease.id, error)
+    lifecycle.release(lease)
+    if isinstance(error, Unreachable):
+        breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
+        return TemporarilyUnavailable("the system behind this role does not answer", retry_after=5)
+    return BackendUnavailable("the system behind this role refused; the lease goes on as it was")
+
+
+def _ended_meanwhile(lease: Lease) -> ProtocolError:
+    lifecycle.release(lease)
+    taking_back.take_back_now(lease.id)
+    return LeaseEnded()
+
+
+def _facts(lease: Lease) -> dict[str, Any]:
+    return lease.backend.find_engine().connection_facts(target_of(lease.backend), account_of(lease))

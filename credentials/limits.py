@@ -1,0 +1,64 @@
+"""How long a lease lives, and which limit said so. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+# What cannot be taken back must be short, and is said to be so.
+NOT_REVOCABLE = timedelta(minutes=15)
+
+
+class Bound(StrEnum):
+    """The limit that `expires_at` comes from; the answer names it."""
+
+    ASKED = "asked"  # the agent wanted no more
+    DEFAULT = "role_default"
+    LONGEST = "role_longest"
+    APPROVED = "approved"  # the lifetime in the authorization_details that the person saw
+    GRANT = "grant"
+    NOT_REVOCABLE = "not_revocable"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Durations in seconds."""
+
+    asked: int | None
+    approved: int | None
+    default: int
+    longest: int
+    grant_ends_at: datetime
+    is_revocable: bool
+
+
+@dataclass(frozen=True)
+class Life:
+    expires_at: datetime
+    max_expires_at: datetime  # no renewal goes beyond
+    bound_by: Bound
+    most_bound_by: Bound
+
+
+def life_of(limits: Limits, now: datetime) -> Life:
+    """Of a lease whose account is made now. Of equal limits the first named counts."""
+    ends = [
+        (now + timedelta(seconds=limits.longest), Bound.LONGEST),
+        (limits.grant_ends_at, Bound.GRANT),
+    ]
+    if limits.approved is not None:
+        ends.append((now + timedelta(seconds=limits.approved), Bound.APPROVED))
+    if not limits.is_revocable:
+        ends.append((now + NOT_REVOCABLE, Bound.NOT_REVOCABLE))
+    most = min(ends)
+    wish = Bound.DEFAULT if limits.asked is None else Bound.ASKED
+    return _earlier(now + timedelta(seconds=limits.default if limits.asked is None else limits.asked), wish, most)
+
+
+def renewed_life(seconds: int, wish: Bound, max_expires_at: datetime, bound_at_most: Bound, now: datetime) -> Life:
+    """From now on, and never beyond what the lease was given at the most."""
+    return _earlier(now + timedelta(seconds=seconds), wish, (max_expires_at, bound_at_most))
+
+
+def _earlier(wanted: datetime, wish: Bound, most: tuple[datetime, Bound]) -> Life:
+    end, bound = most
+    return Life(min(wanted, end), end, wish if wanted <= end else bound, bound)

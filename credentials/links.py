@@ -1,0 +1,86 @@
+"""Ways into backends, kept open for a while: logging in costs more than most statements.
+
+Each is used by one thread at a time. A backend whose settings or secret changed has another key, so that an old way in
+is never taken again; nothing is kept after an error.
+"""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from credentials.backends import target_of
+from credentials.engines import EngineError, Link
+from credentials.models import Backend
+
+IDLE = 20.0  # seconds
+FRESH = 0.5  # seconds that an idle one is believed to answer
+MOST_IDLE = 8  # per backend and process
+
+_idle: dict[tuple[UUID, bytes], list[tuple[float, Link]]] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def link_to(backend: Backend) -> Iterator[Link]:
+    """Raises Unreachable and EngineError; a link that raised is closed."""
+    key = (backend.id, _version(backend))
+    link = _take(key) or backend.find_engine().connect(target_of(backend))
+    try:
+        yield link
+    except BaseException:
+        link.close()
+        raise
+    _keep(key, link)
+
+
+def _version(backend: Backend) -> bytes:
+    what = json.dumps([backend.engine, backend.settings], sort_keys=True).encode() + bytes(backend.sealed_secret)
+    return hashlib.sha256(what).digest()
+
+
+def _take(key: tuple[UUID, bytes]) -> Link | None:
+    """One that still answers: the system may have been started again meanwhile."""
+    while True:
+        with _lock:
+            kept = _idle.get(key)
+            if not kept:
+                return None
+            since, link = kept.pop()
+        age = time.monotonic() - since
+        try:
+            if age < IDLE:
+                if age > FRESH:
+                    link.verify("")
+                return link
+        except EngineError:
+            pass  # closed below; the next one is tried, or a new one made
+        link.close()
+
+
+def _keep(key: tuple[UUID, bytes], link: Link) -> None:
+    with _lock:
+        for known in list(_idle):
+            fresh = [(since, one) for since, one in _idle[known] if time.monotonic() - since < IDLE]
+            for since, one in _idle[known]:
+                if (since, one) not in fresh:
+                    one.close()
+            _idle[known] = fresh
+            if not fresh:
+                del _idle[known]
+        if len(_idle.setdefault(key, [])) < MOST_IDLE:
+            _idle[key].append((time.monotonic(), link))
+            return
+    link.close()
+
+
+def close_all() -> None:
+    """For tests, and for who ends a process in order."""
+    with _lock:
+        for kept in _idle.values():
+            for _, link in kept:
+                link.close()
+        _idle.clear()

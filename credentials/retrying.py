@@ -1,0 +1,28 @@
+"""When to try again. There is no last attempt: an account that lives is not given up."""
+
+import random
+from datetime import timedelta
+
+BASE = 1.0  # seconds; doubled with each attempt
+MOST = 300.0
+MOST_HARMLESS = 900.0  # nobody can log in any more
+STUCK_AFTER = 5  # attempts that the system refused
+BREAKER_MOST = 5.0  # seconds: what is due is done this soon after a backend's return
+
+
+def pause(attempts: int, *, harmless: bool = False) -> timedelta:
+    """Doubled, capped, with jitter."""
+    return _jittered(min(BASE * 2.0 ** min(attempts - 1, 16), MOST_HARMLESS if harmless else MOST))
+
+
+def breaker_pause(failures: int) -> timedelta:
+    """Until somebody asks a backend again that did not answer; one at a time asks."""
+    return _jittered(min(0.5 * 2.0 ** min(failures, 8), BREAKER_MOST))
+
+
+def is_stuck(attempts: int) -> bool:
+    return attempts >= STUCK_AFTER
+
+
+def _jittered(seconds: float) -> timedelta:
+    return timedelta(seconds=seconds * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load, guards nothing

@@ -1,0 +1,62 @@
+"""A role writes its own operation type: what a person is asked before the role is lent.
+
+Risk, assurance, wording and how many leases one yes buys live there, and nowhere else.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from audit import events
+from audit.record import About, record
+from credentials.backends import own_resource
+from credentials.models import Role
+from operations.lifecycle import put_version
+from operations.models import OperationType
+
+PREFIX = "credential:"
+SHORTEST = 10  # seconds
+# What an administrator says of it; the rest follows from the role.
+MEANING = ("title", "summary", "risk", "assurance", "uses")
+
+
+def type_name(role_name: str) -> str:
+    return f"{PREFIX}{role_name}"
+
+
+def schema_of(role: Role) -> dict[str, Any]:
+    """`purpose` are the agent's words, and the title says so; `lifetime` is what the person agrees to at the most."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["purpose"],
+        "properties": {
+            "purpose": {"title": "Purpose, in the agent's words", "type": "string", "minLength": 1, "maxLength": 200},
+            "lifetime": {
+                "title": "Seconds at the most",
+                "type": "integer",
+                "minimum": SHORTEST,
+                "maximum": role.longest_lifetime,
+            },
+        },
+    }
+
+
+@transaction.atomic
+def put(role: Role, meaning: dict[str, Any], about: About, now: datetime) -> None:
+    """Saves the role with its operation type, a new version where something changed. Raises ValidationError."""
+    resource, name = own_resource(), type_name(role.name)
+    is_new = role._state.adding
+    if is_new:
+        role.operation_type = OperationType.objects.create(resource=resource, name=name)
+    full = {name: meaning[name] for name in MEANING}
+    # The grant of one yes lives as long as the lease may: a lease never outlives its grant.
+    full |= {"schema": schema_of(role), "lifetime": max(30, role.longest_lifetime)}
+    put_version(role.operation_type, full, about, now)
+    OperationType.objects.filter(pk=role.operation_type_id).update(is_active=role.is_active)
+    role.save()
+    record(
+        events.ROLE_CHANGED, about, now, role=role.name, backend=role.backend.name, settings=role.settings,
+        default_lifetime=role.default_lifetime, longest_lifetime=role.longest_lifetime, is_active=role.is_active,
+    )  # fmt: skip

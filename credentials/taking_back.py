@@ -1,0 +1,153 @@
+"""Taking back: claimed → told to the system → read from the system → recorded. Without a last attempt.
+
+One thread or a few per backend, so that a system that hangs keeps nobody else waiting; several sweepers share by
+claims. Redis is not asked, and what audit cannot write is set aside: neither holds this up.
+"""
+
+import logging
+import threading
+import time
+from datetime import datetime
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.db.models import Q
+from django.utils import timezone
+
+from credentials import breaker, lifecycle, orphans, recovery
+from credentials.backends import account_of
+from credentials.engines import EngineError, Link, Presence, Unreachable
+from credentials.faults import fault_point
+from credentials.links import link_to
+from credentials.models import Backend, Lease
+from credentials.states import ENDING
+from foundation.keyring import KeyringError
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 10  # leases of one claim
+THREADS = 4  # per backend and process, where much is due
+RUN = 5.0  # seconds until a thread lets the sweeper look again
+WAIT = 0.3  # seconds that a sweep waits for its threads, so that an idle one is not asked in vain
+
+_threads: dict[UUID, list[threading.Thread]] = {}
+
+
+def sweep(now: datetime, batch: int) -> int:
+    """Ends what is over, and sees to it that what ended is taken back. Answers how many it ended."""
+    if recovery.is_on():
+        return 0
+    ended = lifecycle.end_due(now, batch)
+    for backend_id in due_backends(now):
+        _start(backend_id, now)
+    for thread in [thread for threads in _threads.values() for thread in threads]:
+        thread.join(WAIT / 10)
+    return ended
+
+
+def due_backends(now: datetime) -> list[UUID]:
+    """Where something is due, or a look for orphans; and that may be asked now."""
+    due = Lease.objects.filter(state__in=ENDING, due_at__lte=now).values("backend_id")
+    wanted = Q(pk__in=due) | orphans.is_due(now)
+    free = Q(tried_again_at=None) | Q(tried_again_at__lte=now)
+    return list(Backend.objects.filter(wanted, free).values_list("id", flat=True))
+
+
+def _start(backend_id: UUID, now: datetime) -> None:
+    running = [thread for thread in _threads.get(backend_id, []) if thread.is_alive()]
+    waiting = Lease.objects.filter(backend=backend_id, state__in=ENDING, due_at__lte=now)[: THREADS * AT_ONCE].count()
+    want = max(1, min(THREADS, waiting // AT_ONCE))
+    while len(running) < want:
+        thread = threading.Thread(target=_run, args=(backend_id,), name=f"taking back {backend_id}")
+        thread.start()
+        running.append(thread)
+    _threads[backend_id] = running
+
+
+def _run(backend_id: UUID) -> None:
+    try:
+        serve(backend_id, until=time.monotonic() + RUN)
+    except (DatabaseError, InterfaceError, KeyringError) as error:
+        # Nothing is lost: what is due is in PostgreSQL, and the next sweep starts another thread.
+        log.error("taking back from backend %s was interrupted: %s", backend_id, error)
+    finally:
+        close_old_connections()
+        connection.close()
+
+
+def serve(backend_id: UUID, *, until: float) -> None:
+    """Takes back what is due from one backend until nothing is, then looks for orphans where that is due."""
+    while time.monotonic() < until:
+        now = timezone.now()
+        if not breaker.may_try(backend_id, now):
+            return
+        leases = lifecycle.claim_to_take_back(backend_id, now, AT_ONCE)
+        if leases and not _take_back(leases):
+            return
+        if not leases:
+            orphans.scan_if_due(backend_id, now)
+            return
+
+
+def take_back_now(lease_id: UUID) -> None:
+    """At once, for who waits for it: after a revoke by its agent, its person or an administrator.
+
+    Where somebody else speaks to the system about it, the sweeper does it after them.
+    """
+    now = timezone.now()
+    lease = Lease.objects.filter(pk=lease_id, state__in=ENDING).first()
+    if lease is None or not breaker.may_try(lease.backend_id, now):
+        return
+    claimed = lifecycle.claim_to_take_back(lease.backend_id, now, 1, only=Q(pk=lease_id))
+    if claimed:
+        _take_back(claimed)
+
+
+def _take_back(leases: list[Lease]) -> bool:
+    """Those that were claimed together, over one link. False where the backend does not answer."""
+    backend = Backend.objects.get(pk=leases[0].backend_id)
+    left = list(leases)
+    try:
+        with link_to(backend) as link:
+            while left:
+                _take_back_one(left[0], link)
+                left.pop(0)
+    except Unreachable as error:
+        lifecycle.note_unreachable(left)
+        breaker.note_unreachable(backend.id, str(error), timezone.now())
+        log.warning("backend %s cannot be reached; %s leases wait for it: %s", backend, len(left), error)
+        return False
+    except EngineError as error:
+        # Nobody here speaks to such systems, or the like: the leases say so.
+        for lease in left:
+            lifecycle.note_taken_back(lease, None, str(error), timezone.now())
+        return False
+    breaker.note_reached(backend.id)
+    return True
+
+
+def _take_back_one(lease: Lease, link: Link) -> None:
+    """Success is what a read says, not the absence of an error. Raises Unreachable."""
+    problem, presence = "", None
+    fault_point("before revoke")
+    try:
+        link.revoke(account_of(lease))
+    except Unreachable:
+        raise
+    except EngineError as error:
+        problem = str(error)
+    fault_point("after revoke")
+    try:
+        presence = link.verify(lease.account_name)
+    except Unreachable:
+        raise
+    except EngineError as error:
+        problem = problem or str(error)
+    if not problem and presence is not None and not presence.is_gone:
+        problem = _left(presence)
+    fault_point("before record")
+    lifecycle.note_taken_back(lease, presence, problem, timezone.now())
+
+
+def _left(presence: Presence) -> str:
+    return f"a read still finds it: login {'on' if presence.can_log_in else 'off'}, {presence.sessions} sessions"

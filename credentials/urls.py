@@ -1,0 +1,13 @@
+from django.urls import re_path
+
+from credentials.api import Leases, OneLease, Renew, Revoke, Unwrap, endpoint
+
+ID = r"(?P<lease_id>[0-9a-fA-F-]{36})"
+
+urlpatterns = [
+    re_path(r"^v1/leases/?$", endpoint("leases", Leases, "GET", "POST"), name="leases"),
+    re_path(r"^v1/leases/unwrap/?$", endpoint("lease_unwrap", Unwrap, "POST"), name="lease-unwrap"),
+    re_path(rf"^v1/leases/{ID}/?$", endpoint("lease", OneLease, "GET"), name="lease"),
+    re_path(rf"^v1/leases/{ID}/renew/?$", endpoint("lease_renew", Renew, "POST"), name="lease-renew"),
+    re_path(rf"^v1/leases/{ID}/revoke/?$", endpoint("lease_revoke", Revoke, "POST"), name="lease-revoke"),
+]
