@@ -34,11 +34,11 @@ def start(data_dir: Path) -> Embedded:
     write_private(config, "\n".join([*lines, "maxmemory 256mb", "maxmemory-policy volatile-ttl", ""]))
     process = Process("redis", [find_binary(), config], {}, grace=3.0, log=data_dir / "redis.log")
     process.start()
-    _wait_until_listening(process, port)
+    wait_until_listening(process, port)
     return Embedded(process, f"redis://:{password}@127.0.0.1:{port}/0")
 
 
-def _wait_until_listening(process: Process, port: int) -> None:
+def wait_until_listening(process: Process, port: int) -> None:
     give_up = time.monotonic() + START_TIMEOUT
     while True:
         try:

@@ -20,7 +20,11 @@ CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 10  # seconds; every single call to a system ends by then
 ENTRY_POINTS = "countersign.engines"
 # Ours; each module has an `ENGINE`.
-BUILT_IN = {"postgres": "credentials.engines.postgres"}
+BUILT_IN = {
+    "mysql": "credentials.engines.mysql",
+    "postgres": "credentials.engines.postgres",
+    "redis": "credentials.engines.redis",
+}
 
 
 class EngineError(Exception):

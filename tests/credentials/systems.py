@@ -16,6 +16,7 @@ from psycopg import sql
 from authserver.servers import postgres
 from credentials.engines import Account, Engine, Link, Target, Trace, find_engine
 from foundation.handles import new_handle, new_id
+from tests.credentials import mariadb, redis_nodes
 
 PREFIX = "cs_abc123_"
 
@@ -112,6 +113,24 @@ class PostgresServer:
         return System(
             "postgres", Target(self.settings(user), password), {"groups": ["orders_reader"]}, {"server": self}
         )
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[mariadb.MariaDb]:
+    with mariadb.started() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql_system(mysql_server: mariadb.MariaDb) -> System:
+    role = {"grants": [{"privileges": ["SELECT"], "database": "shop_1", "table": "orders"}]}
+    return System("mysql", mysql_server.target, role)
+
+
+@pytest.fixture(scope="session")
+def redis_system() -> Iterator[System]:
+    with redis_nodes.started() as nodes:
+        yield System("redis", redis_nodes.target_of(nodes), {"rules": ["~orders:*", "+@read"]})
 
 
 @pytest.fixture(scope="session")

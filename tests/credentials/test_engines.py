@@ -16,6 +16,8 @@ from tests.credentials.systems import PREFIX, System
 SYSTEMS: dict[str, Any] = {
     "postgres, as a superuser": lambda request: request.getfixturevalue("postgres_server").system("postgres"),
     "postgres, as a role with CREATEROLE": lambda request: request.getfixturevalue("postgres_server").system("lender"),
+    "mysql, MariaDB": lambda request: request.getfixturevalue("mysql_system"),
+    "redis, two nodes": lambda request: request.getfixturevalue("redis_system"),
 }
 
 

@@ -1,0 +1,325 @@
+"""MySQL (8.0 or newer) and MariaDB (10.6 or newer): one account a lease, with grants of its own.
+
+Tables have no owner there. What runs with its definer's rights has one (views, routines, triggers, events), so that
+no role may give the privileges that make such things: nothing of an account outlives it. There is no expiry of its
+own that is exact to minutes.
+"""
+
+import hashlib
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from credentials.engines import (
+    CONNECT_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    Account,
+    AccountMissing,
+    EngineError,
+    Presence,
+    Refused,
+    Target,
+    Unreachable,
+)
+
+# What a role may give. CREATE VIEW, CREATE ROUTINE, TRIGGER and EVENT are missing on purpose (see above).
+PRIVILEGES = (
+    "SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "SHOW VIEW", "LOCK TABLES", "CREATE TEMPORARY TABLES",
+    "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES",
+)  # fmt: skip
+# Server-wide privileges that lending does not need, whoever is our administrator.
+NEEDLESS = (
+    "ALL PRIVILEGES", "SUPER", "FILE", "SHUTDOWN", "RELOAD", "REPLICATION SLAVE", "REPLICATION CLIENT",
+    "CREATE TABLESPACE", "SYSTEM_VARIABLES_ADMIN",
+)  # fmt: skip
+_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+_NAME = r"^[^\x00-\x1f\x7f/\\.]{1,64}" + _END
+_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+SESSIONS_END = 5.0  # seconds: KILL marks a session, which ends at its next step
+_GONE = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST}
+_BUSY = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OUT_OF_RESOURCES}
+_NOT_LET_IN = {ER.ACCESS_DENIED_ERROR, 3118, 4151}  # the account is locked: MySQL, MariaDB
+_NAMES = {code: name for name, code in vars(ER).items() if isinstance(code, int)}
+
+
+class MysqlLink:
+    def __init__(self, target: Target) -> None:
+        self._host = str(target.settings.get("account_host", "%"))
+        self._tls = bool(target.settings.get("tls"))
+        self._connection = _connect(target, target.settings["user"], target.secret)
+        try:
+            (version,) = self._row("SELECT VERSION()") or ("",)
+        except EngineError:
+            self.close()
+            raise
+        self._is_mariadb = "MariaDB" in version
+
+    def create(self, account: Account, password: str) -> None:
+        """Locked until it has all of its grants: a statement here is its own transaction."""
+        if self._users(account.name):
+            raise EngineError("there is an account of this name already")
+        require = " REQUIRE SSL" if self._tls else ""
+        if self._is_mariadb:
+            self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK", account.name, self._host,
+                     self._proof(password))  # fmt: skip
+        else:
+            self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK COMMENT %s", account.name,
+                     self._host, self._proof(password), account.trace.text)  # fmt: skip
+        for grant in account.settings["grants"]:
+            self._do(f"GRANT {_privileges(grant)} ON {_object(grant)} TO %s@%s", account.name, self._host)
+        self._do("ALTER USER %s@%s ACCOUNT UNLOCK", account.name, self._host)
+
+    def set_password(self, account: Account, password: str) -> None:
+        self._must_be_there(account)
+        self._do(f"ALTER USER %s@%s{self._identified()}", account.name, self._host, self._proof(password))
+
+    def renew(self, account: Account) -> None:
+        """Nothing to move: the server's own expiry counts in days."""
+        self._must_be_there(account)
+
+    def revoke(self, account: Account) -> None:
+        for host in self._users(account.name):
+            self._do("ALTER USER %s@%s ACCOUNT LOCK", account.name, host)
+        self._end_sessions(account.name)
+        for host in self._users(account.name):
+            self._do("DROP USER IF EXISTS %s@%s", account.name, host)
+
+    def verify(self, name: str) -> Presence:
+        users = self._users(name)
+        return Presence(
+            exists=bool(users),
+            can_log_in=not all(users.values()),
+            sessions=len(self._sessions(name)),
+        )
+
+    def list_owned(self, prefix: str) -> list[str]:
+        rows = self._rows("SELECT DISTINCT User FROM mysql.user WHERE LEFT(User, %s) = %s", len(prefix), prefix)
+        return sorted(_text(row[0]) for row in rows)
+
+    def excess_rights(self) -> list[str]:
+        grants = [_text(row[0]) for row in self._rows("SHOW GRANTS")]
+        server_wide = " ".join(grant.partition(" ON *.* ")[0] for grant in grants if " ON *.* " in grant)
+        return [f"it has {name} on the whole server" for name in NEEDLESS if name in server_wide]
+
+    def set_own_secret(self, secret: str) -> None:
+        self._do("SET PASSWORD = %s", self._proof(secret))
+
+    def close(self) -> None:
+        if self._connection.open:
+            self._connection.close()
+
+    def _identified(self) -> str:
+        return " IDENTIFIED VIA mysql_native_password USING %s" if self._is_mariadb else " IDENTIFIED BY %s"
+
+    def _proof(self, password: str) -> str:
+        """On MariaDB the hash that it keeps anyway, so that no log there can hold the password.
+
+        Unsalted, which matters for words that people choose and not for our random values. MySQL 8.4 has this
+        method no more; it writes a password to none of its logs.
+        """
+        if not self._is_mariadb:
+            return password
+        inner = hashlib.sha1(password.encode(), usedforsecurity=False).digest()
+        return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
+
+    def _users(self, name: str) -> dict[str, bool]:
+        """Host part of each account of this name, and whether it is locked."""
+        if self._is_mariadb:
+            query = (
+                "SELECT Host, coalesce(JSON_VALUE(Priv, '$.account_locked') IN ('1', 'true'), false)"
+                " FROM mysql.global_priv WHERE User = %s"
+            )
+        else:
+            query = "SELECT Host, account_locked = 'Y' FROM mysql.user WHERE User = %s"
+        return {_text(host): bool(locked) for host, locked in self._rows(query, name)}
+
+    def _must_be_there(self, account: Account) -> None:
+        if self._host not in self._users(account.name):
+            raise AccountMissing("there is no such account")
+
+    def _sessions(self, name: str) -> list[int]:
+        return [row[0] for row in self._rows("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", name)]
+
+    def _end_sessions(self, name: str) -> None:
+        give_up = time.monotonic() + SESSIONS_END
+        while sessions := self._sessions(name):
+            for session in sessions:
+                self._kill(session)
+            if time.monotonic() > give_up:
+                raise EngineError(f"{len(sessions)} sessions did not end within {SESSIONS_END:g} s")
+            time.sleep(0.02)
+
+    def _kill(self, session: int) -> None:
+        try:
+            self._do("KILL CONNECTION %s", session)
+        except EngineError as problem:
+            if not isinstance(problem.__cause__, pymysql.MySQLError) or _code(problem.__cause__) != ER.NO_SUCH_THREAD:
+                raise
+
+    def _do(self, statement: str, *values: Any) -> None:
+        self._rows(statement, *values)
+
+    def _row(self, statement: str, *values: Any) -> tuple[Any, ...] | None:
+        return next(iter(self._rows(statement, *values)), None)
+
+    def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with _told(), self._connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return list(cursor.fetchall())
+
+
+class MysqlSession:
+    def __init__(self, connection: "pymysql.Connection[Any]") -> None:
+        self._connection = connection
+
+    def is_alive(self) -> bool:
+        try:
+            self._connection.ping(reconnect=False)
+        except pymysql.MySQLError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self._connection.open:
+            self._connection.close()
+
+
+class MysqlEngine:
+    title = "MySQL or MariaDB"
+    most_name = 32
+    is_revocable = True
+    backend_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["host", "user"],
+        "properties": {
+            "host": _HOST,
+            "port": _PORT,
+            "user": {"type": "string", "minLength": 1, "maxLength": 80},
+            "account_host": {
+                "type": "string",
+                "pattern": r"^[A-Za-z0-9.:%_/-]{1,255}" + _END,
+                "description": "where accounts on lease may come from; % is everywhere",
+            },
+            # Where agents reach it, if not under the address that we use.
+            "shown_host": _HOST,
+            "shown_port": _PORT,
+            "tls": {"type": "boolean"},
+            "ca": {"type": "string", "maxLength": 65536, "description": "PEM; without it the system's"},
+        },
+    }
+    role_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["grants"],
+        "properties": {
+            "grants": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 50,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["privileges", "database"],
+                    "properties": {
+                        "privileges": {
+                            "type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": list(PRIVILEGES)},
+                        },
+                        "database": {"type": "string", "pattern": _NAME},
+                        "table": {"type": "string", "pattern": _NAME},
+                    },
+                },
+            }
+        },
+    }  # fmt: skip
+
+    def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
+        theirs = {"mysql", "sys", "performance_schema", "information_schema"}
+        names = {str(grant["database"]).lower() for grant in settings["grants"]}
+        return [f"Nothing is lent from the server's own database {name}." for name in sorted(names & theirs)]
+
+    def connect(self, target: Target) -> MysqlLink:
+        return MysqlLink(target)
+
+    @contextmanager
+    def log_in(self, target: Target, name: str, password: str) -> Iterator[MysqlSession]:
+        try:
+            session = MysqlSession(_connect(target, name, password))
+        except Unreachable as error:
+            raise EngineError(f"the account cannot log in: {error}") from error
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+        settings = target.settings
+        return {
+            "host": settings.get("shown_host", settings["host"]),
+            "port": settings.get("shown_port", settings.get("port", 3306)),
+            "databases": sorted({grant["database"] for grant in account.settings["grants"]}),
+            "tls": bool(settings.get("tls")),
+        }
+
+
+def _connect(target: Target, name: str, password: str) -> "pymysql.Connection[Any]":
+    settings = target.settings
+    context = ssl.create_default_context(cadata=settings.get("ca")) if settings.get("tls") else None
+    with _told():
+        return pymysql.connect(
+            host=settings["host"], port=settings.get("port", 3306), user=name, password=password, autocommit=True,
+            charset="utf8mb4", connect_timeout=CONNECT_TIMEOUT, read_timeout=STATEMENT_TIMEOUT,
+            write_timeout=STATEMENT_TIMEOUT, ssl=context, ssl_disabled=context is None, local_infile=False,
+        )  # fmt: skip
+
+
+def _privileges(grant: Mapping[str, Any]) -> str:
+    """Words of the list above and no others, whatever was stored: they cannot be passed as values."""
+    return ", ".join(PRIVILEGES[PRIVILEGES.index(name)] for name in grant["privileges"])
+
+
+def _object(grant: Mapping[str, Any]) -> str:
+    # In the database's name of a GRANT, _ and % are wildcards unless they are escaped; in a table's they are not.
+    if "table" in grant:
+        return f"{_quoted(grant['database'])}.{_quoted(grant['table'])}"
+    return _quoted(grant["database"].replace("_", r"\_").replace("%", r"\%")) + ".*"
+
+
+def _quoted(name: str) -> str:
+    # PyMySQL fills in values with Python's % operator.
+    return "`" + name.replace("`", "``").replace("%", "%%") + "`"
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _code(error: BaseException) -> int:
+    return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """The library's errors in the engine's words: the code's name and not the text, which may repeat a statement."""
+    try:
+        yield
+    except pymysql.InterfaceError as error:
+        raise Unreachable("the connection is closed") from error
+    except pymysql.MySQLError as error:
+        code = _code(error)
+        if code in _NOT_LET_IN:
+            raise Refused(f"the login was refused ({code})") from error
+        if code in _GONE or code in _BUSY:
+            raise Unreachable(f"no answer ({code})") from error
+        raise EngineError(f"the server refused: {_NAMES.get(code, 'error')} ({code})") from error
+    except OSError as error:
+        raise Unreachable(f"no answer ({type(error).__name__})") from error
+
+
+ENGINE = MysqlEngine()

@@ -1,0 +1,303 @@
+"""Redis and Valkey (6 or newer): one ACL user a lease, on every node.
+
+ACLs are not replicated: every primary and replica is listed in `nodes`, and what is done is done on each. Where a
+node keeps an ACL file, each change is saved to it; without one a restart forgets every account, which is the safe
+direction. There is no expiry of its own.
+"""
+
+import hashlib
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from credentials.engines import (
+    CONNECT_TIMEOUT,
+    STATEMENT_TIMEOUT,
+    Account,
+    AccountMissing,
+    EngineError,
+    Presence,
+    Refused,
+    Target,
+    Unreachable,
+)
+
+_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+# Key and channel patterns; categories and commands added or taken away. Nothing that sets a password, turns a user
+# on or off, or starts the rules anew: that is ours.
+_RULE = r"^(([~&]|%(R|W|RW)~)[^\s\x00-\x1f\x7f]+|[+-]@[a-z]+|[+-][a-z]+(\|[a-z-]+)?)" + _END
+# The last word in every account: it administers nothing, whatever its role adds (ACL, CONFIG, SHUTDOWN, MODULE ...).
+NEVER = "-@admin"
+NO_ACL_FILE = "not configured to use an ACL file"
+
+
+class RedisLink:
+    """One connection to each node."""
+
+    def __init__(self, target: Target) -> None:
+        self._nodes: dict[str, redis.Redis] = {}
+        self._own_name = str(target.settings["user"])
+        try:
+            for address in target.settings["nodes"]:
+                node = _label(address)
+                self._nodes[node] = _client(target, address, self._own_name, target.secret)
+                self._ask(node, "PING")
+        except EngineError:
+            self.close()
+            raise
+
+    def create(self, account: Account, password: str) -> None:
+        for node in self._nodes:
+            if self._user(node, account.name) is not None:
+                raise EngineError(f"{node}: there is an account of this name already")
+            # One command: the account is there with all its rules, or it is not there.
+            rules = [*account.settings["rules"], NEVER, _hashed(password), "on"]
+            self._ask(node, "ACL SETUSER", account.name, "reset", *rules)
+            self._save(node)
+
+    def set_password(self, account: Account, password: str) -> None:
+        for node in self._nodes:
+            self._must_be_there(node, account)
+            self._ask(node, "ACL SETUSER", account.name, "resetpass", _hashed(password))
+            self._save(node)
+
+    def renew(self, account: Account) -> None:
+        """Nothing to move: Redis has no expiry of its own."""
+        for node in self._nodes:
+            self._must_be_there(node, account)
+
+    def revoke(self, account: Account) -> None:
+        """On every node, also when another one fails; then raises the first problem."""
+        self._each(lambda node: self._revoke_on(node, account.name))
+
+    def verify(self, name: str) -> Presence:
+        found = [self._presence(node, name) for node in self._nodes]
+        return Presence(
+            exists=any(one.exists for one in found),
+            can_log_in=any(one.can_log_in for one in found),
+            sessions=max(one.sessions for one in found),
+        )
+
+    def list_owned(self, prefix: str) -> list[str]:
+        names = {name for node in self._nodes for name in self._ask(node, "ACL USERS")}
+        return sorted(name for name in names if name.startswith(prefix))
+
+    def excess_rights(self) -> list[str]:
+        found = []
+        for node in self._nodes:
+            own = self._user(node, self._own_name) or {}
+            if "+@all" in own.get("categories", []):
+                found.append(f"{node}: {self._own_name} may run every command; +ping +acl +client is enough")
+            if own.get("keys"):
+                found.append(f"{node}: {self._own_name} can reach keys; it needs none (resetkeys)")
+            if "nopass" in own.get("flags", []):
+                found.append(f"{node}: {self._own_name} has no password")
+        return found
+
+    def set_own_secret(self, secret: str) -> None:
+        """First the new one beside the old on every node, then the new one alone: no node is ever without both."""
+        try:
+            for node in self._nodes:
+                self._ask(node, "ACL SETUSER", self._own_name, _hashed(secret))
+        except EngineError:
+            for node in self._nodes:
+                with suppress(EngineError):  # the first problem is the one to tell
+                    self._ask(node, "ACL SETUSER", self._own_name, _hashed(secret, "!"))
+            raise
+        self._each(lambda node: self._keep_only(node, secret))
+
+    def close(self) -> None:
+        for client in self._nodes.values():
+            client.close()
+
+    def _keep_only(self, node: str, secret: str) -> None:
+        self._ask(node, "ACL SETUSER", self._own_name, "resetpass", _hashed(secret))
+        self._save(node)
+
+    def _revoke_on(self, node: str, name: str) -> None:
+        if self._user(node, name) is not None:
+            self._ask(node, "ACL SETUSER", name, "off")
+            self._ask(node, "CLIENT KILL", "USER", name)
+            self._ask(node, "ACL DELUSER", name)
+        # Also where it was gone: a crash may have come between deleting and saving, and a restart would revive it.
+        self._save(node)
+
+    def _each(self, act: Callable[[str], None]) -> None:
+        problems = []
+        for node in self._nodes:
+            try:
+                act(node)
+            except EngineError as problem:
+                problems.append(problem)
+        if problems:
+            raise problems[0]
+
+    def _must_be_there(self, node: str, account: Account) -> None:
+        if self._user(node, account.name) is None:
+            raise AccountMissing(f"{node}: there is no such account")
+
+    def _presence(self, node: str, name: str) -> Presence:
+        user = self._user(node, name)
+        clients: list[dict[str, str]] = self._ask(node, "CLIENT LIST")
+        sessions = sum(1 for client in clients if client.get("user") == name)
+        return Presence(user is not None, "on" in user["flags"] if user else False, sessions)
+
+    def _user(self, node: str, name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._ask(node, "ACL GETUSER", name)
+        return found
+
+    def _save(self, node: str) -> None:
+        try:
+            self._ask(node, "ACL SAVE")
+        except EngineError as problem:
+            if NO_ACL_FILE not in str(problem):
+                raise
+
+    def _ask(self, node: str, command: str, *arguments: str) -> Any:
+        with _told(node):
+            return _execute(self._nodes[node], command, *arguments)
+
+
+class RedisSession:
+    """The account itself, on every node."""
+
+    def __init__(self, clients: Mapping[str, redis.Redis]) -> None:
+        self._clients = clients
+
+    def log_in(self) -> None:
+        for node, client in self._clients.items():
+            # Any answer will do: the role may not allow PING.
+            with _told(node), suppress(redis.exceptions.NoPermissionError):
+                _execute(client, "PING")
+
+    def is_alive(self) -> bool:
+        try:
+            self.log_in()
+        except EngineError:
+            return False
+        return True
+
+    def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+class RedisEngine:
+    title = "Redis or Valkey"
+    most_name = 63
+    is_revocable = True
+    backend_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["nodes", "user"],
+        "properties": {
+            "nodes": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 50,
+                "uniqueItems": True,
+                "items": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["host", "port"],
+                    "properties": {"host": _HOST, "port": _PORT},
+                },
+                "description": "every primary and every replica",
+            },
+            "user": {"type": "string", "pattern": r"^[^\s\x00-\x1f\x7f]{1,63}" + _END},
+            "tls": {"type": "boolean"},
+            "ca": {"type": "string", "maxLength": 65536, "description": "PEM; without it the system's"},
+        },
+    }
+    role_schema: Mapping[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["rules"],
+        "properties": {
+            "rules": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 100,
+                "items": {"type": "string", "maxLength": 200, "pattern": _RULE},
+                "description": 'ACL rules in order, such as "~orders:*" and "+@read"',
+            }
+        },
+    }
+
+    def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
+        rules = settings["rules"]
+        problems = []
+        if "+@all" in rules or "+@admin" in rules:
+            problems.append("An account on lease administers nothing: name the categories that it needs, not all.")
+        if not any(rule.startswith("+") for rule in rules):
+            problems.append("Without a + rule the account can run no command.")
+        return problems
+
+    def connect(self, target: Target) -> RedisLink:
+        return RedisLink(target)
+
+    @contextmanager
+    def log_in(self, target: Target, name: str, password: str) -> Iterator[RedisSession]:
+        clients = {_label(node): _client(target, node, name, password) for node in target.settings["nodes"]}
+        session = RedisSession(clients)
+        try:
+            try:
+                session.log_in()
+            except Unreachable as error:
+                raise EngineError(f"the account cannot log in: {error}") from error
+            yield session
+        finally:
+            session.close()
+
+    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+        return {"nodes": [dict(node) for node in target.settings["nodes"]], "tls": bool(target.settings.get("tls"))}
+
+
+def _label(node: Mapping[str, Any]) -> str:
+    return f"{node['host']}:{node['port']}"
+
+
+def _client(target: Target, node: Mapping[str, Any], name: str, password: str) -> redis.Redis:
+    tls: dict[str, Any] = {}
+    if target.settings.get("tls"):
+        tls = {"ssl": True, "ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_data": target.settings.get("ca")}
+    return redis.Redis(
+        host=node["host"], port=node["port"], username=name, password=password, protocol=2,
+        socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=STATEMENT_TIMEOUT,
+        # A retry would hide that a session was ended; the lease's own back-off is enough.
+        retry=Retry(NoBackoff(), 0), driver_info=None, decode_responses=True, **tls,
+    )  # fmt: skip
+
+
+def _execute(client: redis.Redis, command: str, *arguments: str) -> Any:
+    return client.execute_command(command, *arguments)  # type: ignore[no-untyped-call]
+
+
+def _hashed(password: str, sign: str = "#") -> str:
+    """As Redis itself keeps it: the password appears in no slow log, MONITOR or error of the server."""
+    return sign + hashlib.sha256(password.encode()).hexdigest()
+
+
+@contextmanager
+def _told(node: str) -> Iterator[None]:
+    """The library's errors in the engine's words."""
+    try:
+        yield
+    except redis.AuthenticationError as error:
+        raise Refused(f"{node}: the login was refused") from error
+    except redis.exceptions.BusyLoadingError as error:
+        raise Unreachable(f"{node}: still loading") from error
+    except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        raise Unreachable(f"{node}: no answer ({type(error).__name__})") from error
+    except redis.RedisError as error:
+        raise EngineError(f"{node}: {error}"[:300]) from error
+
+
+ENGINE = RedisEngine()

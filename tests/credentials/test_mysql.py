@@ -1,0 +1,215 @@
+"""MariaDB as a connected system: what the engine promises, on a real server."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymysql
+import pytest
+from jsonschema import Draft202012Validator
+
+from credentials.engines import Account, EngineError, Target, Trace, Unreachable
+from credentials.engines.mysql import ENGINE, MysqlLink
+from tests.credentials.mariadb import MariaDb
+
+TRACE = Trace("3f0c", "agent-1", "person-1", "grant-1")
+READ_ORDERS = {"grants": [{"privileges": ["SELECT"], "database": "shop_1", "table": "orders"}]}
+
+
+@pytest.fixture
+def server(mysql_server: MariaDb) -> MariaDb:
+    return mysql_server
+
+
+@pytest.fixture
+def target(server: MariaDb) -> Target:
+    return server.target
+
+
+@pytest.fixture
+def link(target: Target) -> Iterator[MysqlLink]:
+    link = ENGINE.connect(target)
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def account(server: MariaDb) -> Iterator[Account]:
+    name = f"cs_{secrets.token_hex(6)}"
+    yield Account(name, READ_ORDERS, datetime.now(UTC) + timedelta(minutes=5), TRACE)
+    server.rows("DROP USER IF EXISTS %s@'%%'", name)
+
+
+PASSWORD = "Ab3-dE5_gH7iJ9kL1mN3oP5qR7sT9u"
+
+
+def reads(server: MariaDb, account: Account, statement: str, password: str = PASSWORD) -> Any:
+    with server.connect(account.name, password) as connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchall()
+
+
+def test_an_account_does_what_its_role_gives_and_nothing_else(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
+    link.create(account, PASSWORD)
+    assert reads(server, account, "SELECT id FROM shop_1.orders ORDER BY id") == ((1,), (2,))
+    for beyond in (
+        "INSERT INTO shop_1.orders VALUES (3)",
+        "SELECT id FROM shop_1.people",
+        "SELECT id FROM shopA1.orders",
+        "SELECT User FROM mysql.user",
+        "CREATE USER another@'%' IDENTIFIED BY 'x'",
+        "GRANT SELECT ON shop_1.orders TO another@'%'",
+        "CREATE VIEW shop_1.mine AS SELECT 1",
+        "CREATE EVENT shop_1.later ON SCHEDULE EVERY 1 DAY DO SELECT 1",
+    ):
+        with pytest.raises(pymysql.MySQLError):
+            reads(server, account, beyond)
+    presence = link.verify(account.name)
+    assert (presence.exists, presence.can_log_in) == (True, True)
+
+
+def test_a_whole_database_is_that_database_alone(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    """An underscore is a wildcard in the database's name of a GRANT."""
+    whole = replace(account, settings={"grants": [{"privileges": ["SELECT"], "database": "shop_1"}]})
+    link.create(whole, PASSWORD)
+    assert reads(server, account, "SELECT COUNT(*) FROM shop_1.people") == ((0,),)
+    with pytest.raises(pymysql.MySQLError):
+        reads(server, account, "SELECT id FROM shopA1.orders")
+
+
+def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    link.create(account, PASSWORD)
+    for wrong in ("x", PASSWORD[:-1], link._proof(PASSWORD)):
+        with pytest.raises(pymysql.MySQLError, match="Access denied"):
+            reads(server, account, "SELECT 1", wrong)
+
+
+def test_taking_back_ends_the_open_session_within_two_seconds(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
+    link.create(account, PASSWORD)
+    with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        began = datetime.now(UTC)
+        link.revoke(account)
+        with pytest.raises(pymysql.MySQLError):
+            cursor.execute("SELECT 1")
+        assert datetime.now(UTC) - began < timedelta(seconds=2)
+    assert link.verify(account.name).is_gone
+    assert server.rows("SELECT COUNT(*) FROM mysql.global_priv WHERE User = %s", account.name) == [(0,)]
+    assert server.rows("SELECT COUNT(*) FROM mysql.tables_priv WHERE User = %s", account.name) == [(0,)]
+    with pytest.raises(pymysql.MySQLError, match="Access denied"):
+        reads(server, account, "SELECT 1")
+
+
+def test_taking_back_ends_a_statement_that_is_running(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    link.create(account, PASSWORD)
+    ended = threading.Event()
+
+    def run() -> None:
+        with pytest.raises(pymysql.MySQLError):
+            reads(server, account, "SELECT SLEEP(15) FROM shop_1.orders")
+        ended.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while not link.verify(account.name).sessions:
+        pass
+    link.revoke(account)
+    assert ended.wait(2)
+    thread.join()
+    assert link.verify(account.name).is_gone
+
+
+def test_half_an_account_cannot_log_in_and_is_taken_back(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    """As after a crash in the middle: the grants fail, and what is left is locked."""
+    broken = replace(account, settings={"grants": [{"privileges": ["SELECT"], "database": "not_ours"}]})
+    with pytest.raises(EngineError):
+        link.create(broken, PASSWORD)
+    presence = link.verify(account.name)
+    assert (presence.exists, presence.can_log_in) == (True, False)
+    with pytest.raises(pymysql.MySQLError):
+        reads(server, account, "SELECT 1")
+    link.revoke(account)
+    assert link.verify(account.name).is_gone
+
+
+def test_only_our_prefix_is_listed(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    link.create(account, PASSWORD)
+    server.rows("CREATE USER csXother@'%' IDENTIFIED BY 'x'")  # the underscore of cs_ is no wildcard here either
+    assert account.name in link.list_owned("cs_")
+    assert "csXother" not in link.list_owned("cs_")
+    server.rows("DROP USER csXother@'%'")
+
+
+def test_names_from_an_administrator_are_names_and_no_statements(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
+    odd = "o`r%d'er\"s; DROP"
+    server.rows("CREATE TABLE shop_1.`o``r%d'er\"s; DROP` (id INT)")
+    try:
+        link.create(replace(account, settings={"grants": [
+            {"privileges": ["SELECT"], "database": "shop_1", "table": odd}]}), PASSWORD)  # fmt: skip
+        assert reads(server, account, "SELECT * FROM shop_1.`o``r%d'er\"s; DROP`") == ()
+    finally:
+        server.rows("DROP TABLE shop_1.`o``r%d'er\"s; DROP`")
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({}, "no grants"),
+        ({"grants": []}, "an empty list"),
+        ({"grants": [{"privileges": ["ALL PRIVILEGES"], "database": "shop"}]}, "everything"),
+        ({"grants": [{"privileges": ["TRIGGER"], "database": "shop"}]}, "what outlives the account"),
+        ({"grants": [{"privileges": ["SELECT, SUPER"], "database": "shop"}]}, "two in one word"),
+        ({"grants": [{"privileges": ["SELECT"], "database": "a.b"}]}, "a dot in a name"),
+        ({"grants": [{"privileges": ["SELECT"], "database": "a\\_"}]}, "a backslash, which would undo the escaping"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_role_that_gives_too_much_is_refused(settings: dict[str, Any], why: str) -> None:
+    assert list(Draft202012Validator(ENGINE.role_schema).iter_errors(settings)), why
+
+
+def test_the_servers_own_database_is_never_lent() -> None:
+    problems = ENGINE.problems_with_role({"grants": [{"privileges": ["SELECT"], "database": "MySQL"}]})
+    assert problems == ["Nothing is lent from the server's own database mysql."]
+
+
+def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLink, account: Account) -> None:
+    server.rows("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON")
+    try:
+        link.create(account, PASSWORD)
+        link.set_password(account, "another-" + PASSWORD)
+    finally:
+        server.rows("SET GLOBAL general_log = OFF")
+    logged = " ".join(
+        str(row[0]) for row in server.rows("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log")
+    )
+    assert account.name in logged
+    assert PASSWORD not in logged
+
+
+def test_what_our_administrator_need_not_have_is_said(server: MariaDb, target: Target, link: MysqlLink) -> None:
+    assert link.excess_rights() == []
+    server.rows("GRANT FILE, SUPER ON *.* TO lender@'%'")
+    generous = ENGINE.connect(target)
+    assert generous.excess_rights() == ["it has SUPER on the whole server", "it has FILE on the whole server"]
+    generous.close()
+
+
+def test_a_link_whose_server_went_away_is_unreachable(server: MariaDb, link: MysqlLink) -> None:
+    server.rows(f"KILL CONNECTION {link._connection.thread_id()}")
+    with pytest.raises(Unreachable):
+        link.verify("anybody")
+
+
+def test_connection_facts_hold_no_secret(target: Target, account: Account) -> None:
+    facts = ENGINE.connection_facts(target, account)
+    assert facts == {"host": "127.0.0.1", "port": target.settings["port"], "databases": ["shop_1"], "tls": False}
