@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +14,7 @@ from django.utils import timezone
 from accounts import lifecycle
 from accounts.models import Invitation, User
 from audit import events
-from audit.record import record
+from audit.record import About, record
 from foundation.admin import NoDeletion, ReadOnly
 
 
@@ -77,7 +78,7 @@ class UserAdmin(NoDeletion):
 
     def _show_link(self, request: HttpRequest, email: str, name: str) -> HttpResponse:
         person, handle = lifecycle.invite(email, name, _administrator(request), timezone.now())
-        link = request.build_absolute_uri(reverse("invitation", args=[handle]))
+        link = settings.ISSUER_URL + reverse("invitation", args=[handle])
         title = f"Invitation of {person.email}"
         context = {**self.admin_site.each_context(request), "person": person, "link": link, "title": title}
         return render(request, "admin/accounts/user/invited.html", context)
@@ -137,10 +138,17 @@ admin.site.unregister(Group)
 
 
 @admin.register(Group)
-class GroupAdmin(admin.ModelAdmin[Group]):
+class GroupAdmin(NoDeletion):
+    """Agents may be allowed to ask a whole group: who is in it is on the record, and an emptied one stays."""
+
     search_fields = ("name",)
     filter_horizontal = ("permissions",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """As for people: only a superuser hands out permissions."""
         return () if request.user.is_superuser else ("permissions",)
+
+    def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        about = About(f"user:{_administrator(request).id}")
+        record(events.GROUP_CHANGED, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))

@@ -14,7 +14,8 @@ from django.db import transaction
 from django.db.models import Count, Exists, F, OuterRef, Q
 from django.http import HttpRequest
 
-from accounts.lockout import WINDOW, Attempts, is_locked
+from accounts import browsers
+from accounts.lockout import WINDOW, Attempts, counted_address, is_locked
 from accounts.models import Invitation, SignInAttempt, User
 from audit import events
 from audit.record import About, record, record_revocation
@@ -40,9 +41,9 @@ def check_password(
     request: HttpRequest, email: str, password: str, address: str, now: datetime
 ) -> User | Wrong | Locked:
     """Is this the password of an active person? Counts the attempt first, in PostgreSQL."""
-    email = email.strip().lower()
-    attempt = SignInAttempt.objects.create(email_digest=digest(email), address=address, at=now)
-    if is_locked(_earlier_attempts(attempt)):
+    email, counted = email.strip().lower(), counted_address(address)
+    attempt = SignInAttempt.objects.create(email_digest=digest(email), address=counted, at=now)
+    if is_locked(_earlier_attempts(attempt, in_known_browser=browsers.is_known(request, email))):
         # Not counted: else whoever keeps trying would keep the person out for ever.
         attempt.delete()
         _record_lock(email, address, now)
@@ -50,11 +51,11 @@ def check_password(
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
         return Wrong()
-    SignInAttempt.objects.filter(email_digest=digest(email), address=address).delete()
+    SignInAttempt.objects.filter(email_digest=digest(email), address=counted).delete()
     return user
 
 
-def _earlier_attempts(attempt: SignInAttempt) -> Attempts:
+def _earlier_attempts(attempt: SignInAttempt, *, in_known_browser: bool) -> Attempts:
     """Others in the window. The own row is committed already, so of parallel guesses each sees the rest."""
     mine = Q(email_digest=attempt.email_digest)
     here = Q(address=attempt.address)
@@ -63,7 +64,7 @@ def _earlier_attempts(attempt: SignInAttempt) -> Attempts:
         .exclude(pk=attempt.pk)
         .aggregate(both=Count("id", filter=mine & here), mine=Count("id", filter=mine), here=Count("id", filter=here))
     )
-    return Attempts(from_address_for_person=counts["both"], for_person=counts["mine"], from_address=counts["here"])
+    return Attempts(counts["both"], counts["mine"], counts["here"], in_known_browser)
 
 
 def _record_lock(email: str, address: str, now: datetime) -> None:
@@ -118,7 +119,7 @@ def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
 
 @transaction.atomic(durable=True)
 def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool:
-    """Sets the password, once: of two at the same moment one wins. Every older session ends."""
+    """Sets the password, once: of two at the same moment one wins. Every older session, and a lock, ends."""
     invitation = Invitation.objects.select_related("user").get(pk=invitation_id)
     # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
     active = Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True))
@@ -129,6 +130,7 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
     user.set_password(password)
     user.session_epoch += 1
     user.save(update_fields=["password", "session_epoch"])
+    SignInAttempt.objects.filter(email_digest=digest(user.email)).delete()  # guesses at another password
     record(events.INVITATION_ACCEPTED, about_person(user), now)
     return True
 

@@ -2,11 +2,13 @@
 
 Three limits, because each alone can be turned against somebody: few per address and person (guessing),
 more per person from everywhere (a botnet; high enough that a stranger cannot lock a person out with a
-handful of requests), and some per address over all people (spraying one password).
+handful of requests, and not for a browser in which the person has signed in before), and some per address over
+all people (spraying one password).
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 
 WINDOW = timedelta(minutes=15)
 MOST_FROM_ADDRESS_FOR_PERSON = 5
@@ -21,11 +23,22 @@ class Attempts:
     from_address_for_person: int
     for_person: int
     from_address: int
+    in_known_browser: bool = False
 
 
 def is_locked(attempts: Attempts) -> bool:
     return (
         attempts.from_address_for_person >= MOST_FROM_ADDRESS_FOR_PERSON
-        or attempts.for_person >= MOST_FOR_PERSON
+        or (attempts.for_person >= MOST_FOR_PERSON and not attempts.in_known_browser)
         or attempts.from_address >= MOST_FROM_ADDRESS
     )
+
+
+def counted_address(address: str) -> str:
+    """What counts as one address: of IPv6 the /64, which one customer has whole."""
+    parsed = ip_address(address)
+    if not isinstance(parsed, IPv6Address):
+        return address
+    if parsed.ipv4_mapped:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((parsed, 64), strict=False).network_address)

@@ -9,7 +9,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 
-from accounts import lifecycle, sessions
+from accounts import browsers, lifecycle, sessions
 from accounts.forms import PasswordForm, SignInForm
 from accounts.models import User
 
@@ -23,11 +23,14 @@ LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for
 def login(request: HttpRequest) -> HttpResponse:
     next_page = _safe_next(request)
     signed_in = sessions.person(request)
-    form = SignInForm(request.POST or None, initial={"email": signed_in.email if signed_in else ""})
+    hint = request.GET.get("login_hint", "") or (signed_in.email if signed_in else "")
+    form = SignInForm(request.POST or None, initial={"email": hint[:254]})
     if request.method == "POST" and form.is_valid():
         answer = _sign_in(request, form)
         if isinstance(answer, User):
-            return HttpResponseRedirect(next_page)
+            response = HttpResponseRedirect(next_page)
+            browsers.remember(response, answer)
+            return response
         form.add_error(None, LOCKED if isinstance(answer, lifecycle.Locked) else WRONG)
     status = 400 if form.errors else 200
     return render(request, "accounts/login.html", {"form": form, "next": next_page, "again": signed_in}, status=status)

@@ -51,6 +51,10 @@ PROMPT_REFUSED = _declare("prompt.refused", "An answer to a prompt was refused",
 TOKEN_ISSUED = _declare("token.issued", "A token was issued")
 TOKEN_REFUSED = _declare("token.refused", "A token was refused", refusal=True)
 GRANT_REVOKED = _declare("grant.revoked", "A grant was revoked", "What you had granted was revoked")
+GRANT_CONSENTED = _declare("grant.consented", "A person consented in the browser", "You gave an agent access")
+GRANT_DECLINED = _declare("grant.declined", "A person refused consent", "You refused an agent access")
+GRANT_CONTINUED = _declare("grant.continued", "An agent came back to what a person had consented to")
+TOKEN_REVOKED = _declare("token.revoked", "An agent revoked an access token")
 USE_SPENT = _declare("use.spent", "A use was spent", "The operation was carried out")
 USE_GIVEN_BACK = _declare("use.given_back", "A use that came to nothing was given back")
 USE_REFUSED = _declare("use.refused", "A use was refused", "An attempt to use the approval was refused", refusal=True)
@@ -108,6 +112,7 @@ PERSON_LOCKED_OUT = _declare(
 PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
 PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
 PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
+GROUP_CHANGED = _declare("group.changed", "A group was made or changed")
 
 # Devices
 DEVICE_ADDED = _declare("device.added", "A person added a device", "You added a device")

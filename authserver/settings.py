@@ -132,9 +132,10 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 LOGIN_URL = "/login"
 LOGIN_REDIRECT_URL = "/"
-SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_ENGINE = "accounts.session_store"
 SESSION_COOKIE_NAME = "__Host-session" if ISSUER_IS_HTTPS else "session"
 CSRF_COOKIE_NAME = "__Host-csrf" if ISSUER_IS_HTTPS else "csrf"
+BROWSER_COOKIE_NAME = "__Host-browser" if ISSUER_IS_HTTPS else "browser"  # accounts/browsers.py
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ISSUER_IS_HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
@@ -172,6 +173,11 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- the protocol (lifetimes in seconds)
 ACCESS_TOKEN_LIFETIME = env.int("ACCESS_TOKEN_LIFETIME", default=300)
+# A code is fetched at once; the consent page is read; what was consented to ends by itself.
+AUTHORIZATION_CODE_LIFETIME = 60
+CONSENT_PAGE_LIFETIME = 600
+GRANT_LIFETIME = env.int("GRANT_LIFETIME", default=90 * 86_400)
+REFRESH_TOKEN_IDLE = env.int("REFRESH_TOKEN_IDLE", default=14 * 86_400)
 REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
 POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)

@@ -8,6 +8,7 @@ from ciba import lifecycle as ciba
 from clients import lifecycle as clients
 from credentials import taking_back
 from foundation import outbox
+from oauth import lifecycle as grants
 from oauth import signing_keys
 
 BATCH = 100
@@ -18,6 +19,7 @@ SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "spent assertions": clients.sweep,
     "sessions and sign-in attempts": accounts.sweep,
+    "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
     "finished work": outbox.clear,
 }

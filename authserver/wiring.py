@@ -3,18 +3,22 @@
 from authserver.celery import soon
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients.keys import SIGNING_ALGORITHMS
-from clients.models import CIBA, CLIENT_CREDENTIALS
+from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from devices import lifecycle as devices
 from devices import mail, push
 from foundation import outbox
+from oauth.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
 from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
 from oauth.metadata import EXTRA_FIELDS
+from oauth.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
 from oauth.token_endpoint import HANDLERS
 
 
 def wire() -> None:
     outbox.SOON[:] = [soon]
     outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send})
+    HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER
+    HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER
     HANDLERS[CIBA] = CIBA_HANDLER
     EXTRA_FIELDS.update(

@@ -1,6 +1,7 @@
 """CIBA Core 1.0, sections 11 and 13."""
 
 from foundation.errors import ProtocolError
+from oauth.errors import AccessDenied
 
 
 class AuthorizationPending(ProtocolError):
@@ -23,13 +24,6 @@ class ExpiredToken(ProtocolError):
 
     code = "expired_token"
     default_description = "the request ran out of time; ask again"
-
-
-class AccessDenied(ProtocolError):
-    """CIBA Core 11."""
-
-    code = "access_denied"
-    default_description = "the person said no"
 
 
 class RefusedAtOnce(AccessDenied):

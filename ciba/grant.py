@@ -9,7 +9,7 @@ from django.conf import settings
 from audit import events
 from audit.record import record
 from ciba import lifecycle
-from ciba.errors import AccessDenied, AuthorizationPending, ExpiredToken, SlowDown
+from ciba.errors import AuthorizationPending, ExpiredToken, SlowDown
 from ciba.models import Approval, BackchannelRequest
 from ciba.polling import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
@@ -17,7 +17,7 @@ from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
-from oauth.errors import InvalidGrant
+from oauth.errors import AccessDenied, InvalidGrant
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 

@@ -33,11 +33,7 @@ class Shown(TypedDict):
     access: list[str]  # what each asked scope allows, in words
 
 
-IDENTITY_WORDS = {
-    "openid": "Know that you approved",
-    "profile": "See your name",
-    "email": "See your e-mail address",
-}
+JUST_OPENID = "Know that you approved"
 
 
 def show_operation(
@@ -54,7 +50,7 @@ def show_operation(
 
 def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str]) -> list[str]:
     """`openid` alone is said only where nothing else is asked."""
-    identity = [IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
+    identity = [wording.IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
     return [*descriptions, *identity]
 
 
@@ -62,7 +58,7 @@ def headline(shown: Shown) -> str:
     """One line for lists: what is to be done, or what is accessed."""
     if shown["operations"]:
         return "; ".join(operation["summary"] for operation in shown["operations"])
-    return ", ".join(shown["access"]) or IDENTITY_WORDS["openid"]
+    return ", ".join(shown["access"]) or JUST_OPENID
 
 
 def prompt_digest(

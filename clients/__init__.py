@@ -6,8 +6,10 @@ what, and client authentication. Does not own: what may be asked (operations), t
 models.py           Agent, AgentSecret, AgentLink, SpentAssertion
 keys.py             which JWK Sets we accept from agents
 uris.py             which URIs a client may register (pure)
-authentication.py   which agent sends this request: private_key_jwt, client_secret_basic, client_secret_post
 replay.py           what may be sent once only
+authentication.py   which agent sends this request: private_key_jwt, client_secret_basic,
+                    client_secret_post, or a public client's word
+redirects.py        where an agent may have a browser sent (pure)
 asking.py           whom an agent may ask
 lifecycle.py        suspend, resume, link, unlink, secrets
 """

@@ -38,6 +38,7 @@ class AgentForm(forms.ModelForm[Agent]):
             "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "assertion_audience",
             "dpop_bound_access_tokens",
             "id_token_signed_response_alg", "backchannel_authentication_request_signing_alg",
+            "redirect_uris", "post_logout_redirect_uris",
             "identity_scopes", "scopes", "operation_types", "groups",
         )  # fmt: skip
 
@@ -94,7 +95,7 @@ class AgentAdmin(NoDeletion):
     @admin.action(description="New client secret (shown once)", permissions=["change"])
     def issue_secret(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         chosen = list(queryset[:2])
-        if len(chosen) != 1 or chosen[0].token_endpoint_auth_method == Agent.AuthMethod.PRIVATE_KEY_JWT:
+        if len(chosen) != 1 or chosen[0].token_endpoint_auth_method not in Agent.SECRET_METHODS:
             self.message_user(
                 request, "Choose one agent whose client authentication is a static secret.", messages.ERROR
             )

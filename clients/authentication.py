@@ -53,19 +53,24 @@ def parse_basic(header: str) -> BasicCredentials:
     return BasicCredentials(name, secret)
 
 
-def authenticate_agent(request: HttpRequest, parameters: dict[str, str], *, endpoint_url: str, now: datetime) -> Agent:
+def authenticate_agent(
+    request: HttpRequest, parameters: dict[str, str], *, endpoint_url: str, now: datetime, public: bool = False
+) -> Agent:
     """The active agent that sent this request. Raises InvalidClient, or InvalidRequest for two methods at once.
 
-    A verified assertion's `jti` is spent when this returns, whatever becomes of the request.
+    A verified assertion's `jti` is spent when this returns, whatever becomes of the request. With `public`,
+    a public client is taken at its word (RFC 6749 3.2.1): what it may do must need more than its name.
     """
     try:
-        return _authenticate(request, parameters, endpoint_url, now)
+        return _authenticate(request, parameters, endpoint_url, now, public)
     except InvalidClient as error:
         UNAUTHENTICATED.labels(request.path, error.detail.partition(":")[0]).inc()
         raise
 
 
-def _authenticate(request: HttpRequest, parameters: dict[str, str], endpoint_url: str, now: datetime) -> Agent:
+def _authenticate(
+    request: HttpRequest, parameters: dict[str, str], endpoint_url: str, now: datetime, public: bool
+) -> Agent:
     header = request.headers.get("Authorization", "")
     assertion = parameters.get("client_assertion", "")
     secret = parameters.get("client_secret", "")
@@ -81,6 +86,8 @@ def _authenticate(request: HttpRequest, parameters: dict[str, str], endpoint_url
     if secret:
         credentials = BasicCredentials(parameters.get("client_id", ""), secret)
         return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST)
+    if public and "client_id" in parameters:
+        return _active(_find(parameters["client_id"], Agent.AuthMethod.NONE))
     raise InvalidClient(detail="no client authentication")
 
 

@@ -47,6 +47,22 @@ def unlink(agent: Agent, person: User, by: User, now: datetime) -> None:
         record_revocation(events.AGENT_UNLINKED, _about(agent, by, person), now, agent=agent.name)
 
 
+def link_by_consent(agent: Agent, person: User, now: datetime) -> bool:
+    """The person lets the agent in: it may ask them from now on. False where they had stopped it.
+
+    Takes part in the caller's transaction and keeps the row locked: a stop at the same moment waits, and
+    then sees whatever was granted.
+    """
+    AgentLink.objects.get_or_create(agent=agent, user=person)
+    return bool(AgentLink.objects.filter(agent=agent, user=person, stopped_at=None).update(is_linked=True))
+
+
+def hold_link(agent: Agent, person: User) -> bool:
+    """Locks what is settled between the two, in the caller's transaction. False where the person stopped it."""
+    held = AgentLink.objects.select_for_update().filter(agent=agent, user=person, stopped_at=None)
+    return held.first() is not None
+
+
 def stop(agent: Agent, person: User, now: datetime) -> None:
     """The person's own stop. Takes part in the caller's transaction, which ends what hangs on it."""
     AgentLink.objects.update_or_create(agent=agent, user=person, defaults={"stopped_at": now})

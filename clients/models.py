@@ -9,13 +9,15 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from oauth2_provider.models import AbstractApplication
 
-from clients import keys
+from clients import keys, redirects
 from foundation.plaintext import problem_with
 from foundation.secrets import GeneratedSecret
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 CIBA = "urn:openid:params:grant-type:ciba"
 CLIENT_CREDENTIALS = "client_credentials"
+AUTHORIZATION_CODE = "authorization_code"
+REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
 
 
 def default_identity_scopes() -> list[str]:
@@ -37,6 +39,7 @@ class Agent(AbstractApplication):
         PRIVATE_KEY_JWT = "private_key_jwt", "private_key_jwt (signed assertion)"
         CLIENT_SECRET_BASIC = "client_secret_basic", "client_secret_basic (static secret)"
         CLIENT_SECRET_POST = "client_secret_post", "client_secret_post (static secret)"
+        NONE = "none", "none (public client: code and refresh only)"
 
     class AssertionAudience(models.TextChoices):
         ANY = "any", "issuer, token endpoint or called endpoint"
@@ -45,6 +48,8 @@ class Agent(AbstractApplication):
     class GrantType(models.TextChoices):
         CIBA = CIBA, "CIBA: ask a person"
         CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, "client_credentials: routine work, unasked"
+        AUTHORIZATION_CODE = AUTHORIZATION_CODE, "authorization_code: a person consents in the browser"
+        REFRESH_TOKEN = REFRESH_TOKEN, "refresh_token: go on while the person is away"
 
     # django-oauth-toolkit's own columns, fixed here: one grant type is not enough, and secrets live elsewhere.
     client_type = models.CharField(max_length=32, default=AbstractApplication.CLIENT_CONFIDENTIAL, editable=False)
@@ -94,7 +99,7 @@ class Agent(AbstractApplication):
         return str(self.name or self.client_id)
 
     def clean(self) -> None:
-        super().clean()
+        """In place of django-oauth-toolkit's, which knows one grant type and other redirect URIs."""
         if problem := problem_with(self.name, most=60) or (None if self.name.strip() else "is empty"):
             raise ValidationError({"name": f"The name {problem}."})
         if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
@@ -103,6 +108,23 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys."})
         if self.must_sign_requests and not self.client_jwks:
             raise ValidationError({"client_jwks": "Signed requests need the agent's public keys."})
+        for field in ("redirect_uris", "post_logout_redirect_uris"):
+            if problem := redirects.problem_with_list(getattr(self, field).split()):
+                raise ValidationError({field: problem})
+        self._check_grant_types()
+
+    def _check_grant_types(self) -> None:
+        if self.allows_grant_type(AUTHORIZATION_CODE) and not self.redirect_uris.split():
+            raise ValidationError({"redirect_uris": "authorization_code needs a redirect URI."})
+        if self.is_public and self.allows_grant_type(CIBA, CLIENT_CREDENTIALS):
+            raise ValidationError({"grant_types": "A public client has authorization_code and refresh_token only."})
+
+    SECRET_METHODS: ClassVar[tuple[str, ...]] = (AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST)
+
+    @property
+    def is_public(self) -> bool:
+        """It cannot prove who it is (RFC 6749 2.1)."""
+        return self.token_endpoint_auth_method == self.AuthMethod.NONE
 
     @property
     def is_active(self) -> bool:

@@ -1,23 +1,39 @@
-"""The use cases of grants: make, spend a use, revoke. The only module that writes `uses_left` and `revoked_at`."""
+"""The use cases of grants: consent, make, spend a use, redeem what hangs on one, revoke.
 
+The only module that writes `uses_left`, `revoked_at`, `answered_at` and `used_at`. Each of these changes by one
+conditional UPDATE or under a row lock; the row count decides who won.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import Exists, OuterRef
 
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
+from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
-from foundation.handles import digest, new_id
+from foundation.handles import digest, new_handle, new_id
 from oauth.errors import InvalidToken, OperationMismatch, UsedUp
-from oauth.models import Grant, Use
+from oauth.models import (
+    AuthorizationCode,
+    AuthorizationRequest,
+    Grant,
+    RefreshToken,
+    RevokedToken,
+    Use,
+    not_revoked,
+)
 from oauth.requesting import Requested
 from oauth.spending import UseFacts, UseVerdict, judge_use
-from operations.models import Resource
+from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, Resource
 
 
 def requested_digest(requested: Requested, agent: Agent, user: User | None) -> str:
@@ -44,6 +60,205 @@ def make_unasked_grant(agent: Agent, requested: Requested, now: datetime, expire
     )
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What an agent asks a signed-in person for in the browser, checked against what it may ask for."""
+
+    agent: Agent
+    user: User
+    resource: Resource | None
+    scopes: list[str]  # that may be granted here
+    later_scopes: list[str]
+    may_stay: bool
+    redirect_uri: str
+    client_state: str
+    nonce: str
+    code_challenge: str
+    signed_in_at: datetime
+    acr: str
+
+
+@transaction.atomic(durable=True)
+def propose(proposal: Proposal, session_digest: bytes, now: datetime) -> str:
+    """Keeps the request while the person reads it. Returns its handle."""
+    handle = new_handle()
+    AuthorizationRequest.objects.create(
+        handle_digest=digest(handle),
+        session_digest=session_digest,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.CONSENT_PAGE_LIFETIME),
+        **vars(proposal),
+    )
+    return handle
+
+
+def find_proposed(
+    unverified_handle: str, user: User, session_digest: bytes, now: datetime
+) -> AuthorizationRequest | None:
+    """The request that this person can still answer in this session; anybody else's is as unknown as none."""
+    return (
+        AuthorizationRequest.objects.select_related("agent", "user", "resource")
+        .filter(handle_digest=digest(unverified_handle), user=user, session_digest=session_digest)
+        .filter(answered_at=None, expires_at__gt=now, agent__status=Agent.Status.ACTIVE)
+        .first()
+    )
+
+
+@transaction.atomic(durable=True)
+def consent(
+    proposed: AuthorizationRequest, allowed: Collection[str], now: datetime, *, stays: bool, told: dict[str, str]
+) -> str | None:
+    """A yes: the grant, its code and the event, together or not at all. Returns the code.
+
+    `allowed` and `stays` only narrow what was proposed. None where it was answered already, ran out, or the
+    person has stopped the agent meanwhile.
+    """
+    agent, user = proposed.agent, proposed.user
+    if not _answer(proposed, now) or not agents.link_by_consent(agent, user, now):
+        return None
+    stays = stays and proposed.may_stay
+    scopes = [name for name in proposed.scopes if name in allowed and (stays or name != OFFLINE_ACCESS)]
+    # A resource of which nothing was allowed is not the token's.
+    resource = proposed.resource if set(scopes) - {*IDENTITY_SCOPES, OFFLINE_ACCESS} else None
+    grant = _make_consented_grant(
+        Grant(
+            agent=agent, user=user, resource=resource, scopes=scopes, is_offline=stays, acr=proposed.acr,
+            signed_in_at=proposed.signed_in_at, consented_at=now,
+            expires_at=now + timedelta(seconds=settings.GRANT_LIFETIME),
+        ),
+        now,
+    )  # fmt: skip
+    record(
+        events.GRANT_CONSENTED, _about_consent(grant), now, **told, scope=scopes, not_allowed=proposed.later_scopes,
+        resource=resource.identifier if resource else None, redirect_uri=proposed.redirect_uri, stays=stays,
+        expires_at=grant.expires_at.isoformat(),
+    )  # fmt: skip
+    return _issue_code(grant, proposed.redirect_uri, proposed.nonce, proposed.code_challenge, now)
+
+
+@transaction.atomic(durable=True)
+def decline(proposed: AuthorizationRequest, now: datetime, *, told: dict[str, str]) -> bool:
+    if not _answer(proposed, now):
+        return False
+    about = About(f"user:{proposed.user_id}", proposed.agent.client_id, proposed.user_id)
+    record(events.GRANT_DECLINED, about, now, **told, scope=proposed.scopes)
+    return True
+
+
+def _answer(proposed: AuthorizationRequest, now: datetime) -> bool:
+    """Once, in time, by an active person for an active agent."""
+    return bool(
+        AuthorizationRequest.objects.filter(
+            Exists(Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)),
+            Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True)),
+            pk=proposed.pk,
+            answered_at=None,
+            expires_at__gt=now,
+        ).update(answered_at=now)
+    )
+
+
+def find_consented(proposal: Proposal, now: datetime) -> Grant | None:
+    """A living grant by which this person has consented to all of this already: the memory of a consent is
+    never more than what the agent still holds."""
+    return (
+        Grant.objects.alive(now)
+        .filter(agent=proposal.agent, user=proposal.user, resource=proposal.resource, consented_at__isnull=False)
+        .filter(scopes__contains=proposal.scopes)
+        .order_by("-is_offline", "-expires_at")
+        .first()
+    )
+
+
+@transaction.atomic(durable=True)
+def go_on(proposal: Proposal, now: datetime) -> str | None:
+    """The code of a new grant within an earlier consent, which it does not outlive. None where that has ended."""
+    if not agents.hold_link(proposal.agent, proposal.user):
+        return None
+    earlier = find_consented(proposal, now)
+    if earlier is None:
+        return None
+    grant = _make_consented_grant(
+        Grant(
+            agent=proposal.agent, user=proposal.user, resource=proposal.resource, scopes=proposal.scopes,
+            is_offline=earlier.is_offline and proposal.may_stay, acr=proposal.acr,
+            signed_in_at=proposal.signed_in_at, consented_at=earlier.consented_at, expires_at=earlier.expires_at,
+        ),
+        now,
+    )  # fmt: skip
+    record(events.GRANT_CONTINUED, _about_consent(grant), now, earlier=str(earlier.id), scope=grant.scopes)
+    return _issue_code(grant, proposal.redirect_uri, proposal.nonce, proposal.code_challenge, now)
+
+
+def _make_consented_grant(grant: Grant, now: datetime) -> Grant:
+    grant.id, grant.created_at = new_id(), now
+    grant.operation_digest = operation_digest(
+        authorization_details=[],
+        client_id=grant.agent.client_id,
+        resource=grant.resource.identifier if grant.resource else None,
+        sub=grant.sub,
+    )
+    grant.save(force_insert=True)
+    return grant
+
+
+def _about_consent(grant: Grant) -> About:
+    return About(f"user:{grant.user_id}", grant.agent.client_id, grant.user_id, grant_id=grant.id)
+
+
+def _issue_code(grant: Grant, redirect_uri: str, nonce: str, code_challenge: str, now: datetime) -> str:
+    code = new_handle()
+    AuthorizationCode.objects.create(
+        code_digest=digest(code),
+        grant=grant,
+        redirect_uri=redirect_uri,
+        nonce=nonce,
+        code_challenge=code_challenge,
+        created_at=now,
+        expires_at=now + timedelta(seconds=settings.AUTHORIZATION_CODE_LIFETIME),
+    )
+    return code
+
+
+def use_code(code: AuthorizationCode, now: datetime) -> bool:
+    """Once: of two exchanges at the same moment one wins. Takes part in the transaction that mints."""
+    _assert_in_transaction()
+    return bool(AuthorizationCode.objects.filter(pk=code.pk, used_at=None).update(used_at=now))
+
+
+def issue_refresh_token(grant: Grant, now: datetime) -> str:
+    """The first of its grant. Takes part in the transaction that mints."""
+    _assert_in_transaction()
+    handle = new_handle()
+    RefreshToken.objects.create(
+        token_digest=digest(handle), grant=grant, created_at=now, expires_at=_refresh_end(grant, now)
+    )
+    return handle
+
+
+def rotate(token: RefreshToken, now: datetime) -> str | None:
+    """Uses a refresh token up and returns its successor, in one statement. None where another was faster."""
+    _assert_in_transaction()
+    handle, table = new_handle(), RefreshToken._meta.db_table
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"WITH used AS (UPDATE {table} SET used_at = %s WHERE id = %s AND used_at IS NULL RETURNING grant_id)"  # noqa: S608
+            f" INSERT INTO {table} (token_digest, grant_id, created_at, expires_at)"
+            " SELECT %s, grant_id, %s, %s FROM used",
+            [now, token.pk, digest(handle), now, _refresh_end(token.grant, now)],
+        )
+        return handle if cursor.rowcount else None
+
+
+def _refresh_end(grant: Grant, now: datetime) -> datetime:
+    return min(grant.expires_at, now + timedelta(seconds=settings.REFRESH_TOKEN_IDLE))
+
+
+def end_replayed(grant: Grant, what: str, now: datetime) -> None:
+    """Something of this grant was presented twice: it ends, with all that hangs on it."""
+    revoke_grant(grant.id, grant.agent, grant.user, now, actor=SYSTEM, reason=f"{what} was used twice")
+
+
 def revoke_grants_between(agent: Agent, user: User, now: datetime) -> int:
     """Ends everything that a person granted to an agent. Takes part in the caller's transaction."""
     _assert_in_transaction()
@@ -56,14 +271,37 @@ def revoke_grants_between(agent: Agent, user: User, now: datetime) -> int:
     return sum(revoke_grant(grant_id, agent, user, now) for grant_id in ids)
 
 
-def revoke_grant(grant_id: UUID, agent: Agent, user: User, now: datetime, *, actor: str = "") -> int:
-    """Ends one grant; once. Takes part in the caller's transaction."""
+def revoke_grant(
+    grant_id: UUID, agent: Agent, user: User | None, now: datetime, *, actor: str = "", reason: str = ""
+) -> int:
+    """Ends one grant, and so all that hangs on it; once. Takes part in the caller's transaction."""
     _assert_in_transaction()
     revoked = Grant.objects.filter(pk=grant_id, revoked_at=None).update(revoked_at=now)
     if revoked:
-        about = About(actor or f"user:{user.id}", agent.client_id, user.id, grant_id=grant_id)
-        record_revocation(events.GRANT_REVOKED, about, now)
+        user_id = user.id if user else None
+        about = About(actor or f"user:{user_id}", agent.client_id, user_id, grant_id=grant_id)
+        record_revocation(events.GRANT_REVOKED, about, now, agent=agent.name, **({"reason": reason} if reason else {}))
     return revoked
+
+
+def deny_token(jti: str, expires_at: datetime) -> bool:
+    """From now on this access token counts nowhere that asks us. Takes part in the caller's transaction."""
+    _assert_in_transaction()
+    row = RevokedToken(jti_digest=digest(jti), expires_at=expires_at)
+    made = RevokedToken.objects.filter(pk=row.pk).exists()
+    RevokedToken.objects.bulk_create([row], ignore_conflicts=True)
+    return not made
+
+
+def sweep(now: datetime, batch: int) -> int:
+    """Deletes what nobody can present any more, at most `batch` of each. A used code and a used refresh token
+    stay until they would have expired, and a day longer, so that a late second use still ends the grant."""
+    gone = 0
+    for model in (AuthorizationRequest, AuthorizationCode, RefreshToken, RevokedToken):
+        due = model._default_manager.filter(expires_at__lt=now - timedelta(days=1)).order_by("expires_at")[:batch]
+        deleted, _ = model._default_manager.filter(pk__in=list(due.values_list("pk", flat=True))).delete()
+        gone = max(gone, deleted)
+    return gone
 
 
 @dataclass(frozen=True)
@@ -73,6 +311,7 @@ class Called:
     grant_id: UUID
     operation_digest: str
     idempotency_key: str | None
+    jti: str = ""  # of the token that the call came with, where the caller has not looked whether it was revoked
 
 
 @transaction.atomic(durable=True)
@@ -93,7 +332,7 @@ def spend(called: Called, resource: Resource, now: datetime) -> Use | InvalidTok
     key = digest(called.idempotency_key) if called.idempotency_key else None
     first = Use.objects.filter(grant=grant, idempotency_digest=key).first() if key else None
     facts = UseFacts(
-        grant_is_alive=Grant.objects.alive(now).filter(pk=grant.pk).exists(),
+        grant_is_alive=Grant.objects.alive(now).filter(not_revoked(called.jti), pk=grant.pk).exists(),
         granted_digest=grant.operation_digest,
         called_digest=called.operation_digest,
         uses_left=grant.uses_left,

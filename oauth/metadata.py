@@ -9,9 +9,10 @@ from django.utils import timezone
 from clients import keys
 from clients.models import Agent
 from foundation.endpoint import protocol_endpoint
+from oauth.authorization_request import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.signing_keys import ALGORITHMS, listed_keys
 from oauth.token_endpoint import HANDLERS
-from operations.models import IDENTITY_SCOPES, OperationType
+from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationType
 
 # Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
 EXTRA_FIELDS: dict[str, Any] = {}
@@ -42,14 +43,26 @@ def server_metadata() -> dict[str, Any]:
     methods = [method.value for method in Agent.AuthMethod]
     document = {
         "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/oauth/token",
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
         "grant_types_supported": sorted(HANDLERS),
-        "response_types_supported": [],
+        "response_types_supported": [RESPONSE_TYPE],
+        "response_modes_supported": [RESPONSE_MODE],
+        "code_challenge_methods_supported": [CHALLENGE_METHOD],
+        "authorization_response_iss_parameter_supported": True,
+        "prompt_values_supported": list(PROMPTS),
+        "request_parameter_supported": False,
+        "request_uri_parameter_supported": False,
+        "claims_parameter_supported": False,
         "subject_types_supported": ["public"],
-        "scopes_supported": list(IDENTITY_SCOPES),
+        # Harmless ones alone: a client that knows nothing better asks for all of these.
+        "scopes_supported": [*IDENTITY_SCOPES, OFFLINE_ACCESS],
         "claims_supported": [
             "sub",
             "iss",
@@ -60,6 +73,7 @@ def server_metadata() -> dict[str, Any]:
             "acr",
             "amr",
             "at_hash",
+            "nonce",
             "name",
             "email",
         ],

@@ -1,6 +1,7 @@
 """The single place where tokens are minted: access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2)."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,7 @@ class Authentication:
 
     auth_time: datetime
     amr: list[str]
-    acr: str
+    acr: str  # empty: none that has a name
     extra_claims: dict[str, Any] = field(default_factory=dict)
 
 
@@ -38,6 +39,7 @@ class Issue:
     user: User | None = None
     grant: Grant | None = None
     authentication: Authentication | None = None  # only with `openid`
+    refresh_token: str | None = None
 
 
 def sign(claims: dict[str, Any], key: Loaded, typ: str) -> str:
@@ -54,6 +56,8 @@ def mint(issue: Issue, binding: Binding, now: datetime) -> tuple[dict[str, Any],
         "token_type": binding.token_type,
         "expires_in": claims["exp"] - claims["iat"],
     }
+    if issue.refresh_token:
+        response["refresh_token"] = issue.refresh_token
     if issue.scopes:
         response["scope"] = " ".join(issue.scopes)
     if issue.grant and issue.grant.authorization_details:
@@ -100,15 +104,22 @@ def _id_token(issue: Issue, user: User, authentication: Authentication, access_t
         "exp": issued_at + settings.ACCESS_TOKEN_LIFETIME,
         "auth_time": int(authentication.auth_time.timestamp()),
         "amr": authentication.amr,
-        "acr": authentication.acr,
         "at_hash": half_hash(access_token),
         **authentication.extra_claims,
     }
-    if "profile" in issue.scopes and user.name:
+    if authentication.acr:
+        claims["acr"] = authentication.acr
+    return sign(claims | person_claims(user, issue.scopes), key, "JWT")
+
+
+def person_claims(user: User, scopes: Collection[str]) -> dict[str, Any]:
+    """What profile and email give (OpenID Connect Core 5.4), in the ID token and at userinfo."""
+    claims = {}
+    if "profile" in scopes and user.name:
         claims["name"] = user.name
-    if "email" in issue.scopes:
+    if "email" in scopes:
         claims["email"] = user.email
-    return sign(claims, key, "JWT")
+    return claims
 
 
 def half_hash(value: str) -> str:

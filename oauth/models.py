@@ -2,11 +2,13 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Exists, OuterRef
+from django.db.models.expressions import NegatedExpression
 from oauth2_provider.models import (
     AbstractAccessToken,
     AbstractGrant,
@@ -16,6 +18,7 @@ from oauth2_provider.models import (
 
 from accounts.models import User
 from clients.models import Agent
+from foundation.handles import digest
 from operations.models import Resource
 
 
@@ -56,6 +59,12 @@ class Grant(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True)
+    # Made by consent in the browser: when the person said yes, how and when they had signed in, and whether
+    # refresh tokens may hang on it.
+    consented_at = models.DateTimeField(null=True)
+    signed_in_at = models.DateTimeField(null=True)
+    acr = models.CharField(max_length=20, blank=True)
+    is_offline = models.BooleanField(default=False)
     # The BackchannelRequest that it came from, an id only: `oauth` does not know `ciba`.
     request_id = models.UUIDField(null=True, db_index=True)
 
@@ -120,17 +129,88 @@ class SigningKey(models.Model):
         return f"{self.algorithm} {self.kid[:8]}"
 
 
+class AuthorizationRequest(models.Model):
+    """An authorization request (RFC 6749 4.1.1) while the person reads the consent page.
+
+    Everything is kept here: the page carries a handle, and an answer can only narrow what is stored. Bound
+    to the person and the session that it was shown in; answered once.
+    """
+
+    handle_digest = models.BinaryField(max_length=32, unique=True)
+    session_digest = models.BinaryField(max_length=32)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    resource = models.ForeignKey(Resource, null=True, on_delete=models.CASCADE, related_name="+")
+    scopes = ArrayField(models.CharField(max_length=100))  # what may be granted here
+    later_scopes = ArrayField(models.CharField(max_length=100))  # sensitive and critical: asked for each time
+    may_stay = models.BooleanField()  # refresh tokens are possible
+    redirect_uri = models.TextField()
+    client_state = models.TextField(blank=True)  # the agent's `state`, to be returned
+    nonce = models.CharField(max_length=255, blank=True)
+    code_challenge = models.CharField(max_length=43)
+    signed_in_at = models.DateTimeField()
+    acr = models.CharField(max_length=20, blank=True)
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    answered_at = models.DateTimeField(null=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"request of {self.agent_id} for {self.user_id}"
+
+
+# django-oauth-toolkit's tables. Only its columns that fit are kept (docs/adr/0001): agent, person, resource and
+# scopes of a code or a refresh token are those of its Grant, and neither is stored in clear.
+
+
 class AuthorizationCode(AbstractGrant):
-    """django-oauth-toolkit's Grant: a code of the authorization-code flow."""
+    """A code (RFC 6749 4.1.2): the digest, what it is bound to, and whether it was used."""
+
+    user = code = application = expires = scope = created = updated = None  # type: ignore[assignment]
+    code_challenge_method = claims = resource = None  # type: ignore[assignment]
+
+    code_digest = models.BinaryField(max_length=32, unique=True)
+    grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="codes")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True)
 
     class Meta(AbstractGrant.Meta):
         abstract = False
         swappable = "OAUTH2_PROVIDER_GRANT_MODEL"
         default_permissions = ()
 
+    def __str__(self) -> str:
+        return f"code of {self.grant_id}"
+
+
+class RefreshToken(AbstractRefreshToken):
+    """A refresh token (RFC 6749 6): used once; its successor is another row. Its family is its Grant."""
+
+    user = token = token_checksum = application = access_token = None  # type: ignore[assignment]
+    token_family = resource = created = updated = revoked = None  # type: ignore[assignment]
+
+    token_digest = models.BinaryField(max_length=32, unique=True)
+    grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="refresh_tokens")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField(db_index=True)
+    used_at = models.DateTimeField(null=True)
+
+    class Meta(AbstractRefreshToken.Meta):
+        abstract = False
+        swappable = "OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL"
+        default_permissions = ()
+        unique_together = ()  # type: ignore[assignment]  # of columns that are not here
+        indexes = ()  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"refresh token of {self.grant_id}"
+
 
 class AccessToken(AbstractAccessToken):
-    """django-oauth-toolkit's table. Our access tokens are JWTs and are not stored."""
+    """Stays empty: our access tokens are JWTs and are not stored. django-oauth-toolkit's tables refer to it."""
 
     class Meta(AbstractAccessToken.Meta):
         abstract = False
@@ -138,15 +218,28 @@ class AccessToken(AbstractAccessToken):
         default_permissions = ()
 
 
-class RefreshToken(AbstractRefreshToken):
-    class Meta(AbstractRefreshToken.Meta):
-        abstract = False
-        swappable = "OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL"
-        default_permissions = ()
-
-
 class IDToken(AbstractIDToken):
+    """Stays empty, as AccessToken."""
+
     class Meta(AbstractIDToken.Meta):
         abstract = False
         swappable = "OAUTH2_PROVIDER_ID_TOKEN_MODEL"
         default_permissions = ()
+
+
+class RevokedToken(models.Model):
+    """An access token that was revoked before its end (RFC 7009), by its `jti`."""
+
+    jti_digest = models.BinaryField(max_length=32, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"revoked until {self.expires_at:%Y-%m-%d %H:%M}"
+
+
+def not_revoked(jti: str) -> "NegatedExpression[Any]":
+    """A condition for any query: this very token was not revoked before its end."""
+    return ~Exists(RevokedToken.objects.filter(pk=digest(jti)))

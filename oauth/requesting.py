@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import OuterRef
+
 from clients.models import Agent
 from foundation.canonical import canonical_json
 from foundation.errors import (
@@ -20,6 +23,7 @@ from foundation.forms import parse_json
 from oauth.audience import judge_audience
 from operations import schemas, wording
 from operations.models import IDENTITY_SCOPES, OperationTypeVersion, Resource, Scope
+from operations.risk import Risk
 
 MAX_SCOPES = 30
 MAX_DETAILS = 10
@@ -55,6 +59,18 @@ def find_requested(agent: Agent, parameters: Mapping[str, str]) -> Requested:
     if isinstance(identifier, ProtocolError):
         raise identifier
     return Requested(identity, scopes, details, versions, resources[0] if resources else None)
+
+
+def living_scopes() -> ArraySubquery:
+    """Of a query whose rows have a `grant`: the scopes of its resource that its agent could ask for today, and
+    that may run unasked. What an administrator took back since is not issued again."""
+    scopes = Scope.objects.filter(
+        agents=OuterRef("grant__agent_id"),
+        resource_id=OuterRef("grant__resource_id"),
+        risk=Risk.ROUTINE,
+        is_active=True,
+    )
+    return ArraySubquery(scopes.values("name"))
 
 
 def _scope_names(scope: str) -> list[str]:

@@ -45,11 +45,13 @@ class GrantHandler:
     """One grant type.
 
     `prepare` reads the parameters, before the transaction: it may look things up, ask Redis, and raise a
-    ProtocolError. `decide` gets what it returned, inside the transaction, and returns the verdict.
+    ProtocolError. `decide` gets what it returned, inside the transaction, and returns the verdict. A grant
+    that is `for_public` clients too rests on something that was given to this client alone.
     """
 
     prepare: Callable[[TokenRequest, datetime], Any]
     decide: Callable[[TokenRequest, Any, datetime], Verdict]
+    for_public: bool = False
 
 
 # Filled by authserver/wiring.py.
@@ -61,7 +63,9 @@ HANDLERS: dict[str, GrantHandler] = {}
 def token(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     parameters = parse_form(request)
-    agent = authenticate_agent(request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now)
+    agent = authenticate_agent(
+        request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now, public=True
+    )
     try:
         asked = TokenRequest(agent, parameters, find_binding(request, agent, now))
         handler = find_handler(asked)
@@ -83,7 +87,7 @@ def find_handler(asked: TokenRequest) -> GrantHandler:
     handler = HANDLERS.get(grant_type)
     if handler is None:
         raise UnsupportedGrantType("this server does not offer this grant type")
-    if not asked.agent.allows_grant_type(grant_type):
+    if not asked.agent.allows_grant_type(grant_type) or (asked.agent.is_public and not handler.for_public):
         raise UnauthorizedClient()
     return handler
 

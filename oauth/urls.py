@@ -1,14 +1,20 @@
-from django.urls import re_path
+from django.urls import path, re_path
 
+from oauth.authorize import authorize, consent, resume
 from oauth.introspection import introspect
 from oauth.metadata import jwks, metadata
+from oauth.revocation import revoke
 from oauth.token_endpoint import token
 from oauth.uses import uses
 
 # With and without a trailing slash, never by a redirect: real clients drop a POST body on 301.
 urlpatterns = [
+    re_path(r"^authorize/?$", authorize, name="authorize"),
+    path("authorize/resume", resume, name="authorize-resume"),
+    re_path(r"^consents/(?P<handle>[A-Za-z0-9_-]{43})$", consent, name="consent"),
     re_path(r"^oauth/token/?$", token, name="token"),
     re_path(r"^oauth/introspect/?$", introspect, name="introspect"),
+    re_path(r"^oauth/revoke/?$", revoke, name="revoke"),
     re_path(r"^v1/uses/?$", uses, name="uses"),
     re_path(r"^\.well-known/openid-configuration/?$", metadata, name="openid-configuration"),
     re_path(r"^\.well-known/oauth-authorization-server/?$", metadata, name="oauth-authorization-server"),

@@ -37,7 +37,7 @@ def uses(request: HttpRequest) -> HttpResponse:
         raise InvalidToken()
     if claims["exp"] <= now.timestamp():
         raise InvalidToken()
-    answer = lifecycle.use(lifecycle.Called(UUID(claims["grant_id"]), digest, key), resource, now)
+    answer = lifecycle.use(lifecycle.Called(UUID(claims["grant_id"]), digest, key, claims["jti"]), resource, now)
     if isinstance(answer, ProtocolError):
         raise answer
     use = {

@@ -13,7 +13,7 @@ from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
 from foundation.plaintext import problem_with
-from oauth.models import Grant
+from oauth.models import Grant, not_revoked
 from oauth.signing_keys import ALGORITHMS, listed_keys
 
 MAX_TOKEN = 32_768  # characters
@@ -54,15 +54,16 @@ class LiveToken:
 
 
 def find_live_token(unverified_token: str, audience: str, now: datetime) -> LiveToken | None:
-    """Signature, times, audience; then agent, person and grant, alive by query. None for any other token."""
+    """Signature, times, audience; then agent, person and grant, alive and not revoked, in one query. None for
+    any other token."""
     claims = verify(unverified_token, "at+jwt", now)
     if claims is None or claims["aud"] != audience or claims["exp"] <= now.timestamp():
         return None
     if "grant_id" in claims:
-        grant = Grant.objects.alive(now).filter(pk=claims["grant_id"]).first()
+        grant = Grant.objects.alive(now).filter(not_revoked(claims["jti"]), pk=claims["grant_id"]).first()
         return LiveToken(claims, grant) if grant else None
-    active = Agent.objects.filter(client_id=claims["client_id"], status=Agent.Status.ACTIVE).exists()
-    return LiveToken(claims, None) if active else None
+    agents = Agent.objects.filter(not_revoked(claims["jti"]), client_id=claims["client_id"], status=Agent.Status.ACTIVE)
+    return LiveToken(claims, None) if agents.exists() else None
 
 
 def find_hinted_sub(unverified_id_token: str, agent: Agent, now: datetime) -> str | None:

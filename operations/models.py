@@ -14,6 +14,8 @@ from operations.risk import Assurance, Risk, may_run_unasked
 
 # OpenID Connect's own scopes: they belong to no Resource and never decide `aud`.
 IDENTITY_SCOPES = ("openid", "profile", "email")
+# OpenID Connect Core 11: go on while the person is away. Whether an agent may is its grant type refresh_token.
+OFFLINE_ACCESS = "offline_access"
 
 
 def check_identifier(value: str) -> None:
@@ -70,7 +72,7 @@ class Scope(models.Model):
 
     def clean(self) -> None:
         super().clean()
-        if self.name in (*IDENTITY_SCOPES, "phone", "address", "offline_access"):
+        if self.name in (*IDENTITY_SCOPES, "phone", "address", OFFLINE_ACCESS):
             raise ValidationError({"name": "This scope is OpenID Connect's own."})
 
     @property

@@ -16,6 +16,12 @@ from urllib.parse import urlsplit
 from foundation.canonical import canonical_json
 from foundation.plaintext import problem_with
 
+# What OpenID Connect's own scopes allow, in words.
+IDENTITY_WORDS = {
+    "openid": "Know which account here is yours",
+    "profile": "See your name",
+    "email": "See your e-mail address",
+}
 VERSION = 2  # raised when rendering changes: part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string

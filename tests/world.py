@@ -312,9 +312,9 @@ def other_agent(agent: Caller, person: User) -> Caller:
     return allow_everything(make_caller("Other"), person)
 
 
-def sign_in(person: User, password: str = PASSWORD) -> Client:
+def sign_in(person: User, password: str = PASSWORD, browser: Client | None = None) -> Client:
     """A browser in which this person signed in at /login just now."""
-    browser = Client()
+    browser = browser or Client()
     response = browser.post("/login", {"email": person.email, "password": password})
     assert response.status_code == 302, response.content
     return browser

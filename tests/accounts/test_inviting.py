@@ -4,7 +4,8 @@ import re
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.conf import settings
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 from django.utils import timezone
 
@@ -21,7 +22,7 @@ NEW_PASSWORD = "seven quiet herons wade"
 def link(administrator: User) -> str:
     """Made in the administration, as it is shown there."""
     page = sign_in(administrator).post("/admin/accounts/user/invite/", {"email": "New@Example.com", "name": "Nell New"})
-    found = re.search(r"http://[^/]+(/invitations/[\w-]{43})", page.content.decode())
+    found = re.search(rf"{settings.ISSUER_URL}(/invitations/[\w-]{{43}})", page.content.decode())
     assert found
     return found[1]
 
@@ -148,3 +149,13 @@ class TestTheAdministration:
         administrator.refresh_from_db()
         assert administrator.email == "administrator@example.com" and administrator.is_active
         assert not Invitation.objects.exists()
+
+    def test_groups_are_on_the_record_and_stay(self, administrator: User) -> None:
+        """An agent may be allowed to ask everybody in a group."""
+        browser = sign_in(administrator)
+        browser.post("/admin/auth/group/add/", {"name": "Treasury"})
+        group = Group.objects.get()
+        browser.post(f"/admin/auth/group/{group.pk}/change/", {"name": "Treasury department"})
+        bodies = Event.objects.filter(kind="group.changed").order_by("id").values_list("body", flat=True)
+        assert ["Treasury department" in body for body in bodies] == [False, True]
+        assert browser.post(f"/admin/auth/group/{group.pk}/delete/", {"post": "yes"}).status_code == 403

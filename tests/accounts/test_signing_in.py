@@ -11,6 +11,7 @@ from django.utils import timezone
 from accounts import lifecycle, lockout
 from accounts.models import SignInAttempt, User
 from audit.models import Event
+from foundation.handles import digest
 from tests.world import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -120,6 +121,30 @@ class TestSessions:
         for path in ("/", "/agents", "/activity"):
             assert "no-store" in browser.get(path)["Cache-Control"]
 
+    def test_whoever_reads_the_table_holds_nobodys_session(self, person: User) -> None:
+        browser = sign_in(person)
+        key = browser.cookies["session"].value
+        row = Session.objects.get()
+        assert row.session_key != key and key not in row.session_data
+        thief = Client()
+        thief.cookies["session"] = row.session_key
+        assert not is_in(thief)
+        assert is_in(browser)
+
+    def test_what_a_session_knows_is_kept(self, person: User) -> None:
+        browser = sign_in(person)
+        for value in ("one", "two"):
+            session = browser.session
+            session["kept"] = value
+            session.save()
+            assert browser.session["kept"] == value and is_in(browser)
+        assert Session.objects.count() == 1
+        assert browser.session.exists(browser.session.session_key) and not browser.session.exists("x" * 32)
+
+    def test_signing_out_leaves_nothing(self, person: User) -> None:
+        sign_in(person).post("/logout")
+        assert not Session.objects.exists()
+
 
 class TestGuessing:
     def guess(self, times: int, email: str, address: str = "192.0.2.1") -> list[str]:
@@ -157,10 +182,59 @@ class TestGuessing:
             (lockout.Attempts(5, 5, 5), True),
             (lockout.Attempts(0, 50, 0), True),
             (lockout.Attempts(0, 0, 100), True),
+            (lockout.Attempts(0, 999, 0, in_known_browser=True), False),
+            (lockout.Attempts(5, 999, 5, in_known_browser=True), True),
+            (lockout.Attempts(0, 0, 100, in_known_browser=True), True),
         ],
     )
     def test_the_limits(self, attempts: lockout.Attempts, locked: bool) -> None:
         assert lockout.is_locked(attempts) is locked
+
+    @pytest.mark.parametrize(
+        ("address", "counted"),
+        [
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("::1", "::"),
+        ],
+    )
+    def test_what_counts_as_one_address(self, address: str, counted: str) -> None:
+        assert lockout.counted_address(address) == counted
+
+    def test_the_many_addresses_of_one_customer_are_one(self, person: User) -> None:
+        texts = [attempt(person.email, "wrong", f"2001:db8::{n}").content.decode() for n in range(1, 7)]
+        assert ["Too many" in text for text in texts] == [False] * 5 + [True]
+        assert attempt(person.email, PASSWORD, "2001:db8:0:1::1").status_code == 302
+
+    def from_everywhere(self, person: User) -> None:
+        """A botnet at work."""
+        row = {"email_digest": digest(person.email), "at": timezone.now()}
+        SignInAttempt.objects.bulk_create([SignInAttempt(**row, address=f"198.51.100.{n}") for n in range(50)])
+
+    def test_nobody_elsewhere_locks_a_person_out_of_their_own_browser(self, person: User, stranger: User) -> None:
+        browser = sign_in(person)
+        browser.post("/logout")
+        self.from_everywhere(person)
+        assert attempt(person.email, PASSWORD).status_code == 400
+        assert sign_in(person, browser=browser).get("/").status_code == 200
+        # It is this person's browser, and nobody else's; and a cookie of one's own making is none.
+        self.from_everywhere(stranger)
+        mine = {"email": stranger.email, "password": PASSWORD}
+        assert browser.post("/login", mine).status_code == 400
+        browser.cookies["browser"] = f"{stranger.sub}:1:x"
+        assert browser.post("/login", mine).status_code == 400
+
+    def test_nor_does_it_help_to_guess_there(self, person: User) -> None:
+        browser = sign_in(person)
+        wrong = [browser.post("/login", {"email": person.email, "password": f"wrong {n}"}) for n in range(6)]
+        assert "Too many" in wrong[5].content.decode() and "Too many" not in wrong[4].content.decode()
+
+    def test_a_new_invitation_ends_the_lock_as_the_page_says(self, person: User, administrator: User) -> None:
+        assert self.guess(6, person.email)[-1] == "locked"
+        _, handle = lifecycle.invite(person.email, "", administrator, timezone.now())
+        assert Client().post(f"/invitations/{handle}", {"password": "seven quiet herons wade"}).status_code == 302
+        assert attempt(person.email, "seven quiet herons wade").status_code == 302
 
     def test_old_attempts_are_swept_in_batches(self) -> None:
         old = timezone.now() - lockout.WINDOW - timedelta(seconds=1)

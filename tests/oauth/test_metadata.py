@@ -34,30 +34,37 @@ class TestMetadata:
     def test_it_names_what_is_there(self, payment_type: OperationType, signing: None) -> None:
         told = document()
         assert told["issuer"] == "http://localhost:8000"
-        assert told["grant_types_supported"] == ["client_credentials", "urn:openid:params:grant-type:ciba"]
+        assert told["grant_types_supported"] == [
+            "authorization_code", "client_credentials", "refresh_token", "urn:openid:params:grant-type:ciba",
+        ]  # fmt: skip
         assert told["backchannel_token_delivery_modes_supported"] == ["poll"]
         assert told["backchannel_user_code_parameter_supported"] is False
         assert told["backchannel_authentication_request_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
-        assert told["response_types_supported"] == []
+        assert told["response_types_supported"] == ["code"]
+        assert told["response_modes_supported"] == ["query"]
+        assert told["code_challenge_methods_supported"] == ["S256"]
+        assert told["authorization_response_iss_parameter_supported"] is True
+        assert told["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
+        assert told["scopes_supported"] == ["openid", "profile", "email", "offline_access"]
+        for parameter in ("request", "request_uri", "claims"):
+            assert told[f"{parameter}_parameter_supported"] is False
         assert told["authorization_details_types_supported"] == ["payment"]
         assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
         assert set(told["token_endpoint_auth_methods_supported"]) == {
-            "private_key_jwt", "client_secret_basic", "client_secret_post",
+            "private_key_jwt", "client_secret_basic", "client_secret_post", "none",
         }  # fmt: skip
         assert told["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
 
     def test_it_names_nothing_that_is_not(self, signing: None) -> None:
         absent = {
-            "authorization_endpoint", "registration_endpoint", "revocation_endpoint", "userinfo_endpoint",
-            "end_session_endpoint", "pushed_authorization_request_endpoint", "device_authorization_endpoint",
-            "request_parameter_supported",
-            "claims_parameter_supported",
+            "registration_endpoint", "userinfo_endpoint", "end_session_endpoint",
+            "pushed_authorization_request_endpoint", "device_authorization_endpoint",
         }  # fmt: skip
         assert not absent & document().keys()
 
     def test_every_named_endpoint_answers(self, signing: None) -> None:
         addresses = {name: value for name, value in document().items() if name.endswith(("_endpoint", "_uri"))}
-        assert len(addresses) == 4
+        assert len(addresses) == 6
         for name, address in addresses.items():
             assert address.startswith("http://localhost:8000/")
             path = urlsplit(address).path

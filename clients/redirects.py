@@ -1,0 +1,64 @@
+"""Where an agent may have a browser sent: is this one of its redirect URIs, and what is a person told of it? Pure.
+
+uris.py says what can be registered. Compared as strings, character by character (RFC 9700 2.1), with one
+exception: the port of a loopback address is free, because a native app learns it only when it listens
+(RFC 8252 7.3). `localhost` counts as loopback too: it is what most command-line clients register, and
+browsers resolve it to this machine without asking anybody. RFC 8252 8.3 advises clients against it; refusing
+it here would protect nobody.
+"""
+
+import re
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from clients import uris
+
+MAX_URIS = 20
+_PORT = re.compile(r":[0-9]{1,5}\Z")
+
+
+def problem_with_list(redirect_uris: list[str]) -> str | None:
+    """Why an administrator cannot register these, or None."""
+    if len(redirect_uris) > MAX_URIS:
+        return f"there are more than {MAX_URIS}"
+    problems = ((uri, uris.problem_with_redirect(uri, native=True)) for uri in redirect_uris)
+    return next((f"{uri[:80]} {problem}" for uri, problem in problems if problem), None)
+
+
+def is_registered(unverified_uri: str, registered: Iterable[str]) -> bool:
+    """Is this one of the registered redirect URIs, the port of a loopback address aside?"""
+    if uris.problem_with_redirect(unverified_uri, native=True):
+        return False
+    return any(unverified_uri == one or _differ_in_port_alone(unverified_uri, one) for one in registered)
+
+
+def _differ_in_port_alone(asked: str, registered: str) -> bool:
+    if not is_loopback(asked) or not is_loopback(registered):
+        return False
+    return _without_port(asked) == _without_port(registered)
+
+
+def _without_port(uri: str) -> str:
+    netloc = urlsplit(uri).netloc
+    return uri.replace(netloc, _PORT.sub("", netloc), 1)
+
+
+def is_loopback(uri: str) -> bool:
+    """http on this machine."""
+    return uri.startswith("http://") and uris.is_loopback(uri)
+
+
+def is_claimed(uri: str) -> bool:
+    """https: whoever receives it controls that host. Any app on the machine can take the others."""
+    return uri.startswith("https://")
+
+
+def source_of(uri: str) -> str:
+    """What Content-Security-Policy calls the place of a registered URI: its origin, or its scheme."""
+    parts = urlsplit(uri)
+    return f"{parts.scheme}://{parts.netloc}" if uris.host_of(uri) else f"{parts.scheme}:"
+
+
+def place_of(uri: str) -> str:
+    """What a person reads of a registered URI: its host with port, or its scheme."""
+    return source_of(uri).removeprefix("https://").removeprefix("http://")

@@ -1,0 +1,152 @@
+"""The authorization_code grant (RFC 6749 4.1.3, RFC 7636 4.6, OpenID Connect Core 3.1.3): what is its own."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef
+
+from clients.models import REFRESH_TOKEN, Agent
+from foundation.errors import InvalidRequest, InvalidTarget
+from foundation.handles import b64url, digest, same
+from oauth import lifecycle
+from oauth.errors import InvalidGrant
+from oauth.minting import Authentication, Issue
+from oauth.models import AuthorizationCode, Grant
+from oauth.redeeming import Redemption, RedemptionFacts, judge_code
+from oauth.requesting import living_scopes
+from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
+from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS
+
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
+
+
+@dataclass(frozen=True)
+class Exchange:
+    unverified_code: str
+    unverified_redirect_uri: str
+    unverified_verifier: str
+    resource: str | None
+
+
+def _prepare(asked: TokenRequest, now: datetime) -> Exchange:
+    parameters = asked.parameters
+    for name in ("code", "redirect_uri", "code_verifier"):
+        if name not in parameters:
+            raise InvalidRequest(f"{name} is missing")
+    if not _VERIFIER.fullmatch(parameters["code_verifier"]):
+        raise InvalidRequest("code_verifier is not 43 to 128 unreserved characters")
+    return Exchange(
+        parameters["code"], parameters["redirect_uri"], parameters["code_verifier"], parameters.get("resource")
+    )
+
+
+def _decide(asked: TokenRequest, exchange: Exchange, now: datetime) -> Verdict:
+    agent = asked.agent
+    code = (
+        AuthorizationCode.objects.select_related("grant__user", "grant__resource")
+        .annotate(is_alive=Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))), living=living_scopes())
+        .filter(code_digest=digest(exchange.unverified_code))
+        .first()
+    )
+    verdict = judge_code(
+        _facts(code, agent),
+        now,
+        redirect_matches=code is not None and code.redirect_uri == exchange.unverified_redirect_uri,
+        verifier_matches=code is not None and is_verifier_of(exchange.unverified_verifier, code.code_challenge),
+    )
+    if code is None or verdict is Redemption.UNKNOWN:
+        return InvalidGrant("the code is unknown or not this agent's")
+    code.grant.agent = agent
+    if verdict is Redemption.ISSUE and refuses_resource(exchange.resource, code.grant):
+        return InvalidTarget("resource is not the one that was granted")
+    scopes = still_granted(code.grant, code.living)
+    if verdict is Redemption.ISSUE and not scopes:
+        verdict = Redemption.DEAD
+    if verdict is Redemption.ISSUE and not lifecycle.use_code(code, now):
+        verdict = Redemption.USED_AGAIN
+    return _issue(code, scopes, now) if verdict is Redemption.ISSUE else _refuse(code, verdict, now)
+
+
+def _facts(code: AuthorizationCode | None, agent: Agent) -> RedemptionFacts | None:
+    if code is None:
+        return None
+    return RedemptionFacts(
+        is_own=code.grant.agent_id == agent.pk,
+        is_used=code.used_at is not None,
+        expires_at=code.expires_at,
+        is_alive=code.is_alive,  # type: ignore[attr-defined]  # annotated
+    )
+
+
+def is_verifier_of(unverified_verifier: str, challenge: str) -> bool:
+    """RFC 7636 4.6, S256."""
+    made = b64url(hashlib.sha256(unverified_verifier.encode()).digest())
+    return same(made.encode(), challenge.encode())
+
+
+def _refuse(code: AuthorizationCode, verdict: Redemption, now: datetime) -> Verdict:
+    match verdict:
+        case Redemption.USED_AGAIN:
+            lifecycle.end_replayed(code.grant, "a code", now)
+            return InvalidGrant("the code was used before: what it bought has ended", detail="code used twice")
+        case Redemption.EXPIRED:
+            return InvalidGrant("the code has expired")
+        case Redemption.DEAD:
+            return InvalidGrant("what the code stood for has ended")
+        case Redemption.WRONG_REDIRECT:
+            return InvalidGrant("redirect_uri is not the one that the code was sent to")
+        case Redemption.WRONG_VERIFIER:
+            return InvalidGrant("code_verifier does not fit the code_challenge")
+        case Redemption.ISSUE | Redemption.UNKNOWN:
+            raise RuntimeError("not a refusal of a known code")
+        case _:
+            assert_never(verdict)
+
+
+def _issue(code: AuthorizationCode, scopes: list[str], now: datetime) -> Issue:
+    grant = code.grant
+    stays = grant.is_offline and grant.agent.allows_grant_type(REFRESH_TOKEN)
+    refresh_token = lifecycle.issue_refresh_token(grant, now) if stays else None
+    return issue_of(grant, scopes, now, nonce=code.nonce, refresh_token=refresh_token)
+
+
+def refuses_resource(asked: str | None, grant: Grant) -> bool:
+    """RFC 8707 2.2: a token request may name the resource that was granted, and no other."""
+    return asked is not None and (grant.resource is None or grant.resource.identifier != asked)
+
+
+def still_granted(grant: Grant, living: list[str]) -> list[str]:
+    """The grant's scopes less those that its agent could not ask for any more."""
+    identity = {*grant.agent.identity_scopes} & {*IDENTITY_SCOPES} | {OFFLINE_ACCESS}
+    return [name for name in grant.scopes if name in identity or name in living]
+
+
+def issue_of(
+    grant: Grant, scopes: list[str], now: datetime, *, nonce: str = "", refresh_token: str | None = None
+) -> Issue:
+    """What a code and a refresh token buy: a short access token, and the ID token of the person's sign-in."""
+    if grant.user is None or grant.signed_in_at is None:
+        raise RuntimeError("a grant by consent has a person who was signed in")
+    is_of_resource = bool(set(scopes) - {*IDENTITY_SCOPES, OFFLINE_ACCESS})
+    return Issue(
+        agent=grant.agent,
+        user=grant.user,
+        scopes=scopes,
+        resource=grant.resource.identifier if grant.resource and is_of_resource else None,
+        expires_at=min(grant.expires_at, now + timedelta(seconds=settings.ACCESS_TOKEN_LIFETIME)),
+        grant=grant,
+        authentication=Authentication(
+            auth_time=grant.signed_in_at,
+            amr=["pwd"],
+            acr=grant.acr,
+            extra_claims={"nonce": nonce} if nonce else {},
+        ),
+        refresh_token=refresh_token,
+    )
+
+
+HANDLER = GrantHandler(_prepare, _decide, for_public=True)
