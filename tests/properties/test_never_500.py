@@ -7,6 +7,7 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.urls.converters import IntConverter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -134,35 +135,25 @@ def test_any_token_at_introspection(bank: ResourceServer, signing: None, token: 
 
 def every_path() -> list[str]:
     """Each route outside the administration, with made-up values in its place-holders."""
-
-    def walk(resolver: URLResolver, prefix: str) -> list[str]:
-        found = []
-        for one in resolver.url_patterns:
-            route = prefix + str(one.pattern)
-            if isinstance(one, URLResolver):
-                found += walk(one, route)
-            elif isinstance(one, URLPattern):
-                found.append(route)
-        return found
-
     made_up = "00000000-0000-4000-8000-000000000000"
     paths = []
-    for route in walk(get_resolver(), "/"):
-        if route.startswith("/admin"):
-            continue
-        path = route.replace("^", "").replace("/?$", "").replace("$", "").replace("\\", "")
-        for holder in ("<uuid:prompt_id>", "<uuid:device_id>", "<str:handle>", "<int:agent_id>"):
-            path = path.replace(holder, "7" if "int" in holder else made_up)
-        if "(?P<prompt_id>" in path:
-            head, _, rest = path.partition("(?P")
-            path = head + made_up + rest.rpartition(")")[2]
-        paths.append(path)
+    for name in sorted(name for name in get_resolver().reverse_dict if isinstance(name, str)):
+        for possibilities, _, _, converters in get_resolver().reverse_dict.getlist(name):
+            for template, holders in possibilities:
+                numbers = {holder for holder, one in converters.items() if isinstance(one, IntConverter)}
+                paths.append("/" + template % {holder: "7" if holder in numbers else made_up for holder in holders})
     return paths
 
 
 def test_the_paths_are_all_there() -> None:
     assert {"/", "/login", "/oauth/token", "/v1/prompts", "/metrics", "/.well-known/jwks.json"} <= set(every_path())
-    assert not any(character in path for path in every_path() for character in "<>()?")
+
+    def unnamed(resolver: URLResolver) -> list[str]:
+        found = [str(one.pattern) for one in resolver.url_patterns if isinstance(one, URLPattern) and not one.name]
+        deeper = [one for one in resolver.url_patterns if isinstance(one, URLResolver) and not one.namespace]
+        return found + [name for one in deeper for name in unnamed(one)]
+
+    assert unnamed(get_resolver()) == [], "a route without a name is not tried"
 
 
 @pytest.mark.parametrize("path", every_path())
