@@ -6,6 +6,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
+from django.utils.text import Truncator
 
 from audit.events import find_kind
 from audit.models import Event
@@ -16,7 +17,7 @@ from foundation.admin import ReadOnly
 
 @admin.register(BackchannelRequest)
 class BackchannelRequestAdmin(ReadOnly):
-    list_display = ("created_at", "asked", "agent", "user", "state", "expires_at")
+    list_display = ("created_at", "asked_in_short", "agent", "user", "state", "expires_at")
     list_filter = ("state", "agent", "created_at")
     search_fields = ("id", "user__email", "agent__client_id", "agent__name", "operation_digest")
     list_select_related = ("agent", "user")
@@ -27,6 +28,10 @@ class BackchannelRequestAdmin(ReadOnly):
         "operation_digest", "assurance", "uses", "created_at", "expires_at", "decided_at", "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
+
+    @admin.display(description="asked")
+    def asked_in_short(self, request: BackchannelRequest) -> str:
+        return Truncator(headline(request.shown)).chars(120)
 
     @admin.display(description="asked")
     def asked(self, request: BackchannelRequest) -> str:

@@ -18,7 +18,7 @@ from ciba import lifecycle
 from ciba.answering import answer, find_prompt, prompts_of, waiting_prompts
 from ciba.models import Prompt
 from ciba.policy import AnswerVerdict
-from ciba.showing import headline
+from ciba.showing import headline, is_long
 from ciba.states import State
 from clients import lifecycle as agent_lifecycle
 from clients.asking import agents_that_may_ask
@@ -75,6 +75,7 @@ def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
         "shown": asked.shown,
         "headline": headline(asked.shown),
         "lifetime": in_words(asked.grant_lifetime),
+        "is_long": is_long(asked.shown),
         "is_open": asked.state == State.PENDING and asked.expires_at > now,
         "is_expired": asked.state == State.PENDING and asked.expires_at <= now,
         "must_sign_in": not sessions.is_recent(sessions.signed_in_at(request), now),

@@ -10,6 +10,8 @@ from foundation.canonical import canonical_json
 from operations import wording
 
 LOCALE = "en"
+MOST_FIELDS_AT_A_GLANCE = 8
+MOST_TEXT_AT_A_GLANCE = 300  # characters
 
 
 class ShownField(TypedDict):
@@ -59,6 +61,13 @@ def headline(shown: Shown) -> str:
     if shown["operations"]:
         return "; ".join(operation["summary"] for operation in shown["operations"])
     return ", ".join(shown["access"]) or JUST_OPENID
+
+
+def is_long(shown: Shown) -> bool:
+    """More than a screen shows: then the answer's buttons come after it, and do not float above it."""
+    fields = [field for operation in shown["operations"] for field in operation["fields"]]
+    texts = [*(field["value"] for field in fields), *shown["access"]]
+    return len(texts) > MOST_FIELDS_AT_A_GLANCE or sum(map(len, texts)) > MOST_TEXT_AT_A_GLANCE
 
 
 def prompt_digest(

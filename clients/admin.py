@@ -13,7 +13,7 @@ from audit import events
 from audit.record import About, record
 from clients import lifecycle
 from clients.models import Agent
-from foundation.admin import NoDeletion, show_once
+from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
 
 
@@ -24,6 +24,7 @@ class AgentForm(forms.ModelForm[Agent]):
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
+    client_jwks = Agent._meta.get_field("client_jwks").formfield(form_class=LegibleJSON)
     linked_people = forms.ModelMultipleChoiceField(
         User.objects.all(),
         required=False,

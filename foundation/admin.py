@@ -1,12 +1,28 @@
 """What the admin classes of several apps share: pages that only show, and nothing that deletes."""
 
+import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
 from foundation.models import Work
+
+
+class LegibleJSON(forms.JSONField):
+    """JSON as a person edits it: indented, in a wide field."""
+
+    widget = forms.Textarea(attrs={"rows": 16, "class": "vLargeTextField json", "spellcheck": "false"})
+
+    def prepare_value(self, value: Any) -> Any:
+        if isinstance(value, InvalidJSONInput):
+            return value
+        if value is None:
+            return ""
+        return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 class NoDeletion(admin.ModelAdmin[Any]):

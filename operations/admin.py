@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.record import About, record
-from foundation.admin import NoDeletion, show_once
+from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations import lifecycle
 from operations.models import OperationType, OperationTypeVersion, Resource, Scope
 
@@ -74,7 +74,7 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
 
     MEANING: ClassVar[tuple[str, ...]] = OperationTypeVersion.MEANING
 
-    schema = OperationTypeVersion._meta.get_field("schema").formfield()
+    schema = OperationTypeVersion._meta.get_field("schema").formfield(form_class=LegibleJSON)
     title = OperationTypeVersion._meta.get_field("title").formfield()
     summary = OperationTypeVersion._meta.get_field("summary").formfield(
         widget=forms.Textarea(attrs={"rows": 3}),
