@@ -15,6 +15,8 @@ from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.middleware.security import SecurityMiddleware
+from django.shortcuts import render
+from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
 from foundation.endpoint import error_response
@@ -49,6 +51,8 @@ class Guard:
         # PostgreSQL cannot hold U+0000, and no page or endpoint of ours has one in its address.
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             raise BadRequest("the address has a NUL character")
+        if not is_protocol(request):
+            request.get_host()  # raises for a name that is not in ALLOWED_HOSTS; nothing else would ask
         return self.get_response(request)
 
     def _see_through_proxy(self, request: HttpRequest) -> None:
@@ -128,3 +132,19 @@ class Messages(PagesOnly, MessageMiddleware):
 
 class ContentSecurityPolicy(PagesOnly, CSPMiddleware):
     pass
+
+
+class RefusedMethods(PagesOnly, MiddlewareMixin):
+    """Django's 405 has no body: who signs in again on the way to a button lands on a blank page."""
+
+    def process_response(self, request: HttpRequest, response: Any) -> Any:
+        if response.status_code != 405 or response.content or request.method == "HEAD":
+            return response
+        context = {
+            "title": "This address is for a button",
+            "what_happened": "It was opened like a page, perhaps after you had to sign in again. Nothing was changed.",
+            "what_to_do": "Go back to where the button is, and press it again.",
+        }
+        page = render(request, "failed.html", context, status=405)
+        page["Allow"] = response["Allow"]
+        return page

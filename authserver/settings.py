@@ -82,6 +82,7 @@ MIDDLEWARE = [
     "authserver.middleware.Authentication",
     "authserver.middleware.Messages",
     "authserver.middleware.ContentSecurityPolicy",
+    "authserver.middleware.RefusedMethods",
 ]
 
 ROOT_URLCONF = "authserver.urls"
