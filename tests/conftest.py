@@ -7,11 +7,15 @@ from typing import Any
 import psycopg
 import pytest
 from django.apps import apps
+from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.management import call_command
 from django.db import connections
 from django.test import TransactionTestCase
 
 from authserver.management.commands.migrate import append_only_tables
+
+# Argon2 is slow on purpose, and the suite signs in a thousand times: the same algorithm, at its least.
+Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
 
 # What migrations put there once, and no test changes.
 KEPT = {"django_migrations", "django_content_type", "auth_permission"}
