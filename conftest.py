@@ -1,3 +1,3 @@
 """The domain's fixtures, for every test."""
 
-pytest_plugins = ["tests.world"]
+pytest_plugins = ["tests.world", "tests.own_redis"]

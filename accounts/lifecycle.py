@@ -17,9 +17,11 @@ from django.http import HttpRequest
 from accounts import browsers
 from accounts.lockout import WINDOW, Attempts, counted_address, is_locked
 from accounts.models import Invitation, SignInAttempt, User
+from accounts.sessions import person_topic
 from audit import events
 from audit.record import About, record, record_revocation
 from foundation.handles import digest, new_handle
+from foundation.wakeups import wake
 
 
 @dataclass(frozen=True)
@@ -132,6 +134,7 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
     user.save(update_fields=["password", "session_epoch"])
     SignInAttempt.objects.filter(email_digest=digest(user.email)).delete()  # guesses at another password
     record(events.INVITATION_ACCEPTED, about_person(user), now)
+    wake([person_topic(user)])
     return True
 
 
@@ -143,6 +146,7 @@ def disable(user: User, by: User, now: datetime) -> bool:
     ):
         return False
     record_revocation(events.PERSON_DISABLED, about_person(user, by), now)
+    wake([person_topic(user)])
     return True
 
 

@@ -1,6 +1,5 @@
 """/login, /logout and /invitations/{handle}."""
 
-from django.contrib.auth import logout as end_session
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -57,7 +56,7 @@ def logout(request: HttpRequest) -> HttpResponse:
     user = sessions.person(request)
     if user is not None:
         lifecycle.record_sign_out(user, timezone.now())
-    end_session(request)
+    sessions.end(request)
     return redirect("login")
 
 

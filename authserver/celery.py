@@ -18,7 +18,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 from django.conf import settings
 
 from foundation import outbox
-from foundation.pacing import LEAVE_ALONE, TIMEOUT
+from foundation.volatile import LEAVE_ALONE, TIMEOUT
 
 log = logging.getLogger(__name__)
 

@@ -169,6 +169,10 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": ["'none'"],
     }
 }
+# --- one web process (authserver/front)
+WEB_THREADS = env.int("WEB_THREADS", default=8)
+WEB_QUEUE = env.int("WEB_QUEUE", default=512)  # requests that wait for a thread; more are answered 503
+WEB_WAITING = env.int("WEB_WAITING", default=10_000)  # open inboxes and held polls
 MAX_BODY_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 

@@ -1,12 +1,14 @@
 """Where a lower package needs what an upper one offers, its table is filled here, and nowhere else."""
 
+from accounts import sessions
 from authserver.celery import soon
+from ciba import watching
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients.keys import SIGNING_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from devices import lifecycle as devices
 from devices import mail, push
-from foundation import outbox
+from foundation import outbox, waiting
 from oauth.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
 from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
 from oauth.metadata import EXTRA_FIELDS
@@ -17,6 +19,14 @@ from oauth.token_endpoint import HANDLERS
 def wire() -> None:
     outbox.SOON[:] = [soon]
     outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send})
+    waiting.READERS.update(
+        {
+            watching.PROMPTS: watching.read_prompts,
+            watching.REQUEST: watching.read_requests,
+            "person": sessions.read_people,
+            "session": sessions.read_sessions,
+        }
+    )
     HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER
     HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER

@@ -14,4 +14,6 @@ grant.py        the CIBA grant of the token endpoint
 views.py        POST /bc-authorize
 pages.py        the person's pages: inbox, prompt, agents
 api.py          /v1/prompts
+watching.py     what may be waited for: a person's prompts, one request
+events.py       /v1/prompts/events, which tells an open inbox to look again
 """

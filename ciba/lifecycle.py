@@ -1,7 +1,8 @@
 """The use cases of a request, one transaction each. The only module that writes `state`.
 
 A state changes by one conditional UPDATE whose WHERE is the transition table; the row count decides
-who won. Its audit event is in the same transaction. Lock order: request, then grant.
+who won. Its audit event is in the same transaction. Lock order: request, then grant. After the commit
+whoever waits for it is woken (watching.py).
 """
 
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ from ciba.policy import (
 )
 from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
 from ciba.states import State, sources
+from ciba.watching import topics_of
 from clients import lifecycle as agents
 from clients.asking import may_ask
 from clients.models import Agent
 from devices import lifecycle as devices
 from foundation.handles import b64url, digest, new_handle, new_id, random_bytes
+from foundation.wakeups import wake
 from oauth.lifecycle import requested_digest, revoke_grant, revoke_grants_between
 from oauth.models import Grant
 from oauth.requesting import Requested
@@ -66,6 +69,7 @@ def open(
     request = _store(agent, user, asked, requested, auth_req_id, now)
     prompt = _put_prompt(request, user)
     devices.call(user, prompt.id, now, request.expires_at)
+    wake(topics_of(request))
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
         **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
@@ -262,6 +266,7 @@ def stop_agent(agent: Agent, person: User, now: datetime) -> None:
         BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
         kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
         record_revocation(kind, about(request, f"user:{person.id}"), now, **_told(request))
+        wake(topics_of(request))
         if target is State.CANCELLED:
             _call_off(request, now)
     revoke_grants_between(agent, person, now)
@@ -283,6 +288,7 @@ def expire_due(now: datetime, batch: int) -> int:
             _call_off(request, now)
         if request.grant_id:
             revoke_grant(request.grant_id, request.agent, request.user, now, actor=SYSTEM)
+    wake(topic for request in due for topic in topics_of(request))
     return len(due)
 
 
@@ -300,6 +306,7 @@ def _move(request: BackchannelRequest, target: State, now: datetime, **fields: A
     )
     if moved:
         request.state = target
+        wake(topics_of(request))
     return bool(moved)
 
 

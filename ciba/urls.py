@@ -1,6 +1,7 @@
 from django.urls import path, re_path
 
 from ciba import api, pages
+from ciba.events import events
 from ciba.views import backchannel_authentication
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -9,6 +10,7 @@ _PROMPT = rf"^v1/prompts/(?P<prompt_id>{_UUID})"
 urlpatterns = [
     re_path(r"^bc-authorize/?$", backchannel_authentication, name="bc-authorize"),
     re_path(r"^v1/prompts/?$", api.Prompts.as_view(), name="api-prompts"),
+    re_path(r"^v1/prompts/events/?$", events, name="prompt-events"),
     re_path(rf"{_PROMPT}/?$", api.OnePrompt.as_view(), name="api-prompt"),
     re_path(rf"{_PROMPT}/approve/?$", api.Approve.as_view(), name="api-approve"),
     re_path(rf"{_PROMPT}/deny/?$", api.Deny.as_view(), name="api-deny"),

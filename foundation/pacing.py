@@ -1,23 +1,17 @@
 """Pacing in Redis: how often somebody may ask. What is here may be lost at any moment.
 
 Without Redis, or with one that hangs, pacing falls back to this process's memory and the request goes
-on: an answer may come a little too often, never wrongly. After a failure Redis is left alone for a few
-seconds, so that a hung one costs a single short time-out and not one per request.
+on: an answer may come a little too often, never wrongly.
 """
 
-import logging
 import threading
-import time
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import redis
 from django.conf import settings
 
-log = logging.getLogger(__name__)
+from foundation.volatile import Unreachable, Volatile
 
-TIMEOUT = 0.25  # seconds, to connect and to answer
-LEAVE_ALONE = 5.0  # seconds
 # A client that sleeps for exactly the interval arrives a little early on a bad clock.
 LEEWAY = 0.5  # seconds
 SLOW_DOWN = 5  # seconds: CIBA Core 11 asks for at least 5 more, for this and all later requests
@@ -66,33 +60,25 @@ class _Memory:
 
 class Pacing:
     def __init__(self, url: str) -> None:
-        self._redis = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=None, health_check_interval=0
-        )
-        self._script = self._redis.register_script(_POLL)
+        self._volatile = Volatile(url, "pacing falls back to this process's memory")
+        self._script = self._volatile.client.register_script(_POLL)
         self._memory = _Memory()
-        self._left_alone_until = 0.0
 
     def poll(self, key: str, *, now: datetime, interval: int, lifetime: int) -> Pace:
         """Records a poll of `key` and judges it. `interval` is what the client was first told (s)."""
         at = now.timestamp()
-        if time.monotonic() >= self._left_alone_until:
-            try:
-                too_soon, current = self._script(keys=[f"pace:{key}"], args=[at, interval, LEEWAY, SLOW_DOWN, lifetime])
-                return Pace(bool(too_soon), int(current))
-            except redis.RedisError as error:
-                self._left_alone_until = time.monotonic() + LEAVE_ALONE
-                log.warning("pacing falls back to this process's memory: %s", error)
-        return self._memory.poll(key, at, interval)
+        arguments = [at, interval, LEEWAY, SLOW_DOWN, lifetime]
+        try:
+            too_soon, current = self._volatile.ask(lambda: self._script(keys=[f"pace:{key}"], args=arguments))
+        except Unreachable:
+            return self._memory.poll(key, at, interval)
+        return Pace(bool(too_soon), int(current))
 
     def reachable(self) -> bool:
         """Does Redis answer now? For /readyz, which reports it and stays green without it."""
-        if time.monotonic() < self._left_alone_until:
-            return False
         try:
-            return bool(self._redis.ping())
-        except redis.RedisError:
-            self._left_alone_until = time.monotonic() + LEAVE_ALONE
+            return bool(self._volatile.ask(self._volatile.client.ping))
+        except Unreachable:
             return False
 
 

@@ -136,15 +136,14 @@ def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
     # Only `prepare` acts as the owner. Empty, and not left out: then run.env does not bring it back.
     environment = environment | {"DATABASE_OWNER_URL": ""}
     web = [
-        python, "-m", "granian", "--interface", "wsgi", "authserver.wsgi:application",
-        "--host", plan.bind, "--port", str(plan.port),
+        python, "-m", "granian", "--interface", "asgi", "authserver.asgi:application",
+        "--host", plan.bind, "--port", str(plan.port), "--http", "1",
         "--workers", environment.get("WEB_WORKERS", "1"),
-        # As many threads as may wait for the database at once; requests beyond wait in a queue.
-        "--blocking-threads", environment.get("WEB_THREADS", "8"),
-        # Granian counts connections here, idle ones too: as few as there are threads would let eight
-        # browsers that keep theirs open shut everybody else out.
-        "--backpressure", "4096", "--backlog", "1024", "--respawn-failed-workers", "--workers-kill-timeout", "5s",
-        "--no-ws", "--log-level", "error", "--working-dir", str(ROOT),
+        # Granian counts connections here, idle and waiting ones too: far more than there are threads, so that
+        # browsers that keep theirs open shut nobody out. The front bounds the work (authserver/front).
+        "--backpressure", str(int(environment.get("WEB_WAITING", "10000")) + 8192), "--backlog", "4096",
+        "--respawn-failed-workers", "--workers-kill-timeout", "5s", "--no-ws",
+        "--log-level", "error", "--working-dir", str(ROOT),
     ]  # fmt: skip
     worker = [
         python, "-m", "celery", "--app", "authserver.worker", "--workdir", str(ROOT), "--quiet", "worker",

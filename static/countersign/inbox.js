@@ -1,12 +1,22 @@
-// The inbox refreshes by itself while it is looked at.
+// The inbox refreshes by itself while it is looked at: when the server says that something changed, and every
+// two seconds where it cannot say so.
 
 const list = document.getElementById("list");
 const notice = document.getElementById("notice");
 const EVERY = 2000; // milliseconds
 const AT_MOST = 30000;
+const LISTEN_AGAIN = 60000;
 let pause = EVERY;
 let timer = 0;
 let known = "";
+let events = null; // the open stream
+let listener = 0;
+let running = false;
+let again = false;
+
+function isTold() {
+  return events?.readyState === EventSource.OPEN;
+}
 
 function count() {
   return Number(list.querySelector("[data-waiting]")?.dataset.waiting ?? 0);
@@ -29,23 +39,57 @@ function put(html) {
 }
 
 async function refresh() {
+  if (running) {
+    again = true; // what changed meanwhile may not be in the answer that is on its way
+    return;
+  }
+  running = true;
+  do {
+    again = false;
+    await look();
+  } while (again);
+  running = false;
+}
+
+async function look() {
   clearTimeout(timer);
   if (document.hidden) return;
+  let failed = false;
   try {
     const response = await fetch(list.dataset.url, { headers: { Accept: "text/html" }, cache: "no-store" });
     if (response.redirected) return location.reload(); // the session has ended: the server asks to sign in
     if (!response.ok) throw new Error(String(response.status));
     const html = await response.text();
-    if (known && html !== known) put(html);
+    if (html !== known) put(html); // also the first: it may be newer than the page
     if (pause !== EVERY) notice.textContent = "";
     known = html;
     pause = EVERY;
   } catch {
+    failed = true;
     pause = Math.min(pause * 2, AT_MOST);
     notice.textContent = "The server does not answer. Trying again…";
   }
-  timer = setTimeout(refresh, pause);
+  if (failed || !isTold()) timer = setTimeout(refresh, pause);
 }
 
-document.addEventListener("visibilitychange", refresh);
-refresh();
+// A stream that breaks is opened again by the browser; one that the server refuses is not.
+function listen() {
+  clearTimeout(listener);
+  events?.close();
+  events = null;
+  if (document.hidden || !("EventSource" in window)) return; // browsers open six connections to a server, no more
+  events = new EventSource(list.dataset.events);
+  events.addEventListener("look", refresh);
+  events.onerror = () => {
+    if (events.readyState === EventSource.CLOSED) listener = setTimeout(listen, LISTEN_AGAIN);
+    refresh();
+  };
+}
+
+function start() {
+  listen();
+  refresh();
+}
+
+document.addEventListener("visibilitychange", start);
+start();

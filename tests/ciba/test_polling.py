@@ -90,7 +90,7 @@ class TestPacing:
 
     def test_forgotten_pacing_is_no_error(self, agent: Caller, asked: str) -> None:
         agent.poll(asked)
-        pacing.get_pacing()._redis.flushdb()
+        pacing.get_pacing()._volatile.client.flushdb()
         assert error_of(agent.poll(asked)) == "authorization_pending"
 
 

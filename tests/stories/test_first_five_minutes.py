@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -24,16 +25,24 @@ def page(browser: Browser, product: Product) -> Iterator[Page]:
     assert problems == []
 
 
-@pytest.fixture
-def agent(product: Product) -> Iterator[subprocess.Popen[str]]:
+@contextmanager
+def running_agent(product: Product) -> Iterator[subprocess.Popen[str]]:
     """examples/agent.py, as `make agent` runs it."""
     process = subprocess.Popen(
         [sys.executable, ROOT / "examples" / "agent.py"],
         env=product.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    yield process
-    process.kill()
-    process.communicate()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def agent(product: Product) -> Iterator[subprocess.Popen[str]]:
+    with running_agent(product) as process:
+        yield process
 
 
 def sign_in(page: Page, product: Product, email: str = "demo@example.com") -> None:

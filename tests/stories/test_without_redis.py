@@ -1,47 +1,19 @@
 """Redis stopped, then hung: nothing that matters notices."""
 
-import os
-import signal
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.test import Client
 
 from accounts.models import User
-from authserver.servers import redis
 from ciba import lifecycle
 from ciba.models import BackchannelRequest, Prompt
-from foundation import pacing
+from tests.own_redis import OwnRedis
 from tests.world import PAYMENT, Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MOST = 1.0  # seconds more than without trouble, which is a few hundredths
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Embedded]:
-    """A Redis of this test alone, which it may mistreat."""
-    server = redis.start(tmp_path)
-    settings.REDIS_URL = server.url
-    monkeypatch.setattr(pacing, "_pacing", None)
-    give_up = time.monotonic() + 10
-    while not pacing.Pacing(server.url).reachable():
-        assert time.monotonic() < give_up
-    yield server
-    if server.process.is_running:
-        os.kill(server.process.popen.pid, signal.SIGCONT)
-    server.process.stop()
-
-
-def make_trouble(server: redis.Embedded, trouble: str) -> None:
-    assert server.process.popen is not None
-    if trouble == "hung":
-        os.kill(server.process.popen.pid, signal.SIGSTOP)
-    else:
-        server.process.stop()
 
 
 def timed(call: Any, *arguments: Any, **keywords: Any) -> Any:
@@ -53,10 +25,10 @@ def timed(call: Any, *arguments: Any, **keywords: Any) -> Any:
 
 @pytest.mark.parametrize("trouble", ["stopped", "hung"])
 def test_approving_denying_redeeming_and_expiring_still_work(
-    trouble: str, own_redis: redis.Embedded, agent: Caller, person: User, browser_of_person: Client
+    trouble: str, own_redis: OwnRedis, agent: Caller, person: User, browser_of_person: Client
 ) -> None:
     agent.client_credentials(scope="calendar.read")  # everything is loaded
-    make_trouble(own_redis, trouble)
+    own_redis.make_trouble(trouble)
 
     yes = timed(agent.ask, person, authorization_details=[PAYMENT]).json()["auth_req_id"]
     assert timed(agent.poll, yes).json()["error"] == "authorization_pending"

@@ -1,0 +1,226 @@
+"""One request from its first byte to its last; the process's start and its end."""
+
+import asyncio
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from authserver.front.exchange import CHUNK, Answer, Receive, Scope, Send, Wsgi, call, environ_of
+from authserver.front.hub import Hub, Listener, Mark
+from authserver.front.pool import Pool, QueueFull
+from authserver.front.streams import RETRY_AFTER, Streams
+from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
+from foundation.waiting import Stream
+
+log = logging.getLogger(__name__)
+
+BODY_TIMEOUT = 30.0  # seconds for a whole body
+MOST_BUFFERED = 64 * 1024 * 1024  # bytes of all bodies at once
+SEND_TIMEOUT = 30.0  # seconds that a reader may keep a thread
+
+
+class Gone(Exception):
+    """The client has closed the connection."""
+
+
+class BodyTooSlow(ProtocolError):
+    """RFC 9110 15.5.9."""
+
+    code = "invalid_request"
+    status = HTTPStatus.REQUEST_TIMEOUT
+    default_description = "the body did not arrive in time"
+
+
+class TooManyStreams(ProtocolError):
+    """RFC 6585 4."""
+
+    code = "slow_down"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    default_description = "too many streams of this person are open; fetch instead"
+
+
+class Front:
+    """The ASGI application."""
+
+    def __init__(
+        self, wsgi: Wsgi, *, threads: int, queue: int, most_parked: int, most_body: int, make_hub: Callable[[Pool], Hub]
+    ) -> None:
+        self._wsgi = wsgi
+        self._pool = Pool(threads, queue)
+        self._hub = make_hub(self._pool)
+        self._streams = Streams(self._hub)
+        self._parked: set[Listener] = set()
+        self._most_parked = most_parked
+        self._most_body = most_body
+        self._buffered = 0
+        self._is_closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    # --- the process
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._hub.start()
+        self._end_with_sigterm()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.close()
+        await self._hub.stop()
+        self._pool.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _end_with_sigterm(self) -> None:
+        """granian tells us only when every connection has ended, so that a stream would keep it until it is killed.
+
+        Its own handler is asyncio's, which is called through the wake-up descriptor: this one comes beside it.
+        """
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.close))
+
+    def close(self) -> None:
+        """Ends every stream and every waiting; what is being answered is answered."""
+        self._is_closing = True
+        for listener in self._parked:
+            listener.end()
+
+    # --- one request
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._read_body(scope, receive)
+            mark = self._hub.mark()
+            answer = await self._pool.run(call, self._wsgi, environ_of(scope, body))
+        except Gone:
+            return
+        except QueueFull:
+            await refuse(send, TemporarilyUnavailable(retry_after=1))
+        except ProtocolError as error:
+            await refuse(send, error)
+        except Exception:
+            log.exception("the application failed")
+            await send_whole(send, Answer(500, [(b"content-type", b"text/plain")], b"internal error"))
+        else:
+            await self._send(scope, answer, mark, receive, send)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body. Raises ProtocolError where it is too large, too slow or too much with all others'; Gone."""
+        headers = dict(scope["headers"])
+        declared = int(headers.get(b"content-length") or 0)
+        if not declared and b"transfer-encoding" not in headers:
+            return b""
+        if declared > self._most_body:
+            raise BodyTooLarge()
+        held, parts = 0, []
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Gone
+                    part, more = message.get("body", b""), message.get("more_body", False)
+                    held += len(part)
+                    self._buffered += len(part)
+                    if held > self._most_body:
+                        raise BodyTooLarge()
+                    if self._buffered > MOST_BUFFERED:
+                        raise TemporarilyUnavailable(retry_after=1)
+                    parts.append(part)
+        except TimeoutError as error:
+            raise BodyTooSlow() from error
+        finally:
+            self._buffered -= held
+        return b"".join(parts)
+
+    async def _send(self, scope: Scope, answer: Answer, mark: Mark, receive: Receive, send: Send) -> None:
+        if isinstance(answer.parked, Stream):
+            await self._stream(answer, answer.parked, mark, receive, send)
+        elif answer.close is not None and (answer.file or answer.chunks):
+            await self._send_parts(answer, answer.close, receive, send)
+        else:
+            await send_whole(send, answer)
+
+    async def _stream(self, answer: Answer, stream: Stream, mark: Mark, receive: Receive, send: Send) -> None:
+        if self._is_closing or len(self._parked) >= self._most_parked:
+            await refuse(send, TemporarilyUnavailable(retry_after=RETRY_AFTER))
+        elif not self._streams.has_room(stream):
+            await refuse(send, TooManyStreams(retry_after=RETRY_AFTER))
+        else:
+            listener = Listener([stream.watch, *stream.ends])
+            self._parked.add(listener)
+            going = when_gone(receive, listener.end)
+            try:
+                await self._streams.serve(answer, stream, listener, mark, send)
+            finally:
+                going.cancel()
+                self._parked.discard(listener)
+
+    async def _send_parts(self, answer: Answer, close: Callable[[], None], receive: Receive, send: Send) -> None:
+        gone = threading.Event()
+        going = when_gone(receive, gone.set)
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            if answer.file is not None:
+                # A thread only reads; a slow reader keeps none.
+                while (part := await self._pool.run_own(answer.file.read, CHUNK)) and not gone.is_set():
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            else:
+                await self._pool.run_own(self._send_chunks, answer, gone, asyncio.get_running_loop(), send)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            going.cancel()
+            await self._pool.run_own(close)
+
+    def _send_chunks(self, answer: Answer, gone: threading.Event, loop: asyncio.AbstractEventLoop, send: Send) -> None:
+        """In one thread from first to last: the generator may hold a database connection of that thread."""
+        for chunk in answer.chunks or ():
+            if gone.is_set():
+                return
+            message = {"type": "http.response.body", "body": chunk, "more_body": True}
+            asyncio.run_coroutine_threadsafe(_send(send, message), loop).result(SEND_TIMEOUT)
+
+
+async def _send(send: Send, message: dict[str, Any]) -> None:
+    await send(message)
+
+
+def when_gone(receive: Receive, act: Callable[[], None]) -> "asyncio.Task[None]":
+    """Calls `act` as soon as the client has closed the connection."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        act()
+
+    return asyncio.create_task(watch())
+
+
+async def send_whole(send: Send, answer: Answer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def refuse(send: Send, error: ProtocolError) -> None:
+    """An answer of the front itself, in the shape that all errors have."""
+    body = json.dumps(error.body()).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    if error.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+        headers.append((b"connection", b"close"))  # what is left of the body is not read
+    await send_whole(send, Answer(error.status, headers, body))

@@ -1,0 +1,141 @@
+"""Between the wire and WSGI: what Django is handed, what a client gets, and what nobody can hold up."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.front.conftest import Served, serving, until
+from tests.front.odd import QUEUE, THREADS
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[Served]:
+    with serving("tests.front.odd:application") as one:
+        yield one
+
+
+def environ(served: Served, *parts: bytes) -> dict[str, str]:
+    """What the application saw of a request made of these bytes."""
+    with served.raw(*parts) as peer:
+        head, _, body = read_all(peer).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head
+    return dict(json.loads(body))
+
+
+def read_all(peer: socket.socket) -> bytes:
+    received = b""
+    while part := peer.recv(65536):
+        received += part
+    return received
+
+
+def get(path: bytes, *headers: bytes) -> bytes:
+    lines = [b"GET " + path + b" HTTP/1.1", b"Host: localhost:1", b"Connection: close", *headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n"
+
+
+class TestTheRequest:
+    def test_address_and_query_are_handed_over_byte_by_byte(self, odd: Served) -> None:
+        seen = environ(odd, get(b"/a%2Fb/%FF/%C3%A9/%00?x=%00&y=%C3%A9"))
+        assert seen["PATH_INFO"].encode("latin-1") == b"/a/b/\xff/\xc3\xa9/\x00"
+        assert seen["QUERY_STRING"] == "x=%00&y=%C3%A9"
+        assert seen["HTTP_HOST"] == "localhost:1"
+        assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == ("127.0.0.1", "http")
+        assert seen["CONTENT_LENGTH"] == ""
+
+    def test_a_repeated_header_is_joined_in_order(self, odd: Served) -> None:
+        seen = environ(odd, get(b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-For: 2.2.2.2"))
+        assert seen["HTTP_X_FORWARDED_FOR"] == "1.1.1.1,2.2.2.2"
+
+    @pytest.mark.parametrize("name", [b"X_Forwarded_For", b"X-Forwarded_For", b"Client_Cert", b"countersign.front"])
+    def test_no_header_takes_the_place_of_another(self, odd: Served, name: bytes) -> None:
+        """An underscore becomes what a dash becomes, behind a proxy that cleans only the dashed name."""
+        seen = environ(odd, get(b"/", name + b": forged"))
+        assert "forged" not in [value for key, value in seen.items() if key != "HTTP_COUNTERSIGN.FRONT"]
+        assert "countersign.resumed" not in seen
+
+    def test_a_body_with_a_length_and_one_in_chunks(self, odd: Served) -> None:
+        seen = environ(odd, get(b"/", b"Content-Length: 5", b"Content-Type: text/x"), b"hello")
+        assert (seen["body"], seen["CONTENT_LENGTH"], seen["CONTENT_TYPE"]) == ("hello", "5", "text/x")
+        seen = environ(odd, get(b"/", b"Transfer-Encoding: chunked"), b"3\r\nhel\r\n", b"2\r\nlo\r\n0\r\n\r\n")
+        assert (seen["body"], seen["CONTENT_LENGTH"]) == ("hello", "5")
+        assert "HTTP_TRANSFER_ENCODING" not in seen
+
+    def test_expect_100_continue(self, odd: Served) -> None:
+        with odd.raw(get(b"/", b"Content-Length: 5", b"Expect: 100-continue")) as peer:
+            assert peer.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            peer.sendall(b"hello")
+            assert b'"body": "hello"' in read_all(peer)
+
+    def test_a_declared_body_that_is_too_large_is_refused_unread(self, odd: Served) -> None:
+        with odd.raw(get(b"/", b"Content-Length: 1001", b"Expect: 100-continue")) as peer:
+            answer = read_all(peer)
+        assert answer.startswith(b"HTTP/1.1 413") and b"100 Continue" not in answer
+        assert b'"invalid_request"' in answer and b"cache-control: no-store" in answer
+
+    def test_so_is_one_in_chunks_once_it_is(self, odd: Served) -> None:
+        with odd.raw(get(b"/", b"Transfer-Encoding: chunked"), b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n") as peer:
+            assert peer.recv(12) == b"HTTP/1.1 413"
+
+    def test_exactly_the_most_is_taken(self, odd: Served) -> None:
+        assert environ(odd, get(b"/", b"Content-Length: 1000"), b"x" * 1000)["body"] == "x" * 1000
+
+    def test_many_slow_senders_hold_no_thread(self, odd: Served) -> None:
+        slow = [odd.raw(get(b"/", b"Content-Length: 100"), b"x") for _ in range(THREADS + QUEUE + 20)]
+        began = time.monotonic()
+        assert odd.request("GET", "/").status == 200
+        assert time.monotonic() - began < 0.5
+        for peer in slow:
+            peer.close()
+
+
+class TestTheAnswer:
+    def test_head_has_the_headers_and_no_body(self, odd: Served) -> None:
+        with odd.raw(get(b"/", b"A: b").replace(b"GET", b"HEAD", 1)) as peer:
+            head, _, body = read_all(peer).partition(b"\r\n\r\n")
+        assert body == b"" and b"content-length: " in head.lower()
+        assert odd.request("HEAD", "/file").headers["Content-Length"] == str(20 * 1024 * 1024)
+
+    def test_a_body_made_while_it_is_sent_and_each_cookie(self, odd: Served) -> None:
+        answer = odd.request("GET", "/chunks")
+        assert answer.content == b"x" * 65536 * 40
+        assert answer.headers.get_all("Set-Cookie") == ["a=1", "b=2"]
+        until(lambda: b"chunks" in odd.request("GET", "/closed").content)
+
+    def test_a_big_file(self, odd: Served) -> None:
+        assert odd.request("GET", "/file").content == b"f" * 20 * 1024 * 1024
+        until(lambda: b"file" in odd.request("GET", "/closed").content)
+
+    def test_slow_readers_of_big_files_hold_no_thread(self, odd: Served) -> None:
+        slow = []
+        for _ in range(THREADS + QUEUE + 20):
+            slow.append(odd.raw(get(b"/file")))
+            assert slow[-1].recv(12) == b"HTTP/1.1 200"
+        began = time.monotonic()
+        assert odd.request("GET", "/").status == 200
+        assert time.monotonic() - began < 0.5
+        for peer in slow:
+            peer.close()
+
+    def test_a_reader_that_goes_away_ends_what_is_made_for_it(self, odd: Served) -> None:
+        before = odd.request("GET", "/closed").content.count(b"chunks")
+        with odd.raw(get(b"/chunks")) as peer:
+            peer.recv(100)
+        until(lambda: odd.request("GET", "/closed").content.count(b"chunks") > before)
+
+    def test_an_error_of_the_application_itself(self, odd: Served) -> None:
+        answer = odd.request("GET", "/error")
+        assert (answer.status, answer.content) == (500, b"internal error")
+
+    def test_more_than_the_queue_takes_is_told_to_come_back(self, odd: Served) -> None:
+        with ThreadPoolExecutor(THREADS + QUEUE + 5) as pool:
+            answers = list(pool.map(lambda _: odd.request("GET", "/slow"), range(THREADS + QUEUE + 5)))
+        assert sorted(one.status for one in answers) == [200] * (THREADS + QUEUE) + [503] * 5
+        refused = next(one for one in answers if one.status == 503)
+        assert refused.headers["Retry-After"] == "1"
+        assert json.loads(refused.content)["error"] == "temporarily_unavailable"
+        assert odd.request("GET", "/").status == 200

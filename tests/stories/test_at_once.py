@@ -1,0 +1,79 @@
+"""An open inbox learns within a second, without asking; and by asking, where it cannot be told."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, expect
+
+from tests.stories.conftest import Product
+from tests.stories.test_first_five_minutes import running_agent, sign_in
+
+NOTE_WHEN_IT_APPEARS = """() => {
+    new MutationObserver(() => {
+        if (document.querySelector(".waiting a")) window.appearedAt ??= Date.now();
+        else if (window.appearedAt) window.goneAt ??= Date.now();
+    }).observe(document.getElementById("list"), { childList: true });
+}"""
+
+
+@pytest.fixture
+def page(browser: Browser, product: Product) -> Iterator[Page]:
+    context = browser.new_context(base_url=product.url)
+    yield context.new_page()
+    context.close()
+
+
+def looks(page: Page) -> list[Request]:
+    """Every fetching of the list from now on."""
+    seen: list[Request] = []
+    page.on("request", lambda request: seen.append(request) if "part=list" in request.url else None)
+    return seen
+
+
+def test_a_prompt_appears_and_goes_within_a_second(page: Page, product: Product) -> None:
+    sign_in(page, product)
+    page.evaluate(NOTE_WHEN_IT_APPEARS)
+    with running_agent(product) as agent:
+        page.locator(".waiting a").wait_for(timeout=15_000)
+        (prompt,) = page.evaluate("fetch('/v1/prompts').then((answer) => answer.json())")["prompts"]
+        assert page.evaluate(f"window.appearedAt - Date.parse('{prompt['created_at']}')") < 1000
+
+        answering = page.context.new_page()
+        answering.goto(f"/prompts/{prompt['id']}")
+        answering.get_by_role("button", name="Approve").click()
+        answered = time.time() * 1000
+        expect(answering.get_by_role("heading", name="You approved this")).to_be_visible()
+        page.wait_for_function("window.goneAt")
+        assert page.evaluate("window.goneAt") - answered < 1000
+        output, _ = agent.communicate(timeout=30)
+        assert agent.returncode == 0, output
+
+
+def test_a_quiet_inbox_asks_for_nothing(page: Page, product: Product) -> None:
+    sign_in(page, product)
+    page.wait_for_timeout(1000)
+    seen = looks(page)
+    page.wait_for_timeout(5000)
+    assert len(seen) <= 1
+
+
+def test_where_it_cannot_be_told_it_asks(page: Page, product: Product) -> None:
+    page.route("**/v1/prompts/events", lambda route: route.fulfill(status=429))
+    sign_in(page, product)
+    seen = looks(page)
+    with running_agent(product) as agent:
+        page.locator(".waiting a").click(timeout=15_000)
+        assert len(seen) >= 1
+        page.get_by_role("button", name="Deny").click()
+        expect(page.get_by_role("heading", name="You denied this")).to_be_visible()
+        agent.communicate(timeout=30)
+        assert agent.returncode == 1
+
+
+def test_signing_out_in_one_window_signs_out_the_other(page: Page, product: Product) -> None:
+    sign_in(page, product)
+    other = page.context.new_page()
+    other.goto("/agents")
+    other.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Password")).to_be_visible(timeout=4000)
