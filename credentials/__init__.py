@@ -16,6 +16,5 @@ recovery.py     after a restore: taking back is paused and the difference report
 roles.py        a role writes its operation type
 backends.py     secrets opened, our own Resource; links.py keeps ways in open
 api.py          /v1/leases
-faults.py       where tests kill the process
 engines/        one file per kind of system, behind one small protocol
 """

@@ -15,7 +15,6 @@ from credentials import breaker, lifecycle, taking_back
 from credentials.backends import SKEW, account_of, target_of
 from credentials.engines import EngineError, Unreachable
 from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
-from credentials.faults import fault_point
 from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
 from credentials.limits import Life
 from credentials.links import link_to
@@ -50,7 +49,6 @@ def lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
     bought = lifecycle.buy(wanted, now)
     if isinstance(bought, ProtocolError):
         return bought
-    fault_point("bought")
     if bought.handle:
         return Wrapped(bought.lease, bought.handle, bought.is_repeat)
     return _set_password(bought, now) if bought.is_repeat else _make(bought.lease)
@@ -71,9 +69,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
         with link_to(lease.backend) as link:
             if lease.claimed_until is None or timezone.now() > lease.claimed_until - LEFT:
                 raise Unreachable("it took too long to get there")
-            fault_point("before create")
             link.create(account, password)
-            fault_point("after create")
     except EngineError as error:
         return _failed(lease, error)
     breaker.note_reached(lease.backend_id)
@@ -82,7 +78,6 @@ def _make(lease: Lease) -> Lent | ProtocolError:
         lifecycle.release(lease)
         taking_back.take_back_now(lease.id)
         return LeaseEnded()
-    fault_point("activated")
     return Lent(lease, password, _facts(lease))
 
 
@@ -103,9 +98,7 @@ def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
         return LeaseBusy()
     try:
         with link_to(lease.backend) as link:
-            fault_point("before password")
             link.set_password(account_of(lease), password)
-            fault_point("after password")
     except EngineError as error:
         return _not_changed(lease, error)
     if not lifecycle.finish_password(lease, timezone.now()):
@@ -121,14 +114,11 @@ def renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolErro
     account = replace(account_of(lease), valid_until=life.expires_at + timedelta(seconds=SKEW))
     try:
         with link_to(lease.backend) as link:
-            fault_point("before renew")
             link.renew(account)
-            fault_point("after renew")
     except EngineError as error:
         return _not_changed(lease, error)
     if not lifecycle.finish_renewal(lease, life, timezone.now()):
         return _ended_meanwhile(lease)
-    fault_point("renewed")
     return life
 
 

@@ -17,7 +17,6 @@ from django.utils import timezone
 from credentials import breaker, lifecycle, orphans, recovery
 from credentials.backends import account_of
 from credentials.engines import EngineError, Link, Presence, Unreachable
-from credentials.faults import fault_point
 from credentials.links import link_to
 from credentials.models import Backend, Lease
 from credentials.states import ENDING
@@ -129,14 +128,12 @@ def _take_back(leases: list[Lease]) -> bool:
 def _take_back_one(lease: Lease, link: Link) -> None:
     """Success is what a read says, not the absence of an error. Raises Unreachable."""
     problem, presence = "", None
-    fault_point("before revoke")
     try:
         link.revoke(account_of(lease))
     except Unreachable:
         raise
     except EngineError as error:
         problem = str(error)
-    fault_point("after revoke")
     try:
         presence = link.verify(lease.account_name)
     except Unreachable:
@@ -145,7 +142,6 @@ def _take_back_one(lease: Lease, link: Link) -> None:
         problem = problem or str(error)
     if not problem and presence is not None and not presence.is_gone:
         problem = _left(presence)
-    fault_point("before record")
     lifecycle.note_taken_back(lease, presence, problem, timezone.now())
 
 

@@ -291,7 +291,7 @@ class PostgresLink:
             ).fetchone()
             held = self._main.execute(
                 "SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\\_%'"
-                " AND rolname <> 'pg_signal_backend' AND pg_has_role(current_user, oid, 'USAGE') ORDER BY rolname"
+                " AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') AND pg_has_role(current_user, oid, 'USAGE') ORDER BY rolname"
             ).fetchall()
         names = ("is a superuser", "may make databases", "may replicate", "is not bound by row security")
         found = [f"It {name}." for name, has in zip(names, row or (), strict=False) if has]

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,6 +65,10 @@ class PostgresServer:
 
     def __init__(self, folder: Path) -> None:
         self.embedded = postgres.start(folder, durable=False)
+        with self.superuser() as connection:
+            connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+        self.embedded.process.stop()
+        self.embedded = postgres.start(folder, durable=False)
         self.port = self.embedded.port
         with self.superuser() as connection:
             for statement in (
@@ -93,6 +98,23 @@ class PostgresServer:
 
     def superuser(self, database: str = "postgres") -> psycopg.Connection:
         return psycopg.connect(self.embedded.url("postgres", database), autocommit=True)
+
+    @contextmanager
+    def down(self) -> Iterator[None]:
+        """Nobody gets in meanwhile, and our administrator's open ways in are cut; sessions of accounts stay."""
+        with self.superuser() as connection:
+            hba = Path(str(connection.execute("SHOW hba_file").fetchone()[0]))
+            before = hba.read_text()
+            hba.write_text("host all postgres all scram-sha-256\nhost all all all reject\n")
+            connection.execute("SELECT pg_reload_conf()")
+            time.sleep(0.2)
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lender'")
+            try:
+                yield
+            finally:
+                hba.write_text(before)
+                connection.execute("SELECT pg_reload_conf()")
+                time.sleep(0.2)
 
     def connect(self, name: str, password: str, database: str = "orders") -> psycopg.Connection:
         return psycopg.connect(

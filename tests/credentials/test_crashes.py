@@ -1,0 +1,214 @@
+"""kill -9 after every round trip to the backend, for issue, renew and revoke; and a backend that is not there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.utils import timezone
+from psycopg import sql
+
+from audit.models import Event
+from clients.models import Agent
+from credentials import lifecycle, links, taking_back
+from credentials.models import Backend, Lease, Role
+from credentials.states import LIVE
+from foundation.handles import new_id
+from oauth.models import Grant, Use
+from tests.credentials.lending import Buyer, sweep_until_quiet
+from tests.credentials.systems import PostgresServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parent.parent.parent
+# So many round trips each makes at the least; the last of a few jobs more run through.
+ROUND_TRIPS = {"issue": 6, "renew": 1, "revoke": 12}
+
+
+def make_grant(buyer: Buyer, role: Role) -> Grant:
+    """As an approval makes it."""
+    now = timezone.now()
+    return Grant.objects.create(
+        id=new_id(), agent=buyer.caller.agent, user=buyer.person, resource=role.operation_type.resource,
+        authorization_details=[{"type": role.operation_type.name, "purpose": "to crash"}], operation_digest="d" * 43,
+        uses_left=1, created_at=now, expires_at=now + timedelta(hours=1),
+    )  # fmt: skip
+
+
+def buy(grant: Grant, role: Role) -> Any:
+    from credentials import lending
+
+    wanted = lifecycle.Wanted(role, grant.id, "to crash", None, None, None, None)
+    return lending.lend(wanted, timezone.now())
+
+
+def run(jobs: list[dict[str, Any]]) -> list[int]:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.credentials.crash"], input=json.dumps(jobs), text=True, capture_output=True,
+        cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "authserver.settings"}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    codes: list[int] = json.loads(done.stdout)
+    return codes
+
+
+def accounts(server: PostgresServer, backend: Backend) -> set[str]:
+    with server.superuser() as connection:
+        query = "SELECT rolname FROM pg_roles WHERE starts_with(rolname::text, %s)"
+        return {name for (name,) in connection.execute(query, [backend.prefix])}
+
+
+@pytest.fixture
+def crash_role(orders: Backend, role: Role, buyer: Buyer) -> Role:
+    """The only one."""
+    Role.objects.exclude(pk=role.pk).delete()
+    Role.objects.update(most_per_agent=1000, most_per_person=1000, settings={"groups": ["orders_writer"]})
+    return Role.objects.select_related("backend", "operation_type__resource").get()
+
+
+@pytest.mark.parametrize("act", ["issue", "renew", "revoke"])
+def test_killed_after_every_round_trip(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer, act: str
+) -> None:
+    ids = []
+    for _ in range(ROUND_TRIPS[act] + 8):
+        grant = make_grant(buyer, crash_role)
+        if act == "issue":
+            ids.append(str(grant.id))
+            continue
+        lent = buy(grant, crash_role)
+        ids.append(str(lent.lease.id))
+        for database in ("orders", "archive"):
+            name = sql.Identifier(f"made by {lent.lease.account_name}")
+            with postgres_server.connect(lent.lease.account_name, lent.password, database) as session:
+                session.execute(sql.SQL("CREATE TABLE public.{} (id int)").format(name))
+    links.close_all()
+    codes = run([{"act": act, "id": one, "kill_after": count} for count, one in enumerate(ids)])
+    assert codes.count(-signal.SIGKILL) > ROUND_TRIPS[act] and set(codes) == {0, -signal.SIGKILL}, codes
+    if act == "renew":
+        Lease.objects.update(expires_at=timezone.now(), claimed_until=None)
+    # The claims of the dead run out; then one sweep.
+    Lease.objects.filter(claimed_until__isnull=False).update(claimed_until=timezone.now())
+    Lease.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
+    assert sweep_until_quiet() == 1
+
+    live = set(Lease.objects.filter(state__in=LIVE).values_list("account_name", flat=True))
+    revoked = set(Lease.objects.filter(state="revoked").values_list("account_name", flat=True))
+    there = accounts(postgres_server, orders)
+    assert there - live == set(), "no account without a lease"
+    assert there & revoked == set(), "no lease is called revoked whose account lives"
+    if act == "issue":
+        # What was cut off is given back; what was delivered goes on.
+        assert (
+            len(there)
+            == codes.count(0) + codes.count(-signal.SIGKILL) - Event.objects.filter(kind="use.given_back").count()
+        )
+        assert Use.objects.count() == len(there)
+    else:
+        assert there == live == set()
+        for database in ("orders", "archive"):
+            left = postgres_server.one(
+                "SELECT count(*) FROM pg_class WHERE relname LIKE 'made by%%'", database=database
+            )
+            assert left == 0
+
+
+def test_pain_2_a_backend_that_is_down_longer_than_the_lease(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    lent = buy(make_grant(buyer, crash_role), crash_role)
+    other = buy(make_grant(buyer, crash_role), crash_role)
+    with postgres_server.connect(lent.lease.account_name, lent.password) as session:
+        with postgres_server.down():
+            Lease.objects.update(expires_at=timezone.now())
+            for _ in range(20):
+                taking_back.sweep(timezone.now(), 100)
+                join()
+                Backend.objects.update(tried_again_at=timezone.now())
+            orders.refresh_from_db()
+            assert orders.failures > 6, "more often than others try at all"
+            assert orders.failing_since and orders.problem
+            assert set(Lease.objects.values_list("state", flat=True)) == {"revoking"}, "and nothing gave up"
+        Backend.objects.update(tried_again_at=timezone.now())
+        assert sweep_until_quiet() == 1
+        assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
+        assert accounts(postgres_server, orders) == set()
+        orders.refresh_from_db()
+        assert (orders.failures, orders.failing_since, orders.problem) == (0, None, "")
+        with pytest.raises(psycopg.OperationalError):
+            session.execute("SELECT 1")
+    assert other.lease.state == "active"
+
+
+def join() -> None:
+    for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
+        thread.join(30)
+
+
+def test_while_it_is_down_nothing_is_bought_and_nothing_spent(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    links.close_all()
+    grant = make_grant(buyer, crash_role)
+    with postgres_server.down():
+        first = buy(grant, crash_role)
+        second = buy(grant, crash_role)
+    assert first.status == second.status == 503 and second.retry_after
+    grant.refresh_from_db()
+    assert grant.uses_left == 1
+    Backend.objects.update(tried_again_at=timezone.now())
+    sweep_until_quiet()
+    assert Lease.objects.get().state == "revoked", "the second was not even written down"
+    assert buy(grant, crash_role).password
+
+
+def test_one_dead_backend_delays_nobody_else(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    """The dead one hangs (it accepts connections and says nothing), which is the worst."""
+    import socket
+    import time
+
+    from tests.credentials.lending import make_backend, make_role
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        system = postgres_server.system("lender")
+        good = make_role(make_backend(system, "good"), "good", {"groups": ["orders_reader"]})
+        good_lent = buy(make_grant(buyer, good), good)
+        bad_lent = buy(make_grant(buyer, crash_role), crash_role)
+        links.close_all()
+        Backend.objects.filter(pk=orders.pk).update(settings={**orders.settings, "port": silent.getsockname()[1]})
+        Lease.objects.update(expires_at=timezone.now())
+        began = time.monotonic()
+        while Lease.objects.get(pk=good_lent.lease.pk).state != "revoked":
+            taking_back.sweep(timezone.now(), 100)
+            assert time.monotonic() - began < 2
+    assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoking"
+    join()
+    Backend.objects.filter(pk=orders.pk).update(settings=orders.settings, tried_again_at=timezone.now())
+    sweep_until_quiet()
+    assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoked"
+
+
+def test_a_revocation_that_races_the_making_wins(
+    buyer: Buyer, crash_role: Role, postgres_server: PostgresServer, orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The agent is stopped between the purchase and the account: nobody gets a password."""
+    from credentials.engines.postgres import PostgresLink
+
+    create = PostgresLink.create
+
+    def slow(link: Any, account: Any, password: str) -> None:
+        create(link, account, password)
+        Agent.objects.update(status="suspended")
+
+    monkeypatch.setattr(PostgresLink, "create", slow)
+    answer = buy(make_grant(buyer, crash_role), crash_role)
+    assert answer.code == "lease_ended"
+    assert Lease.objects.get().state == "revoked"
+    assert accounts(postgres_server, orders) == set()

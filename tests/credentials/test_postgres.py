@@ -1,0 +1,243 @@
+"""PostgreSQL: what an account can do, what it cannot, and what becomes of what it made."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from credentials.engines import EngineError
+from credentials.engines.postgres import ENGINE
+from tests.credentials.systems import PostgresServer, System, drop_everything
+
+WRITER = {"groups": ["orders_writer"]}
+
+
+@pytest.fixture(params=["lender", "postgres"])
+def system(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Any:
+    yield postgres_server.system(request.param)
+    drop_everything(postgres_server)
+
+
+@pytest.fixture
+def lender(postgres_server: PostgresServer) -> Any:
+    yield postgres_server.system("lender")
+    drop_everything(postgres_server)
+
+
+def make_things(server: PostgresServer, name: str, password: str, database: str = "orders") -> None:
+    with server.connect(name, password, database) as session:
+        for statement in (
+            "CREATE TABLE public.notes (id serial PRIMARY KEY, text text)",
+            "INSERT INTO public.notes (text) VALUES ('kept')",
+            "CREATE VIEW public.peek AS SELECT * FROM public.orders",
+            "CREATE FUNCTION public.run() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
+            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC",
+            "GRANT SELECT ON public.notes TO orders_reader",
+        ):
+            session.execute(statement)
+
+
+def test_pain_3_what_it_owned_in_two_databases_is_dropped(system: System, postgres_server: PostgresServer) -> None:
+    """Owned objects, sequences, default privileges, grants made on."""
+    account, password = system.lend(**WRITER)
+    for database in ("orders", "archive"):
+        make_things(postgres_server, account.name, password, database)
+    system.take_back(account)
+    with system.link() as link:
+        assert link.verify(account.name).is_gone
+    for database in ("orders", "archive"):
+        made = "SELECT count(*) FROM pg_class WHERE relname IN ('notes', 'peek', 'notes_id_seq')"
+        assert postgres_server.one(made, database=database) == 0
+        assert postgres_server.one("SELECT count(*) FROM pg_default_acl", database=database) == 0
+
+
+def test_pain_3_reassigned_is_the_data_and_not_what_runs_with_its_owners_rights(
+    lender: System, postgres_server: PostgresServer
+) -> None:
+    """A view or a function under a new owner would hand that owner's rights to whoever made it."""
+    account, password = lender.lend(**WRITER, objects="reassign", reassign_to="orders_owner")
+    make_things(postgres_server, account.name, password)
+    with postgres_server.connect(account.name, password) as session:
+        session.execute("CREATE RULE sly AS ON INSERT TO public.notes DO ALSO DELETE FROM public.orders")
+    lender.take_back(account)
+    try:
+        owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'notes'"
+        assert postgres_server.one(owner, database="orders") == "orders_owner"
+        assert postgres_server.one("SELECT text FROM notes", database="orders") == "kept"
+        for gone in (
+            "SELECT count(*) FROM pg_class WHERE relname = 'peek'",
+            "SELECT count(*) FROM pg_proc WHERE proname = 'run'",
+            "SELECT count(*) FROM pg_rewrite WHERE rulename = 'sly'",
+        ):
+            assert postgres_server.one(gone, database="orders") == 0
+    finally:
+        with postgres_server.superuser("orders") as connection:
+            connection.execute("DROP TABLE IF EXISTS notes")
+
+
+def test_an_administrator_inherits_nothing(postgres_server: PostgresServer) -> None:
+    """The account stays, and cannot log in: visible, and harmless."""
+    system = postgres_server.system("postgres")
+    account, password = system.lend(**WRITER, objects="reassign", reassign_to="postgres")
+    make_things(postgres_server, account.name, password)
+    with pytest.raises(EngineError, match="inherits nothing"):
+        system.take_back(account)
+    with system.link() as link:
+        assert link.verify(account.name).is_harmless
+    drop_everything(postgres_server)
+
+
+def test_what_others_built_on_it_is_not_dropped_with_it(lender: System, postgres_server: PostgresServer) -> None:
+    account, password = lender.lend(**WRITER)
+    with postgres_server.connect(account.name, password) as session:
+        session.execute("CREATE TABLE public.notes (id int)")
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
+    try:
+        with pytest.raises(EngineError):
+            lender.take_back(account)
+        with lender.link() as link:
+            assert link.verify(account.name).is_harmless
+    finally:
+        with postgres_server.superuser("orders") as connection:
+            connection.execute("DROP VIEW relies")
+    lender.take_back(account)
+    with lender.link() as link:
+        assert link.verify(account.name).is_gone
+
+
+def test_names_with_quotes_in_what_it_made_are_only_names(lender: System, postgres_server: PostgresServer) -> None:
+    account, password = lender.lend(**WRITER, objects="reassign", reassign_to="orders_owner")
+    sly = 'x"; ALTER ROLE lender SUPERUSER; --{} %s'
+    with postgres_server.connect(account.name, password) as session:
+        name = psycopg.sql.Identifier(sly)
+        session.execute(psycopg.sql.SQL("CREATE VIEW public.{} AS SELECT 1 AS one").format(name))
+        made = psycopg.sql.SQL("CREATE FUNCTION public.{}() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        session.execute(made.format(name))
+    lender.take_back(account)
+    assert postgres_server.one("SELECT rolsuper FROM pg_roles WHERE rolname = 'lender'") is False
+    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", account.name) == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET ROLE orders_owner",
+        "SET ROLE orders_writer",  # its own group: what is made as the group would stay
+        "SET ROLE lender",
+        "SET SESSION AUTHORIZATION lender",
+        "CREATE ROLE more",
+        "ALTER ROLE lender PASSWORD 'x'",
+        "GRANT orders_owner TO CURRENT_USER",
+        "GRANT orders_writer TO orders_reader",
+        "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
+        "ALTER ROLE CURRENT_USER CONNECTION LIMIT 1000",
+        "CREATE DATABASE more",
+        "SELECT * FROM pg_authid",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lender'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "COPY orders TO PROGRAM 'id'",
+        "ALTER TABLE orders OWNER TO CURRENT_USER",
+        "DROP TABLE orders",
+    ],
+)
+def test_an_account_gets_no_further(lender: System, postgres_server: PostgresServer, statement: str) -> None:
+    account, password = lender.lend(**WRITER)
+    with postgres_server.connect(account.name, password) as session, lender.link():
+        with pytest.raises(psycopg.Error) as raised:
+            session.execute(statement)
+        assert raised.value.sqlstate in ("42501", "0A000"), raised.value
+    lender.take_back(account)
+
+
+def test_only_the_databases_of_its_groups_let_it_in(lender: System, postgres_server: PostgresServer) -> None:
+    with postgres_server.superuser() as connection:
+        connection.execute("CREATE DATABASE closed")
+        connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+    account, password = lender.lend()
+    with pytest.raises(psycopg.OperationalError, match="permission denied"):
+        postgres_server.connect(account.name, password, "closed")
+    with pytest.raises(psycopg.OperationalError, match="password"):
+        postgres_server.connect(account.name, "")
+    lender.take_back(account)
+
+
+def test_it_takes_no_more_connections_than_it_may(lender: System, postgres_server: PostgresServer) -> None:
+    account, password = lender.lend(connection_limit=1)
+    with (
+        postgres_server.connect(account.name, password),
+        pytest.raises(psycopg.OperationalError, match="too many connections"),
+    ):
+        postgres_server.connect(account.name, password)
+    lender.take_back(account)
+
+
+def test_the_systems_own_expiry_is_the_second_line(lender: System, postgres_server: PostgresServer) -> None:
+    account, _ = lender.lend()
+    until = postgres_server.one("SELECT rolvaliduntil FROM pg_roles WHERE rolname = %s", account.name)
+    assert until == account.valid_until
+    lender.take_back(account)
+
+
+def test_pain_4_no_table_names_an_account_and_nothing_grows(lender: System, postgres_server: PostgresServer) -> None:
+    """2,000 issues and revokes: `make bench-leases`; here enough of them to see one that stays."""
+    sizes = []
+    for _ in range(2):
+        for _ in range(25):
+            account, _ = lender.lend()
+            lender.take_back(account)
+        sizes.append(
+            postgres_server.one("SELECT count(*) FROM pg_authid"),
+        )
+    assert sizes[0] == sizes[1]
+    with postgres_server.superuser("orders") as connection:
+        acls = connection.execute("SELECT relacl::text FROM pg_class WHERE relacl IS NOT NULL").fetchall()
+        orders = [acl for (acl,) in acls if "orders_reader" in acl]
+        assert orders and not any("cs_" in acl for (acl,) in acls)
+        assert connection.execute("SELECT count(*) FROM pg_db_role_setting").fetchone() == (0,)
+        assert connection.execute(
+            "SELECT count(*) FROM pg_shdescription WHERE description LIKE 'countersign%'"
+        ).fetchone() == (0,)
+
+
+def prepare(server: PostgresServer, name: str, password: str) -> None:
+    with server.connect(name, password) as session:
+        session.execute("BEGIN")
+        session.execute("INSERT INTO orders VALUES (3, 'prepared')")
+        session.execute("PREPARE TRANSACTION 'left behind'")
+
+
+def test_prepared_transactions_do_not_outlive_it(postgres_server: PostgresServer) -> None:
+    """They hold locks without a session. Only a superuser may roll back another's."""
+    system = postgres_server.system("postgres")
+    account, password = system.lend(**WRITER)
+    prepare(postgres_server, account.name, password)
+    system.take_back(account)
+    assert postgres_server.one("SELECT count(*) FROM pg_prepared_xacts") == 0
+
+
+def test_where_a_prepared_transaction_cannot_be_rolled_back_the_account_stays_harmless(
+    lender: System, postgres_server: PostgresServer
+) -> None:
+    account, password = lender.lend(**WRITER)
+    prepare(postgres_server, account.name, password)
+    with lender.link() as link:
+        with pytest.raises(EngineError):
+            link.revoke(account)
+        assert link.verify(account.name).is_harmless
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("ROLLBACK PREPARED 'left behind'")
+    lender.take_back(account)
+
+
+def test_settings_of_a_role_are_checked() -> None:
+    assert ENGINE.problems_with_role({"groups": ["a"], "objects": "reassign"})
+    assert ENGINE.problems_with_role({"groups": ["a"], "reassign_to": "b"})
+    assert not ENGINE.problems_with_role({"groups": ["a"]})
+
+
+def test_what_the_administrator_can_do_beyond_need_is_said(postgres_server: PostgresServer) -> None:
+    with postgres_server.system("lender").link() as link:
+        assert link.excess_rights() == []
+    with postgres_server.system("postgres").link() as link:
+        assert "It is a superuser." in link.excess_rights()

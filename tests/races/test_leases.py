@@ -1,0 +1,154 @@
+"""Leases at the same moment: one use buys one, one handle opens one, and an ending always wins."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from audit.models import Event
+from credentials import lending, lifecycle, taking_back
+from credentials.lending import Lent
+from credentials.models import Backend, Lease, Role
+from credentials.states import LIVE
+from oauth.models import Grant, Use
+from tests.credentials.conftest import buyer, orders, postgres_server, role, routine_role
+from tests.credentials.lending import Buyer, sweep_until_quiet
+from tests.credentials.systems import PostgresServer
+from tests.credentials.test_crashes import accounts, make_grant
+from tests.races.test_one_winner import ROUNDS, at_once
+
+__all__ = ["buyer", "orders", "postgres_server", "role", "routine_role"]
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def plenty(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    from credentials import policy
+
+    monkeypatch.setattr(policy, "MOST_A_MINUTE", 100_000)
+    Role.objects.update(most_per_agent=10_000, most_per_person=10_000, most_leases=10_000)
+
+
+def wanted(grant: Grant, role: Role, **more: Any) -> lifecycle.Wanted:
+    fields: dict[str, Any] = {"lifetime": None, "approved_lifetime": None, "wrap_for": None, "idempotency_key": None}
+    return lifecycle.Wanted(role, grant.id, "to race", **(fields | more))
+
+
+def fresh(role: Role) -> Role:
+    return Role.objects.select_related("backend", "operation_type__resource").get(pk=role.pk)
+
+
+def test_one_use_buys_one_lease(buyer: Buyer, role: Role) -> None:
+    for _ in range(ROUNDS):
+        grant = make_grant(buyer, role)
+        answers = at_once(*[lambda: lifecycle.buy(wanted(grant, fresh(role)), timezone.now())] * 2)  # noqa: B023
+        assert sorted(type(one).__name__ for one in answers) == ["Bought", "UsedUp"]
+        assert Lease.objects.filter(grant=grant).count() == Use.objects.filter(grant=grant).count() == 1
+
+
+def test_one_key_is_one_lease(buyer: Buyer, role: Role) -> None:
+    for _ in range(ROUNDS):
+        grant = make_grant(buyer, role)
+        act = [lambda: lifecycle.buy(wanted(grant, fresh(role), idempotency_key="k"), timezone.now())] * 2  # noqa: B023
+        assert sorted(type(one).__name__ for one in at_once(*act)) == ["Bought", "LeaseBusy"]
+        assert Lease.objects.filter(grant=grant).count() == 1
+
+
+def test_quotas_hold_for_two_at_once(buyer: Buyer, role: Role) -> None:
+    Role.objects.update(most_per_agent=1)
+    for _ in range(ROUNDS):
+        grants = [make_grant(buyer, role) for _ in range(2)]
+        acts = [lambda one=one: lifecycle.buy(wanted(one, fresh(role)), timezone.now()) for one in grants]
+        assert sorted(type(one).__name__ for one in at_once(*acts)) == ["Bought", "QuotaExceeded"]
+        Lease.objects.all().delete()
+
+
+def test_a_revoked_grant_against_issuing_leaves_no_account(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(ROUNDS):
+        grant = make_grant(buyer, role)
+
+        def issue(grant: Grant = grant) -> Any:
+            return lending.lend(wanted(grant, fresh(role)), timezone.now())
+
+        def revoke(grant: Grant = grant, number: int = number) -> None:
+            import time
+
+            time.sleep(number / ROUNDS * 0.03)
+            Grant.objects.filter(pk=grant.pk).update(revoked_at=timezone.now())
+
+        answer, _ = at_once(issue, revoke)
+        outcomes[type(answer).__name__] += 1
+    sweep_until_quiet()
+    assert not Lease.objects.filter(state__in=LIVE).exists()
+    assert accounts(postgres_server, orders) == set()
+    assert len(outcomes) >= 2, f"only one side ever won: {outcomes}"
+
+
+def test_two_revokes_at_once_are_one(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    for _ in range(ROUNDS // 4):
+        lent = lending.lend(wanted(make_grant(buyer, role), fresh(role)), timezone.now())
+        assert isinstance(lent, Lent)
+
+        def end(lease: Lease = lent.lease) -> bool:
+            ended = lifecycle.end(lease, lifecycle.Why.AGENT, "agent:race", timezone.now())
+            taking_back.take_back_now(lease.pk)
+            return ended
+
+        assert sorted(at_once(end, end)) == [False, True]
+        assert Event.objects.filter(kind="lease.ended", grant_id=lent.lease.grant_id).count() == 1
+    sweep_until_quiet()
+    assert accounts(postgres_server, orders) == set()
+    assert Event.objects.filter(kind="lease.revoked").count() == ROUNDS // 4
+
+
+def test_one_handle_opens_one_account(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    """And the lease is ended: who has it twice has lost it."""
+    for _ in range(ROUNDS // 4):
+        bought = lifecycle.buy(wanted(make_grant(buyer, role), fresh(role), wrap_for=60), timezone.now())
+        assert isinstance(bought, lifecycle.Bought) and bought.handle
+        answers = at_once(*[lambda: lending.unwrap(bought.handle, timezone.now())] * 2)  # noqa: B023
+        assert sum(isinstance(one, Lent) for one in answers) <= 1
+        assert sum(isinstance(one, lifecycle.AlreadyUnwrapped) for one in answers) == 1
+    sweep_until_quiet()
+    assert not Lease.objects.filter(state__in=LIVE).exists()
+    assert accounts(postgres_server, orders) == set()
+
+
+def test_a_renewal_against_the_end_revives_nothing(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    for _ in range(ROUNDS // 4):
+        lent = lending.lend(wanted(make_grant(buyer, role), fresh(role), lifetime=60), timezone.now())
+        assert isinstance(lent, Lent)
+        lease = Lease.objects.select_related("role", "agent", "backend").get(pk=lent.lease.pk)
+
+        def end(lease: Lease = lease) -> None:
+            lifecycle.end(lease, lifecycle.Why.AGENT, "agent:race", timezone.now())
+            taking_back.take_back_now(lease.pk)
+
+        at_once(lambda: lending.renew(lease, 1000, timezone.now()), end)  # noqa: B023
+    Lease.objects.filter(claimed_until__isnull=False).update(claimed_until=timezone.now() - timedelta(seconds=1))
+    sweep_until_quiet()
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
+    assert accounts(postgres_server, orders) == set()
+
+
+def test_two_sweepers_share(buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer) -> None:
+    for _ in range(20):
+        lending.lend(wanted(make_grant(buyer, role), fresh(role)), timezone.now())
+    Lease.objects.update(expires_at=timezone.now())
+    import time
+
+    lifecycle.end_due(timezone.now(), 100)
+    at_once(*[lambda: taking_back.serve(orders.pk, until=time.monotonic() + 30)] * 2)
+    assert set(Lease.objects.values_list("state", "attempts")) == {("revoked", 1)}
+    assert accounts(postgres_server, orders) == set()
