@@ -1,11 +1,14 @@
 """/activity: what happened, as the person reads it."""
 
 import json
+from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -13,6 +16,8 @@ from audit.events import all_kinds, find_kind
 from audit.models import Event
 
 PAGE = 50
+# What upper packages show above the list: (request, now) → safe HTML or "". Filled by authserver/wiring.py.
+PARTS: list[Callable[[HttpRequest, datetime], str]] = []
 
 
 @never_cache
@@ -28,7 +33,9 @@ def activity(request: HttpRequest) -> HttpResponse:
     page = list(mine[: PAGE + 1])
     rows = [_row(event) for event in page[:PAGE]]
     older = page[PAGE - 1].id if len(page) > PAGE else None
-    return render(request, "audit/activity.html", {"rows": rows, "older": older})
+    now = timezone.now()
+    parts = [] if before else [part(request, now) for part in PARTS]
+    return render(request, "audit/activity.html", {"rows": rows, "older": older, "parts": parts})
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """The administration: Django's own, with our sign-in in front of it."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from django.contrib import admin
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.http import urlencode
 
 from accounts.views import logout
@@ -15,6 +15,12 @@ class CountersignAdminSite(admin.AdminSite):
     site_header = "Countersign administration"
     site_title = "Countersign"
     index_title = "Administration"
+
+    def get_urls(self) -> list[Any]:
+        from authserver.killing import kill_view  # here: it needs every app to be loaded
+
+        kill = path("clients/agent/<int:agent_id>/stop/", self.admin_view(kill_view), name="kill-agent")
+        return [kill, *super().get_urls()]
 
     def login(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
         """People sign in in one place, where guessing is locked out."""

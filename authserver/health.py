@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 from psycopg_pool import PoolTimeout
 
 from audit.models import SetAsideEvent
+from credentials import metrics as leases
 from foundation import outbox
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.handles import same
@@ -28,11 +29,13 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @protocol_endpoint("readyz", "GET", "HEAD")
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Can this process do its work? Redis is reported, and its absence is not an outage."""
+    """Can this process do its work? Redis and leases are reported: neither the absence of the one nor a backend that
+    gives nothing back makes this process less able."""
     problems = find_problems()
     body: dict[str, Any] = {
         "status": "failed" if problems else "ok",
         "problems": problems,
+        "leases": [] if problems else leases.find_worries(timezone.now()),
         "redis": "ok" if get_pacing().reachable() else "unreachable: pacing is per process",
     }
     return json_response(body, 503 if problems else 200)
@@ -62,5 +65,6 @@ def metrics(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("Authorization", "").encode()
     if not settings.METRICS_TOKEN or not same(given, expected):
         return json_response({"error": "not_found"}, 404)
+    leases.collect(timezone.now())
     OLDEST_OWED.set(outbox.oldest_overdue(timezone.now()))
     return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)

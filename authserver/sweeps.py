@@ -6,7 +6,7 @@ from datetime import datetime
 from accounts import lifecycle as accounts
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
-from credentials import taking_back
+from credentials import rotation, taking_back
 from foundation import outbox
 from oauth import lifecycle as grants
 from oauth import signing_keys
@@ -24,4 +24,8 @@ SWEEPS: dict[str, Sweep] = {
     "finished work": outbox.clear,
 }
 # Beside them, each in a thread of its own: they speak to the outside, which may be slow.
-OUTWARD: dict[str, Sweep] = {"work owed": outbox.sweep, "leases": taking_back.sweep}
+OUTWARD: dict[str, Sweep] = {
+    "work owed": outbox.sweep,
+    "leases": taking_back.sweep,
+    "interrupted rotations": rotation.settle_left_over,
+}

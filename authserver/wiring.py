@@ -1,11 +1,13 @@
 """Where a lower package needs what an upper one offers, its table is filled here, and nowhere else."""
 
 from accounts import sessions
+from audit import views as activity
 from authserver.celery import soon
 from ciba import watching
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients.keys import SIGNING_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from credentials import pages as leases
 from devices import lifecycle as devices
 from devices import mail, push
 from foundation import outbox, waiting
@@ -27,6 +29,7 @@ def wire() -> None:
             "session": sessions.read_sessions,
         }
     )
+    activity.PARTS[:] = [leases.own_leases]
     HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER
     HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
 from accounts.models import User
 from audit import events
@@ -260,16 +261,26 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
 def stop_agent(agent: Agent, person: User, now: datetime) -> None:
     """The person's stop: open questions are cancelled, waiting approvals and every grant revoked."""
     agents.stop(agent, person, now)
-    theirs = BackchannelRequest.objects.filter(agent=agent, user=person).order_by("id")
-    for request in theirs.filter(state__in=[State.PENDING, State.APPROVED]).select_for_update(of=("self",)):
+    _withdraw_open(BackchannelRequest.objects.filter(agent=agent, user=person), f"user:{person.id}", now)
+    revoke_grants_between(agent, person, now)
+
+
+@transaction.atomic(durable=True)
+def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
+    """An administrator's stop: every open question and waiting approval of an agent ends, whoever was asked."""
+    _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
+
+
+def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: datetime) -> None:
+    still = theirs.filter(state__in=[State.PENDING, State.APPROVED]).select_related("agent")
+    for request in still.order_by("id").select_for_update(of=("self",)):
         target = State.CANCELLED if request.state == State.PENDING else State.REVOKED
         BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
         kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
-        record_revocation(kind, about(request, f"user:{person.id}"), now, **_told(request))
+        record_revocation(kind, about(request, actor), now, **_told(request))
         wake(topics_of(request))
         if target is State.CANCELLED:
             _call_off(request, now)
-    revoke_grants_between(agent, person, now)
 
 
 @transaction.atomic(durable=True)

@@ -12,9 +12,12 @@ lifecycle.py    the use cases, one transaction each; the only writer of `state`
 lending.py      giving: what happens between two of them, where an engine speaks to a system
 taking_back.py  the sweeper's part: claim, revoke, read, record; without a last attempt (retrying.py, breaker.py)
 orphans.py      accounts that no lease accounts for
-recovery.py     after a restore: taking back is paused and the difference reported
+recovery.py     after a restore: taking back is paused, and the difference reported (differences.py)
+preflight.py    a probe is made, used and taken back before a backend lends
+rotation.py     a new administrator secret: stored, told, verified by a login, committed
 roles.py        a role writes its operation type
 backends.py     secrets opened, our own Resource; links.py keeps ways in open
-api.py          /v1/leases
+api.py          /v1/leases; pages.py: a person's own
+metrics.py      leases in figures
 engines/        one file per kind of system, behind one small protocol
 """

@@ -18,6 +18,7 @@ from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
 from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
 from credentials.limits import Life
 from credentials.links import link_to
+from credentials.metrics import ISSUED
 from credentials.models import Lease
 from foundation.errors import ProtocolError, TemporarilyUnavailable
 from foundation.handles import new_handle
@@ -64,7 +65,7 @@ def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | P
 
 
 def _make(lease: Lease) -> Lent | ProtocolError:
-    password, account = new_handle(), account_of(lease)
+    password, account, began = new_handle(), account_of(lease), timezone.now()
     try:
         with link_to(lease.backend) as link:
             if lease.claimed_until is None or timezone.now() > lease.claimed_until - LEFT:
@@ -73,6 +74,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
     except EngineError as error:
         return _failed(lease, error)
     breaker.note_reached(lease.backend_id)
+    ISSUED.labels(lease.backend.name).observe((timezone.now() - began).total_seconds())
     if not lifecycle.activate(lease, timezone.now()):
         lifecycle.fail(lease, "it ended while it was being made", timezone.now())
         lifecycle.release(lease)

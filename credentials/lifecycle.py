@@ -31,6 +31,7 @@ from credentials.errors import (
     QuotaExceeded,
 )
 from credentials.limits import Bound, Life, Limits, life_of, renewed_life
+from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease, Role
 from credentials.policy import (
     BuyFacts,
@@ -259,6 +260,7 @@ def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | 
         return None  # too late, or no longer entitled: the sweeper ends it
     _end_one(lease, Why.UNWRAPPED_TWICE, SYSTEM, now)
     record_revocation(events.LEASE_UNWRAPPED_TWICE, _about(lease, SYSTEM), now, **_facts(lease))
+    ALARMS.labels("unwrapped twice").inc()
     log.error("the handle of lease %s was unwrapped a second time; the lease is ended", lease.id)
     return AlreadyUnwrapped(lease.id)
 

@@ -17,6 +17,7 @@ from credentials import breaker
 from credentials.backends import account_without_lease
 from credentials.engines import EngineError, Link, Unreachable
 from credentials.links import link_to
+from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease
 from credentials.states import LIVE
 
@@ -62,6 +63,7 @@ def _take_back(backend: Backend, link: Link, name: str) -> bool:
     about = About(SYSTEM, lease.agent.client_id, lease.user_id) if lease else About(SYSTEM)
     log.error("backend %s has the account %s, which no lease accounts for", backend, name)
     if name not in backend.orphans:
+        ALARMS.labels("orphan").inc()
         _tell(events.ORPHAN_FOUND, about, facts)
     try:
         link.revoke(account_without_lease(name, lease.settings if lease else None))

@@ -4,7 +4,6 @@ What the backup does not know is an account without a lease; what it still takes
 all of it unseen could end what people work with now.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
@@ -36,14 +35,3 @@ def end(actor: str, now: datetime) -> bool:
         return False
     record(events.RECOVERY_ENDED, About(actor), now)
     return True
-
-
-@dataclass(frozen=True)
-class Difference:
-    """What one backend has and what our table says."""
-
-    backend: str
-    orphans: list[str]  # accounts without a lease that is alive
-    gone: list[str]  # leases that we take for active, whose account is not there
-    overdue: int  # leases that would be taken back as soon as recovery ends
-    problem: str = ""

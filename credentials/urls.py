@@ -1,10 +1,12 @@
-from django.urls import re_path
+from django.urls import path, re_path
 
+from credentials import pages
 from credentials.api import Leases, OneLease, Renew, Revoke, Unwrap, endpoint
 
 ID = r"(?P<lease_id>[0-9a-fA-F-]{36})"
 
 urlpatterns = [
+    path("leases/<uuid:lease_id>/end", pages.end_lease, name="end-lease"),
     re_path(r"^v1/leases/?$", endpoint("leases", Leases, "GET", "POST"), name="leases"),
     re_path(r"^v1/leases/unwrap/?$", endpoint("lease_unwrap", Unwrap, "POST"), name="lease-unwrap"),
     re_path(rf"^v1/leases/{ID}/?$", endpoint("lease", OneLease, "GET"), name="lease"),

@@ -271,6 +271,14 @@ def revoke_grants_between(agent: Agent, user: User, now: datetime) -> int:
     return sum(revoke_grant(grant_id, agent, user, now) for grant_id in ids)
 
 
+@transaction.atomic(durable=True)
+def revoke_grants_of(agent: Agent, now: datetime, *, actor: str) -> int:
+    """Ends everything that an agent holds, whoever granted it."""
+    grants = Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).select_related("user")
+    locked = list(grants.order_by("id").select_for_update(of=("self",)))
+    return sum(revoke_grant(grant.pk, agent, grant.user, now, actor=actor) for grant in locked)
+
+
 def revoke_grant(
     grant_id: UUID, agent: Agent, user: User | None, now: datetime, *, actor: str = "", reason: str = ""
 ) -> int:

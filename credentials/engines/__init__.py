@@ -70,7 +70,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class Account:
-    """One account, as frozen in its lease. `settings` are the role's and fit the engine's `role_schema`."""
+    """One account, as frozen in its lease. `settings` are the role's and fit the engine's `role_schema`.
+
+    They are empty for a probe, which gets nothing but an account, and for an orphan, of which the name alone is known.
+    """
 
     name: str
     settings: Mapping[str, Any]

@@ -172,7 +172,7 @@ class PostgresLink:
                 "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
                 name, limit, self._verifier(account.name, password), account.valid_until.isoformat(),
             )  # fmt: skip
-            for group in account.settings["groups"]:
+            for group in account.settings.get("groups", []):
                 self._do("GRANT {} TO {}" + membership, sql.Identifier(group), name)
             self._do("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}")
             self._do("COMMENT ON ROLE {} IS {}", name, account.trace.text)
@@ -289,10 +289,7 @@ class PostgresLink:
             row = self._main.execute(
                 "SELECT rolsuper, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
             ).fetchone()
-            held = self._main.execute(
-                "SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\\_%'"
-                " AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') AND pg_has_role(current_user, oid, 'USAGE') ORDER BY rolname"
-            ).fetchall()
+            held = self._main.execute(_POWERS).fetchall()
         names = ("is a superuser", "may make databases", "may replicate", "is not bound by row security")
         found = [f"It {name}." for name, has in zip(names, row or (), strict=False) if has]
         if row and not row[0]:  # a superuser is a member of everything
@@ -348,6 +345,11 @@ def _first_line(error: psycopg.Error) -> str:
     return f"{error.sqlstate or type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:300]
 
 
+# The server's own roles that our administrator is a member of, except the one that lending may need.
+_POWERS = r"""
+SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\_%' AND pg_has_role(current_user, oid, 'USAGE')
+    AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') ORDER BY rolname
+"""
 _OWNERS_RIGHTS = """
 SELECT format('DROP RULE IF EXISTS %%I ON %%s CASCADE', rulename, ev_class::regclass)
     FROM pg_rewrite JOIN pg_class c ON c.oid = ev_class WHERE c.relowner = %(id)s AND rulename <> '_RETURN'

@@ -1,0 +1,94 @@
+"""The kill switch: one action stops an agent, and says so only when every item is confirmed gone.
+
+Tokens, requests, prompts and grants die with the agent's status at once, because each asks for it; they are ended as
+well, so that resuming the agent revives none. Accounts live elsewhere: they are gone when a read on the system says so.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from accounts.models import User
+from ciba import lifecycle as ciba
+from ciba.models import BackchannelRequest
+from ciba.states import State as RequestState
+from clients import lifecycle as agents
+from clients.models import Agent
+from credentials import lifecycle as leases
+from credentials import taking_back
+from credentials.models import Lease
+from credentials.states import State
+from oauth import lifecycle as grants
+from oauth.models import Grant
+
+AT_ONCE = 20  # accounts that are taken back while the administrator waits; the sweeper takes the rest
+
+
+def stop(agent: Agent, by: User, now: datetime) -> None:
+    """Each step commits by itself, the most important first; doing it again finishes what was interrupted."""
+    actor = f"user:{by.id}"
+    agents.suspend(agent, by, now)
+    leases.end_all(Q(agent=agent), actor, now, agent=agent.name)
+    grants.revoke_grants_of(agent, now, actor=actor)
+    ciba.withdraw_all(agent, actor, now)
+    leases.retry_now(Q(agent=agent), now)
+    live = Lease.objects.filter(agent=agent).exclude(state=State.REVOKED).values_list("id", flat=True)
+    for lease_id in list(live[:AT_ONCE]):
+        taking_back.take_back_now(lease_id)
+
+
+@dataclass(frozen=True)
+class Left:
+    """What of an agent is still there."""
+
+    what: str
+    count: int
+    detail: str = ""
+
+
+def find_left(agent: Agent, now: datetime) -> list[Left]:
+    requests = BackchannelRequest.objects.filter(agent=agent, expires_at__gt=now)
+    leases.retry_now(Q(agent=agent), now)
+    live = Lease.objects.filter(agent=agent).exclude(state=State.REVOKED)
+    states = live.values_list("state").annotate(Count("id")).order_by("state")
+    return [
+        Left("The agent may call (its tokens work)", int(agent.is_active)),
+        Left(
+            "Requests that are open or approved",
+            requests.filter(state__in=[RequestState.PENDING, RequestState.APPROVED]).count(),
+        ),
+        Left(
+            "Prompts that wait for an answer",
+            requests.filter(state=RequestState.PENDING).aggregate(n=Count("prompts"))["n"],
+        ),
+        Left("Grants that count", Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).count()),
+        Left("Accounts not confirmed gone", live.count(), ", ".join(f"{count} {state}" for state, count in states)),
+    ]
+
+
+@require_http_methods(["GET", "POST"])
+def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
+    """GET shows what is left, again every two seconds while something is; POST stops the agent."""
+    agent = get_object_or_404(Agent, pk=agent_id)
+    if not request.user.has_perm("clients.change_agent") or not isinstance(request.user, User):
+        raise PermissionDenied
+    if request.method == "POST":
+        stop(agent, request.user, timezone.now())
+        return redirect("admin:kill-agent", agent_id=agent.pk)
+    left = find_left(agent, timezone.now())
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": f"Stop {agent}",
+        "agent": agent,
+        "left": left,
+        "is_done": not any(one.count for one in left),
+    }
+    return render(request, "admin/kill_agent.html", context)

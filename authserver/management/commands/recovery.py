@@ -1,0 +1,41 @@
+"""`manage.py recovery`: after the database was restored from a backup, before the sweeper takes anything back."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.utils import timezone
+
+from audit.record import SYSTEM
+from credentials import differences, recovery
+
+
+class Command(BaseCommand):
+    help = (
+        "start: nothing is lent or taken back any more. report: what backends have and what our table says. "
+        "end: what is due is taken back, accounts without a lease too."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("act", choices=["start", "report", "end"])
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        now = timezone.now()
+        match options["act"]:
+            case "start":
+                started = recovery.start(SYSTEM, now)
+                self.stdout.write("Taking back is paused." if started else "It was paused already.")
+            case "end":
+                ended = recovery.end(SYSTEM, now)
+                self.stdout.write("Taking back goes on." if ended else "It was not paused.")
+            case _:
+                self.report()
+
+    def report(self) -> None:
+        for one in differences.find_differences(timezone.now()):
+            self.stdout.write(f"{one.backend}: {one.problem or 'answers'}")
+            self.stdout.write(f"  {one.overdue} leases would be taken back")
+            self.stdout.write(f"  {len(one.orphans)} accounts without a lease would be taken back")
+            self.stdout.writelines(f"    {name}" for name in one.orphans)
+            self.stdout.write(f"  {len(one.gone)} leases are taken for active, and their account is gone")
+            self.stdout.writelines(f"    {name}" for name in one.gone)

@@ -1,0 +1,317 @@
+"""Backends, roles and leases in the administration."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Count, Min, Q
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.html import format_html
+
+from audit import events
+from audit.record import About, record
+from credentials import lifecycle, preflight, recovery, roles, rotation, taking_back
+from credentials.backends import sealed
+from credentials.models import Backend, Lease, Recovery, Role
+from credentials.states import ENDING, State
+from foundation.admin import NoDeletion, ReadOnly
+from operations.models import OperationTypeVersion
+
+NOW = 20  # leases that an action takes back while the administrator waits; the sweeper takes the rest
+
+
+def _about(request: HttpRequest) -> About:
+    return About(f"user:{request.user.pk}")
+
+
+def _end(request: HttpRequest, which: Q, now: datetime, **said: Any) -> int:
+    """One record for all, then the first few at once."""
+    ids = list(Lease.objects.filter(which, state=State.ACTIVE).values_list("id", flat=True)[:NOW])
+    ended = lifecycle.end_all(which, f"user:{request.user.pk}", now, **said)
+    for lease_id in ids:
+        taking_back.take_back_now(lease_id)
+    return ended
+
+
+class PreflightAfterSaving(NoDeletion):
+    """The probe speaks to the system: after the commit of what was saved, never inside its transaction."""
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        response = super().changeform_view(request, object_id, form_url, extra_context)
+        if saved := getattr(request, "saved_here", None):
+            self.run_preflight(request, saved)
+        return response
+
+    def run_preflight(self, request: HttpRequest, saved: Any) -> None:
+        raise NotImplementedError
+
+    def tell(self, request: HttpRequest, who: Any, report: preflight.Report) -> None:
+        if report.passed:
+            more = (
+                f" Its administrator can do more than lending needs: {' '.join(report.excess)}" if report.excess else ""
+            )
+            level = messages.WARNING if report.excess else messages.SUCCESS
+            self.message_user(request, f"{who}: an account was made, used and taken back.{more}", level)
+        else:
+            self.message_user(request, f"{who} lends nothing: {report.first_problem}", messages.ERROR)
+
+
+class BackendForm(forms.ModelForm[Backend]):
+    secret = forms.CharField(
+        widget=forms.PasswordInput(render_value=False),
+        required=False,
+        label="administrator's secret",
+        help_text="Sealed, and never shown again. Empty keeps the one that is stored.",
+    )
+
+    class Meta:
+        model = Backend
+        fields = ("name", "engine", "settings", "most_leases")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if cleaned and not cleaned.get("secret") and self.instance._state.adding:
+            self.add_error("secret", "A new backend needs its administrator's secret.")
+        return cleaned
+
+
+@admin.register(Backend)
+class BackendAdmin(PreflightAfterSaving):
+    form = BackendForm
+    list_display = ("name", "engine", "status", "live", "oldest", "health", "preflight_at")
+    list_filter = ("status", "engine")
+    search_fields = ("name",)
+    fields = (
+        "name", "engine", "settings", "secret", "most_leases", "status", "prefix", "report", "health", "orphans",
+        "secret_changed_at",
+    )  # fmt: skip
+    readonly_fields = ("status", "prefix", "report", "health", "orphans", "secret_changed_at")
+    actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        ending = Q(leases__state__in=ENDING)
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                live_leases=Count("leases", filter=~Q(leases__state=State.REVOKED)),
+                oldest_ended=Min("leases__ended_at", filter=ending),
+            )
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return (*self.readonly_fields, "name", "engine") if obj else self.readonly_fields
+
+    @admin.display(description="leases not gone", ordering="live_leases")
+    def live(self, obj: Any) -> int:
+        return int(obj.live_leases)
+
+    @admin.display(description="oldest overdue", ordering="oldest_ended")
+    def oldest(self, obj: Any) -> str:
+        return f"{(timezone.now() - obj.oldest_ended).total_seconds():.0f} s" if obj.oldest_ended else "-"
+
+    @admin.display(description="answers")
+    def health(self, obj: Backend) -> str:
+        if obj.failing_since is None:
+            return "yes"
+        return f"not since {obj.failing_since:%Y-%m-%d %H:%M:%S} UTC ({obj.failures} tries): {obj.problem}"
+
+    @admin.display(description="preflight")
+    def report(self, obj: Backend) -> str:
+        lines = [
+            f"{'✓' if step['ok'] else '✕'} {step['step']}{': ' if step['problem'] else ''}{step['problem']}"
+            for step in obj.preflight.get("steps", [])
+        ]
+        lines += [f"More than it needs: {text}" for text in obj.preflight.get("excess", [])]
+        return format_html("<pre>{}</pre>", "\n".join(lines) or "not run yet")
+
+    def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:
+        if secret := form.cleaned_data.get("secret"):
+            obj.sealed_secret = sealed(obj, secret)
+            obj.secret_changed_at = timezone.now()
+        if set(form.changed_data) & {"settings", "secret", "engine"}:
+            obj.status = Backend.Status.NEW if obj.status == Backend.Status.ENABLED else obj.status
+            request.saved_here = obj  # type: ignore[attr-defined]
+        super().save_model(request, obj, form, change)
+        record(
+            events.BACKEND_CHANGED, _about(request), timezone.now(),
+            backend=obj.name, engine=obj.engine, settings=obj.settings, changed=sorted(form.changed_data),
+        )  # fmt: skip
+
+    def run_preflight(self, request: HttpRequest, saved: Backend) -> None:
+        self.tell(request, saved, preflight.check_backend(saved, _about(request), timezone.now()))
+
+    @admin.action(description="Check it, and let it lend", permissions=["change"])
+    def check_and_enable(self, request: HttpRequest, queryset: Any) -> None:
+        for backend in queryset:
+            Backend.objects.filter(pk=backend.pk, status=Backend.Status.DRAINING).update(status=Backend.Status.NEW)
+            self.run_preflight(request, Backend.objects.get(pk=backend.pk))
+
+    @admin.action(description="Drain: lend nothing more, let what is lent end", permissions=["change"])
+    def drain(self, request: HttpRequest, queryset: Any) -> None:
+        for backend in queryset:
+            if Backend.objects.filter(pk=backend.pk).update(status=Backend.Status.DRAINING):
+                record_now(events.BACKEND_DRAINED, _about(request), backend=backend.name)
+        self.message_user(request, "Nothing more is lent. The column of leases says when all are gone.")
+
+    @admin.action(description="End every lease now", permissions=["change"])
+    def end_leases(self, request: HttpRequest, queryset: Any) -> None:
+        now = timezone.now()
+        ended = sum(_end(request, Q(backend=backend), now, backend=backend.name) for backend in queryset)
+        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+
+    @admin.action(description="New administrator secret that only this server knows", permissions=["change"])
+    def rotate(self, request: HttpRequest, queryset: Any) -> None:
+        for backend in queryset:
+            try:
+                rotation.rotate(backend, _about(request), timezone.now())
+            except rotation.RotationFailed as error:
+                self.message_user(request, f"{backend}: {error}", messages.ERROR)
+            else:
+                self.message_user(request, f"{backend}: the new secret logs in; the old one is forgotten.")
+
+    @admin.action(description="Try at once to take back what is stuck or disabled", permissions=["change"])
+    def try_again(self, request: HttpRequest, queryset: Any) -> None:
+        count = sum(lifecycle.retry_now(Q(backend=backend), timezone.now()) for backend in queryset)
+        self.message_user(request, f"{count} are tried within a second.")
+
+
+def record_now(kind: events.Kind, about: About, **facts: Any) -> None:
+    with transaction.atomic():
+        record(kind, about, timezone.now(), **facts)
+
+
+class RoleForm(forms.ModelForm[Role]):
+    """A role, with what its operation type says; a change of that makes the type's next version."""
+
+    title = OperationTypeVersion._meta.get_field("title").formfield()
+    summary = OperationTypeVersion._meta.get_field("summary").formfield(
+        help_text="What a person reads before saying yes: “Read the orders database”."
+    )
+    risk = OperationTypeVersion._meta.get_field("risk").formfield()
+    assurance = OperationTypeVersion._meta.get_field("assurance").formfield()
+    uses = OperationTypeVersion._meta.get_field("uses").formfield(initial=1, help_text="How many leases one yes buys.")
+
+    class Meta:
+        model = Role
+        fields = (
+            "backend", "name", "settings", "default_lifetime", "longest_lifetime", "most_leases", "most_per_agent",
+            "most_per_person", "is_active",
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        current = self.instance.operation_type.current if not self.instance._state.adding else None
+        if current:
+            self.initial.update({name: getattr(current, name) for name in roles.MEANING})
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if cleaned and not self.errors:
+            role = Role(longest_lifetime=cleaned["longest_lifetime"])
+            schema = roles.schema_of(role)
+            meaning = {name: cleaned[name] for name in roles.MEANING}
+            OperationTypeVersion(schema=schema, lifetime=role.longest_lifetime, **meaning).clean()
+        return cleaned
+
+
+@admin.register(Role)
+class RoleAdmin(PreflightAfterSaving):
+    form = RoleForm
+    list_display = ("name", "backend", "risk", "default_lifetime", "longest_lifetime", "is_active", "live")
+    list_filter = ("backend", "is_active")
+    list_select_related = ("backend", "operation_type__current")
+    search_fields = ("name",)
+    actions = ("end_leases",)
+    fields = ("backend", "name", *roles.MEANING, *RoleForm.Meta.fields[2:])
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        live = Count("leases", filter=~Q(leases__state=State.REVOKED))
+        return super().get_queryset(request).annotate(live_leases=live)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return ("backend", "name") if obj else ()
+
+    @admin.display(description="risk")
+    def risk(self, obj: Role) -> str:
+        return obj.operation_type.current.risk if obj.operation_type.current else "-"
+
+    @admin.display(description="leases not gone", ordering="live_leases")
+    def live(self, obj: Any) -> int:
+        return int(obj.live_leases)
+
+    def save_model(self, request: HttpRequest, obj: Role, form: Any, change: bool) -> None:
+        meaning = {name: form.cleaned_data[name] for name in roles.MEANING}
+        roles.put(obj, meaning, _about(request), timezone.now())
+        if obj.is_active and set(form.changed_data) & {"settings", "is_active", "backend"}:
+            request.saved_here = obj  # type: ignore[attr-defined]
+
+    def run_preflight(self, request: HttpRequest, saved: Role) -> None:
+        self.tell(request, saved, preflight.check_role(saved, _about(request), timezone.now()))
+
+    @admin.action(description="End every lease now", permissions=["change"])
+    def end_leases(self, request: HttpRequest, queryset: Any) -> None:
+        now = timezone.now()
+        ended = sum(_end(request, Q(role=role), now, role=role.name) for role in queryset)
+        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+
+
+@admin.register(Lease)
+class LeaseAdmin(ReadOnly):
+    list_display = ("created_at", "role", "agent", "user", "state", "expires_at", "overdue", "attempts", "problem")
+    list_filter = ("state", "backend", "role", "ended_why")
+    list_select_related = ("role", "agent", "user")
+    search_fields = ("id", "account_name", "agent__client_id", "agent__name", "user__email", "grant__id")
+    date_hierarchy = "created_at"
+    list_per_page = 50
+    show_full_result_count = False
+    actions = ("end_now", "try_again")
+    readonly_fields = ("frozen", "overdue")
+    exclude = ("settings", "wrap_digest", "idempotency_digest")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """For the actions; a lease's fields are nobody's to edit."""
+        return obj is None and super(ReadOnly, self).has_change_permission(request, obj)
+
+    @admin.display(description="overdue")
+    def overdue(self, obj: Lease) -> str:
+        if obj.state not in ENDING or obj.ended_at is None:
+            return "-"
+        return f"{(timezone.now() - obj.ended_at).total_seconds():.0f} s"
+
+    @admin.display(description="the role's settings when it was bought")
+    def frozen(self, obj: Lease) -> str:
+        return format_html("<pre>{}</pre>", json.dumps(obj.settings, indent=2))
+
+    @admin.action(description="End now", permissions=["change"])
+    def end_now(self, request: HttpRequest, queryset: Any) -> None:
+        ids = [str(one) for one in queryset.values_list("id", flat=True)]
+        ended = _end(request, Q(pk__in=ids), timezone.now())
+        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+
+    @admin.action(description="Try at once to take back", permissions=["change"])
+    def try_again(self, request: HttpRequest, queryset: Any) -> None:
+        ids = list(queryset.values_list("id", flat=True))
+        self.message_user(request, f"{lifecycle.retry_now(Q(pk__in=ids), timezone.now())} are tried within a second.")
+
+
+@admin.register(Recovery)
+class RecoveryAdmin(ReadOnly):
+    """The command `manage.py recovery` starts, reports and ends it."""
+
+    list_display = ("started_at", "started_by", "ended_at", "ended_by")
+    actions = ("end_recovery",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and request.user.is_superuser
+
+    @admin.action(description="End it: take back what is due", permissions=["change"])
+    def end_recovery(self, request: HttpRequest, queryset: Any) -> None:
+        ended = recovery.end(f"user:{request.user.pk}", timezone.now())
+        self.message_user(request, "Taking back goes on." if ended else "It had ended before.")

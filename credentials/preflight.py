@@ -1,0 +1,137 @@
+"""Before a backend lends: a probe account is made, used and taken back, with the administrator's own rights.
+
+What cannot be taken back is never lent: the day to find that out is the day the backend is saved.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from audit import events
+from audit.record import About, record
+from credentials.backends import target_of
+from credentials.engines import Account, Engine, EngineError, Link, Session, Target, Trace
+from credentials.models import Backend, Role
+from foundation.handles import new_handle, random_bytes
+from foundation.keyring import KeyringError
+
+PROBE_LIFE = timedelta(minutes=5)
+
+
+@dataclass
+class Report:
+    """What was tried, in order; `excess` is what our administrator can do there and need not."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    excess: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.steps) and all(step["ok"] for step in self.steps)
+
+    @property
+    def first_problem(self) -> str:
+        return next((f"{step['step']}: {step['problem']}" for step in self.steps if not step["ok"]), "")
+
+    def note(self, step: str, problem: str = "") -> None:
+        self.steps.append({"step": step, "ok": not problem, "problem": problem[:300]})
+
+
+def probe(engine: Engine, target: Target, prefix: str, settings: Mapping[str, Any], now: datetime) -> Report:
+    """Settings of a role: with a login of its own. Without any: making and taking back alone."""
+    report = Report()
+    try:
+        link = engine.connect(target)
+    except EngineError as error:
+        report.note("log in as the administrator", str(error))
+        return report
+    report.note("log in as the administrator")
+    try:
+        _probe(engine, target, link, _account(prefix, settings, now), report)
+        report.excess = link.excess_rights()
+    except EngineError as error:
+        report.note("look around", str(error))
+    finally:
+        link.close()
+    return report
+
+
+def _account(prefix: str, settings: Mapping[str, Any], now: datetime) -> Account:
+    return Account(f"{prefix}probe{random_bytes(5).hex()}", settings, now + PROBE_LIFE, Trace("probe", "", "", ""))
+
+
+def _probe(engine: Engine, target: Target, link: Link, account: Account, report: Report) -> None:
+    password = new_handle()
+    with ExitStack() as stack:
+        made = _try(report, "make an account", lambda: link.create(account, password))
+        session: Session | None = None
+
+        def log_in() -> None:
+            nonlocal session
+            session = stack.enter_context(engine.log_in(target, account.name, password))
+
+        if made and account.settings:
+            _try(report, "log in with it", log_in)
+        # Also where making it failed half-way.
+        taken_back = _try(report, "take it back", lambda: link.revoke(account))
+        if session is not None:
+            report.note("its session has ended", "it is still alive" if session.is_alive() else "")
+        if taken_back:
+            there = link.verify(account.name)
+            report.note("a read finds it gone", "" if there.is_gone else "it is still there")
+
+
+def _try(report: Report, step: str, act: Any) -> bool:
+    try:
+        act()
+    except EngineError as error:
+        report.note(step, str(error))
+        return False
+    report.note(step)
+    return True
+
+
+def check_backend(backend: Backend, about: About, now: datetime) -> Report:
+    """Enables the backend where it passes; where it does not, the backend lends nothing."""
+    # No scan for orphans meanwhile: it would find the probe.
+    Backend.objects.filter(pk=backend.pk).update(scanned_at=now)
+    try:
+        report = probe(backend.find_engine(), target_of(backend), backend.prefix, {}, now)
+    except (EngineError, KeyringError) as error:
+        report = Report()
+        report.note("find an engine and the secret", str(error))
+    _record(backend, report, about, timezone.now())
+    return report
+
+
+@transaction.atomic(durable=True)
+def _record(backend: Backend, report: Report, about: About, now: datetime) -> None:
+    backend = Backend.objects.select_for_update().get(pk=backend.pk)
+    backend.preflight, backend.preflight_at = asdict(report), now
+    if backend.status != Backend.Status.DRAINING:
+        backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
+    backend.save(update_fields=["preflight", "preflight_at", "status"])
+    record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed,
+           problem=report.first_problem, excess=report.excess)  # fmt: skip
+
+
+def check_role(role: Role, about: About, now: datetime) -> Report:
+    """Puts the role to sleep where its probe does not pass."""
+    backend = role.backend
+    Backend.objects.filter(pk=backend.pk).update(scanned_at=now)
+    try:
+        report = probe(backend.find_engine(), target_of(backend), backend.prefix, role.settings, now)
+    except (EngineError, KeyringError) as error:
+        report = Report()
+        report.note("find an engine and the secret", str(error))
+    with transaction.atomic(durable=True):
+        if not report.passed:
+            Role.objects.filter(pk=role.pk).update(is_active=False)
+        record(events.BACKEND_CHECKED, about, timezone.now(), backend=backend.name, role=role.name,
+               passed=report.passed, problem=report.first_problem)  # fmt: skip
+    return report

@@ -1,0 +1,458 @@
+"""Preflight, rotation, drain, orphans, recovery, what stays stuck; the administration, the person's page, figures."""
+
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db.models import Q
+from django.test import Client
+from django.utils import timezone
+
+from audit.models import Event
+from audit.record import SYSTEM, About
+from authserver.management.commands.recovery import Command as RecoveryCommand
+from ciba.models import BackchannelRequest
+from credentials import breaker, lifecycle, links, metrics, preflight, recovery, rotation, taking_back
+from credentials.backends import account_of, sealed, target_of
+from credentials.engines import EngineError, Refused
+from credentials.engines.postgres import PostgresLink
+from credentials.models import Backend, Lease, Role
+from oauth.models import Grant
+from tests.credentials.lending import Buyer, make_backend, make_role, sweep_until_quiet
+from tests.credentials.systems import PostgresServer, drop_everything
+from tests.world import sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ABOUT = About(SYSTEM)
+
+
+# --- preflight
+
+
+def test_preflight_makes_uses_and_takes_back_a_probe(
+    orders: Backend, role: Role, postgres_server: PostgresServer
+) -> None:
+    Backend.objects.update(status="new")
+    report = preflight.check_backend(orders, ABOUT, timezone.now())
+    assert report.passed and report.excess == []
+    assert [step["step"] for step in report.steps] == [
+        "log in as the administrator", "make an account", "take it back", "a read finds it gone",
+    ]  # fmt: skip
+    orders.refresh_from_db()
+    assert orders.status == "enabled"
+    report = preflight.check_role(role, ABOUT, timezone.now())
+    assert report.passed and "its session has ended" in [step["step"] for step in report.steps]
+    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix) == 0
+
+
+def test_pain_4_what_could_not_be_taken_back_is_never_lent(
+    orders: Backend, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The administrator may make accounts and not drop them: found out on the first day, and the backend is closed."""
+
+    def may_not(*_: Any) -> None:
+        raise EngineError("42501: permission denied to drop role")
+
+    monkeypatch.setattr(PostgresLink, "revoke", may_not)
+    report = preflight.check_backend(orders, ABOUT, timezone.now())
+    assert not report.passed and "permission denied" in report.first_problem
+    orders.refresh_from_db()
+    assert orders.status == "new"
+    monkeypatch.undo()
+    drop_everything(postgres_server)
+
+
+def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend, postgres_server: PostgresServer) -> None:
+    greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    report = preflight.check_role(greedy, ABOUT, timezone.now())
+    assert not report.passed
+    greedy.refresh_from_db()
+    assert not greedy.is_active
+
+
+def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: PostgresServer, db: None) -> None:
+    backend = make_backend(postgres_server.system("postgres"), "powerful")
+    assert "It is a superuser." in preflight.check_backend(backend, ABOUT, timezone.now()).excess
+
+
+def test_a_new_backend_lends_nothing(buyer: Buyer, role: Role, orders: Backend) -> None:
+    token = buyer.approved_token(role)
+    Backend.objects.update(status="new")
+    assert buyer.buy(token).json()["error"] == "not_lending"
+
+
+# --- rotation
+
+
+def reset_secret(server: PostgresServer) -> None:
+    with server.superuser() as connection:
+        connection.execute("ALTER ROLE lender PASSWORD 'what lends'")
+
+
+def test_after_a_rotation_only_this_server_knows_the_secret(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    old = target_of(orders)
+    try:
+        rotation.rotate(orders, ABOUT, timezone.now())
+        orders.refresh_from_db()
+        with pytest.raises(Refused):
+            orders.find_engine().connect(old)
+        assert orders.sealed_next_secret is None and target_of(orders).secret != old.secret
+        assert buyer.lend(role)["lease"]["state"] == "active"
+        assert Event.objects.filter(kind="backend.rotated").count() == 1
+        assert old.secret.encode() not in bytes(orders.sealed_secret)
+    finally:
+        reset_secret(postgres_server)
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_rotation_that_was_cut_off_is_settled_by_a_login(
+    orders: Backend, postgres_server: PostgresServer, told: bool
+) -> None:
+    new = "the new secret of the test"
+    long_ago = timezone.now() - timedelta(minutes=5)
+    Backend.objects.update(sealed_next_secret=sealed(orders, new, is_next=True), rotating_since=long_ago)
+    try:
+        if told:
+            link = orders.find_engine().connect(target_of(orders))
+            link.set_own_secret(new)
+            link.close()
+        assert rotation.settle_left_over(timezone.now(), 10) == 1
+        orders.refresh_from_db()
+        assert (target_of(orders).secret == new) is told
+        orders.find_engine().connect(target_of(orders)).close()
+        assert orders.sealed_next_secret is None and orders.rotating_since is None
+    finally:
+        reset_secret(postgres_server)
+
+
+def test_two_rotations_do_not_meet(orders: Backend) -> None:
+    Backend.objects.update(sealed_next_secret=b"x", rotating_since=timezone.now())
+    with pytest.raises(rotation.RotationFailed):
+        rotation.rotate(orders, ABOUT, timezone.now())
+
+
+def test_secrets_are_sealed_again_under_a_new_key(orders: Backend, settings: Any) -> None:
+    before = target_of(orders).secret
+    settings.KEY_ENCRYPTION_KEYS = {"new": b"n" * 32, **settings.KEY_ENCRYPTION_KEYS}
+    assert rotation.reseal_all() == 1
+    settings.KEY_ENCRYPTION_KEYS = {"new": b"n" * 32}
+    orders.refresh_from_db()
+    assert target_of(orders).secret == before
+
+
+# --- what is left, or was never known
+
+
+def test_an_account_without_a_lease_is_found_and_taken_back(
+    orders: Backend, role: Role, buyer: Buyer, postgres_server: PostgresServer
+) -> None:
+    lent = buyer.lend(role)
+    with postgres_server.superuser() as connection:
+        connection.execute(
+            psycopg.sql.SQL("CREATE ROLE {} LOGIN").format(psycopg.sql.Identifier(f"{orders.prefix}stray"))
+        )
+        connection.execute(
+            psycopg.sql.SQL("GRANT {} TO lender WITH ADMIN OPTION").format(
+                psycopg.sql.Identifier(f"{orders.prefix}stray")
+            )
+        )
+    Backend.objects.update(scanned_at=None)
+    sweep_until_quiet()
+    names = postgres_server.one(
+        "SELECT array_agg(rolname::text) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix
+    )
+    assert names == [lent["credential"]["username"]], "and the lease's own account is left alone"
+    kinds = list(Event.objects.filter(kind__startswith="orphan").values_list("kind", flat=True).order_by("id"))
+    assert kinds == ["orphan.found", "orphan.revoked"]
+
+
+def test_another_servers_accounts_on_the_same_system_are_not_touched(
+    orders: Backend, role: Role, postgres_server: PostgresServer
+) -> None:
+    with postgres_server.superuser() as connection:
+        connection.execute("CREATE ROLE cs_other1_stray")
+    Backend.objects.update(scanned_at=None)
+    sweep_until_quiet()
+    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE rolname = 'cs_other1_stray'") == 1
+    drop_everything(postgres_server)
+
+
+def test_pain_6_after_a_restore_nothing_is_taken_back_until_a_person_says_so(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lent = buyer.lend(role)
+    session = postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+    forgotten = buyer.lend(role)  # the backup does not know this one
+    RecoveryCommand().handle(act="start")
+    Lease.objects.filter(pk=forgotten["lease"]["lease_id"]).delete()
+    Lease.objects.update(expires_at=timezone.now())
+    Backend.objects.update(scanned_at=None)
+    sweep = taking_back.sweep(timezone.now(), 100)
+    assert sweep == 0 and session.execute("SELECT 1").fetchone() == (1,)
+    assert buyer.buy(buyer.approved_token(role)).json()["error"] == "not_lending"
+    assert any("recovery" in worry for worry in Client().get("/readyz").json()["leases"])
+
+    command = RecoveryCommand()
+    command.handle(act="report")
+    report = capsys.readouterr().out
+    assert "1 leases would be taken back" in report and forgotten["credential"]["username"] in report
+    assert lent["credential"]["username"] not in report
+
+    command.handle(act="end")
+    sweep_until_quiet()
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("SELECT 1")
+    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix) == 0
+    assert [e.kind for e in Event.objects.filter(kind__startswith="recovery").order_by("id")] == [
+        "recovery.started", "recovery.ended",
+    ]  # fmt: skip
+
+
+def test_recovery_is_one_at_a_time(db: None) -> None:
+    assert recovery.start("user:a", timezone.now()) and not recovery.start("user:b", timezone.now())
+    assert recovery.end("user:b", timezone.now()) and not recovery.end("user:b", timezone.now())
+
+
+def attempts(lease: Lease, count: int) -> None:
+    for _ in range(count):
+        Lease.objects.filter(pk=lease.pk).update(due_at=timezone.now())
+        taking_back.take_back_now(lease.pk)
+
+
+def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    buyer.lend(role)
+    lease = Lease.objects.get()
+    with monkeypatch.context() as broken:
+
+        def may_not(*_: Any) -> None:
+            raise EngineError("42501: permission denied")
+
+        broken.setattr(PostgresLink, "revoke", may_not)
+        lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+        attempts(lease, 7)
+        lease.refresh_from_db()
+        assert (lease.state, lease.attempts) == ("stuck", 7)
+        assert lease.due_at and lease.due_at > timezone.now(), "and it is tried again"
+        assert Event.objects.filter(kind="lease.stuck").count() == 1, "one alarm"
+        assert "could not be taken back" in caplog.text
+        health = Client().get("/readyz")
+        assert health.status_code == 200 and "could not be taken back" in health.json()["leases"][0]
+        metrics.collect(timezone.now())
+        assert metrics.OLDEST.labels("orders")._value.get() > 0
+        assert metrics.LEASES.labels("orders", "stuck")._value.get() == 1
+    attempts(lease, 1)
+    lease.refresh_from_db()
+    assert lease.state == "revoked"
+
+
+def test_pain_3_disabled_is_a_state_of_its_own(
+    buyer: Buyer, orders: Backend, role: Role, postgres_server: PostgresServer
+) -> None:
+    """What others built on it keeps it; nobody can use it; when they are done it goes."""
+    Role.objects.filter(pk=role.pk).update(settings={"groups": ["orders_writer"]})
+    lent = buyer.lend(role)
+    with postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"]) as session:
+        session.execute("CREATE TABLE public.notes (id int)")
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
+    assert buyer.revoke(lent["lease"]["lease_id"]).json()["state"] == "disabled"
+    assert Event.objects.filter(kind="lease.disabled").count() == 1
+    with pytest.raises(psycopg.OperationalError):
+        postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("DROP VIEW relies")
+    lifecycle.retry_now(Q(), timezone.now())
+    sweep_until_quiet()
+    assert Lease.objects.get().state == "revoked"
+
+
+def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(buyer: Buyer, role: Role, orders: Backend) -> None:
+    buyer.lend(role)
+    Backend.objects.update(engine="no longer installed")
+    links.close_all()
+    lease = Lease.objects.get()
+    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    attempts(lease, 5)
+    lease.refresh_from_db()
+    assert (lease.state, lease.problem) == ("stuck", "no engine named no longer installed is installed")
+    Backend.objects.update(engine="postgres")
+    attempts(lease, 1)
+    lease.refresh_from_db()
+    assert lease.state == "revoked"
+
+
+def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Login off, then sessions: even where the rest fails nobody works on with it."""
+    lent = buyer.lend(role)
+    session = postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+
+    def may_not(*_: Any) -> None:
+        raise EngineError("may not clear")
+
+    monkeypatch.setattr(PostgresLink, "_clear", may_not)
+    lease = Lease.objects.get()
+    with closing(orders.find_engine().connect(target_of(orders))) as link, pytest.raises(EngineError):
+        link.revoke(account_of(lease))
+    with pytest.raises(psycopg.OperationalError):
+        session.execute("SELECT 1")
+
+
+def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
+    now = timezone.now()
+    breaker.note_unreachable(orders.pk, "gone", now)
+    assert not breaker.may_try(orders.pk, now)
+    later = now + timedelta(seconds=6)
+    assert breaker.may_try(orders.pk, later) and not breaker.may_try(orders.pk, later)
+    breaker.note_reached(orders.pk)
+    assert breaker.may_try(orders.pk, later) and breaker.may_try(orders.pk, later)
+
+
+# --- people
+
+
+def test_a_person_sees_and_ends_their_own(buyer: Buyer, role: Role, browser_of_person: Client, stranger: Any) -> None:
+    lent = buyer.lend(role)["lease"]["lease_id"]
+    page = browser_of_person.get("/activity").content.decode()
+    assert "Read orders" in page and "look at orders" in page and "End it now" in page
+    theirs = sign_in(stranger)
+    assert "Read orders" not in theirs.get("/activity").content.decode()
+    assert theirs.post(f"/leases/{lent}/end").status_code == 404
+    assert Lease.objects.get().state == "active"
+    assert browser_of_person.get(f"/leases/{lent}/end").status_code == 405
+    assert Client(enforce_csrf_checks=True).post(f"/leases/{lent}/end").status_code in (302, 403)
+    assert browser_of_person.post(f"/leases/{lent}/end").status_code == 302
+    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoked", "ended by person")
+
+
+@pytest.fixture
+def admin_browser(administrator: Any) -> Client:
+    return sign_in(administrator)
+
+
+def backend_form(server: PostgresServer, **more: Any) -> dict[str, Any]:
+    import json
+
+    form = {"name": "new-one", "engine": "postgres", "settings": json.dumps(server.settings("lender"))}
+    return form | {"secret": "what lends", "most_leases": "100"} | more
+
+
+def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
+    admin_browser: Client, postgres_server: PostgresServer, buyer: Buyer, role: Role, orders: Backend
+) -> None:
+    answer = admin_browser.post("/admin/credentials/backend/add/", backend_form(postgres_server), follow=True)
+    assert b"was made, used and taken back" in answer.content
+    backend = Backend.objects.get(name="new-one")
+    assert backend.status == "enabled"
+    page = admin_browser.get(f"/admin/credentials/backend/{backend.pk}/change/").content
+    assert b"what lends" not in page and b"a read finds it gone" in page
+    assert admin_browser.post(f"/admin/credentials/backend/{orders.pk}/delete/", {"post": "yes"}).status_code == 403
+
+    lent = buyer.lend(role)
+    act = {"action": "drain", "_selected_action": [str(orders.pk)]}
+    admin_browser.post("/admin/credentials/backend/", act)
+    assert buyer.buy(buyer.approved_token(role)).json()["error"] == "not_lending"
+    assert (
+        buyer.call("GET", f"/v1/leases/{lent['lease']['lease_id']}", buyer.routine_token()).json()["state"] == "active"
+    )
+    listing = admin_browser.get("/admin/credentials/backend/").content.decode()
+    assert "draining" in listing
+    admin_browser.post("/admin/credentials/backend/", act | {"action": "end_leases"})
+    assert Lease.objects.get().state == "revoked"
+
+
+def test_a_backend_with_a_wrong_secret_lends_nothing_and_the_page_says_why(
+    admin_browser: Client, postgres_server: PostgresServer
+) -> None:
+    form = backend_form(postgres_server, secret="wrong")
+    answer = admin_browser.post("/admin/credentials/backend/add/", form, follow=True)
+    assert b"lends nothing" in answer.content and b"authentication failed" in answer.content
+    assert Backend.objects.get().status == "new"
+
+
+@pytest.mark.parametrize(
+    "settings", ['{"host": "x"}', '{"host": "a b", "database": "d", "user": "u"}', "[]", '{"password": "p"}']
+)
+def test_settings_that_do_not_fit_are_refused(
+    admin_browser: Client, postgres_server: PostgresServer, settings: str
+) -> None:
+    form = backend_form(postgres_server, settings=settings)
+    answer = admin_browser.post("/admin/credentials/backend/add/", form)
+    assert answer.status_code == 200 and not Backend.objects.exists()
+
+
+def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend) -> None:
+    form = {
+        "backend": str(orders.pk), "name": "reports", "title": "Reports", "summary": "Read the reports",
+        "risk": "sensitive", "assurance": "session", "uses": "2", "settings": '{"groups": ["orders_reader"]}',
+        "default_lifetime": "60", "longest_lifetime": "600", "most_leases": "5", "most_per_agent": "1",
+        "most_per_person": "1", "is_active": "on",
+    }  # fmt: skip
+    answer = admin_browser.post("/admin/credentials/role/add/", form, follow=True)
+    assert b"was made, used and taken back" in answer.content, answer.content
+    role = Role.objects.get(name="reports")
+    version = role.operation_type.current
+    assert version and (version.risk, version.uses, version.lifetime) == ("sensitive", 2, 600)
+    assert version.schema["properties"]["lifetime"]["maximum"] == 600
+    admin_browser.post(f"/admin/credentials/role/{role.pk}/change/", form | {"risk": "critical"})
+    role.operation_type.refresh_from_db()
+    assert role.operation_type.current and role.operation_type.current.number == 2
+    assert role.operation_type.current.risk == "critical"
+
+
+def test_the_kill_switch_shows_progress_until_all_is_gone(
+    admin_browser: Client, buyer: Buyer, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lent = buyer.lend(role)
+    waiting = buyer.caller.ask(
+        buyer.person, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
+    )
+    assert waiting.status_code == 200
+    token = buyer.routine_token()
+    url = f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
+    before = admin_browser.get(url).content.decode()
+    assert "Stop Assistant now" in before and "1 active" in before
+    with monkeypatch.context() as broken:
+
+        def away(*_: Any) -> None:
+            raise EngineError("not now")
+
+        broken.setattr(PostgresLink, "revoke", away)
+        during = admin_browser.post(url, follow=True).content.decode()
+        assert "What is left is being taken back" in during and "1 revoking" in during
+    admin_browser.post(url)
+    sweep_until_quiet()
+    after = admin_browser.get(url).content.decode()
+    assert "confirmed gone" in after and "refresh" not in after
+    assert BackchannelRequest.objects.filter(state="cancelled").count() == 1
+    assert not Grant.objects.filter(revoked_at=None).exists()
+    assert buyer.call("GET", "/v1/leases", token).status_code == 401
+    assert Lease.objects.get().state == "revoked"
+    with pytest.raises(psycopg.OperationalError):
+        postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+
+
+def test_only_who_may_change_agents_reaches_the_kill_switch(buyer: Buyer, browser_of_person: Client) -> None:
+    url = f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
+    assert browser_of_person.post(url).status_code in (302, 403)
+    assert buyer.caller.agent.__class__.objects.get(pk=buyer.caller.agent.pk).is_active
+
+
+@pytest.mark.parametrize("page", ["backend", "role", "lease", "recovery"])
+def test_the_pages_open(admin_browser: Client, buyer: Buyer, role: Role, orders: Backend, page: str) -> None:
+    buyer.lend(role)
+    assert admin_browser.get(f"/admin/credentials/{page}/").status_code == 200
+    assert admin_browser.get(f"/admin/credentials/lease/{Lease.objects.get().pk}/change/").status_code == 200
+
+
+def test_the_api_is_described(db: None) -> None:
+    described = Client().get("/v1/schema?format=json").json()["paths"]
+    assert {path for path in described if "lease" in path} >= {"/v1/leases/", "/v1/leases/unwrap/"}
