@@ -91,3 +91,19 @@ OPERATION_TYPES: dict[str, dict[str, Any]] = {
     },
 }
 ASSURANCE = "session"
+
+# What `make agent` borrows: an account of the sample orders (authserver/servers/orders.py).
+BACKEND = "demo-orders"
+ROLE: dict[str, Any] = {
+    "name": "orders-readonly",
+    "settings": {"groups": ["demo_orders_reader"], "connection_limit": 3},
+    "default_lifetime": 300,
+    "longest_lifetime": 900,
+}
+ROLE_MEANING: dict[str, Any] = {
+    "title": "Read the orders database",
+    "summary": "A database account that reads the sample orders and changes nothing",
+    "risk": "sensitive",
+    "assurance": ASSURANCE,
+    "uses": 1,
+}

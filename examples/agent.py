@@ -1,6 +1,7 @@
-"""A small real agent: routine work unasked, a payment only after a person's yes.
+"""A small real agent: routine work unasked, a payment and a database account only after a person's yes.
 
-Run it while `make run` serves the demo. Public libraries only: httpx, joserfc.
+Run it while `make run` serves the demo; with `payment` or `orders` it tells that part alone. Public libraries only:
+httpx, joserfc, psycopg.
 """
 
 import json
@@ -8,10 +9,12 @@ import os
 import secrets
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
@@ -95,9 +98,9 @@ class Agent:
                 case "slow_down":
                     interval += 5
                 case "access_denied":
-                    raise Stopped("The person said no. The agent stops here, and nothing was paid.")
+                    raise Stopped("The person said no. The agent stops here, and this was not done.")
                 case "expired_token":
-                    raise Stopped("Nobody answered in time. Nothing was paid.")
+                    raise Stopped("Nobody answered in time. The agent stops here, and this was not done.")
                 case other:
                     raise Stopped(f"The server answered {other}: {answer.get('error_description', '')}")
 
@@ -106,8 +109,24 @@ class Agent:
         response = self.http.post(f"{self.settings['api']}/payments", json=payment, headers=headers)
         return response.status_code, response.json()
 
+    def lease(self, path: str, token: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        """POST /v1/leases: buys, renews or ends an account on lease."""
+        url, headers = f"{self.server['issuer']}/v1/leases{path}", {"Authorization": f"Bearer {token}"}
+        response = self.http.post(url, json=body, headers=headers)
+        return response.status_code, response.json()
 
-def tell_story(agent: Agent) -> None:
+
+def tell_story(agent: Agent, part: str) -> None:
+    done = []
+    if part in ("", "payment"):
+        pay_an_invoice(agent)
+        done.append("one payment")
+    if part in ("", "orders") and borrow_an_account(agent):
+        done.append("one account")
+    say(f"\nEverything went as it should: {' and '.join(done) or 'nothing'}, each after a person said yes.")
+
+
+def pay_an_invoice(agent: Agent) -> None:
     routine_token = do_routine_work(agent)
     say("\n2. A payment is not routine. Without asking, it is refused:")
     operation = {"type": "payment", **PAYMENT}
@@ -134,7 +153,57 @@ def tell_story(agent: Agent) -> None:
     say("\n7. And the routine token pays nothing:")
     status, answer = agent.pay(routine_token, PAYMENT)
     expect(status == 401, f"refused: {answer.get('error_description')}")
-    say("\nEverything went as it should: one payment, for which a person said yes.")
+
+
+def borrow_an_account(agent: Agent) -> bool:
+    """An account of the orders database, for minutes. False where the demo has no database to lend from."""
+    say("\n8. The agent has no database password. It asks for an account, and learns what to ask a person for:")
+    status, answer = agent.post("token_endpoint", grant_type="client_credentials", scope="leases")
+    if status != 200:
+        say("   There is no database to lend from here: DATABASE_URL is your own. (docs/guides/credentials.md)")
+        return False
+    routine_token = str(answer["access_token"])
+    wanted = {"role": "orders-readonly", "purpose": "Find out what Acme ordered this week"}
+    status, answer = agent.lease("", routine_token, **wanted)
+    expect(status == 403, f"refused: {answer['error']}, with what to ask")
+
+    say(f"\n9. So it asks {agent.settings['person']} for exactly that.")
+    asked = agent.ask(answer["authorization_details"][0], "Your question about this week's orders")
+    say(f"   → Answer in the browser at {agent.server['issuer']} ({asked['expires_in']} s)")
+    token = agent.wait(asked)["access_token"]
+    status, lent = agent.lease("", token, role="orders-readonly")
+    expect(status == 201, f"an account until {lent['lease']['expires_at'][11:19]} UTC ({lent['lease']['bound_by']})")
+    use_the_account(agent, lent, routine_token)
+    return True
+
+
+def use_the_account(agent: Agent, lent: dict[str, Any], routine_token: str) -> None:
+    at, who = lent["connection"], lent["credential"]
+    address = {"host": at["host"], "port": at["port"], "sslmode": at["sslmode"], "user": who["username"]}
+    orders = {**address, "dbname": at["database"]}
+    say("\n10. It reads the orders, and can do nothing else:")
+    with psycopg.connect(**orders, password=who["password"], autocommit=True) as connection:
+        query = "SELECT count(*), sum(total) FROM orders WHERE customer = 'Acme Office Supplies'"
+        count, total = connection.execute(query).fetchone() or (0, 0)
+        expect(count > 0, f"{count} orders of Acme, together {total}")
+        expect(fails(connection.execute, "DELETE FROM orders"), "writing is refused")
+        expect(fails(psycopg.connect, **{**orders, "password": "guessed"}), "without its password nobody gets in")
+        own = {**address, "dbname": "countersign"}
+        expect(fails(psycopg.connect, **own, password=who["password"]), "Countersign's own database is closed to it")
+
+        say("\n11. The agent gives it back, with its connection still open:")
+        status, ended = agent.lease(f"/{lent['lease']['lease_id']}/revoke", routine_token)
+        expect(status == 200 and ended["state"] == "revoked", "taken back, and a read confirmed it")
+        expect(fails(connection.execute, "SELECT 1"), "the open connection is dead")
+    expect(fails(psycopg.connect, **orders, password=who["password"]), "and the account is gone")
+
+
+def fails(act: Callable[..., Any], *arguments: Any, **more: Any) -> bool:
+    try:
+        act(*arguments, **more)
+    except psycopg.Error:
+        return True
+    return False
 
 
 def do_routine_work(agent: Agent) -> str:
@@ -163,7 +232,7 @@ def main() -> int:
         return 1
     try:
         with httpx.Client(timeout=15) as http:
-            tell_story(Agent(settings, http))
+            tell_story(Agent(settings, http), sys.argv[1] if len(sys.argv) > 1 else "")
     except Stopped as reason:
         print(f"\n{reason}", file=sys.stderr)
         return 1

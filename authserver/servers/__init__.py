@@ -4,6 +4,7 @@ Knows no Django: it prepares the environment in which Django's processes start.
 
 processes.py   starting one process that dies with us, and ending it with all of its children
 postgres.py    the embedded PostgreSQL
+orders.py      the demo's database of orders on it, to lend accounts of
 redis.py       the embedded Redis
 supervisor.py  starts the table of processes, restarts what crashed, stops everything
 up.py          `manage.py up`: checks, servers, migrations, processes, in this order

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
-from authserver.servers import CannotStart, postgres, redis
+from authserver.servers import CannotStart, orders, postgres, redis
 from authserver.servers.processes import Process, is_free, write_private
 from authserver.servers.supervisor import Supervisor
 
@@ -220,6 +220,8 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
         supervisor.adopt(database.process)
         environment["DATABASE_URL"] = database.url(postgres.APPLICATION)
         environment["DATABASE_OWNER_URL"] = database.url(postgres.OWNER)
+        if plan.demo:
+            orders.make(database, plan.data_dir)
     return environment
 
 

@@ -70,15 +70,33 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
 
+    # It goes on by itself: the payment is made, and it asks for a database account.
+    page.goto("/")
+    expect(waiting).to_contain_text("A database account that reads the sample orders", timeout=30_000)
+    waiting.click()
+    expect(page.locator(".facts").first).to_contain_text("Find out what Acme ordered this week")
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
+
     output, _ = agent.communicate(timeout=30)
     assert agent.returncode == 0, output
     assert "paid, receipt" in output
-    assert output.count("✓ refused") == 4
+    assert output.count("✓ refused") == 5
+    for shown in (
+        "2 orders of Acme, together 167.90",
+        "writing is refused",
+        "without its password nobody gets in",
+        "Countersign's own database is closed to it",
+        "the open connection is dead",
+        "and the account is gone",
+    ):
+        assert f"✓ {shown}" in output
 
     page.get_by_role("link", name="Activity").click()
     for line in ("An agent asked for your approval", "You approved", "The agent took the approval up"):
         expect(page.get_by_role("listitem").filter(has_text=line).first).to_be_visible()
-    expect(page.get_by_role("listitem").filter(has_text="The operation was carried out")).to_have_count(1)
+    expect(page.get_by_role("listitem").filter(has_text="The operation was carried out")).to_have_count(2)
+    expect(page.get_by_role("listitem").filter(has_text="The account is gone")).to_have_count(1)
 
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, product, "admin@example.com")

@@ -99,7 +99,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     expect(page.get_by_text("This browser is one of your devices.")).to_be_visible()
 
     with subprocess.Popen(
-        [sys.executable, ROOT / "examples" / "agent.py"],
+        [sys.executable, ROOT / "examples" / "agent.py", "payment"],
         env=product.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     ) as asking:  # fmt: skip
         with no_sweeper(product):

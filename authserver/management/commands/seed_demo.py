@@ -22,6 +22,10 @@ from authserver import demo
 from authserver.servers.processes import write_private
 from clients import lifecycle as agents
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
+from credentials import preflight, roles
+from credentials.backends import SCOPE as LEASES
+from credentials.backends import own_resource, sealed
+from credentials.models import Backend, Role
 from foundation.handles import new_handle, same
 from operations.lifecycle import issue_resource_secret, put_version
 from operations.models import OperationType, Resource, ResourceSecret, Scope
@@ -54,6 +58,8 @@ def seed(folder: Path, now: datetime, say: Any) -> None:
     reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
     reporter.operation_types.set(OperationType.objects.filter(resource=resource, current__risk="routine"))
     agents.link(assistant, person, administrator, now)
+    if (folder / "backend.json").exists():
+        _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now)
 
 
 def _make_person(fields: dict[str, str], say: Any, *, is_superuser: bool) -> User:
@@ -99,6 +105,27 @@ def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
             "secret": issue_resource_secret(resource, ABOUT, now),
         }
     write_private(path, json.dumps(known, indent=2))
+
+
+def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime) -> None:
+    """The embedded PostgreSQL has another port, and its lender another secret, at each start."""
+    backend = Backend.objects.filter(name=demo.BACKEND).first() or Backend(name=demo.BACKEND, engine="postgres")
+    backend.settings = known["settings"]
+    backend.sealed_secret = sealed(backend, known["secret"])
+    backend.sealed_next_secret = backend.rotating_since = None
+    backend.full_clean()
+    backend.save()
+    role = Role.objects.filter(name=demo.ROLE["name"]).first()
+    if role is None:
+        role = Role(backend=backend, **demo.ROLE)
+        roles.put(role, demo.ROLE_MEANING, ABOUT, now)
+    if backend.status == Backend.Status.NEW:
+        report = preflight.check_backend(backend, ABOUT, now)
+        if not report.passed:
+            raise CommandError(f"The demo's backend cannot lend: {report.first_problem}.")
+    own_resource()  # its identifier follows ISSUER_URL
+    assistant.scopes.add(Scope.objects.get(name=LEASES))
+    assistant.operation_types.add(role.operation_type)
 
 
 @transaction.atomic
