@@ -20,7 +20,8 @@ client_credentials.py   routine work, unasked (RFC 6749 4.4)
 minting.py              access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2)
 signing_keys.py         making, choosing, listing and withdrawing keys
 verifying.py            tokens of ours that come back: introspection, uses, id_token_hint
-introspection.py        POST /oauth/introspect (RFC 7662)
+introspection.py        POST /oauth/introspect (RFC 7662, RFC 9701)
+userinfo.py, logout.py  /userinfo (OpenID Connect Core 5.3), /oidc/logout (RP-Initiated Logout 1.0)
 revocation.py           POST /oauth/revoke: one table from the kind of token to what ends it (RFC 7009)
 uses.py, spending.py    POST /v1/uses, and its rule (pure)
 lifecycle.py            consent; make, revoke and spend grants; use codes and refresh tokens up

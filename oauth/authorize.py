@@ -35,7 +35,15 @@ from oauth.errors import AccessDenied, ConsentRequired, LoginRequired, Unauthori
 from oauth.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
 from oauth.lifecycle import Proposal
 from oauth.models import AuthorizationRequest
-from oauth.redirecting import allow_form_to, error_url, page_back, response_url, send_back, unseen
+from oauth.redirecting import (
+    allow_form_to,
+    error_url,
+    may_redirect_a_form,
+    page_back,
+    response_url,
+    send_back,
+    unseen,
+)
 from oauth.requesting import find_requested
 from oauth.verifying import find_hinted_sub
 from operations.models import OFFLINE_ACCESS
@@ -281,10 +289,18 @@ def _allow(request: HttpRequest, proposed: AuthorizationRequest, now: datetime) 
     if stays:
         allowed.add(OFFLINE_ACCESS)
     code = lifecycle.consent(proposed, allowed, now, stays=stays, told=consent_page.told(proposed))
-    return send_back(response_url(proposed.redirect_uri, proposed.client_state, code=code)) if code else None
+    return _leave(request, proposed, code=code) if code else None
 
 
 def _deny(request: HttpRequest, proposed: AuthorizationRequest, now: datetime) -> HttpResponse | None:
     if not lifecycle.decline(proposed, now, told=consent_page.told(proposed)):
         return None
-    return send_back(error_url(proposed.redirect_uri, proposed.client_state, AccessDenied()))
+    return _leave(request, proposed, **AccessDenied().body())
+
+
+def _leave(request: HttpRequest, proposed: AuthorizationRequest, **parameters: str) -> HttpResponse:
+    """The answer to our form: a redirect where the page's policy could name its place, else a page that goes on."""
+    url = response_url(proposed.redirect_uri, proposed.client_state, **parameters)
+    if may_redirect_a_form(proposed.redirect_uri):
+        return send_back(url)
+    return page_back(request, proposed.agent, url, by_itself=True)

@@ -1,36 +1,105 @@
-"""POST /oauth/introspect (RFC 7662), for resources only: each learns of tokens for itself, and of no other."""
+"""POST /oauth/introspect (RFC 7662): each resource learns of tokens for itself, each agent of its own; `active:false`
+for all else, and nothing about why. On demand the answer is signed (RFC 9701)."""
 
+from datetime import datetime
 from typing import Any
 
+from django.conf import settings
+from django.db.models import IntegerField, Subquery, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from clients.authentication import authenticate_agent
+from clients.models import Agent
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_form
+from oauth import refresh_token
 from oauth.binding import token_type
-from oauth.resources import authenticate_resource
-from oauth.verifying import find_live_token
+from oauth.minting import sign
+from oauth.models import Grant
+from oauth.redeeming import Redemption, judge_refresh
+from oauth.resources import authenticate_resource, is_from_resource
+from oauth.signing_keys import signing_key
+from oauth.verifying import find_live_token, is_alive, verify
 
 # Everything of the token but what only the token's holder and we need.
 CLAIMS = (
     "iss", "sub", "aud", "client_id", "exp", "iat", "jti", "scope", "act", "authorization_details",
     "operation_digest", "grant_id", "cnf",
 )  # fmt: skip
+SIGNED = "application/token-introspection+jwt"
+ALGORITHM = "ES256"
+INACTIVE = {"active": False}
 
 
 @protocol_endpoint("introspect", "POST")
 def introspect(request: HttpRequest) -> HttpResponse:
+    now = timezone.now()
     parameters = parse_form(request)
-    resource = authenticate_resource(request)
-    if "token" not in parameters:
+    token = parameters.get("token", "")
+    if is_from_resource(request):
+        reader, answer = _for_resource(request, token, now)
+    else:
+        endpoint = f"{settings.ISSUER_URL}/oauth/introspect"
+        agent = authenticate_agent(request, parameters, endpoint_url=endpoint, now=now)
+        reader, answer = str(agent.client_id), _for_agent(agent, token, now)
+    if not token:
         raise InvalidRequest("token is missing")
-    live = find_live_token(parameters["token"], resource.identifier, timezone.now())
-    if live is None:
-        return json_response({"active": False})  # RFC 7662 2.2: and nothing about why
-    # RFC 9449 6.2: it is the resource server that checks the proof, against this `cnf`.
-    answer: dict[str, Any] = {"active": True, "token_type": token_type(live.claims.get("cnf", {}))}
-    answer |= {name: live.claims[name] for name in CLAIMS if name in live.claims}
-    if live.grant and live.grant.uses_left is not None:
-        answer["uses_left"] = live.grant.uses_left
+    if SIGNED in request.headers.get("Accept", ""):
+        return _signed(reader, answer, now)
     return json_response(answer)
+
+
+def _for_resource(request: HttpRequest, unverified_token: str, now: datetime) -> tuple[str, dict[str, Any]]:
+    """One query: whose credential is it, is the token's grant alive, was the token revoked, how many uses are left."""
+    claims = verify(unverified_token, "at+jwt", now)
+    grant = Grant.objects.filter(pk=claims["grant_id"]) if claims and "grant_id" in claims else None
+    uses_left = Subquery(grant.values("uses_left")) if grant is not None else Value(None, IntegerField())
+    resource = authenticate_resource(request, token_is_alive=is_alive(claims, now), token_uses_left=uses_left)
+    if claims is None or claims["aud"] != resource.identifier or not resource.token_is_alive:  # type: ignore[attr-defined]
+        return resource.identifier, INACTIVE
+    return resource.identifier, _active(claims, resource.token_uses_left)  # type: ignore[attr-defined]
+
+
+def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, Any]:
+    """An access token or a refresh token of this agent."""
+    claims = verify(unverified_token, "at+jwt", now)
+    if claims is not None:
+        live = find_live_token(unverified_token, claims["aud"], now)
+        if live is None or claims["client_id"] != agent.client_id:
+            return INACTIVE
+        return _active(claims, live.grant.uses_left if live.grant else None)
+    token = refresh_token.find(unverified_token, now)
+    if token is None or judge_refresh(refresh_token.facts(token, agent), now) is not Redemption.ISSUE:
+        return INACTIVE
+    return {
+        "active": True,
+        "iss": settings.ISSUER_URL,
+        "client_id": agent.client_id,
+        "sub": token.grant.sub,
+        "scope": " ".join(token.grant.scopes),
+        "iat": int(token.created_at.timestamp()),
+        "exp": int(token.expires_at.timestamp()),
+    }
+
+
+def _active(claims: dict[str, Any], uses_left: int | None) -> dict[str, Any]:
+    # RFC 9449 6.2: it is the resource server that checks the proof, against this `cnf`.
+    answer: dict[str, Any] = {"active": True, "token_type": token_type(claims.get("cnf", {}))}
+    answer |= {name: claims[name] for name in CLAIMS if name in claims}
+    if uses_left is not None:
+        answer["uses_left"] = uses_left
+    return answer
+
+
+def _signed(reader: str, answer: dict[str, Any], now: datetime) -> HttpResponse:
+    """RFC 9701 5: the answer inside a JWT for this one reader, so that it can prove later what it was told."""
+    claims = {
+        "iss": settings.ISSUER_URL,
+        "aud": reader,
+        "iat": int(now.timestamp()),
+        "token_introspection": answer,
+    }
+    body = sign(claims, signing_key(ALGORITHM, now), "token-introspection+jwt")
+    return HttpResponse(body, content_type=SIGNED, headers={"Cache-Control": "no-store"})

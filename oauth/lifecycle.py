@@ -163,7 +163,7 @@ def find_consented(proposal: Proposal, now: datetime) -> Grant | None:
     never more than what the agent still holds."""
     return (
         Grant.objects.alive(now)
-        .filter(agent=proposal.agent, user=proposal.user, resource=proposal.resource, consented_at__isnull=False)
+        .filter(agent=proposal.agent, user=proposal.user, consented_at__isnull=False)
         .filter(scopes__contains=proposal.scopes)
         .order_by("-is_offline", "-expires_at")
         .first()

@@ -9,6 +9,7 @@ from django.utils import timezone
 from clients import keys
 from clients.models import Agent
 from foundation.endpoint import protocol_endpoint
+from oauth import introspection
 from oauth.authorization_request import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.signing_keys import ALGORITHMS, listed_keys
 from oauth.token_endpoint import HANDLERS
@@ -41,6 +42,7 @@ def server_metadata() -> dict[str, Any]:
     issuer = settings.ISSUER_URL
     types = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
     methods = [method.value for method in Agent.AuthMethod]
+    proving = [method for method in methods if method != Agent.AuthMethod.NONE]
     document = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
@@ -50,7 +52,11 @@ def server_metadata() -> dict[str, Any]:
         "revocation_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "introspection_endpoint_auth_methods_supported": proving,
+        "introspection_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "introspection_signing_alg_values_supported": [introspection.ALGORITHM],  # RFC 9701 7
+        "userinfo_endpoint": f"{issuer}/userinfo",
+        "end_session_endpoint": f"{issuer}/oidc/logout",
         "grant_types_supported": sorted(HANDLERS),
         "response_types_supported": [RESPONSE_TYPE],
         "response_modes_supported": [RESPONSE_MODE],

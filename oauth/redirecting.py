@@ -44,8 +44,14 @@ def page_back(request: HttpRequest, agent: Agent, url: str, *, by_itself: bool, 
 
 def allow_form_to(response: HttpResponse, redirect_uri: str) -> HttpResponse:
     """Chromium enforces form-action on the redirect that answers the form."""
-    response._csp_update = {"form-action": [redirects.source_of(redirect_uri)]}  # type: ignore[attr-defined]
+    if may_redirect_a_form(redirect_uri):
+        response._csp_update = {"form-action": [redirects.source_of(redirect_uri)]}  # type: ignore[attr-defined]
     return response
+
+
+def may_redirect_a_form(redirect_uri: str) -> bool:
+    """Content-Security-Policy cannot name an IPv6 address (CSP 3, 2.3.1)."""
+    return "[" not in redirects.source_of(redirect_uri)
 
 
 def unseen(response: HttpResponse) -> HttpResponse:

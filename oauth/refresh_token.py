@@ -41,7 +41,7 @@ def _prepare(asked: TokenRequest, now: datetime) -> Refresh:
 def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
     agent = asked.agent
     token = find(refresh.unverified_token, now)
-    verdict = judge_refresh(_facts(token, agent), now)
+    verdict = judge_refresh(facts(token, agent), now)
     if token is None or verdict is Redemption.UNKNOWN:
         return InvalidGrant("the refresh token is unknown or not this agent's")
     grant = token.grant
@@ -74,7 +74,7 @@ def find(unverified_token: str, now: datetime) -> RefreshToken | None:
     )
 
 
-def _facts(token: RefreshToken | None, agent: Agent) -> RedemptionFacts | None:
+def facts(token: RefreshToken | None, agent: Agent) -> RedemptionFacts | None:
     if token is None:
         return None
     return RedemptionFacts(

@@ -2,9 +2,11 @@ from django.urls import path, re_path
 
 from oauth.authorize import authorize, consent, resume
 from oauth.introspection import introspect
+from oauth.logout import confirm, logout
 from oauth.metadata import jwks, metadata
 from oauth.revocation import revoke
 from oauth.token_endpoint import token
+from oauth.userinfo import userinfo
 from oauth.uses import uses
 
 # With and without a trailing slash, never by a redirect: real clients drop a POST body on 301.
@@ -14,6 +16,9 @@ urlpatterns = [
     re_path(r"^consents/(?P<handle>[A-Za-z0-9_-]{43})$", consent, name="consent"),
     re_path(r"^oauth/token/?$", token, name="token"),
     re_path(r"^oauth/introspect/?$", introspect, name="introspect"),
+    re_path(r"^userinfo/?$", userinfo, name="userinfo"),
+    re_path(r"^oidc/logout/?$", logout, name="rp-logout"),
+    path("oidc/logout/confirm", confirm, name="rp-logout-confirm"),
     re_path(r"^oauth/revoke/?$", revoke, name="revoke"),
     re_path(r"^v1/uses/?$", uses, name="uses"),
     re_path(r"^\.well-known/openid-configuration/?$", metadata, name="openid-configuration"),

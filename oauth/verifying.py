@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Exists, QuerySet, Value
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
@@ -60,10 +61,28 @@ def find_live_token(unverified_token: str, audience: str, now: datetime) -> Live
     if claims is None or claims["aud"] != audience or claims["exp"] <= now.timestamp():
         return None
     if "grant_id" in claims:
-        grant = Grant.objects.alive(now).filter(not_revoked(claims["jti"]), pk=claims["grant_id"]).first()
+        grant = living_grants(claims, now).select_related("user").first()
         return LiveToken(claims, grant) if grant else None
-    agents = Agent.objects.filter(not_revoked(claims["jti"]), client_id=claims["client_id"], status=Agent.Status.ACTIVE)
-    return LiveToken(claims, None) if agents.exists() else None
+    return LiveToken(claims, None) if _living_agents(claims).exists() else None
+
+
+def living_grants(claims: dict[str, Any], now: datetime) -> QuerySet[Grant]:
+    """The grant of a verified token, while it is alive and the token was not revoked."""
+    return Grant.objects.alive(now).filter(not_revoked(claims["jti"]), pk=claims["grant_id"])
+
+
+def _living_agents(claims: dict[str, Any]) -> QuerySet[Agent]:
+    living: QuerySet[Agent] = Agent.objects.filter(
+        not_revoked(claims["jti"]), client_id=claims["client_id"], status=Agent.Status.ACTIVE
+    )
+    return living
+
+
+def is_alive(claims: dict[str, Any] | None, now: datetime) -> Exists | Value:
+    """Does this verified token count now? To be answered by a query that is made anyway."""
+    if claims is None or claims["exp"] <= now.timestamp():
+        return Value(False)
+    return Exists(living_grants(claims, now) if "grant_id" in claims else _living_agents(claims))
 
 
 def find_hinted_sub(unverified_id_token: str, agent: Agent, now: datetime) -> str | None:

@@ -7,21 +7,11 @@ from accounts.models import User
 from audit.models import Event
 from clients.models import AgentLink
 from oauth.models import AuthorizationCode, Grant, RefreshToken
-from tests.consenting import WebAgent, allow, answer, claims_of, form_of, go_to, make_web_agent, query_of
+from tests.consenting import WebAgent, allow, answer, claims_of, form_of, go_to, query_of
 from tests.world import ResourceServer
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
-
-
-@pytest.fixture
-def web(bank: ResourceServer, signing: None) -> WebAgent:
-    return make_web_agent()
-
-
-@pytest.fixture
-def public(bank: ResourceServer, signing: None) -> WebAgent:
-    return make_web_agent("Public agent", method="none")
 
 
 class TestFromConsentToTokens:

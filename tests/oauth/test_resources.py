@@ -147,7 +147,8 @@ class TestCredentials:
         assert wrong.use(token, "x" * 43).status_code == 401
 
     def test_an_agents_credentials_are_none(self, agent: Caller, token: str) -> None:
-        assert agent.post("/oauth/introspect", token=token).status_code == 401
+        body = {"token": token, "operation_digest": "x" * 43}
+        assert agent.http.post("/v1/uses", body, content_type="application/json").status_code == 401
         header = "Basic " + b64encode(f"{agent.agent.client_id}:x".encode()).decode()
         assert post_form(Client(), "/oauth/introspect", {"token": token}, Authorization=header).status_code == 401
 
