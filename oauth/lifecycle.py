@@ -293,12 +293,10 @@ def revoke_grant(
 
 
 def deny_token(jti: str, expires_at: datetime) -> bool:
-    """From now on this access token counts nowhere that asks us. Takes part in the caller's transaction."""
+    """From now on this access token counts nowhere that asks us; once. Takes part in the caller's transaction."""
     _assert_in_transaction()
-    row = RevokedToken(jti_digest=digest(jti), expires_at=expires_at)
-    made = RevokedToken.objects.filter(pk=row.pk).exists()
-    RevokedToken.objects.bulk_create([row], ignore_conflicts=True)
-    return not made
+    _, made = RevokedToken.objects.get_or_create(jti_digest=digest(jti), defaults={"expires_at": expires_at})
+    return made
 
 
 def sweep(now: datetime, batch: int) -> int:

@@ -10,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from ciba.models import Prompt
+from tests.consenting import WebAgent, allow, make_web_agent, query_of
 from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer, sign_in
 
 # Committing for real: no savepoints of the test's own are counted.
@@ -75,13 +76,62 @@ def test_introspection_and_a_use(warm: Caller, person: User, bank: ResourceServe
         assert bank.use(token, digest).status_code == 201
 
 
+class TestTheCodeFlow:
+    """At most 7 for a code and 5 for a refresh token, the agent's proof included."""
+
+    @pytest.fixture
+    def web(self, warm: Caller) -> WebAgent:
+        return make_web_agent()
+
+    @pytest.fixture
+    def public(self, warm: Caller) -> WebAgent:
+        return make_web_agent("Public", method="none")
+
+    def code(self, web: WebAgent, browser: Client) -> str:
+        return query_of(allow(browser, web.url()))["code"]
+
+    def test_a_code(self, web: WebAgent, public: WebAgent, browser_of_person: Client) -> None:
+        code = self.code(web, browser_of_person)
+        with statements(6):  # agent, jti, code with its grant, used up, refresh token, event
+            assert web.exchange(code).status_code == 200
+        code = self.code(public, browser_of_person)
+        with statements(5):  # the same without jti
+            assert public.exchange(code).status_code == 200
+
+    def test_a_refresh_token(self, web: WebAgent, public: WebAgent, browser_of_person: Client) -> None:
+        token = web.tokens(browser_of_person)["refresh_token"]
+        with statements(5):  # agent, jti, token with its grant, used up and succeeded, event
+            assert web.refresh(token).status_code == 200
+        token = public.tokens(browser_of_person)["refresh_token"]
+        with statements(4):
+            assert public.refresh(token).status_code == 200
+
+    def test_introspection_by_its_agent(self, web: WebAgent, browser_of_person: Client) -> None:
+        tokens = web.tokens(browser_of_person)
+        for token in (tokens["access_token"], tokens["refresh_token"]):
+            with statements(3):  # agent, jti, and one for the token
+                assert web.post("/oauth/introspect", {"token": token}).json()["active"]
+
+    def test_userinfo(self, web: WebAgent, browser_of_person: Client) -> None:
+        token = web.tokens(browser_of_person, scope="openid")["access_token"]
+        with statements(1):
+            assert Client().get("/userinfo", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+    def test_client_credentials_write_the_event_and_the_proof_alone(self, warm: Caller) -> None:
+        with statements(4) as sent:
+            warm.client_credentials(scope="calendar.read")
+        writes = [sql.split('"')[0].split(" (")[0] for sql in sent if not sql.startswith("SELECT")]
+        assert writes == ["INSERT INTO clients_spentassertion", "INSERT INTO "]
+        assert "audit_event" in sent[-1]
+
+
 @pytest.mark.parametrize("path", ["/.well-known/jwks.json", "/livez"])
 def test_none_at_all(warm: Caller, path: str) -> None:
     with statements(0):
         assert Client().get(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/oauth/token", "/bc-authorize", "/oauth/introspect", "/v1/uses"])
+@pytest.mark.parametrize("path", ["/oauth/token", "/bc-authorize", "/oauth/introspect", "/oauth/revoke", "/v1/uses"])
 def test_nobody_costs_nothing(warm: Caller, path: str) -> None:
     """An unauthenticated call is refused before any statement."""
     with statements(0):

@@ -1,0 +1,175 @@
+"""Codes and refresh tokens under real threads: one winner, and a second use ends the grant. 100 rounds each."""
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from ciba.lifecycle import stop_agent
+from clients import lifecycle as agents
+from oauth import lifecycle
+from oauth.authorization_code import HANDLER as CODE
+from oauth.authorization_code import Exchange
+from oauth.errors import InvalidGrant
+from oauth.lifecycle import Proposal
+from oauth.models import AuthorizationRequest, Grant, RefreshToken
+from oauth.refresh_token import HANDLER as REFRESH
+from oauth.refresh_token import Refresh
+from oauth.revocation import revoke_access_token, revoke_refresh_token
+from oauth.token_endpoint import TokenRequest, decide_and_mint
+from operations.models import Resource
+from tests.consenting import CALLBACK, WebAgent, challenge_of, make_web_agent
+from tests.races.test_one_winner import ROUNDS, at_once
+from tests.world import ResourceServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def web(bank: ResourceServer, signing: None) -> WebAgent:
+    return make_web_agent()
+
+
+def propose(web: WebAgent, person: User) -> AuthorizationRequest:
+    """A request whose page the person has open."""
+    now = timezone.now()
+    proposal = Proposal(
+        agent=web.agent, user=person, resource=Resource.objects.get(), scopes=["openid", "calendar.read"],
+        later_scopes=[], may_stay=True, redirect_uri=CALLBACK, client_state="", nonce="",
+        code_challenge=challenge_of(web.verifier), signed_in_at=now, acr="session",
+    )  # fmt: skip
+    lifecycle.propose(proposal, b"x" * 32, now)
+    return AuthorizationRequest.objects.select_related("agent", "user", "resource").latest("pk")
+
+
+def consent(proposed: AuthorizationRequest) -> str | None:
+    return lifecycle.consent(proposed, {"openid", "calendar.read"}, timezone.now(), stays=True, told={})
+
+
+def exchange(web: WebAgent, code: str) -> dict[str, Any] | Exception:
+    asked = TokenRequest(web.agent, {"grant_type": "authorization_code"})
+    return decide_and_mint(CODE, asked, Exchange(code, CALLBACK, web.verifier, None))
+
+
+def refresh(web: WebAgent, token: str) -> dict[str, Any] | Exception:
+    asked = TokenRequest(web.agent, {"grant_type": "refresh_token"})
+    return decide_and_mint(REFRESH, asked, Refresh(token, None, None))
+
+
+def grant_of(token: str) -> Grant:
+    return RefreshToken.objects.select_related("grant").get(token_digest=lifecycle.digest(token)).grant
+
+
+def revoked_events(grant: Grant) -> int:
+    return Event.objects.filter(kind="grant.revoked", grant_id=grant.id).count()
+
+
+def first_tokens(web: WebAgent, person: User) -> dict[str, Any]:
+    code = consent(propose(web, person))
+    assert code is not None
+    issued = exchange(web, code)
+    assert isinstance(issued, dict)
+    return issued
+
+
+def test_two_exchanges_of_one_code(web: WebAgent, person: User, bank: ResourceServer) -> None:
+    for number in range(ROUNDS):
+        code = consent(propose(web, person))
+        assert code is not None
+        answers = at_once(*[lambda code=code: exchange(web, code)] * 2)
+        (issued,) = [answer for answer in answers if isinstance(answer, dict)]
+        (refused,) = [answer for answer in answers if not isinstance(answer, dict)]
+        assert isinstance(refused, InvalidGrant)
+        grant = grant_of(issued["refresh_token"])
+        assert grant.revoked_at is not None and revoked_events(grant) == 1
+        assert grant.refresh_tokens.count() == 1, "no orphan of the one that lost"
+        assert Event.objects.filter(kind="token.issued", grant_id=grant.id).count() == 1
+        if number % 20 == 0:
+            assert bank.introspect(issued["access_token"]).json() == {"active": False}
+
+
+def test_two_refreshes_with_one_token(web: WebAgent, person: User, bank: ResourceServer) -> None:
+    for number in range(ROUNDS):
+        token = first_tokens(web, person)["refresh_token"]
+        answers = at_once(*[lambda token=token: refresh(web, token)] * 2)
+        (issued,) = [answer for answer in answers if isinstance(answer, dict)]
+        (refused,) = [answer for answer in answers if not isinstance(answer, dict)]
+        assert isinstance(refused, InvalidGrant)
+        grant = grant_of(token)
+        assert grant.revoked_at is not None and revoked_events(grant) == 1
+        assert grant.refresh_tokens.count() == 2, "one successor"
+        assert isinstance(refresh(web, issued["refresh_token"]), InvalidGrant)
+        if number % 20 == 0:
+            assert bank.introspect(issued["access_token"]).json() == {"active": False}
+
+
+def test_refresh_against_revoke(web: WebAgent, person: User, bank: ResourceServer) -> None:
+    outcomes: Counter[str] = Counter()
+    for number in range(ROUNDS):
+        token = first_tokens(web, person)["refresh_token"]
+        answer, revoked = at_once(
+            lambda token=token: refresh(web, token),
+            lambda token=token: revoke_refresh_token(web.agent, token, timezone.now()),
+        )
+        assert revoked is True
+        grant = grant_of(token)
+        assert grant.revoked_at is not None and revoked_events(grant) == 1
+        assert not Grant.objects.alive(timezone.now()).filter(pk=grant.pk).exists()
+        outcomes["refreshed" if isinstance(answer, dict) else "refused"] += 1
+        if isinstance(answer, dict):
+            assert isinstance(refresh(web, answer["refresh_token"]), InvalidGrant), "nothing of it goes on"
+            if number % 20 == 0:
+                assert bank.introspect(answer["access_token"]).json() == {"active": False}
+    assert len(outcomes) == 2, f"only one side ever won: {outcomes}; this raced nothing"
+
+
+def test_one_consent_page_answered_twice_is_one_grant(web: WebAgent, person: User) -> None:
+    for _ in range(ROUNDS):
+        proposed = propose(web, person)
+        before = Grant.objects.count()
+        answers = at_once(*[lambda proposed=proposed: consent(proposed)] * 2)
+        assert sum(answer is not None for answer in answers) == 1
+        assert Grant.objects.count() == before + 1
+
+
+def test_consenting_against_stopping_leaves_nothing_alive(web: WebAgent, person: User) -> None:
+    outcomes: Counter[bool] = Counter()
+    for _ in range(ROUNDS):
+        proposed = propose(web, person)
+        answers = at_once(
+            lambda proposed=proposed: consent(proposed), lambda: stop_agent(web.agent, person, timezone.now())
+        )
+        outcomes[answers[0] is not None] += 1
+        assert not Grant.objects.alive(timezone.now()).exists()
+        agents.allow_again(web.agent, person, timezone.now())
+    assert len(outcomes) == 2, f"only one side ever won: {outcomes}; this raced nothing"
+
+
+def test_going_on_against_stopping_leaves_nothing_alive(web: WebAgent, person: User) -> None:
+    for _ in range(ROUNDS):
+        consent(propose(web, person))
+        now = timezone.now()
+        proposal = Proposal(
+            agent=web.agent, user=person, resource=Resource.objects.get(), scopes=["openid"], later_scopes=[],
+            may_stay=True, redirect_uri=CALLBACK, client_state="", nonce="",
+            code_challenge=challenge_of(web.verifier), signed_in_at=now, acr="",
+        )  # fmt: skip
+        at_once(
+            lambda proposal=proposal: lifecycle.go_on(proposal, timezone.now()),
+            lambda: stop_agent(web.agent, person, timezone.now()),
+        )
+        assert not Grant.objects.alive(timezone.now() + timedelta(seconds=1)).exists()
+        agents.allow_again(web.agent, person, timezone.now())
+
+
+def test_one_access_token_revoked_twice_is_one_event(web: WebAgent, person: User) -> None:
+    for _ in range(20):
+        token = first_tokens(web, person)["access_token"]
+        before = Event.objects.filter(kind="token.revoked").count()
+        answers = at_once(*[lambda token=token: revoke_access_token(web.agent, token, timezone.now())] * 2)
+        assert answers == [True, True]
+        assert Event.objects.filter(kind="token.revoked").count() == before + 1
