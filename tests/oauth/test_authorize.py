@@ -480,7 +480,7 @@ class TestWhatThePageSays:
     def test_who_where_and_what(self, web: WebAgent, browser_of_person: Client, person: User) -> None:
         page = go_to(browser_of_person, web.url(scope="openid email calendar.read accounts.close offline_access"))
         html = page.content.decode()
-        for said in ("Web agent", "app.example.com", "an administrator", "Read your calendar", "See your e-mail",
+        for said in ("Web agent", "app.example.com", "An administrator", "Read your calendar", "See your e-mail",
                      "Close accounts", "you are asked each time", "Go on while you are away", "Bank", "Pat Person",
                      "Until "):  # fmt: skip
             assert said in html, said
@@ -498,9 +498,9 @@ class TestWhatThePageSays:
 
     def test_a_program_on_this_device(self, bank: ResourceServer, signing: None, browser_of_person: Client) -> None:
         native = make_web_agent("Native", method="none", redirect_uris="http://127.0.0.1/cb com.example.app:/cb")
-        assert "a program on this device" in go_to(browser_of_person, native.url()).content.decode()
+        assert "returns to a program on this device" in go_to(browser_of_person, native.url()).content.decode()
         native.redirect_uri = "com.example.app:/cb"
-        assert "an app on this device" in go_to(browser_of_person, native.url()).content.decode()
+        assert "returns to an app on this device" in go_to(browser_of_person, native.url()).content.decode()
 
     @pytest.mark.parametrize(
         ("uri", "source"),

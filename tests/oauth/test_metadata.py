@@ -57,14 +57,14 @@ class TestMetadata:
 
     def test_it_names_nothing_that_is_not(self, signing: None) -> None:
         absent = {
-            "registration_endpoint", "userinfo_endpoint", "end_session_endpoint",
+            "registration_endpoint",
             "pushed_authorization_request_endpoint", "device_authorization_endpoint",
         }  # fmt: skip
         assert not absent & document().keys()
 
     def test_every_named_endpoint_answers(self, signing: None) -> None:
         addresses = {name: value for name, value in document().items() if name.endswith(("_endpoint", "_uri"))}
-        assert len(addresses) == 6
+        assert len(addresses) == 8
         for name, address in addresses.items():
             assert address.startswith("http://localhost:8000/")
             path = urlsplit(address).path

@@ -28,14 +28,20 @@ ARGUMENTS = [
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium. Without one the tests are skipped loudly, and in CI they fail."""
+def browser(django_db_setup: None) -> Iterator[Browser]:
+    """Chromium. Without one the tests are skipped loudly, and in CI they fail.
+
+    Playwright keeps an event loop in this thread, beside which Django refuses to touch the database: so the
+    database is set up before, and the refusal is off until the browser has gone.
+    """
     executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if executable is None:
         message = "There is no Chromium here: apt-get install chromium, or set CHROMIUM to one."
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+    del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
 
 
 @dataclass
