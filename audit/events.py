@@ -89,6 +89,7 @@ RECOVERY_ENDED = _declare("recovery.ended", "Taking back goes on after a restore
 # Agents
 AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
 AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
+AGENT_KEYS_CHANGED = _declare("agent.keys_changed", "An agent published other keys")
 AGENT_SUSPENDED = _declare("agent.suspended", "An agent was suspended")
 AGENT_RESUMED = _declare("agent.resumed", "An agent was resumed")
 AGENT_SECRET_ISSUED = _declare("agent.secret_issued", "An agent got a new client secret")

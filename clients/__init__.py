@@ -3,8 +3,9 @@
 Owns: Agent (django-oauth-toolkit's Application, swapped), its keys and secrets, whom it may ask and for
 what, and client authentication. Does not own: what may be asked (operations), the asking (oauth, ciba).
 
-models.py           Agent, AgentSecret, AgentLink, SpentAssertion
+models.py           Agent, AgentSecret, PublishedKeys, AgentLink, SpentAssertion
 keys.py             which JWK Sets we accept from agents
+published_keys.py   the key sets that agents publish at an address of theirs: fetched, kept, fetched again
 uris.py             which URIs a client may register (pure)
 replay.py           what may be sent once only
 authentication.py   which agent sends this request: private_key_jwt, client_secret_basic,

@@ -12,7 +12,7 @@ from accounts.models import User
 from audit import events
 from audit.record import About, record
 from clients import lifecycle
-from clients.models import Agent
+from clients.models import Agent, PublishedKeys
 from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
 
@@ -36,8 +36,8 @@ class AgentForm(forms.ModelForm[Agent]):
         model = Agent
         labels = {"user": "Owner"}
         fields = (
-            "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "assertion_audience",
-            "dpop_bound_access_tokens",
+            "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri",
+            "assertion_audience", "dpop_bound_access_tokens",
             "id_token_signed_response_alg", "backchannel_authentication_request_signing_alg",
             "redirect_uris", "post_logout_redirect_uris",
             "identity_scopes", "scopes", "operation_types", "groups",
@@ -63,9 +63,19 @@ class AgentAdmin(NoDeletion):
     search_fields = ("name", "client_id", "user__email")
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
-    readonly_fields = ("client_id", "status")
-    fields = ("client_id", "status", *AgentForm.Meta.fields, "linked_people")
+    readonly_fields = ("client_id", "status", "fetched_keys")
+    fields = ("client_id", "status", *AgentForm.Meta.fields, "fetched_keys", "linked_people")
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
+
+    @admin.display(description="Keys at that address")
+    def fetched_keys(self, agent: Agent) -> str:
+        """What was fetched last, and what is wrong."""
+        stored = PublishedKeys.objects.filter(agent_id=agent.pk, uri=agent.client_jwks_uri).first()
+        if stored is None:
+            return "Not fetched yet" if agent.client_jwks_uri else "-"
+        kids = [key.get("kid") or "(no kid)" for key in (stored.jwks or {"keys": []})["keys"]]
+        told = [f"{', '.join(kids)}: fetched {stored.fetched_at:%Y-%m-%d %H:%M:%S} UTC" if kids else "None yet"]
+        return ". ".join(told + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -19,6 +19,7 @@ from joserfc.jwk import Key
 
 from clients import keys
 from clients.models import Agent, AgentSecret
+from clients.published_keys import published_jwks
 from clients.replay import CLOCK_SKEW, spend
 from foundation.errors import InvalidClient, InvalidRequest
 from foundation.forms import parse_json
@@ -123,7 +124,7 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
         raise InvalidClient(detail="client_id differs from the assertion's issuer")
     agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT)
     try:
-        claims = verified_claims(assertion, agent)
+        claims = verified_claims(assertion, agent, now)
     except ValueError as error:
         raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
     if problem := claims_problem(claims, agent, endpoint_url, now):
@@ -148,13 +149,13 @@ def _unverified_issuer(assertion: str) -> str:
 
 
 def verified_claims(
-    unverified_jws: str, agent: Agent, algorithms: Collection[str] = keys.SIGNING_ALGORITHMS
+    unverified_jws: str, agent: Agent, now: datetime, algorithms: Collection[str] = keys.SIGNING_ALGORITHMS
 ) -> dict[str, Any]:
     """What one of this agent's keys has signed: an assertion, or a request object. Raises ValueError."""
     try:
         verified = jws.deserialize_compact(
             unverified_jws,
-            lambda guest: _key_for(guest.headers(), agent),
+            lambda guest: _key_for(guest.headers(), agent, now),
             algorithms=list(algorithms),
         )
         claims = parse_json(verified.payload, "what was signed")
@@ -163,9 +164,10 @@ def verified_claims(
     return claims if isinstance(claims, dict) else {}
 
 
-def _key_for(header: dict[str, Any], agent: Agent) -> Key:
+def _key_for(header: dict[str, Any], agent: Agent, now: datetime) -> Key:
     """The key that `kid` names, or the only one. Raises ValueError."""
-    candidates = keys.load(agent.client_jwks).keys if agent.client_jwks else []
+    jwks = published_jwks(agent, header.get("kid"), now) if agent.client_jwks_uri else agent.client_jwks
+    candidates = keys.load(jwks).keys if jwks else []
     if "kid" in header:
         candidates = [key for key in candidates if key.kid == header["kid"]]
     if len(candidates) != 1:

@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", message="EdDSA is deprecated via RFC 9864")
 # What agents sign with (design rule: an allow-list, never what the token's header asks for).
 SIGNING_ALGORITHMS = ("ES256", "PS256", "EdDSA")
 MAX_KEYS = 10
+MAX_LISTED = 50  # in a published set, with those that we pass over
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 _ALGORITHMS = {"EC": ("ES256",), "RSA": ("PS256",), "OKP": ("EdDSA", "Ed25519")}
@@ -40,7 +41,7 @@ def _problem_with_key(key: Any) -> str | None:
     if _PRIVATE_MEMBERS & key.keys():
         return "a private or symmetric key was given: keep it, and give the public part"
     kind = key.get("kty")
-    if kind not in _ALGORITHMS:
+    if not isinstance(kind, str) or kind not in _ALGORITHMS:
         return "keys are EC (P-256), RSA (2048 bits and more) or OKP (Ed25519)"
     if kind in _CURVES and key.get("crv") != _CURVES[kind]:
         return f"an {kind} key must be on {_CURVES[kind]}"
@@ -54,9 +55,25 @@ def _problem_with_key(key: Any) -> str | None:
         if kind == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < MIN_RSA_BITS:
             return f"an RSA key has fewer than {MIN_RSA_BITS} bits"
         load({"keys": [key]})
-    except (JoseError, ValueError, TypeError, KeyError):
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # a member of another type
         return "a key cannot be read"
     return None
+
+
+def usable(unverified_jwks: Any) -> dict[str, Any]:
+    """Of a key set that an agent publishes, the keys that we take; others may be there for other servers (RFC 7517 5).
+
+    A set with a private key in it is not used at all. Raises ValueError.
+    """
+    listed = unverified_jwks.get("keys") if isinstance(unverified_jwks, dict) else None
+    if not isinstance(listed, list) or len(listed) > MAX_LISTED:
+        raise ValueError(f'it is not a JWK Set of at most {MAX_LISTED} keys: {{"keys": [...]}}')
+    if any(isinstance(key, dict) and _PRIVATE_MEMBERS & key.keys() for key in listed):
+        raise ValueError("it publishes a private or symmetric key")
+    jwks = {"keys": [key for key in listed if _problem_with_key(key) is None]}
+    if problem := problem_with(jwks):
+        raise ValueError(f"of the keys that this server takes: {problem}")
+    return jwks
 
 
 def load(jwks: dict[str, Any]) -> KeySet:

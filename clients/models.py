@@ -10,6 +10,7 @@ from django.db import models
 from oauth2_provider.models import AbstractApplication
 
 from clients import keys, redirects
+from foundation import outbound
 from foundation.plaintext import problem_with
 from foundation.secrets import GeneratedSecret
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
@@ -66,6 +67,12 @@ class Agent(AbstractApplication):
     client_jwks = models.JSONField(
         "public keys (JWK Set)", null=True, blank=True, help_text='{"keys": [...]}: ES256, PS256 or EdDSA.'
     )
+    client_jwks_uri = models.CharField(
+        "address of public keys",
+        max_length=outbound.MAX_URL,
+        blank=True,
+        help_text="In place of the keys: an https address where the agent publishes them (jwks_uri).",
+    )
     assertion_audience = models.CharField(
         max_length=10, choices=AssertionAudience.choices, default=AssertionAudience.ANY
     )
@@ -104,14 +111,24 @@ class Agent(AbstractApplication):
             raise ValidationError({"name": f"The name {problem}."})
         if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
             raise ValidationError({"client_jwks": problem})
-        if self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
-            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys."})
-        if self.must_sign_requests and not self.client_jwks:
-            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys."})
+        if self.client_jwks_uri:
+            self._check_jwks_uri()
+        elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
+            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
+        elif self.must_sign_requests and not self.client_jwks:
+            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
         for field in ("redirect_uris", "post_logout_redirect_uris"):
             if problem := redirects.problem_with_list(getattr(self, field).split()):
                 raise ValidationError({field: problem})
         self._check_grant_types()
+
+    def _check_jwks_uri(self) -> None:
+        if self.client_jwks is not None:  # RFC 7591 2: never both
+            raise ValidationError({"client_jwks_uri": "Give the keys or their address, not both."})
+        try:
+            outbound.check_url(self.client_jwks_uri, outbound.Trust.SUPPLIED)
+        except outbound.OutboundRefused as error:
+            raise ValidationError({"client_jwks_uri": f"This server does not call there: {error}."}) from error
 
     def _check_grant_types(self) -> None:
         if self.allows_grant_type(AUTHORIZATION_CODE) and not self.redirect_uris.split():
@@ -157,6 +174,28 @@ class AgentSecret(GeneratedSecret):
 
     class Meta:
         default_permissions = ()
+
+
+class PublishedKeys(models.Model):
+    """What was fetched from an agent's `client_jwks_uri`; in a table of its own, because fetching writes it."""
+
+    agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="published_keys")
+    uri = models.CharField(max_length=outbound.MAX_URL)
+    jwks = models.JSONField(null=True)
+    fetched_at = models.DateTimeField(null=True)  # when `jwks` came
+    tried_at = models.DateTimeField(null=True)  # when somebody last began to fetch
+    settled_at = models.DateTimeField(null=True)  # when that ended; null while it goes on, or was killed
+    problem = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"keys from {self.uri}"
+
+    @property
+    def is_being_fetched(self) -> bool:
+        return self.tried_at is not None and self.settled_at is None
 
 
 class AgentLink(models.Model):

@@ -22,6 +22,7 @@ from typing import Any
 import certifi
 import httpcore
 from django.conf import settings
+from django.db import connection
 
 MAX_URL = 2048
 PORTS = (443, 8443)  # of a supplied URL
@@ -98,6 +99,8 @@ def fetch(
     max_bytes: int,
 ) -> Answer:
     """Calls out once. `timeout` (s) is for everything together. Raises OutboundRefused or OutboundFailed."""
+    if connection.in_atomic_block:
+        raise RuntimeError("nobody calls out while a transaction is open: its locks would wait for the other side")
     deadline = time.monotonic() + timeout
     target = check_url(url, trust)
     addresses = _resolve(target, deadline)

@@ -54,7 +54,7 @@ def _verified(agent: Agent, unverified_request: str, now: datetime) -> dict[str,
     if unverified_request.count(".") == 4:
         raise InvalidRequest("encrypted request objects are not taken")
     try:
-        claims = verified_claims(unverified_request, agent, agent.request_signing_algorithms)
+        claims = verified_claims(unverified_request, agent, now, agent.request_signing_algorithms)
     except ValueError as error:
         allowed = ", ".join(agent.request_signing_algorithms)
         raise InvalidRequest(f"the request object is not signed by this agent's key with {allowed}") from error
