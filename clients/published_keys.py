@@ -53,7 +53,7 @@ def published_jwks(agent: Agent, unverified_kid: object, now: datetime) -> dict[
     if agent.is_active and not _is_enough(stored, unverified_kid, now):
         with _place() as has_place:
             if has_place:
-                _refresh(agent, stored, now)
+                _refresh(agent, now)
                 stored = _stored(agent)
     if stored is None or stored.jwks is None or stored.fetched_at is None or stored.fetched_at <= now - KEEP:
         return None
@@ -82,11 +82,11 @@ def _place() -> Iterator[bool]:
             _places.release()
 
 
-def _refresh(agent: Agent, stored: PublishedKeys | None, now: datetime) -> None:
+def _refresh(agent: Agent, now: datetime) -> None:
     """Fetches, or waits for whoever is fetching just now, or does nothing because it is too soon."""
     if _claim(agent, now):
         _fetch(agent)
-    elif stored is None or stored.is_being_fetched:
+    else:
         _wait(agent)
 
 
