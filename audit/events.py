@@ -42,6 +42,12 @@ REQUEST_EXPIRED = _declare("request.expired", "A request ran out of time", "The 
 REQUEST_CANCELLED = _declare("request.cancelled", "A request was cancelled", "The request was cancelled")
 REQUEST_REDEEMED = _declare("request.redeemed", "An agent fetched the approved token", "The agent took the approval up")
 REQUEST_REVOKED = _declare("request.revoked", "An approval was revoked before its use", "The approval was revoked")
+REQUEST_DELIVERING = _declare(
+    "request.delivering", "The tokens are on their way to the agent", "The approval is on its way to the agent"
+)
+REQUEST_FAILED = _declare(
+    "request.failed", "The tokens did not reach the agent", "The agent could not be reached: the approval has ended"
+)
 REQUEST_POLLED_AGAIN = _declare(
     "request.polled_again",
     "A redeemed request was polled again (its answer may have been lost)",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from accounts import lifecycle as accounts
+from ciba import delivery
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
 from credentials import rotation, taking_back
@@ -17,6 +18,7 @@ Sweep = Callable[[datetime, int], int]
 # Name → sweep(now, batch), which answers how much it did; a full batch is followed by another at once.
 SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
+    "undelivered secrets": delivery.erase_late,
     "spent assertions": clients.sweep,
     "sessions and sign-in attempts": accounts.sweep,
     "codes and refresh tokens": grants.sweep,

@@ -3,7 +3,7 @@
 from accounts import sessions
 from audit import views as activity
 from authserver.celery import soon
-from ciba import watching
+from ciba import delivery, lifecycle, sending, watching
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients.keys import SIGNING_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
@@ -15,12 +15,13 @@ from oauth.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
 from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
 from oauth.metadata import EXTRA_FIELDS
 from oauth.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
+from oauth.revocation import REVOKERS
 from oauth.token_endpoint import HANDLERS
 
 
 def wire() -> None:
     outbox.SOON[:] = [soon]
-    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send})
+    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, delivery.KIND: sending.deliver})
     waiting.READERS.update(
         {
             watching.PROMPTS: watching.read_prompts,
@@ -34,9 +35,10 @@ def wire() -> None:
     HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER
     HANDLERS[CIBA] = CIBA_HANDLER
+    REVOKERS["auth_req_id"] = lifecycle.cancel
     EXTRA_FIELDS.update(
         backchannel_authentication_endpoint="/bc-authorize",
-        backchannel_token_delivery_modes_supported=["poll"],
+        backchannel_token_delivery_modes_supported=["poll", "ping", "push"],
         backchannel_user_code_parameter_supported=False,
         backchannel_authentication_request_signing_alg_values_supported=list(SIGNING_ALGORITHMS),
     )

@@ -9,7 +9,10 @@ polling.py      what a poll answers (pure)
 parameters.py   reading the request's parameters (pure)
 policy.py       may this be asked, and may this answer count (pure)
 wording in      operations/wording.py; showing.py composes what a person is shown
-lifecycle.py    open, approve, deny, redeem, expire, stop; the only module that writes `state`
+lifecycle.py    open, approve, deny, redeem, deliver, cancel, expire, stop; the only module that writes `state`
+delivery.py     what is owed to an agent that is called back, and what is kept sealed for it
+payloads.py     what it is sent (pure)
+sending.py      calling it: ping and push
 grant.py        the CIBA grant of the token endpoint
 views.py        POST /bc-authorize
 pages.py        the person's pages: inbox, prompt, agents

@@ -24,7 +24,7 @@ class BackchannelRequestAdmin(ReadOnly):
     date_hierarchy = "created_at"
     change_form_template = "admin/ciba/backchannelrequest/change_form.html"
     fields = (
-        "id", "state", "agent", "user", "resource", "asked", "binding_message", "scopes", "operation",
+        "id", "state", "agent", "user", "delivery_mode", "resource", "asked", "binding_message", "scopes", "operation",
         "operation_digest", "assurance", "uses", "created_at", "expires_at", "decided_at", "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields

@@ -43,3 +43,10 @@ class InvalidBindingMessage(ProtocolError):
     """CIBA Core 13."""
 
     code = "invalid_binding_message"
+
+
+class TransactionFailed(ProtocolError):
+    """CIBA Core 12: pushed only."""
+
+    code = "transaction_failed"
+    default_description = "the request ended without an answer; ask again"

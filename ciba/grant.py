@@ -17,7 +17,7 @@ from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
-from oauth.errors import AccessDenied, InvalidGrant
+from oauth.errors import AccessDenied, InvalidGrant, UnauthorizedClient
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
@@ -31,6 +31,8 @@ class Poll:
 
 
 def _prepare(asked: TokenRequest, now: datetime) -> Poll:
+    if asked.agent.backchannel_token_delivery_mode == Agent.DeliveryMode.PUSH:
+        raise UnauthorizedClient("this agent gets its tokens pushed: it does not ask for them")  # CIBA Core 11
     auth_req_id = asked.parameters.get("auth_req_id")
     if auth_req_id is None:
         raise InvalidRequest("auth_req_id is missing")
@@ -47,7 +49,7 @@ def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.ISSUE:
         if lifecycle.redeem(request, now):
-            return _issue(request, poll)
+            return issue(request, poll.unverified_auth_req_id)
         # Somebody, or time, was faster: what the row says now is the answer.
         request = _find(poll)
         verdict = judge_poll(_facts(request, agent, poll), now)
@@ -93,7 +95,8 @@ def _refusal(verdict: PollVerdict, pace: Pace) -> Verdict:
             assert_never(verdict)
 
 
-def _issue(request: BackchannelRequest, poll: Poll) -> Issue:
+def issue(request: BackchannelRequest, auth_req_id: str) -> Issue:
+    """What an approved request buys: the same by poll, ping and push."""
     grant = request.grant
     if grant is None:
         raise RuntimeError("an approved request has its grant")
@@ -109,7 +112,8 @@ def _issue(request: BackchannelRequest, poll: Poll) -> Issue:
             auth_time=approval.signed_in_at,
             amr=["pwd"],
             acr=approval.assurance,
-            extra_claims={AUTH_REQ_ID_CLAIM: poll.unverified_auth_req_id},
+            extra_claims={AUTH_REQ_ID_CLAIM: auth_req_id},
+            binds_refresh_token=True,
         ),
     )
 

@@ -5,6 +5,7 @@ who won. Its audit event is in the same transaction. Lock order: request, then g
 whoever waits for it is woken (watching.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
+from ciba import delivery
 from ciba.models import Approval, BackchannelRequest, Prompt
 from ciba.parameters import Asked
 from ciba.policy import (
@@ -29,7 +31,7 @@ from ciba.policy import (
     lifetime_of_request,
 )
 from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
-from ciba.states import State, sources
+from ciba.states import TERMINAL, TRANSITIONS, State, sources
 from ciba.watching import topics_of
 from clients import lifecycle as agents
 from clients.asking import may_ask
@@ -97,8 +99,9 @@ def _store(
 ) -> BackchannelRequest:
     versions = requested.versions
     life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
+    request_id, until = new_id(), now + life
     request = BackchannelRequest.objects.create(
-        id=new_id(),
+        id=request_id,
         agent=agent,
         user=user,
         resource=requested.resource,
@@ -115,7 +118,8 @@ def _store(
         wording_version=wording.VERSION,
         interval=settings.POLL_INTERVAL,
         created_at=now,
-        expires_at=now + life,
+        expires_at=until,
+        **delivery.keep(agent, request_id, auth_req_id, asked.client_notification_token, until),
     )
     request.versions.add(*versions)
     return request
@@ -182,6 +186,7 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
     end = min(prompt.request.expires_at, _grant_end(prompt.request, now))
     if not _move(prompt.request, target, now, decided_at=now, expires_at=end):
         return AnswerVerdict.ANSWERED  # somebody, or time, was faster
+    prompt.request.expires_at = end
     prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
     prompt.answered_at = now
     prompt.save(update_fields=["answer", "answered_at"])
@@ -191,6 +196,7 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
     else:
         by = about(prompt.request, f"user:{answerer.user.id}")
         record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **_told(prompt.request))
+    delivery.owe(prompt.request, now)
     return verdict
 
 
@@ -251,9 +257,69 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
     """approved → redeemed, once. Takes part in the transaction that mints the tokens."""
     if not connection.in_atomic_block:
         raise RuntimeError("redeeming is part of the transaction that mints")
-    if not _move(request, State.REDEEMED, now, redeemed_at=now):
+    # Not from delivering: those tokens are made already.
+    if not _move(request, State.REDEEMED, now, leaving=[State.APPROVED], redeemed_at=now):
         return False
     record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **_told(request))
+    delivery.settle(request, now)
+    return True
+
+
+def start_delivery(request: BackchannelRequest, now: datetime) -> bool:
+    """approved → delivering, once. Takes part in the transaction that mints what is pushed."""
+    if not connection.in_atomic_block:
+        raise RuntimeError("delivering starts in the transaction that mints")
+    if not _move(request, State.DELIVERING, now):
+        return False
+    record(events.REQUEST_DELIVERING, about(request, SYSTEM), now, **_told(request))
+    return True
+
+
+def may_go_on(request: BackchannelRequest) -> bool:
+    """Agent, person and grant are alive, so that tokens that were made may be sent once more."""
+    return BackchannelRequest.objects.alive().filter(pk=request.pk).exists()
+
+
+@transaction.atomic(durable=True)
+def finish_delivery(request_id: UUID, *, arrived: bool, now: datetime) -> None:
+    """The agent was told, or cannot be: delivering → redeemed | failed, and what was kept is erased."""
+    request = _lock(request_id)
+    if request.state == State.DELIVERING:
+        if arrived:
+            _end(request, State.REDEEMED, SYSTEM, now, redeemed_at=now)
+        else:
+            _end(request, State.FAILED, SYSTEM, now)
+    delivery.erase([request.pk])
+
+
+def drop_delivery(request: BackchannelRequest, now: datetime) -> None:
+    """Nobody is called back any more (the agent is suspended, or has no address). In the caller's transaction."""
+    if request.state == State.DELIVERING:
+        _end(request, State.FAILED, SYSTEM, now)
+    delivery.erase([request.pk])
+
+
+def end_dead(request: BackchannelRequest, now: datetime) -> None:
+    """What was to be pushed may not be: agent, person or grant is gone. In the caller's transaction, row locked."""
+    if request.expires_at > now or request.state == State.DELIVERING:
+        _end(request, State.FAILED if request.state == State.DELIVERING else State.REVOKED, SYSTEM, now)
+
+
+@transaction.atomic(durable=True)
+def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
+    """The agent withdraws its own request (RFC 7009): the prompt goes, and so does an approval not yet fetched.
+
+    False where it has no such request, or that has ended already.
+    """
+    mine = BackchannelRequest.objects.filter(agent=agent, auth_req_id_digest=digest(unverified_auth_req_id))
+    found = mine.values_list("pk", flat=True).first()
+    if found is None:
+        return False
+    request = _lock(found)
+    if State(request.state) in TERMINAL:
+        return False
+    _withdraw(request, f"agent:{agent.client_id}", now)
+    delivery.settle(request, now)
     return True
 
 
@@ -272,47 +338,73 @@ def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
 
 
 def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: datetime) -> None:
-    still = theirs.filter(state__in=[State.PENDING, State.APPROVED]).select_related("agent")
+    still = theirs.filter(state__in=list(TRANSITIONS)).select_related("agent", "user")
     for request in still.order_by("id").select_for_update(of=("self",)):
-        target = State.CANCELLED if request.state == State.PENDING else State.REVOKED
-        BackchannelRequest.objects.filter(pk=request.pk).update(state=target, decided_at=now)
-        kind = events.REQUEST_CANCELLED if target is State.CANCELLED else events.REQUEST_REVOKED
-        record_revocation(kind, about(request, actor), now, **_told(request))
-        wake(topics_of(request))
-        if target is State.CANCELLED:
-            _call_off(request, now)
+        _withdraw(request, actor, now)
+        delivery.owe(request, now)
 
 
 @transaction.atomic(durable=True)
 def expire_due(now: datetime, batch: int) -> int:
-    """pending and approved → expired where time is up; at most `batch`. Several sweepers share the work."""
+    """What ran out of time → expired, or failed where it was being delivered; at most `batch`. Sweepers share."""
     due = list(
-        BackchannelRequest.objects.filter(state__in=sources(State.EXPIRED), expires_at__lte=now)
+        BackchannelRequest.objects.filter(state__in=list(TRANSITIONS), expires_at__lte=now)
         .select_related("agent", "user")
         .order_by("expires_at")
         .select_for_update(skip_locked=True, of=("self",))[:batch]
     )
     for request in due:
-        BackchannelRequest.objects.filter(pk=request.pk).update(state=State.EXPIRED)
-        record(events.REQUEST_EXPIRED, about(request, SYSTEM), now, was=request.state, **_told(request))
-        if request.state == State.PENDING:
-            _call_off(request, now)
-        if request.grant_id:
-            revoke_grant(request.grant_id, request.agent, request.user, now, actor=SYSTEM)
-    wake(topic for request in due for topic in topics_of(request))
+        if request.state == State.DELIVERING:
+            _end(request, State.FAILED, SYSTEM, now)
+            delivery.settle(request, now)
+        else:
+            _end(request, State.EXPIRED, SYSTEM, now)
+            delivery.owe(request, now)
     return len(due)
 
 
-def _call_off(request: BackchannelRequest, now: datetime) -> None:
-    for prompt in request.prompts.all():
-        devices.call_off(prompt.id, now)
+def _lock(request_id: UUID) -> BackchannelRequest:
+    return BackchannelRequest.objects.select_related("agent", "user").select_for_update(of=("self",)).get(pk=request_id)
 
 
-def _move(request: BackchannelRequest, target: State, now: datetime, **fields: Any) -> bool:
+def _withdraw(request: BackchannelRequest, actor: str, now: datetime) -> None:
+    """The agent's or the person's own end of it: pending → cancelled, approved → revoked, delivering → failed."""
+    ends = {State.PENDING: State.CANCELLED, State.APPROVED: State.REVOKED, State.DELIVERING: State.FAILED}
+    _end(request, ends[State(request.state)], actor, now, decided_at=now)
+
+
+_EVENT_OF_END = {
+    State.CANCELLED: events.REQUEST_CANCELLED, State.REVOKED: events.REQUEST_REVOKED,
+    State.EXPIRED: events.REQUEST_EXPIRED, State.FAILED: events.REQUEST_FAILED,
+    State.REDEEMED: events.REQUEST_REDEEMED,
+}  # fmt: skip
+
+
+def _end(request: BackchannelRequest, target: State, actor: str, now: datetime, **fields: Any) -> None:
+    """Into an end, for a row that this transaction has locked; with what hangs on it: its prompts and its grant."""
+    was = State(request.state)
+    if target not in TRANSITIONS[was]:
+        raise RuntimeError(f"nothing goes from {was} to {target}")
+    BackchannelRequest.objects.filter(pk=request.pk).update(state=target, **fields)
+    request.state = target
+    # Only taking away is never blocked by an event that cannot be written.
+    write = record if target in (State.REDEEMED, State.EXPIRED) else record_revocation
+    write(_EVENT_OF_END[target], about(request, actor), now, was=was, **_told(request))
+    wake(topics_of(request))
+    if was is State.PENDING:
+        for prompt in request.prompts.all():
+            devices.call_off(prompt.id, now)
+    if request.grant_id and target is not State.REDEEMED:
+        revoke_grant(request.grant_id, request.agent, request.user, now, actor=actor)
+
+
+def _move(
+    request: BackchannelRequest, target: State, now: datetime, *, leaving: Sequence[State] = (), **fields: Any
+) -> bool:
     """The one conditional UPDATE: from a state that `target` may follow, in time, agent and person active."""
     moved = (
         BackchannelRequest.objects.alive()
-        .filter(pk=request.pk, state__in=sources(target), expires_at__gt=now)
+        .filter(pk=request.pk, state__in=leaving or sources(target), expires_at__gt=now)
         .update(state=target, **fields)
     )
     if moved:

@@ -49,6 +49,12 @@ class BackchannelRequest(models.Model):
     binding_message = models.CharField(max_length=120, blank=True)
     shown = models.JSONField()
     wording_version = models.PositiveSmallIntegerField()
+    delivery_mode = models.CharField(max_length=4, choices=Agent.DeliveryMode.choices, default=Agent.DeliveryMode.POLL)
+    # For ping and push alone; erased when there is nothing more to send (ciba/delivery.py).
+    sealed_auth_req_id = models.BinaryField(null=True)
+    sealed_notification_token = models.BinaryField(null=True)
+    sealed_answer = models.BinaryField(null=True)  # the pushed tokens, sent again as they are
+    deliver_until = models.DateTimeField(null=True)
     interval = models.PositiveSmallIntegerField()  # seconds, as first told
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -66,7 +72,12 @@ class BackchannelRequest(models.Model):
             models.Index(
                 name="request_due",
                 fields=["expires_at"],
-                condition=Q(state__in=[State.PENDING, State.APPROVED]),
+                condition=Q(state__in=[State.PENDING, State.APPROVED, State.DELIVERING]),
+            ),
+            models.Index(
+                name="request_sealed",
+                fields=["deliver_until"],
+                condition=Q(deliver_until__isnull=False),
             ),
         ]
 

@@ -16,6 +16,9 @@ NAMES = frozenset(HINTS) | {
     "scope", "authorization_details", "resource", "acr_values", "binding_message", "user_code", "requested_expiry",
     "client_notification_token",
 }  # fmt: skip
+MAX_NOTIFICATION_TOKEN = 1024  # characters (CIBA Core 7.1)
+MIN_NOTIFICATION_TOKEN = 22  # characters: fewer of these cannot hold 128 bits
+_BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
@@ -27,9 +30,10 @@ class Asked:
     unverified_id_token_hint: str | None
     binding_message: str
     requested_expiry: int | None  # seconds
+    client_notification_token: str = ""  # empty: this agent is not called back
 
 
-def parse_asked(parameters: Mapping[str, str]) -> Asked:
+def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked:
     """Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""
     _check_scope(parameters)
     hints = [name for name in HINTS if name in parameters]
@@ -44,6 +48,7 @@ def parse_asked(parameters: Mapping[str, str]) -> Asked:
         unverified_id_token_hint=parameters.get("id_token_hint"),
         binding_message=_parse_binding_message(parameters.get("binding_message", "")),
         requested_expiry=_parse_expiry(parameters.get("requested_expiry")),
+        client_notification_token=_parse_token(parameters) if is_called_back else "",
     )
 
 
@@ -61,6 +66,19 @@ def _parse_binding_message(text: str) -> str:
     if _LINK.search(text):
         raise InvalidBindingMessage("binding_message has a link")
     return text
+
+
+def _parse_token(parameters: Mapping[str, str]) -> str:
+    """CIBA Core 7.1: required for ping and push; a bearer token (RFC 6750 2.1) of 128 bits and more."""
+    token = parameters.get("client_notification_token")
+    if token is None:
+        raise InvalidRequest("client_notification_token is missing: this agent gets ping or push")
+    if not MIN_NOTIFICATION_TOKEN <= len(token) <= MAX_NOTIFICATION_TOKEN or not _BEARER.fullmatch(token):
+        raise InvalidRequest(
+            f"client_notification_token is a bearer token of {MIN_NOTIFICATION_TOKEN} to"
+            f" {MAX_NOTIFICATION_TOKEN} characters"
+        )
+    return token
 
 
 def _parse_expiry(text: str | None) -> int | None:

@@ -41,7 +41,7 @@ def judge_poll(facts: PollFacts, now: datetime) -> PollVerdict:
             return PollVerdict.DENIED
         case State.EXPIRED:
             return PollVerdict.EXPIRED
-        case State.CANCELLED | State.REVOKED:
+        case State.CANCELLED | State.REVOKED | State.DELIVERING | State.FAILED:
             return PollVerdict.UNKNOWN
         case State.PENDING | State.APPROVED:
             pass

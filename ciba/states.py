@@ -11,12 +11,15 @@ class State(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     REVOKED = "revoked"
+    DELIVERING = "delivering"  # push: tokens are made and on their way
+    FAILED = "failed"  # push: they never arrived
 
 
 # Nothing leaves the states that are not a key here.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED}),
-    State.APPROVED: frozenset({State.REDEEMED, State.EXPIRED, State.REVOKED}),
+    State.APPROVED: frozenset({State.REDEEMED, State.DELIVERING, State.EXPIRED, State.REVOKED}),
+    State.DELIVERING: frozenset({State.REDEEMED, State.FAILED}),
 }
 TERMINAL = frozenset(State) - TRANSITIONS.keys()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import assert_never
+from typing import Any, assert_never
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -28,6 +28,8 @@ from oauth.requesting import find_requested
 from oauth.verifying import find_hinted_sub
 from operations.wording import WordingError
 
+DeliveryMode = Agent.DeliveryMode
+
 
 @protocol_endpoint("bc-authorize", "POST")
 def backchannel_authentication(request: HttpRequest) -> HttpResponse:
@@ -40,14 +42,16 @@ def backchannel_authentication(request: HttpRequest) -> HttpResponse:
         about = About(f"agent:{agent.client_id}", client_id=agent.client_id)
         record_refusal(events.REQUEST_REFUSED, about, now, error=error.code, detail=error.detail or error.description)
         raise
+    return json_response(acknowledgement(opened))
+
+
+def acknowledgement(opened: lifecycle.Opened) -> dict[str, Any]:
+    """CIBA Core 7.3: `interval` is for those who may ask for their tokens."""
     lifetime = opened.request.expires_at - opened.request.created_at
-    return json_response(
-        {
-            "auth_req_id": opened.auth_req_id,
-            "expires_in": int(lifetime.total_seconds()),
-            "interval": opened.request.interval,
-        }
-    )
+    answer = {"auth_req_id": opened.auth_req_id, "expires_in": int(lifetime.total_seconds())}
+    if opened.request.delivery_mode != DeliveryMode.PUSH:
+        answer["interval"] = opened.request.interval
+    return answer
 
 
 def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle.Opened:
@@ -55,7 +59,7 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     if not agent.allows_grant_type(CIBA):
         raise UnauthorizedClient()
     signed = open_request(agent, parameters, NAMES, now)
-    asked = parse_asked(signed.parameters)
+    asked = parse_asked(signed.parameters, is_called_back=agent.backchannel_token_delivery_mode != DeliveryMode.POLL)
     requested = find_requested(agent, signed.parameters)
     user = find_hinted(asked, agent, now)
     try:

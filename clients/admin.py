@@ -37,8 +37,9 @@ class AgentForm(forms.ModelForm[Agent]):
         labels = {"user": "Owner"}
         fields = (
             "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri",
-            "assertion_audience", "dpop_bound_access_tokens",
-            "id_token_signed_response_alg", "backchannel_authentication_request_signing_alg",
+            "assertion_audience", "dpop_bound_access_tokens", "id_token_signed_response_alg",
+            "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
+            "backchannel_authentication_request_signing_alg",
             "redirect_uris", "post_logout_redirect_uris",
             "identity_scopes", "scopes", "operation_types", "groups",
         )  # fmt: skip

@@ -46,6 +46,11 @@ class Agent(AbstractApplication):
         ANY = "any", "issuer, token endpoint or called endpoint"
         ISSUER = "issuer", "issuer only (FAPI)"
 
+    class DeliveryMode(models.TextChoices):
+        POLL = "poll", "poll: it asks for its tokens"
+        PING = "ping", "ping: it is told when to ask for them"
+        PUSH = "push", "push: they are sent to it"
+
     class GrantType(models.TextChoices):
         CIBA = CIBA, "CIBA: ask a person"
         CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, "client_credentials: routine work, unasked"
@@ -82,6 +87,13 @@ class Agent(AbstractApplication):
     id_token_signed_response_alg = models.CharField(
         max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
     )
+    backchannel_token_delivery_mode = models.CharField(
+        "CIBA delivery", max_length=4, choices=DeliveryMode.choices, default=DeliveryMode.POLL
+    )
+    backchannel_client_notification_endpoint = models.CharField(
+        "address for ping and push", max_length=outbound.MAX_URL, blank=True,
+        help_text="An https address of the agent, on a public host. No redirects are followed.",
+    )  # fmt: skip
     backchannel_authentication_request_signing_alg = models.CharField(
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",
@@ -117,6 +129,8 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
         elif self.must_sign_requests and not self.client_jwks:
             raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
+        if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
+            self._check_notification_endpoint()
         for field in ("redirect_uris", "post_logout_redirect_uris"):
             if problem := redirects.problem_with_list(getattr(self, field).split()):
                 raise ValidationError({field: problem})
@@ -125,10 +139,7 @@ class Agent(AbstractApplication):
     def _check_jwks_uri(self) -> None:
         if self.client_jwks is not None:  # RFC 7591 2: never both
             raise ValidationError({"client_jwks_uri": "Give the keys or their address, not both."})
-        try:
-            outbound.check_url(self.client_jwks_uri, outbound.Trust.SUPPLIED)
-        except outbound.OutboundRefused as error:
-            raise ValidationError({"client_jwks_uri": f"This server does not call there: {error}."}) from error
+        self._check_address("client_jwks_uri")
 
     def _check_grant_types(self) -> None:
         if self.allows_grant_type(AUTHORIZATION_CODE) and not self.redirect_uris.split():
@@ -142,6 +153,19 @@ class Agent(AbstractApplication):
     def is_public(self) -> bool:
         """It cannot prove who it is (RFC 6749 2.1)."""
         return self.token_endpoint_auth_method == self.AuthMethod.NONE
+
+    def _check_notification_endpoint(self) -> None:
+        """CIBA Core 4: required for ping and push, and https."""
+        field = "backchannel_client_notification_endpoint"
+        if not self.backchannel_client_notification_endpoint.startswith("https://"):
+            raise ValidationError({field: "Ping and push need an https address."})
+        self._check_address(field)
+
+    def _check_address(self, field: str) -> None:
+        try:
+            outbound.check_url(getattr(self, field), outbound.Trust.SUPPLIED)
+        except outbound.OutboundRefused as error:
+            raise ValidationError({field: f"This server does not call there: {error}."}) from error
 
     @property
     def is_active(self) -> bool:

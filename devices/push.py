@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 from django.conf import settings
@@ -11,7 +10,7 @@ from devices import lifecycle
 from devices.models import Device
 from devices.subscriptions import Subscription
 from devices.vapid import private_scalar
-from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, fetch
+from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, fetch, retry_after
 from foundation.outbox import Done, GiveUp, Outcome, Retry
 
 TIMEOUT = 10.0  # seconds, for everything
@@ -76,15 +75,5 @@ def _judge(answer: Answer, device: Device, now: datetime) -> Outcome:
         return GiveUp(problem)
     lifecycle.note_problem(device, problem)
     if answer.status == 429 or answer.status >= 500:
-        return Retry(problem, after=retry_after(answer.headers.get("retry-after", ""), now))
+        return Retry(problem, after=retry_after(answer, now))
     return GiveUp(problem)
-
-
-def retry_after(text: str, now: datetime) -> float | None:
-    """Seconds, from a number or a date (RFC 9110 10.2.3)."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
-    except (ValueError, TypeError):
-        return None

@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum, auto
 from typing import Any
 
@@ -96,9 +98,12 @@ def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     timeout: float,
-    max_bytes: int,
+    max_bytes: int | None,
 ) -> Answer:
-    """Calls out once. `timeout` (s) is for everything together. Raises OutboundRefused or OutboundFailed."""
+    """Calls out once. `timeout` (s) is for everything together. Without `max_bytes` the answer's body is not read.
+
+    Raises OutboundRefused or OutboundFailed.
+    """
     if connection.in_atomic_block:
         raise RuntimeError("nobody calls out while a transaction is open: its locks would wait for the other side")
     deadline = time.monotonic() + timeout
@@ -113,13 +118,24 @@ def fetch(
             httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
             pool.stream(method, target.url, headers=list(sent.items()), content=body) as response,
         ):
-            content = _read(response.iter_stream(), max_bytes)
+            content = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
             names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
             return Answer(response.status, names, content)
     except httpcore.TimeoutException as error:
         raise OutboundFailed(f"no answer within {timeout:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
+
+
+def retry_after(answer: Answer, now: datetime) -> float | None:
+    """Seconds that the other side asks for, from a number or a date (RFC 9110 10.2.3)."""
+    text = answer.headers.get("retry-after", "")
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max((parsedate_to_datetime(text) - now).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return None
 
 
 def _read(parts: Iterable[bytes], max_bytes: int) -> bytes:

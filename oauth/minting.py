@@ -17,6 +17,8 @@ from oauth.binding import Binding
 from oauth.models import Grant
 from oauth.signing_keys import Loaded, signing_key
 
+RT_HASH_CLAIM = "urn:openid:params:jwt:claim:rt_hash"
+
 
 @dataclass(frozen=True)
 class Authentication:
@@ -26,6 +28,7 @@ class Authentication:
     amr: list[str]
     acr: str  # empty: none that has a name
     extra_claims: dict[str, Any] = field(default_factory=dict)
+    binds_refresh_token: bool = False  # rt_hash, as CIBA Core 10.3.1 asks of a push
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,8 @@ def _id_token(issue: Issue, user: User, authentication: Authentication, access_t
         "at_hash": half_hash(access_token),
         **authentication.extra_claims,
     }
+    if issue.refresh_token and authentication.binds_refresh_token:
+        claims[RT_HASH_CLAIM] = half_hash(issue.refresh_token)
     if authentication.acr:
         claims["acr"] = authentication.acr
     return sign(claims | person_claims(user, issue.scopes), key, "JWT")

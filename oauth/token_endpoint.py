@@ -102,8 +102,13 @@ def decide_and_mint(handler: GrantHandler, asked: TokenRequest, prepared: Any) -
         if not verdict.is_answer:
             record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
         return verdict
-    response, jti = mint(verdict, asked.binding, now)
-    grant = verdict.grant
+    return issue(verdict, asked.binding, parameters["grant_type"], now)
+
+
+def issue(verdict: Issue, binding: Binding, grant_type: str, now: datetime) -> dict[str, Any]:
+    """Mints, with the event. Takes part in the transaction that decided."""
+    response, jti = mint(verdict, binding, now)
+    agent, grant = verdict.agent, verdict.grant
     about = About(
         actor=f"agent:{agent.client_id}",
         client_id=agent.client_id,
@@ -113,8 +118,8 @@ def decide_and_mint(handler: GrantHandler, asked: TokenRequest, prepared: Any) -
     )
     record(
         events.TOKEN_ISSUED, about, now, jti=jti, scope=verdict.scopes, resource=verdict.resource,
-        grant_type=parameters["grant_type"], expires_in=response["expires_in"],
-        operation_digest=grant.operation_digest if grant else None, cnf=asked.binding.cnf,
+        grant_type=grant_type, expires_in=response["expires_in"],
+        operation_digest=grant.operation_digest if grant else None, cnf=binding.cnf,
     )  # fmt: skip
     return response
 

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from ciba import payloads
 from ciba.errors import InvalidBindingMessage
 from ciba.parameters import MAX_BINDING_MESSAGE, parse_asked
 from ciba.policy import (
@@ -30,11 +31,14 @@ class TestTransitions:
         ways = {(source.value, target.value) for source, targets in TRANSITIONS.items() for target in targets}
         assert ways == {
             ("pending", "approved"), ("pending", "denied"), ("pending", "expired"), ("pending", "cancelled"),
-            ("approved", "redeemed"), ("approved", "expired"), ("approved", "revoked"),
+            ("approved", "redeemed"), ("approved", "expired"), ("approved", "revoked"), ("approved", "delivering"),
+            ("delivering", "redeemed"), ("delivering", "failed"),
         }  # fmt: skip
 
     def test_nothing_leaves_a_terminal_state(self) -> None:
-        assert {state.value for state in TERMINAL} == {"redeemed", "denied", "expired", "cancelled", "revoked"}
+        assert {state.value for state in TERMINAL} == {
+            "redeemed", "denied", "expired", "cancelled", "revoked", "failed",
+        }  # fmt: skip
         for target in State:
             assert not TERMINAL & set(sources(target))
 
@@ -49,6 +53,8 @@ ANSWERS = {
     State.EXPIRED: PollVerdict.EXPIRED,
     State.CANCELLED: PollVerdict.UNKNOWN,
     State.REVOKED: PollVerdict.UNKNOWN,
+    State.DELIVERING: PollVerdict.UNKNOWN,
+    State.FAILED: PollVerdict.UNKNOWN,
 }
 
 
@@ -191,11 +197,47 @@ class TestParameters:
     def test_what_is_refused(self, changed: dict[str, str | None], error: type[ProtocolError]) -> None:
         given = {name: value for name, value in {**HINT, **changed}.items() if value is not None}
         with pytest.raises(ProtocolError) as raised:
-            parse_asked(given)
+            parse_asked(given, is_called_back=False)
         assert type(raised.value) is error
 
     def test_what_is_taken(self) -> None:
-        asked = parse_asked({**HINT, "binding_message": "Invoice 7, Müller", "requested_expiry": "120"})
+        asked = parse_asked(
+            {**HINT, "binding_message": "Invoice 7, Müller", "requested_expiry": "120"}, is_called_back=False
+        )
         assert asked.unverified_login_hint == "person@example.com"
         assert asked.unverified_id_token_hint is None
         assert (asked.binding_message, asked.requested_expiry) == ("Invoice 7, Müller", 120)
+
+
+TOKEN = "x" * 22
+
+
+class TestNotificationToken:
+    @pytest.mark.parametrize("token", [TOKEN, "A-z0.9_~+/" * 3 + "==", "x" * 1024])
+    def test_a_bearer_token(self, token: str) -> None:
+        asked = parse_asked({**HINT, "client_notification_token": token}, is_called_back=True)
+        assert asked.client_notification_token == token
+
+    @pytest.mark.parametrize(
+        "token",
+        [None, "x" * 21, "x" * 1025, "x" * 30 + " y", "x" * 30 + "\r\nX: y", "=" * 30, "x" * 30 + "=x", "é" * 30,
+         "x" * 30 + "\n", '"' * 30, "x" * 30 + ","],
+    )  # fmt: skip
+    def test_anything_else(self, token: str | None) -> None:
+        """No header can be made to say more than one token."""
+        given = HINT if token is None else {**HINT, "client_notification_token": token}
+        with pytest.raises(InvalidRequest, match="invalid_request"):
+            parse_asked(given, is_called_back=True)
+
+    def test_nobody_else_needs_one(self) -> None:
+        asked = parse_asked({**HINT, "client_notification_token": " "}, is_called_back=False)
+        assert asked.client_notification_token == ""
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_what_a_push_agent_is_told_of_every_state(state: State) -> None:
+    error = payloads.error_to_push(state)
+    expected = {"denied": "access_denied", "expired": "expired_token"} | dict.fromkeys(
+        ("cancelled", "revoked", "failed"), "transaction_failed"
+    )
+    assert (error.code if error else None) == expected.get(state)

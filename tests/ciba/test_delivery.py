@@ -1,0 +1,456 @@
+"""Ping and push (CIBA Core 10.2, 10.3, 12) to a real HTTPS endpoint of an agent."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.exceptions import ValidationError
+from django.test import Client
+from django.utils import timezone
+from joserfc import jwt
+from joserfc.jwk import KeySet
+
+from accounts import lifecycle as people
+from accounts.models import User
+from audit.models import Event
+from ciba import delivery, lifecycle
+from ciba.models import BackchannelRequest, Prompt
+from clients import lifecycle as agents
+from clients.models import Agent
+from foundation import outbox
+from foundation.models import Work
+from oauth.binding import UNBOUND
+from oauth.minting import RT_HASH_CLAIM, Authentication, Issue, half_hash, mint
+from oauth.models import Grant
+from tests.agent_endpoint import AgentEndpoint
+from tests.ciba.conftest import TOKEN, do_owed
+from tests.world import PAYMENT, Caller, ResourceServer, make_caller, post_form
+
+pytestmark = pytest.mark.django_db(transaction=True)  # nobody calls out inside a transaction
+SEALED = ("sealed_auth_req_id", "sealed_notification_token", "sealed_answer")
+
+
+def ask(caller: Caller, person: User, **more: Any) -> str:
+    more.setdefault("authorization_details", [PAYMENT])
+    response = caller.ask(person, client_notification_token=TOKEN, **more)
+    assert response.status_code == 200, response.content
+    return str(response.json()["auth_req_id"])
+
+
+def decide(browser: Client, answer: str) -> None:
+    prompt = Prompt.objects.order_by("-request__created_at")[0]
+    assert browser.post(f"/v1/prompts/{prompt.id}/{answer}").status_code == 200
+
+
+def row() -> BackchannelRequest:
+    return BackchannelRequest.objects.get()
+
+
+def nothing_is_kept() -> bool:
+    return all(getattr(row(), name) is None for name in SEALED) and row().deliver_until is None
+
+
+def kinds() -> list[str]:
+    return list(Event.objects.order_by("id").values_list("kind", flat=True))
+
+
+def keys() -> KeySet:
+    return KeySet.import_key_set(Client().get("/.well-known/jwks.json").json())
+
+
+class TestAsking:
+    def test_interval_is_for_those_who_may_poll(self, pinged: Caller, pushed: Caller, person: User) -> None:
+        """CIBA Core 7.3."""
+        for caller, told in ((pinged, True), (pushed, False)):
+            response = caller.ask(person, client_notification_token=TOKEN)
+            assert ("interval" in response.json()) == told
+
+    @pytest.mark.parametrize("token", [None, "", "short", "x" * 1025, "not a bearer token at all"])
+    def test_a_token_is_required(self, pinged: Caller, pushed: Caller, person: User, token: str | None) -> None:
+        for caller in (pinged, pushed):
+            response = caller.ask(person, **({} if token is None else {"client_notification_token": token}))
+            assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
+        assert not BackchannelRequest.objects.exists()
+
+    def test_nothing_of_it_lies_open(self, pushed: Caller, person: User, browser_of_person: Client) -> None:
+        auth_req_id = ask(pushed, person)
+        decide(browser_of_person, "approve")
+        stored = [str(value) for table in (BackchannelRequest, Work) for one in table.objects.values() for value in one]
+        texts = [*stored, *Event.objects.values_list("body", flat=True), *map(str, Work.objects.values_list("payload"))]
+        assert not any(secret in text for secret in (auth_req_id, TOKEN) for text in texts)
+        for name in SEALED[:2]:
+            sealed = bytes(getattr(row(), name))
+            assert auth_req_id.encode() not in sealed and TOKEN.encode() not in sealed
+
+    def test_a_polling_agent_leaves_nothing_to_seal(self, agent: Caller, person: User) -> None:
+        agent.ask(person)
+        assert nothing_is_kept()
+
+    def test_another_key_encryption_key(self, pushed: Caller, person: User, settings: Any) -> None:
+        ask(pushed, person)
+        settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32, **settings.KEY_ENCRYPTION_KEYS}
+        assert delivery.reseal_all() == 1
+        settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32}
+        kept = delivery.open_kept(row())
+        assert kept is not None and kept.notification_token == TOKEN
+
+
+class TestPing:
+    @pytest.mark.parametrize("answer", ["approve", "deny"])
+    def test_only_the_id_and_the_token(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, answer: str
+    ) -> None:
+        auth_req_id = ask(pinged, person)
+        assert do_owed() == []
+        decide(browser_of_person, answer)
+        assert do_owed() == ["done"]
+        (received,) = endpoint.received
+        assert received.json() == {"auth_req_id": auth_req_id}
+        assert (received.path, received.authorization) == ("/ciba", f"Bearer {TOKEN}")
+        assert received.content_type == "application/json"
+        assert nothing_is_kept()
+
+    def test_the_agent_then_fetches_at_once(self, pinged: Caller, person: User, browser_of_person: Client) -> None:
+        auth_req_id = ask(pinged, person)
+        assert pinged.poll(auth_req_id).json()["error"] == "authorization_pending", "it may poll too"
+        decide(browser_of_person, "approve")
+        do_owed()
+        assert pinged.poll(auth_req_id).status_code == 200, "the interval does not hold it up"
+
+    def test_expiry_is_told(self, pinged: Caller, person: User, endpoint: AgentEndpoint) -> None:
+        auth_req_id = ask(pinged, person)
+        assert lifecycle.expire_due(row().expires_at, 10) == 1
+        assert do_owed() == ["done"]
+        assert endpoint.received[0].json() == {"auth_req_id": auth_req_id}
+        assert pinged.poll(auth_req_id).json()["error"] == "expired_token"
+
+    def test_what_was_told_once_is_not_told_again_at_expiry(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        ask(pinged, person)
+        decide(browser_of_person, "approve")
+        do_owed()
+        lifecycle.expire_due(row().expires_at, 10)
+        assert do_owed() == [] and len(endpoint.received) == 1
+
+    def test_who_fetched_before_the_ping_gets_none(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        auth_req_id = ask(pinged, person)
+        decide(browser_of_person, "approve")
+        assert pinged.poll(auth_req_id).status_code == 200
+        assert do_owed() == [] and endpoint.received == [] and nothing_is_kept()
+
+
+class TestTheAgentsAnswer:
+    """Ping and push alike: CIBA Core 10.2 and 10.3.1."""
+
+    @pytest.mark.parametrize(
+        "answer",
+        [(204, {}, b""), (200, {}, b'{"error": "ignored"}'), (202, {}, b""), (200, {}, b"x" * 2_000_000)],
+        ids=["204", "200 with a body", "202", "an endless body"],
+    )
+    def test_it_arrived(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, answer: Any
+    ) -> None:
+        ask(pinged, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [answer]
+        assert do_owed() == ["done"] and len(endpoint.received) == 1
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_a_redirect_is_not_followed(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, status: int
+    ) -> None:
+        ask(pinged, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [(status, {"Location": endpoint.url + "/else"}, b"")]
+        assert do_owed() == ["given up"]
+        assert [one.path for one in endpoint.received] == ["/ciba"]
+        assert nothing_is_kept()
+
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 422])
+    def test_a_refusal_is_final(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, status: int
+    ) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [(status, {}, b"")]
+        assert do_owed() == ["given up"]
+        assert len(endpoint.received) == 1 and row().state == "failed" and nothing_is_kept()
+        assert not Grant.objects.alive(timezone.now()).exists(), "what never arrived is worth nothing"
+        assert "request.failed" in kinds() and "grant.revoked" in kinds()
+
+    @pytest.mark.parametrize("status", [429, 500, 502, 503])
+    def test_trouble_is_tried_again_with_the_same_body(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, status: int
+    ) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [(status, {}, b"")] * 2
+        assert [do_owed(), do_owed(), do_owed()] == [["owed"], ["owed"], ["done"]]
+        assert len(endpoint.received) == 3 and len({one.body for one in endpoint.received}) == 1
+        assert kinds().count("token.issued") == 1 and row().state == "redeemed"
+
+    def test_retry_after_is_heeded(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        ask(pinged, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [(503, {"Retry-After": "60"}, b"")]
+        do_owed()
+        assert Work.objects.get(kind="delivery").due_at > timezone.now() + timedelta(seconds=50)
+
+    def test_an_endpoint_that_is_down_for_a_while(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, certificates: Any
+    ) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        endpoint.stop()
+        assert do_owed() == ["owed"] and row().state == "delivering"
+        back = AgentEndpoint(certificates, endpoint.port)
+        try:
+            assert do_owed() == ["done"]
+            assert back.received[0].json()["access_token"] and row().state == "redeemed"
+        finally:
+            back.stop()
+            endpoint.__init__(certificates)  # type: ignore[misc]  # for the fixture to stop
+
+
+class TestPush:
+    @pytest.fixture
+    def told(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> tuple[str, dict[str, Any]]:
+        auth_req_id = ask(pushed, person)
+        decide(browser_of_person, "approve")
+        assert do_owed() == ["done"]
+        return auth_req_id, endpoint.received[0].json()
+
+    def test_the_payload(self, told: tuple[str, dict[str, Any]], endpoint: AgentEndpoint) -> None:
+        auth_req_id, body = told
+        assert body.keys() == {
+            "auth_req_id", "access_token", "token_type", "expires_in", "id_token", "scope", "authorization_details",
+        }  # fmt: skip
+        assert body["auth_req_id"] == auth_req_id
+        assert endpoint.received[0].authorization == f"Bearer {TOKEN}"
+
+    def test_the_id_token_binds_the_rest(self, told: tuple[str, dict[str, Any]], pushed: Caller, person: User) -> None:
+        """CIBA Core 10.3.1: at_hash and the auth_req_id claim."""
+        auth_req_id, body = told
+        claims = jwt.decode(body["id_token"], keys(), algorithms=["ES256"]).claims
+        assert claims["at_hash"] == half_hash(body["access_token"])
+        assert claims["urn:openid:params:jwt:claim:auth_req_id"] == auth_req_id
+        assert (claims["sub"], claims["aud"]) == (str(person.id), pushed.agent.client_id)
+        assert RT_HASH_CLAIM not in claims, "there is no refresh token here"
+
+    def test_the_tokens_work_and_nothing_is_kept(
+        self, told: tuple[str, dict[str, Any]], bank: ResourceServer, pushed: Caller, person: User
+    ) -> None:
+        assert bank.introspect(told[1]["access_token"]).json()["active"]
+        digest = bank.digest(PAYMENT, pushed.agent.client_id, str(person.id))
+        assert bank.use(told[1]["access_token"], digest).status_code == 201
+        assert nothing_is_kept() and row().state == "redeemed"
+        assert [kind for kind in kinds() if kind in ("request.delivering", "token.issued", "request.redeemed")] == [
+            "request.delivering", "token.issued", "request.redeemed",
+        ]  # fmt: skip
+
+    def test_rt_hash_where_there_is_a_refresh_token(self, agent: Caller, person: User) -> None:
+        now = timezone.now()
+        how = Authentication(now, ["pwd"], "session", binds_refresh_token=True)
+        issued = Issue(agent.agent, ["openid"], None, now + timedelta(minutes=5), person, None, how, "refresh-token")
+        response, _ = mint(issued, UNBOUND, now)
+        claims = jwt.decode(response["id_token"], keys(), algorithms=["ES256"]).claims
+        assert claims["urn:openid:params:jwt:claim:rt_hash"] == half_hash("refresh-token")
+
+    def test_a_push_agent_does_not_poll(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        """CIBA Core 11, before and after the decision; and the push still comes."""
+        auth_req_id = ask(pushed, person)
+        for answer in (None, "approve"):
+            if answer:
+                decide(browser_of_person, answer)
+            response = pushed.poll(auth_req_id)
+            assert (response.status_code, response.json()["error"]) == (400, "unauthorized_client")
+        assert do_owed() == ["done"]
+
+    def test_denied(self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint) -> None:
+        auth_req_id = ask(pushed, person)
+        decide(browser_of_person, "deny")
+        assert do_owed() == ["done"]
+        body = endpoint.received[0].json()
+        assert body == {"auth_req_id": auth_req_id, "error": "access_denied", "error_description": "the person said no"}
+        assert nothing_is_kept()
+
+    def test_expired(self, pushed: Caller, person: User, endpoint: AgentEndpoint) -> None:
+        auth_req_id = ask(pushed, person)
+        lifecycle.expire_due(row().expires_at, 10)
+        do_owed()
+        body = endpoint.received[0].json()
+        assert (body["auth_req_id"], body["error"]) == (auth_req_id, "expired_token")
+
+    @pytest.mark.parametrize("when", ["pending", "approved", "delivering"])
+    def test_stopped_by_the_person(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, when: str
+    ) -> None:
+        ask(pushed, person)
+        if when != "pending":
+            decide(browser_of_person, "approve")
+        if when == "delivering":
+            endpoint.answers = [(503, {}, b"")]
+            do_owed()
+        lifecycle.stop_agent(pushed.agent, person, timezone.now())
+        assert do_owed() == ["done"]
+        assert endpoint.received[-1].json()["error"] == "transaction_failed"
+        assert row().state == {"pending": "cancelled", "approved": "revoked", "delivering": "failed"}[when]
+        assert not Grant.objects.alive(timezone.now()).exists() and nothing_is_kept()
+
+    @pytest.mark.parametrize("when", ["approved", "delivering"])
+    def test_no_tokens_for_the_dead(
+        self, pushed: Caller, person: User, administrator: User, browser_of_person: Client, endpoint: AgentEndpoint,
+        when: str,
+    ) -> None:  # fmt: skip
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        if when == "delivering":
+            endpoint.answers = [(503, {}, b"")]
+            do_owed()
+        endpoint.received.clear()
+        people.disable(person, administrator, timezone.now())
+        do_owed()
+        assert [one.json()["error"] for one in endpoint.received] == ["transaction_failed"]
+        assert row().state == ("revoked" if when == "approved" else "failed")
+
+    def test_a_suspended_agent_is_told_nothing(
+        self, pushed: Caller, person: User, administrator: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        agents.suspend(pushed.agent, administrator, timezone.now())
+        do_owed()
+        assert endpoint.received == [] and nothing_is_kept()
+
+    def test_it_stops_at_expiry(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        endpoint.answers = [(503, {}, b"")]
+        do_owed()
+        end = row().expires_at
+        assert Work.objects.get(kind="delivery").deadline_at == end
+        assert lifecycle.expire_due(end, 10) == 1
+        assert row().state == "failed" and nothing_is_kept()
+        assert do_owed() == [] and not Grant.objects.alive(timezone.now()).exists()
+
+    def test_a_notice_that_nobody_takes_is_erased(self, pushed: Caller, person: User, endpoint: AgentEndpoint) -> None:
+        ask(pushed, person)
+        end = row().expires_at
+        lifecycle.expire_due(end, 10)
+        endpoint.answers = [(503, {}, b"")]
+        do_owed()
+        assert not nothing_is_kept()
+        assert delivery.erase_late(end + delivery.NOTICE_LIFE - timedelta(seconds=1), 10) == 0
+        assert delivery.erase_late(end + delivery.NOTICE_LIFE, 10) == 1
+        assert nothing_is_kept()
+
+    def test_never_again_after_it_arrived(self, told: tuple[str, dict[str, Any]], endpoint: AgentEndpoint) -> None:
+        work = Work.objects.get(kind="delivery")
+        assert outbox.do(work.id) is False
+        Work.objects.filter(pk=work.pk).update(
+            state="owed", claimed_until=None, finished_at=None
+        )  # its record was lost
+        assert do_owed() == ["done"] and len(endpoint.received) == 1
+
+
+class TestCancelling:
+    """POST /oauth/revoke (RFC 7009) with an auth_req_id."""
+
+    def revoke(self, caller: Caller, token: str) -> int:
+        return int(caller.post("/oauth/revoke", token=token, token_type_hint="auth_req_id").status_code)
+
+    def test_a_pending_request(self, agent: Caller, person: User, browser_of_person: Client) -> None:
+        auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+        assert self.revoke(agent, auth_req_id) == 200
+        assert row().state == "cancelled" and "request.cancelled" in kinds()
+        assert browser_of_person.get("/v1/prompts").json()["prompts"] == []
+        assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 409
+        assert agent.poll(auth_req_id).json()["error"] == "invalid_grant"
+        assert self.revoke(agent, auth_req_id) == 200, "once more changes nothing"
+        assert kinds().count("request.cancelled") == 1
+
+    def test_an_approval_that_was_not_fetched(self, agent: Caller, person: User, browser_of_person: Client) -> None:
+        auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+        decide(browser_of_person, "approve")
+        assert self.revoke(agent, auth_req_id) == 200
+        assert row().state == "revoked" and not Grant.objects.alive(timezone.now()).exists()
+        assert agent.poll(auth_req_id).json()["error"] == "invalid_grant"
+
+    def test_what_was_redeemed_stays(self, agent: Caller, person: User, browser_of_person: Client) -> None:
+        auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+        decide(browser_of_person, "approve")
+        agent.poll(auth_req_id)
+        assert self.revoke(agent, auth_req_id) == 200 and row().state == "redeemed"
+
+    def test_another_agents_is_as_unknown_as_none(self, agent: Caller, other_agent: Caller, person: User) -> None:
+        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        assert self.revoke(other_agent, auth_req_id) == self.revoke(other_agent, "nobody knows") == 200
+        assert row().state == "pending" and agent.poll(auth_req_id).json()["error"] == "authorization_pending"
+
+    def test_nobody(self, agent: Caller, person: User) -> None:
+        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        assert post_form(Client(), "/oauth/revoke", {"token": auth_req_id}).status_code == 401
+        assert row().state == "pending"
+
+    @pytest.mark.parametrize("when", ["pending", "approved", "delivering"])
+    def test_no_call_comes_after_it(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, when: str
+    ) -> None:
+        auth_req_id = ask(pushed, person)
+        if when != "pending":
+            decide(browser_of_person, "approve")
+        if when == "delivering":
+            endpoint.answers = [(503, {}, b"")]
+            do_owed()
+        endpoint.received.clear()
+        assert self.revoke(pushed, auth_req_id) == 200
+        assert do_owed() == [] and endpoint.received == [] and nothing_is_kept()
+        assert row().state == {"pending": "cancelled", "approved": "revoked", "delivering": "failed"}[when]
+
+
+class TestRegistering:
+    @pytest.mark.parametrize("mode", ["ping", "push"])
+    @pytest.mark.parametrize(
+        "address",
+        ["", "http://agent.example.com/ciba", "https://user@agent.example.com/", "https://agent.example.com:22/", "x",
+         "https://agent.example.com/#x", "HTTPS://agent.example.com\\@127.0.0.1/"],
+    )  # fmt: skip
+    def test_an_address_that_is_not_called(self, db: None, mode: str, address: str) -> None:
+        with pytest.raises(ValidationError) as raised:
+            make_caller(backchannel_token_delivery_mode=mode, backchannel_client_notification_endpoint=address)
+        assert "backchannel_client_notification_endpoint" in raised.value.message_dict
+
+    def test_a_private_address_is_registered_and_never_called(
+        self, agent: Caller, person: User, pinged: Caller, browser_of_person: Client, endpoint: AgentEndpoint,
+        settings: Any,
+    ) -> None:  # fmt: skip
+        """What a name leads to is known only when it is called."""
+        settings.OUTBOUND_EXCEPTIONS = []
+        Agent.objects.filter(pk=pinged.agent.pk).update(
+            backchannel_client_notification_endpoint="https://127.0.0.1:8443/"
+        )
+        ask(pinged, person)
+        decide(browser_of_person, "approve")
+        assert do_owed() == ["given up"] and endpoint.received == []
+
+    def test_it_needs_nothing_to_poll(self, db: None) -> None:
+        assert make_caller().agent.backchannel_token_delivery_mode == "poll"
+
+    def test_the_event_names_no_secret(self, pushed: Caller, person: User, browser_of_person: Client) -> None:
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        do_owed()
+        for event in Event.objects.all():
+            assert TOKEN not in event.body and "eyJ" not in json.loads(event.body)["facts"].__str__()

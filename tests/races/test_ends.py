@@ -1,0 +1,115 @@
+"""Decision, redemption, expiry, cancellation and delivery against each other, in every pairing: one winner.
+
+Real threads on PostgreSQL and a real HTTPS endpoint; each pairing runs 100 rounds. A request walks along the
+transition table, its trail tells of exactly that walk, and its tokens exist once or not at all.
+"""
+
+import json
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import combinations_with_replacement, pairwise
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from ciba import lifecycle
+from ciba.models import BackchannelRequest, Prompt
+from ciba.parameters import Asked
+from ciba.states import TERMINAL, TRANSITIONS, State
+from foundation import outbox
+from foundation.models import Work
+from oauth.models import Grant
+from oauth.requesting import find_requested
+from tests.agent_endpoint import AgentEndpoint
+from tests.ciba.conftest import TOKEN, endpoint, make_called  # noqa: F401 - fixtures
+from tests.races.test_one_winner import ROUNDS, Asking, at_once
+from tests.world import PAYMENT, Caller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ACTS = ("approve", "deny", "redeem", "deliver", "expire", "cancel")
+FROM_PENDING = [pair for pair in combinations_with_replacement(ACTS, 2) if {"approve", "deny"} & set(pair)]
+FROM_PENDING += [("expire", "expire"), ("expire", "cancel"), ("cancel", "cancel")]
+FROM_APPROVED = list(combinations_with_replacement(ACTS[2:], 2))
+EVENT_OF = {
+    "request.approved": State.APPROVED, "request.denied": State.DENIED, "request.expired": State.EXPIRED,
+    "request.cancelled": State.CANCELLED, "request.revoked": State.REVOKED, "request.redeemed": State.REDEEMED,
+    "request.delivering": State.DELIVERING, "request.failed": State.FAILED,
+}  # fmt: skip
+
+
+def open_called(caller: Caller, person: User) -> Asking:
+    requested = find_requested(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
+    asked = Asked(person.email, None, "", None, client_notification_token=TOKEN)
+    opened = lifecycle.open(caller.agent, person, asked, requested, timezone.now())
+    assert isinstance(opened, lifecycle.Opened)
+    return Asking(caller, person, opened.auth_req_id, opened.request, Prompt.objects.get(request=opened.request))
+
+
+def act_of(asking: Asking, name: str) -> Callable[[], Any]:
+    def deliver() -> list[bool]:
+        owed = Work.objects.filter(about=f"request:{asking.request.id}", state="owed")
+        return [outbox.do(work_id) for work_id in owed.values_list("id", flat=True)]
+
+    acts: dict[str, Callable[[], Any]] = {
+        "approve": asking.approve,
+        "deny": asking.deny,
+        "redeem": asking.redeem,
+        "deliver": deliver,
+        "expire": lambda: lifecycle.expire_due(asking.request.expires_at, 10),
+        "cancel": lambda: lifecycle.cancel(asking.caller.agent, asking.auth_req_id, timezone.now()),
+    }
+
+    def act() -> Any:
+        time.sleep(random.uniform(0, 0.004))  # so that now one side, now the other is first
+        return acts[name]()
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("start", "pair"),
+    [("pending", pair) for pair in FROM_PENDING] + [("approved", pair) for pair in FROM_APPROVED],
+    ids=lambda value: value if isinstance(value, str) else " against ".join(value),
+)
+def test_one_winner(
+    agent: Caller,
+    person: User,
+    endpoint: AgentEndpoint,  # noqa: F811 - fixture
+    start: str,
+    pair: tuple[str, str],
+) -> None:
+    caller = make_called("push", endpoint, person)
+    ends: Counter[str] = Counter()
+    for _ in range(ROUNDS):
+        endpoint.received.clear()
+        asking = open_called(caller, person)
+        if start == "approved":
+            asking.approve()
+        answers = at_once(*[act_of(asking, name) for name in pair])
+        ends[check(asking, [one for one in answers if isinstance(one, dict)], endpoint)] += 1
+        lifecycle.cancel(caller.agent, asking.auth_req_id, timezone.now())
+    assert sum(ends.values()) == ROUNDS
+
+
+def check(asking: Asking, fetched: list[Any], endpoint: AgentEndpoint) -> str:  # noqa: F811 - fixture
+    row = BackchannelRequest.objects.get(pk=asking.request.id)
+    trail = Event.objects.filter(request_id=row.id).order_by("id").values_list("kind", flat=True)
+    walk = [State.PENDING, *(EVENT_OF[kind] for kind in trail if kind in EVENT_OF)]
+    assert all(after in TRANSITIONS.get(before, ()) for before, after in pairwise(walk)), walk
+    assert walk[-1] == row.state, "the trail tells where it ended"
+    sent = [one for one in endpoint.received if "access_token" in one.json()]
+    issued = list(trail).count("token.issued")
+    assert issued <= 1 and len(fetched) + len(sent) <= issued
+    if row.state == State.REDEEMED:
+        assert len(fetched) + len(sent) == 1, "fetched or pushed, and not both"
+    alive = Grant.objects.alive(timezone.now()).filter(request_id=row.id).exists()
+    assert alive == (row.state in (State.APPROVED, State.DELIVERING, State.REDEEMED))
+    owed = Work.objects.filter(about=f"request:{row.id}", state="owed").exists()
+    if State(row.state) in TERMINAL and not owed:
+        assert row.sealed_auth_req_id is row.sealed_answer is row.sealed_notification_token is None
+    return row.state
