@@ -4,10 +4,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test check format lint types contracts migrations lock clean
+.PHONY: help run agent test check bench-leases format lint types contracts migrations lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/demo.stamp ## start everything and serve the demo at http://localhost:8000
 	@exec $(PYTHON) manage.py up --demo
@@ -19,6 +19,9 @@ test: $(VENV)/dev.stamp ## the whole suite, on real PostgreSQL, Redis and Chromi
 	@$(PYTHON) -m pytest
 
 check: $(VENV)/dev.stamp format-check lint types contracts migrations test ## everything that must pass
+
+bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
+	@$(PYTHON) bench/leases.py
 
 format: $(VENV)/dev.stamp ## format the code
 	@$(PYTHON) -m ruff format .
