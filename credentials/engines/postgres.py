@@ -30,8 +30,9 @@ from credentials.engines import (
 
 CALL_TIMEOUT = 2.0 * STATEMENT_TIMEOUT  # seconds for one call of several statements, also when the system hangs
 END_SESSIONS = 3.0  # seconds that sessions may take to end
-_NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+$"}
-_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+$"}
+_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+_NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
+_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 _TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
 # SQLSTATEs that say something about the server, and not about what was asked of it.

@@ -379,7 +379,14 @@ def test_a_backend_with_a_wrong_secret_lends_nothing_and_the_page_says_why(
 
 
 @pytest.mark.parametrize(
-    "settings", ['{"host": "x"}', '{"host": "a b", "database": "d", "user": "u"}', "[]", '{"password": "p"}']
+    "settings",
+    [
+        '{"host": "x"}',
+        '{"host": "a\\n", "database": "d", "user": "u"}',
+        '{"host": "a b", "database": "d", "user": "u"}',
+        "[]",
+        '{"password": "p"}',
+    ],
 )
 def test_settings_that_do_not_fit_are_refused(
     admin_browser: Client, postgres_server: PostgresServer, settings: str
