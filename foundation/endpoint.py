@@ -44,6 +44,7 @@ def protocol_endpoint(name: str, *methods: str) -> Callable[[View], View]:
             ANSWERS.labels(name, response.status_code).inc()
             return response
 
+        endpoint.methods = methods  # type: ignore[attr-defined]  # whoever tries every endpoint finds them here
         return endpoint
 
     return decorate

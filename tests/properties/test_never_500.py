@@ -1,5 +1,6 @@
 """Random bodies, headers and paths at every endpoint: a specified error, never a 500, nothing stored."""
 
+import json
 import string
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +20,6 @@ from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceSer
 pytestmark = pytest.mark.django_db
 
 SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-PROTOCOL = ["/oauth/token", "/bc-authorize", "/oauth/introspect", "/v1/uses"]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 NAMES = st.sampled_from(
     ["grant_type", "scope", "resource", "authorization_details", "login_hint", "id_token_hint", "login_hint_token",
@@ -38,11 +38,36 @@ LIKELY = st.sampled_from(
 )  # fmt: skip
 
 
+MADE_UP = ("00000000-0000-4000-8000-000000000000", "7", "h" * 43)  # a UUID, a number, a handle
+
+
+def every_path() -> list[str]:
+    """Each named route outside the administration, with made-up values that fit its place-holders."""
+    paths = []
+    for name in sorted(name for name in get_resolver().reverse_dict if isinstance(name, str)):
+        for possibilities, *_ in get_resolver().reverse_dict.getlist(name):
+            for template, holders in possibilities:
+                filled = ["/" + template % dict.fromkeys(holders, value) for value in MADE_UP]
+                paths.append(next(path for path in filled if is_route(path)))
+    return paths
+
+
+def is_route(path: str) -> bool:
+    try:
+        return bool(resolve(path))
+    except Resolver404:
+        return False
+
+
+# Every protocol endpoint that takes a body, from the URL table: a new one is tried without anybody's doing.
+PROTOCOL = [path for path in every_path() if "POST" in getattr(resolve(path).func, "methods", ())]
+
+
 def specified(response: Any) -> bool:
     """An OAuth error in JSON, or the thing asked for."""
     assert response.status_code < 500, response.content
     assert response.status_code not in {301, 302, 307, 308}
-    body = response.json()
+    body = response.json() if response.content else {}
     if response.status_code >= 400:
         assert isinstance(body["error"], str) and body["error"] != "server_error"
         assert response["Cache-Control"] == "no-store"
@@ -78,7 +103,7 @@ def test_any_assertion(signing: None, assertion: str) -> None:
 
 @SETTINGS
 @given(parameters=st.dictionaries(NAMES.filter(lambda name: not name.startswith("client")), TEXT | LIKELY, max_size=6))
-@pytest.mark.parametrize("path", ["/oauth/token", "/bc-authorize"])
+@pytest.mark.parametrize("path", PROTOCOL)
 def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, parameters: dict[str, str]) -> None:
     with undone():
         response = agent.post(path, **parameters)
@@ -132,28 +157,8 @@ def test_any_token_at_introspection(bank: ResourceServer, signing: None, token: 
     assert response.status_code == 400 or response.json() == {"active": False}
 
 
-MADE_UP = ("00000000-0000-4000-8000-000000000000", "7", "h" * 43)  # a UUID, a number, a handle
-
-
-def every_path() -> list[str]:
-    """Each named route outside the administration, with made-up values that fit its place-holders."""
-    paths = []
-    for name in sorted(name for name in get_resolver().reverse_dict if isinstance(name, str)):
-        for possibilities, *_ in get_resolver().reverse_dict.getlist(name):
-            for template, holders in possibilities:
-                filled = ["/" + template % dict.fromkeys(holders, value) for value in MADE_UP]
-                paths.append(next(path for path in filled if is_route(path)))
-    return paths
-
-
-def is_route(path: str) -> bool:
-    try:
-        return bool(resolve(path))
-    except Resolver404:
-        return False
-
-
 def test_the_paths_are_all_there() -> None:
+    assert {"/oauth/token", "/bc-authorize", "/oauth/introspect", "/v1/uses"} <= set(PROTOCOL)
     assert {"/", "/login", "/oauth/token", "/v1/prompts", "/metrics", "/.well-known/jwks.json"} <= set(every_path())
 
     def unnamed(resolver: URLResolver) -> list[str]:
@@ -179,6 +184,31 @@ def test_every_path_with_every_method_signed_in_and_not(path: str, person: User,
 def test_any_address(signing: None, path: str, query: str) -> None:
     response = Client().get("/" + path.lstrip("/"), query_params={"q": query})
     assert response.status_code < 500
+
+
+@SETTINGS
+@given(path=st.sampled_from(every_path()), query=st.dictionaries(NAMES | TEXT, TEXT | LIKELY, max_size=5))
+def test_any_query_at_every_path(person: User, signing: None, path: str, query: dict[str, str]) -> None:
+    browser = Client()
+    browser.force_login(person)
+    with undone():
+        for client in (Client(), browser):
+            assert client.get(path, query_params=query).status_code < 500 or path == "/readyz"
+
+
+@SETTINGS
+@given(
+    path=st.sampled_from(every_path()),
+    method=st.sampled_from(["POST", "PUT", "PATCH", "DELETE"]),
+    body=JSON | st.dictionaries(NAMES | TEXT, JSON, max_size=5),
+)
+def test_any_json_at_every_path(person: User, signing: None, path: str, method: str, body: Any) -> None:
+    browser = Client()
+    browser.force_login(person)
+    with undone():
+        for client in (Client(), browser):
+            text = json.dumps(body)
+            assert client.generic(method, path, text, content_type="application/json").status_code < 500
 
 
 @SETTINGS
