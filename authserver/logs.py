@@ -37,3 +37,4 @@ def configure(config: dict[str, Any]) -> None:
     # A refused request is an answer, not a warning to wake somebody for.
     logging.getLogger("django.request").setLevel(logging.ERROR)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+    logging.getLogger("celery").setLevel(logging.WARNING)  # what is done is in the table of work, not in the log

@@ -4,6 +4,7 @@ Not in celery.py: that is also imported by Django itself, while it starts (wirin
 """
 
 import os
+import warnings
 
 import django
 
@@ -11,5 +12,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 django.setup()
 
 from authserver.celery import app  # noqa: E402 - needs the line above
+
+# Whoever starts everything as root is told so where it matters (servers/postgres.py).
+warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 __all__ = ["app"]

@@ -84,6 +84,9 @@ def open(
 
 
 def _ask_facts(agent: Agent, user: User | None, requested: Requested, now: datetime) -> AskFacts:
+    if user is not None:
+        # Counted under the person's lock: of many that ask at once, no more get through than may wait.
+        User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
     pending = BackchannelRequest.objects.filter(agent=agent, user=user, state=State.PENDING, expires_at__gt=now)
     return AskFacts(
         may_ask_person=user is not None and may_ask(agent, user),

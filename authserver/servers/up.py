@@ -211,7 +211,10 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
         raise CannotStart(
             "DATABASE_OWNER_URL is set without DATABASE_URL: set both, or none for an embedded PostgreSQL."
         )
-    if not environment.get("REDIS_URL"):
+    if url := environment.get("REDIS_URL"):
+        if not url.startswith(("redis://", "rediss://", "unix://")):
+            raise CannotStart("REDIS_URL is not the URL of a Redis: redis://, rediss:// or unix://.")
+    else:
         cache = redis.start(plan.data_dir)
         supervisor.adopt(cache.process)
         environment["REDIS_URL"] = cache.url

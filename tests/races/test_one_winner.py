@@ -62,6 +62,10 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
     return answers
 
 
+def answerer(person: User) -> lifecycle.Answerer:
+    return lifecycle.Answerer(person, Assurance.SESSION, timezone.now(), "127.0.0.1", "race")
+
+
 @dataclass
 class Asking:
     """One open request, and both ways to answer and redeem it."""
@@ -72,14 +76,11 @@ class Asking:
     request: BackchannelRequest
     prompt: Prompt
 
-    def answerer(self) -> lifecycle.Answerer:
-        return lifecycle.Answerer(self.person, Assurance.SESSION, timezone.now(), "127.0.0.1", "race")
-
     def approve(self) -> AnswerVerdict:
-        return lifecycle.approve(self.prompt.id, self.answerer(), timezone.now())
+        return lifecycle.approve(self.prompt.id, answerer(self.person), timezone.now())
 
     def deny(self) -> AnswerVerdict:
-        return lifecycle.deny(self.prompt.id, self.answerer(), timezone.now())
+        return lifecycle.deny(self.prompt.id, answerer(self.person), timezone.now())
 
     def redeem(self) -> Any:
         poll = Poll(self.auth_req_id, Pace(too_soon=False, interval=5))
@@ -125,6 +126,18 @@ def test_approve_against_deny_has_one_winner(agent: Caller, person: User) -> Non
         if winner == "approved":
             asking.redeem()
     assert len(winners) == 2, f"only one side ever won: {winners}; this raced nothing"
+
+
+def test_many_that_ask_at_once_do_not_pass_the_limit(agent: Caller, person: User, settings: Any) -> None:
+    settings.MAX_PENDING_PER_PERSON = 2
+    requested = find_requested(agent.agent, {"scope": "openid"})
+    asked = Asked(person.email, None, "", None)
+    for _ in range(ROUNDS):
+        ask = [lambda: lifecycle.open(agent.agent, person, asked, requested, timezone.now())] * 4
+        opened = [answer for answer in at_once(*ask) if isinstance(answer, lifecycle.Opened)]
+        assert len(opened) == 2
+        for one in opened:
+            lifecycle.deny(Prompt.objects.get(request=one.request).id, answerer(person), timezone.now())
 
 
 def test_two_redemptions_at_once_issue_one_token(agent: Caller, person: User) -> None:

@@ -102,6 +102,10 @@ class TestRefusals:
         assert sentence.startswith("DATABASE_URL cannot be reached: ")
         assert "secret-word" not in sentence
 
+    def test_a_redis_url_that_is_none(self, product: Product) -> None:
+        sentence = one_sentence(run_up(product.environment | {"REDIS_URL": "secret-word@nonsense"}, "--demo"))
+        assert sentence == "REDIS_URL is not the URL of a Redis: redis://, rediss:// or unix://."
+
     def test_a_public_issuer_of_the_demo(self, product: Product) -> None:
         environment = product.environment | {"ISSUER_URL": "https://auth.example.com"}
         assert "refuses the public ISSUER_URL" in one_sentence(run_up(environment, "--demo"))

@@ -47,19 +47,29 @@ class Command(BaseCommand):
 
 def seed(folder: Path, now: datetime, say: Any) -> None:
     api_url = f"http://localhost:{os.environ.get('DEMO_API_PORT') or settings.PORT + 1}"
-    person = _make_person(demo.PERSON, say, is_superuser=False)
-    administrator = _make_person(demo.ADMINISTRATOR, say, is_superuser=True)
-    resource = _make_resource(f"{api_url}/", now)
-    _make_api_file(folder, resource, now)
-    assistant = _make_agent(folder, "Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS], api_url, administrator, now)
-    reporter = _make_agent(folder, "Night Reporter", "EdDSA", [CLIENT_CREDENTIALS], api_url, administrator, now)
-    assistant.scopes.set(Scope.objects.filter(resource=resource))
-    assistant.operation_types.set(OperationType.objects.filter(resource=resource))
-    reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
-    reporter.operation_types.set(OperationType.objects.filter(resource=resource, current__risk="routine"))
-    agents.link(assistant, person, administrator, now)
+    assistant = _make_world(folder, api_url, now, say)
     if (folder / "backend.json").exists():
         _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now)
+
+
+@transaction.atomic
+def _make_world(folder: Path, api_url: str, now: datetime, say: Any) -> Agent:
+    """All of it or nothing: an interrupted start leaves no agent without its rights."""
+    person = _make_person(demo.PERSON, say, is_superuser=False)
+    administrator = _make_person(demo.ADMINISTRATOR, say, is_superuser=True)
+    resource, is_new = _make_resource(f"{api_url}/", now)
+    _make_api_file(folder, resource, now)
+    assistant, made = _make_agent(folder, "Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS], api_url, administrator, now)
+    if made or is_new:
+        assistant.scopes.set(Scope.objects.filter(resource=resource))
+        assistant.operation_types.set(OperationType.objects.filter(resource=resource))
+    if made:
+        agents.link(assistant, person, administrator, now)
+    reporter, made = _make_agent(folder, "Night Reporter", "EdDSA", [CLIENT_CREDENTIALS], api_url, administrator, now)
+    if made or is_new:
+        reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
+        reporter.operation_types.set(OperationType.objects.filter(resource=resource, current__risk="routine"))
+    return assistant
 
 
 def _make_person(fields: dict[str, str], say: Any, *, is_superuser: bool) -> User:
@@ -78,17 +88,18 @@ def _make_person(fields: dict[str, str], say: Any, *, is_superuser: bool) -> Use
     return user
 
 
-def _make_resource(identifier: str, now: datetime) -> Resource:
+def _make_resource(identifier: str, now: datetime) -> tuple[Resource, bool]:
+    """The API and what it offers; and whether it was missing."""
     resource, made = Resource.objects.get_or_create(identifier=identifier, defaults={"name": "Demo API"})
     if not made:
-        return resource
+        return resource, False
     # Scope and type names are unique: another DEMO_API_PORT than last time takes them over.
     for scope in demo.SCOPES:
         Scope.objects.update_or_create(name=scope["name"], defaults={**scope, "resource": resource})
     for name, meaning in demo.OPERATION_TYPES.items():
         operation_type, _ = OperationType.objects.update_or_create(name=name, defaults={"resource": resource})
         put_version(operation_type, {**meaning, "assurance": demo.ASSURANCE}, ABOUT, now)
-    return resource
+    return resource, True
 
 
 def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
@@ -128,11 +139,10 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime) -> Non
     assistant.operation_types.add(role.operation_type)
 
 
-@transaction.atomic
 def _make_agent(
     folder: Path, name: str, algorithm: str, grant_types: list[str], api_url: str, owner: User, now: datetime
-) -> Agent:
-    """An agent whose private key is in a file that only its owner reads; a lost file gets a new key."""
+) -> tuple[Agent, bool]:
+    """An agent whose private key is in a file that only its owner reads (a lost file gets a new key); is it new?"""
     path = folder / f"{name.lower().replace(' ', '-')}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     agent, made = Agent.objects.get_or_create(name=name, user=owner, defaults={"grant_types": grant_types})
@@ -146,7 +156,7 @@ def _make_agent(
         record(kind, About(SYSTEM, client_id=agent.client_id), now, name=name, changed=["client_jwks"])
     file = {"issuer": settings.ISSUER_URL, "client_id": agent.client_id, "api": api_url, "person": demo.PERSON["email"]}
     write_private(path, json.dumps(file | {"algorithm": algorithm, "key": key}, indent=2))
-    return agent
+    return agent, made
 
 
 def _new_key(algorithm: str) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""The demo's seed: run at each start, it makes what is missing and leaves the rest as it is."""
+
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from authserver.management.commands import seed_demo
+from clients import lifecycle as agents
+from clients.models import Agent, AgentLink
+
+pytestmark = pytest.mark.django_db
+
+
+def seed(folder: Path) -> list[str]:
+    said: list[str] = []
+    seed_demo.seed(folder, timezone.now(), said.append)
+    return said
+
+
+def test_an_administrators_changes_stay(tmp_path: Path) -> None:
+    assert len(seed(tmp_path)) == 2, "two passwords, shown once"
+    assistant = Agent.objects.get(name="Assistant")
+    assert {scope.name for scope in assistant.scopes.all()} >= {"calendar.read", "payments.read"}
+    person, administrator = User.objects.get(email="demo@example.com"), User.objects.get(email="admin@example.com")
+    assistant.scopes.clear()
+    agents.unlink(assistant, person, administrator, timezone.now())
+    assert seed(tmp_path) == []
+    assert not assistant.scopes.exists()
+    assert not AgentLink.objects.get(agent=assistant, user=person).is_linked
+
+
+def test_an_interrupted_one_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agents, "link", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            seed(tmp_path)
+    assert not User.objects.exists() and not Agent.objects.exists()
+    assert len(seed(tmp_path)) == 2
+    assert AgentLink.objects.get().is_linked
+
+
+def test_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    seed(tmp_path)
+    files = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert files == {"api.json": 0o600, "assistant.json": 0o600, "night-reporter.json": 0o600}
