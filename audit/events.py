@@ -95,6 +95,11 @@ RECOVERY_ENDED = _declare("recovery.ended", "Taking back goes on after a restore
 # Agents
 AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
 AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
+AGENT_UNREGISTERED = _declare("agent.unregistered", "An agent took back its own registration")
+AGENT_CHANGE_REFUSED = _declare("agent.change_refused", "An agent tried to widen its registration", refusal=True)
+AGENT_EXPIRED = _declare("agent.expired", "A registration that nobody used was deleted")
+INITIAL_ACCESS_TOKEN_MADE = _declare("initial_access_token.made", "A token to register agents with was made")
+INITIAL_ACCESS_TOKEN_REVOKED = _declare("initial_access_token.revoked", "A token to register agents with was revoked")
 AGENT_KEYS_CHANGED = _declare("agent.keys_changed", "An agent published other keys")
 AGENT_SUSPENDED = _declare("agent.suspended", "An agent was suspended")
 AGENT_RESUMED = _declare("agent.resumed", "An agent was resumed")

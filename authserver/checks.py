@@ -46,6 +46,9 @@ def problems() -> list[str]:
             and "owner" in settings.DATABASES
         ),
         "REDIS_URL must be set.": not settings.REDIS_URL,
+        "REGISTRATION must be closed or token: open registration lets anybody in.": (
+            settings.REGISTRATION not in ("closed", "token")
+        ),
         "OUTBOUND_EXCEPTIONS is for the demo and tests: unset it.": bool(settings.OUTBOUND_EXCEPTIONS),
         "VAPID_SUBJECT must be a mailto: or https: address that push services can write to.": (
             not settings.VAPID_SUBJECT.startswith(("mailto:", "https://"))

@@ -24,8 +24,8 @@ from foundation.errors import BodyTooLarge
 
 # Answered with neither session, cookie nor template.
 PROTOCOL_PREFIXES = (
-    "/oauth/", "/bc-authorize", "/.well-known/", "/userinfo", "/v1/uses", "/v1/operation-types", "/v1/leases",
-    "/livez", "/readyz", "/metrics",
+    "/oauth/", "/oidc/register", "/bc-authorize", "/.well-known/", "/userinfo", "/v1/uses", "/v1/operation-types",
+    "/v1/leases", "/livez", "/readyz", "/metrics",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import django_stubs_ext
 import environ
 
+from authserver import demo
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[...] and the like, also at run time
@@ -191,6 +192,20 @@ MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.
 SIGNING_KEY_LEAD = env.int("SIGNING_KEY_LEAD", default=3600)
+
+# --- agents that register themselves (clients/registering.py); in production nobody does, unless told otherwise
+REGISTRATION = env.str("REGISTRATION", default="open" if DEMO else "closed")
+REGISTRATION_SCOPES = env.list("REGISTRATION_SCOPES", default=[one["name"] for one in demo.SCOPES] if DEMO else [])
+REGISTRATION_OPERATION_TYPES = env.list(
+    "REGISTRATION_OPERATION_TYPES", default=list(demo.OPERATION_TYPES) if DEMO else []
+)
+REGISTRATION_PEOPLE = env.list("REGISTRATION_PEOPLE", default=[demo.PERSON["email"]] if DEMO else [])
+REGISTRATION_SECRETS = env.bool("REGISTRATION_SECRETS", default=False)
+REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20)
+REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000)
+REGISTRATION_UNUSED_LIFETIME = env.int("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)
+# Hosts whose Client ID Metadata Documents are taken; * stands for any.
+METADATA_DOCUMENT_HOSTS = env.list("METADATA_DOCUMENT_HOSTS", default=["*"] if DEMO else [])
 
 # --- calls out (foundation/outbound.py)
 # Exact host:port that supplied URLs may name although they are not public: the demo's and tests' own.

@@ -7,6 +7,7 @@ from accounts import lifecycle as accounts
 from ciba import delivery
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
+from clients import registering
 from credentials import rotation, taking_back
 from foundation import outbox
 from oauth import lifecycle as grants
@@ -20,6 +21,7 @@ SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "undelivered secrets": delivery.erase_late,
     "spent assertions": clients.sweep,
+    "unused registrations": registering.sweep,
     "sessions and sign-in attempts": accounts.sweep,
     "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,

@@ -11,6 +11,7 @@ urlpatterns = [
     path("", include("credentials.urls")),
     path("", include("devices.urls")),
     path("", include("oauth.urls")),
+    path("", include("clients.urls")),
     path("", include("operations.urls")),
     path("", include("accounts.urls")),
     path("", include("audit.urls")),

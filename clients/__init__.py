@@ -12,5 +12,9 @@ authentication.py   which agent sends this request: private_key_jwt, client_secr
                     client_secret_post, or a public client's word
 redirects.py        where an agent may have a browser sent (pure)
 asking.py           whom an agent may ask
+client_metadata.py   what a client says of itself, read and judged (pure)
+registering.py       agents that register themselves: RFC 7591, RFC 7592, and their rights
+metadata_documents.py   Client ID Metadata Documents: fetched, kept, fetched again
+views.py             POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}
 lifecycle.py        suspend, resume, link, unlink, secrets
 """

@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts.models import User
 from audit import events
 from audit.record import About, record
-from clients import lifecycle
-from clients.models import Agent, PublishedKeys
+from clients import lifecycle, registering
+from clients.models import Agent, InitialAccessToken, PublishedKeys
 from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
 
@@ -59,13 +59,18 @@ admin.site.unregister(Agent)  # django-oauth-toolkit's registration
 class AgentAdmin(NoDeletion):
     form = AgentForm
     view_on_site = False
-    list_display = ("name", "client_id", "status", "token_endpoint_auth_method", "user", "created")
-    list_filter = ("status", "token_endpoint_auth_method")
+    list_display = (
+        "name", "client_id", "status", "registration_source", "token_endpoint_auth_method", "user", "created",
+    )  # fmt: skip
+    list_filter = ("status", "registration_source", "token_endpoint_auth_method")
     search_fields = ("name", "client_id", "user__email")
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
-    readonly_fields = ("client_id", "status", "fetched_keys")
-    fields = ("client_id", "status", *AgentForm.Meta.fields, "fetched_keys", "linked_people")
+    readonly_fields = ("client_id", "status", "registration_source", "says_of_itself", "fetched_keys")
+    fields = (
+        "client_id", "status", "registration_source", "says_of_itself", *AgentForm.Meta.fields, "fetched_keys",
+        "linked_people",
+    )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
 
     @admin.display(description="Keys at that address")
@@ -94,6 +99,12 @@ class AgentAdmin(NoDeletion):
         for person in linked - wanted:
             lifecycle.unlink(agent, person, by, now)
 
+    @admin.display(description="says of itself")
+    def says_of_itself(self, obj: Agent) -> str:
+        """As text: nothing that a client supplied becomes a link or an image here."""
+        lines = [f"{name}: {value}" for name, value in sorted(obj.self_description.items())]
+        return "\n".join(lines) or "-"
+
     @admin.action(description="Suspend: it can do nothing from now on", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.suspend(agent, _administrator(request), timezone.now()) for agent in queryset)
@@ -120,6 +131,44 @@ class AgentAdmin(NoDeletion):
     def revoke_secrets(self, request: HttpRequest, queryset: Any) -> None:
         ended = sum(lifecycle.revoke_secrets(agent, _administrator(request), timezone.now()) for agent in queryset)
         self.message_user(request, f"{ended} secrets revoked.")
+
+
+class InitialAccessTokenForm(forms.ModelForm[InitialAccessToken]):
+    class Meta:
+        model = InitialAccessToken
+        fields = ("label", "uses_left", "expires_at")
+        labels = {"uses_left": "Uses", "expires_at": "Until"}
+
+    def clean_expires_at(self) -> Any:
+        expires_at = self.cleaned_data["expires_at"]
+        if expires_at <= timezone.now():
+            raise forms.ValidationError("This time has passed.")
+        return expires_at
+
+
+@admin.register(InitialAccessToken)
+class InitialAccessTokenAdmin(NoDeletion):
+    """Tokens that let their holder register agents: made here, shown once, never changed, revoked."""
+
+    form = InitialAccessTokenForm
+    list_display = ("label", "uses_left", "created_at", "expires_at", "revoked_at", "made_by")
+    actions = ("revoke",)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return obj is None and super().has_change_permission(request, obj)
+
+    def save_model(self, request: HttpRequest, obj: InitialAccessToken, form: Any, change: bool) -> None:
+        now = timezone.now()
+        obj.handle = registering.make_initial_token(obj, _administrator(request), now)  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
+        return show_once(self, request, owner=str(obj), holder=("For", obj.label), secret=obj.handle)
+
+    @admin.action(description="Revoke", permissions=["change"])
+    def revoke(self, request: HttpRequest, queryset: Any) -> None:
+        by, now = _administrator(request), timezone.now()
+        count = sum(registering.revoke_initial_token(token, by, now) for token in queryset)
+        self.message_user(request, f"{count} revoked.")
 
 
 def _administrator(request: HttpRequest) -> User:

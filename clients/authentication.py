@@ -18,6 +18,8 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
 from clients import keys
+from clients.lifecycle import note_first_use
+from clients.metadata_documents import find_agent
 from clients.models import Agent, AgentSecret
 from clients.published_keys import published_jwks
 from clients.replay import CLOCK_SKEW, spend
@@ -63,7 +65,10 @@ def authenticate_agent(
     a public client is taken at its word (RFC 6749 3.2.1): what it may do must need more than its name.
     """
     try:
-        return _authenticate(request, parameters, endpoint_url, now, public)
+        agent = _authenticate(request, parameters, endpoint_url, now, public)
+        if not agent.is_public and not note_first_use(agent, now):
+            raise InvalidClient(detail="unknown client")
+        return agent
     except InvalidClient as error:
         UNAUTHENTICATED.labels(request.path, error.detail.partition(":")[0]).inc()
         raise
@@ -75,25 +80,26 @@ def _authenticate(
     header = request.headers.get("Authorization", "")
     assertion = parameters.get("client_assertion", "")
     secret = parameters.get("client_secret", "")
+    caller = request.META["REMOTE_ADDR"]
     if sum(map(bool, (header, assertion, secret))) > 1:
         raise InvalidRequest("use one way of client authentication, not several")  # RFC 6749 2.3
     if assertion:
-        return _by_assertion(assertion, parameters, endpoint_url, now)
+        return _by_assertion(assertion, parameters, endpoint_url, caller, now)
     if header:
         credentials = parse_basic(header)
         if parameters.get("client_id", credentials.unverified_id) != credentials.unverified_id:
             raise InvalidClient(detail="client_id differs from the Basic user name")
-        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_BASIC)
+        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_BASIC, caller, now)
     if secret:
         credentials = BasicCredentials(parameters.get("client_id", ""), secret)
-        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST)
+        return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST, caller, now)
     if public and "client_id" in parameters:
-        return _active(_find(parameters["client_id"], Agent.AuthMethod.NONE))
+        return _active(_find(parameters["client_id"], Agent.AuthMethod.NONE, caller, now))
     raise InvalidClient(detail="no client authentication")
 
 
-def _find(unverified_client_id: str, method: str) -> Agent:
-    agent: Agent | None = Agent.objects.filter(client_id=unverified_client_id).first()
+def _find(unverified_client_id: str, method: str, caller: str, now: datetime) -> Agent:
+    agent = find_agent(unverified_client_id, caller, now)
     if agent is None:
         raise InvalidClient(detail="unknown client")
     if agent.token_endpoint_auth_method != method:
@@ -107,14 +113,14 @@ def _active(agent: Agent) -> Agent:
     return agent
 
 
-def _by_secret(credentials: BasicCredentials, method: str) -> Agent:
-    agent = _find(credentials.unverified_id, method)
+def _by_secret(credentials: BasicCredentials, method: str, caller: str, now: datetime) -> Agent:
+    agent = _find(credentials.unverified_id, method, caller, now)
     if AgentSecret.find(credentials.unverified_secret, agent) is None:
         raise InvalidClient(detail=f"wrong secret: {agent.client_id}")
     return _active(agent)
 
 
-def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str, now: datetime) -> Agent:
+def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str, caller: str, now: datetime) -> Agent:
     if parameters.get("client_assertion_type") != JWT_BEARER:
         raise InvalidClient(detail="client_assertion_type is not jwt-bearer")
     if len(assertion) > MAX_ASSERTION:
@@ -122,7 +128,7 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     unverified_id = _unverified_issuer(assertion)
     if parameters.get("client_id", unverified_id) != unverified_id:
         raise InvalidClient(detail="client_id differs from the assertion's issuer")
-    agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT)
+    agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT, caller, now)
     try:
         claims = verified_claims(assertion, agent, now)
     except ValueError as error:

@@ -33,6 +33,14 @@ def resume(agent: Agent, by: User, now: datetime) -> bool:
     return True
 
 
+def unregister(agent: Agent, about: About, now: datetime) -> bool:
+    """The agent's own end, for good; what hangs on it dies with it. Takes part in the caller's transaction."""
+    if not Agent.objects.filter(pk=agent.pk, status=Status.ACTIVE).update(status=Status.UNREGISTERED):
+        return False
+    record_revocation(events.AGENT_UNREGISTERED, about, now, name=agent.name)
+    return True
+
+
 @transaction.atomic
 def link(agent: Agent, person: User, by: User, now: datetime) -> None:
     """An administrator lets the agent ask this person. What the person stopped stays stopped."""
@@ -54,6 +62,7 @@ def link_by_consent(agent: Agent, person: User, now: datetime) -> bool:
     then sees whatever was granted.
     """
     AgentLink.objects.get_or_create(agent=agent, user=person)
+    note_first_use(agent, now)
     return bool(AgentLink.objects.filter(agent=agent, user=person, stopped_at=None).update(is_linked=True))
 
 
@@ -92,6 +101,14 @@ def revoke_secrets(agent: Agent, by: User, now: datetime) -> int:
     ended = AgentSecret.objects.filter(agent=agent, revoked_at=None).update(revoked_at=now)
     record_revocation(events.AGENT_SECRETS_REVOKED, _about(agent, by), now, secrets=ended)
     return ended
+
+
+def note_first_use(agent: Agent, now: datetime) -> bool:
+    """An agent that registered itself is in use and stays. False where it was deleted a moment ago."""
+    if agent.registration_source == Agent.RegistrationSource.MANUAL or agent.first_used_at is not None:
+        return True
+    Agent.objects.filter(pk=agent.pk, first_used_at=None).update(first_used_at=now)
+    return Agent.objects.filter(pk=agent.pk).exists()
 
 
 def sweep(now: datetime, batch: int) -> int:

@@ -6,10 +6,12 @@ from django.conf import settings
 from django.contrib.auth.models import Group
 from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from oauth2_provider.models import AbstractApplication
 
 from clients import keys, redirects
+from clients.client_metadata import host_of_document
 from foundation import outbound
 from foundation.plaintext import problem_with
 from foundation.secrets import GeneratedSecret
@@ -35,6 +37,7 @@ class Agent(AbstractApplication):
     class Status(models.TextChoices):
         ACTIVE = "active"
         SUSPENDED = "suspended"
+        UNREGISTERED = "unregistered"  # by itself (RFC 7592 2.3); for good
 
     class AuthMethod(models.TextChoices):
         PRIVATE_KEY_JWT = "private_key_jwt", "private_key_jwt (signed assertion)"
@@ -64,7 +67,7 @@ class Agent(AbstractApplication):
     )
     client_secret = models.CharField(max_length=255, blank=True, default="", editable=False)
 
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.ACTIVE, editable=False)
+    status = models.CharField(max_length=12, choices=Status.choices, default=Status.ACTIVE, editable=False)
     grant_types = ArrayField(models.CharField(max_length=60, choices=GrantType.choices), default=list)
     token_endpoint_auth_method = models.CharField(
         "client authentication", max_length=30, choices=AuthMethod.choices, default=AuthMethod.PRIVATE_KEY_JWT
@@ -104,6 +107,13 @@ class Agent(AbstractApplication):
     )  # fmt: skip
     scopes = models.ManyToManyField(Scope, blank=True, related_name="agents")
     operation_types = models.ManyToManyField(OperationType, blank=True, related_name="agents")
+    # What a client that registered itself says of itself (RFC 7591 2). Nothing is decided by it.
+    application_type = models.CharField(max_length=6, choices=[("web", "web"), ("native", "native")], default="web")
+    self_description = models.JSONField(default=dict, blank=True, editable=False)
+    # When its own registration or document last changed who it is; consents from before are asked for again.
+    identity_changed_at = models.DateTimeField(null=True, editable=False)
+    # When it first did something; a registration that stays without is deleted (clients/registering.py).
+    first_used_at = models.DateTimeField(null=True, editable=False)
     groups = models.ManyToManyField(
         Group, blank=True, related_name="agents", help_text="The agent may ask everybody in these groups."
     )
@@ -113,6 +123,14 @@ class Agent(AbstractApplication):
         swappable = "OAUTH2_PROVIDER_APPLICATION_MODEL"
         verbose_name = "agent"
         default_permissions = ("add", "change", "view")
+        constraints = [
+            # An https client_id is the address of a document that vouches for it; nobody else may have one.
+            models.CheckConstraint(
+                name="agent_https_client_id_is_a_document",
+                condition=models.Q(client_id__startswith="https://", registration_source="cimd")
+                | (~models.Q(client_id__istartswith="http") & ~models.Q(registration_source="cimd")),
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.name or self.client_id)
@@ -166,6 +184,13 @@ class Agent(AbstractApplication):
             outbound.check_url(getattr(self, field), outbound.Trust.SUPPLIED)
         except outbound.OutboundRefused as error:
             raise ValidationError({field: f"This server does not call there: {error}."}) from error
+
+    @property
+    def verified_host(self) -> str | None:
+        """The host that vouches for it: of its Client ID Metadata Document. Without one, its name is its own word."""
+        if self.registration_source != self.RegistrationSource.CIMD:
+            return None
+        return host_of_document(self.client_id)
 
     @property
     def is_active(self) -> bool:
@@ -257,3 +282,58 @@ class SpentAssertion(models.Model):
 
     def __str__(self) -> str:
         return f"spent until {self.expires_at:%Y-%m-%d %H:%M}"
+
+
+class InitialAccessToken(models.Model):
+    """Lets its holder register agents (RFC 7591 3): made by an administrator, for some uses, until some time."""
+
+    id = models.BigAutoField(primary_key=True)
+    label = models.CharField(max_length=100, help_text="Whom it is for.")
+    token_digest = models.BinaryField(max_length=32, unique=True, editable=False)
+    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", editable=False)
+    created_at = models.DateTimeField(editable=False)
+    expires_at = models.DateTimeField()
+    uses_left = models.PositiveSmallIntegerField(
+        default=1, validators=[MinValueValidator(1), MaxValueValidator(1000)], help_text="How many agents may register."
+    )
+    revoked_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.label
+
+
+class Registration(models.Model):
+    """How an agent registered itself, and the token with which it manages that (RFC 7592)."""
+
+    agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="registration")
+    token_digest = models.BinaryField(max_length=32, unique=True, null=True, editable=False)
+    address = models.GenericIPAddressField()
+    initial_access_token = models.ForeignKey(
+        InitialAccessToken, null=True, on_delete=models.PROTECT, related_name="registrations"
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"registration of {self.agent}"
+
+
+class RegistrationAttempt(models.Model):
+    """One attempt to register, or to have a metadata document fetched; counted before it is looked at."""
+
+    id = models.BigAutoField(primary_key=True)
+    network = models.GenericIPAddressField()  # the address; of IPv6 its /64, which one party has
+    host = models.CharField(max_length=255, blank=True)  # whose document was fetched
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["network", "at"]), models.Index(fields=["host", "at"])]
+
+    def __str__(self) -> str:
+        return f"attempt from {self.network}"

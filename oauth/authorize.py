@@ -25,6 +25,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import sessions
 from accounts.models import User
 from clients import redirects
+from clients.metadata_documents import find_agent
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent, AgentLink
 from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
 from foundation.forms import read_body
@@ -103,7 +104,7 @@ class Back:
 def _answer(request: HttpRequest, text: str, asked_at: datetime, *, after_a_form: bool) -> HttpResponse:
     try:
         query = parse_query(text)
-        back = find_back(query)
+        back = find_back(query, request.META["REMOTE_ADDR"])
     except ProtocolError as error:
         return _cannot(request, error.description)
     try:
@@ -115,12 +116,12 @@ def _answer(request: HttpRequest, text: str, asked_at: datetime, *, after_a_form
         return page_back(request, back.agent, url, by_itself=True) if after_a_form else send_back(url)
 
 
-def find_back(query: Query) -> Back:
+def find_back(query: Query, caller: str) -> Back:
     """RFC 6749 4.1.2.1: where agent or redirect URI are wrong, the browser is sent nowhere. Raises InvalidRequest."""
     parameters = query.parameters
     if query.repeated & {"client_id", "redirect_uri", "state"}:
         raise InvalidRequest("client_id, redirect_uri or state is repeated")
-    agent = Agent.objects.filter(client_id=parameters.get("client_id", "")).first()
+    agent = find_agent(parameters.get("client_id", ""), caller, timezone.now())
     if agent is None or not agent.is_active:
         raise InvalidRequest("there is no such agent here, or it was suspended")
     redirect_uri = parameters.get("redirect_uri", "")

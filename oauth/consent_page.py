@@ -2,7 +2,6 @@
 
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -24,7 +23,7 @@ def context_of(proposed: AuthorizationRequest, now: datetime) -> dict[str, Any]:
         "place": redirects.place_of(proposed.redirect_uri),
         "is_loopback": redirects.is_loopback(proposed.redirect_uri),
         "is_app": not redirects.is_loopback(proposed.redirect_uri) and not redirects.is_claimed(proposed.redirect_uri),
-        "verified_host": urlsplit(agent.client_id).hostname if agent.registration_source == Source.CIMD else None,
+        "verified_host": agent.verified_host,
         "registered_itself": agent.registration_source != Source.MANUAL,
         "known": "openid" in proposed.scopes,
         "may_ask": agent.allows_grant_type(CIBA),

@@ -6,7 +6,7 @@ conditional UPDATE or under a row lock; the row count decides who won.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import assert_never
 from uuid import UUID
 
@@ -161,9 +161,10 @@ def _answer(proposed: AuthorizationRequest, now: datetime) -> bool:
 def find_consented(proposal: Proposal, now: datetime) -> Grant | None:
     """A living grant by which this person has consented to all of this already: the memory of a consent is
     never more than what the agent still holds."""
+    since = proposal.agent.identity_changed_at or datetime.min.replace(tzinfo=UTC)
     return (
         Grant.objects.alive(now)
-        .filter(agent=proposal.agent, user=proposal.user, consented_at__isnull=False)
+        .filter(agent=proposal.agent, user=proposal.user, consented_at__gte=since)
         .filter(scopes__contains=proposal.scopes)
         .order_by("-is_offline", "-expires_at")
         .first()

@@ -6,14 +6,14 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from clients import keys
+from clients import keys, registering
 from clients.models import Agent
 from foundation.endpoint import protocol_endpoint
 from oauth import introspection
 from oauth.authorization_request import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.signing_keys import ALGORITHMS, listed_keys
 from oauth.token_endpoint import HANDLERS
-from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationType
+from operations.models import HARMLESS_SCOPES, OperationType
 
 # Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
 EXTRA_FIELDS: dict[str, Any] = {}
@@ -67,8 +67,7 @@ def server_metadata() -> dict[str, Any]:
         "request_uri_parameter_supported": False,
         "claims_parameter_supported": False,
         "subject_types_supported": ["public"],
-        # Harmless ones alone: a client that knows nothing better asks for all of these.
-        "scopes_supported": [*IDENTITY_SCOPES, OFFLINE_ACCESS],
+        "scopes_supported": list(HARMLESS_SCOPES),
         "claims_supported": [
             "sub",
             "iss",
@@ -89,6 +88,10 @@ def server_metadata() -> dict[str, Any]:
         "dpop_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),  # RFC 9449 5.1
         "authorization_details_types_supported": list(types.values_list("name", flat=True)),
     }
+    if settings.REGISTRATION != registering.CLOSED:
+        document["registration_endpoint"] = f"{issuer}/oidc/register"
+    if settings.METADATA_DOCUMENT_HOSTS:
+        document["client_id_metadata_document_supported"] = True
     for name, value in EXTRA_FIELDS.items():
         document[name] = f"{issuer}{value}" if isinstance(value, str) and value.startswith("/") else value
     return document
