@@ -45,6 +45,10 @@ def problems() -> list[str]:
             settings.DATABASES.get("owner", {}).get("USER") == settings.DATABASES["default"].get("USER")
             and "owner" in settings.DATABASES
         ),
+        "MTLS_URL must be an https URL.": bool(settings.MTLS_URL) and not settings.MTLS_URL.startswith("https://"),
+        "MTLS_URL needs TRUSTED_PROXIES: it is they who tell an agent's certificate.": (
+            bool(settings.MTLS_URL) and not settings.TRUSTED_PROXIES
+        ),
         "REDIS_URL must be set.": not settings.REDIS_URL,
         "REGISTRATION must be closed or token: open registration lets anybody in.": (
             settings.REGISTRATION not in ("closed", "token")

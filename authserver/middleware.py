@@ -19,6 +19,7 @@ from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from clients.mutual_tls import CERTIFICATE, IS_TRUSTED
 from foundation.endpoint import error_response
 from foundation.errors import BodyTooLarge
 
@@ -56,9 +57,17 @@ class Guard:
         return self.get_response(request)
 
     def _see_through_proxy(self, request: HttpRequest) -> None:
-        """Believes X-Forwarded-For and -Proto from trusted proxies only: the last address that is not one."""
+        """Believes X-Forwarded-For and -Proto from trusted proxies only: the last address that is not one.
+
+        Likewise Client-Cert (RFC 9440); nobody else's is looked at by anything behind this.
+        """
         peer = request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104 - stands for "not known"
+        certificate = request.META.pop("HTTP_CLIENT_CERT", None)
+        outcome = request.META.pop("HTTP_CLIENT_CERT_VERIFY", None)
         if self._is_trusted(peer):
+            if settings.MTLS_URL and certificate is not None:
+                request.META[CERTIFICATE] = certificate
+                request.META[IS_TRUSTED] = outcome == "SUCCESS"
             if request.headers.get("X-Forwarded-Proto", "").strip() == "https":
                 # META is the WSGI environ, which request.scheme reads.
                 request.META["wsgi.url_scheme"] = "https"

@@ -47,6 +47,8 @@ ALLOWED_HOSTS = env.list(
 )
 # Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
 TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+# Where those proxies ask agents for a certificate (RFC 8705); may be the ISSUER_URL. Empty: no mutual TLS.
+MTLS_URL = env.str("MTLS_URL", default="").rstrip("/")
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 INSTALLED_APPS = [

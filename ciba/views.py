@@ -16,9 +16,11 @@ from ciba import lifecycle
 from ciba.errors import RefusedAtOnce, UnknownUserId
 from ciba.parameters import NAMES, Asked, parse_asked
 from ciba.policy import AskVerdict
+from clients import profiles
 from clients.asking import find_by_email
 from clients.authentication import authenticate_agent
 from clients.models import CIBA, Agent
+from clients.profiles import Asking, Profile
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
 from foundation.forms import parse_form
@@ -58,9 +60,14 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     """Checks in the order of CIBA Core 7.2, then opens the request. Raises a ProtocolError."""
     if not agent.allows_grant_type(CIBA):
         raise UnauthorizedClient()
+    if problem := profiles.problem_with(agent.registered, Profile(agent.profile)):
+        raise UnauthorizedClient(problem)  # it was changed past the form
     signed = open_request(agent, parameters, NAMES, now)
     asked = parse_asked(signed.parameters, is_called_back=agent.backchannel_token_delivery_mode != DeliveryMode.POLL)
     requested = find_requested(agent, signed.parameters)
+    asking = Asking(bool(signed.digest), bool(requested.authorization_details), bool(asked.binding_message))
+    if problem := profiles.problem_with_asking(asking, Profile(agent.profile)):
+        raise InvalidRequest(problem)
     user = find_hinted(asked, agent, now)
     try:
         answer = lifecycle.open(agent, user, asked, requested, now, request_object_digest=signed.digest)

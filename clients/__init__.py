@@ -7,6 +7,8 @@ models.py           Agent, AgentSecret, PublishedKeys, AgentLink, SpentAssertion
 keys.py             which JWK Sets we accept from agents
 published_keys.py   the key sets that agents publish at an address of theirs: fetched, kept, fetched again
 uris.py             which URIs a client may register (pure)
+mutual_tls.py, certificates.py   the certificate of the connection; whose it is (pure)
+profiles.py         what a profile demands: one table (pure)
 replay.py           what may be sent once only
 authentication.py   which agent sends this request: private_key_jwt, client_secret_basic,
                     client_secret_post, or a public client's word

@@ -36,8 +36,10 @@ class AgentForm(forms.ModelForm[Agent]):
         model = Agent
         labels = {"user": "Owner"}
         fields = (
-            "name", "user", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri",
-            "assertion_audience", "dpop_bound_access_tokens", "id_token_signed_response_alg",
+            "name", "user", "profile", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri",
+            "assertion_audience", "dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens",
+            "tls_client_auth_subject_dn", "tls_client_auth_san_dns", "tls_client_auth_san_uri",
+            "tls_client_auth_san_ip", "tls_client_auth_san_email", "id_token_signed_response_alg",
             "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
             "backchannel_authentication_request_signing_alg",
             "redirect_uris", "post_logout_redirect_uris",

@@ -18,11 +18,14 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key
 
 from clients import keys
+from clients.certificates import problem_with_chained, problem_with_self_signed
 from clients.lifecycle import note_first_use
 from clients.metadata_documents import find_agent
 from clients.models import Agent, AgentSecret
+from clients.mutual_tls import certificate_of
 from clients.published_keys import published_jwks
 from clients.replay import CLOCK_SKEW, spend
+from foundation.certificates import ClientCertificate
 from foundation.errors import InvalidClient, InvalidRequest
 from foundation.forms import parse_json
 from foundation.handles import from_b64url
@@ -93,17 +96,17 @@ def _authenticate(
     if secret:
         credentials = BasicCredentials(parameters.get("client_id", ""), secret)
         return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST, caller, now)
-    if public and "client_id" in parameters:
-        return _active(_find(parameters["client_id"], Agent.AuthMethod.NONE, caller, now))
+    if "client_id" in parameters:
+        return _by_name(parameters["client_id"], certificate_of(request), caller, now, public=public)
     raise InvalidClient(detail="no client authentication")
 
 
-def _find(unverified_client_id: str, method: str, caller: str, now: datetime) -> Agent:
+def _find(unverified_client_id: str, methods: Collection[str], caller: str, now: datetime) -> Agent:
     agent = find_agent(unverified_client_id, caller, now)
     if agent is None:
         raise InvalidClient(detail="unknown client")
-    if agent.token_endpoint_auth_method != method:
-        raise InvalidClient(detail=f"not the registered method: {agent.client_id} sent {method}")
+    if agent.token_endpoint_auth_method not in methods:
+        raise InvalidClient(detail=f"not the registered method: {agent.client_id} sent {next(iter(methods))}")
     return agent
 
 
@@ -114,10 +117,31 @@ def _active(agent: Agent) -> Agent:
 
 
 def _by_secret(credentials: BasicCredentials, method: str, caller: str, now: datetime) -> Agent:
-    agent = _find(credentials.unverified_id, method, caller, now)
+    agent = _find(credentials.unverified_id, [method], caller, now)
     if AgentSecret.find(credentials.unverified_secret, agent) is None:
         raise InvalidClient(detail=f"wrong secret: {agent.client_id}")
     return _active(agent)
+
+
+def _by_name(
+    unverified_id: str, certificate: ClientCertificate | None, caller: str, now: datetime, *, public: bool
+) -> Agent:
+    """Nothing but a name in the form: a certificate proves it (RFC 8705 2), or nothing has to."""
+    methods = [*Agent.MUTUAL_TLS] if certificate else []
+    methods += [Agent.AuthMethod.NONE] if public else []
+    if not methods:
+        raise InvalidClient(detail="no client authentication")
+    agent = _find(unverified_id, methods, caller, now)
+    if certificate and agent.uses_mutual_tls and (problem := _certificate_problem(certificate, agent, now)):
+        raise InvalidClient(detail=f"{problem}: {agent.client_id}")
+    return _active(agent)
+
+
+def _certificate_problem(certificate: ClientCertificate, agent: Agent, now: datetime) -> str | None:
+    """The TLS handshake has proved the key; here it is settled whose it is."""
+    if agent.token_endpoint_auth_method == Agent.AuthMethod.TLS_CLIENT_AUTH:
+        return problem_with_chained(certificate, agent.tls_client_auth_names, now)
+    return problem_with_self_signed(certificate, _jwks_of(agent, None, now), now)
 
 
 def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str, caller: str, now: datetime) -> Agent:
@@ -128,9 +152,9 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     unverified_id = _unverified_issuer(assertion)
     if parameters.get("client_id", unverified_id) != unverified_id:
         raise InvalidClient(detail="client_id differs from the assertion's issuer")
-    agent = _find(unverified_id, Agent.AuthMethod.PRIVATE_KEY_JWT, caller, now)
+    agent = _find(unverified_id, [Agent.AuthMethod.PRIVATE_KEY_JWT], caller, now)
     try:
-        claims = verified_claims(assertion, agent, now)
+        claims = verified_claims(assertion, agent, now, agent.demands.signing_algorithms)
     except ValueError as error:
         raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
     if problem := claims_problem(claims, agent, endpoint_url, now):
@@ -154,9 +178,7 @@ def _unverified_issuer(assertion: str) -> str:
     return issuer
 
 
-def verified_claims(
-    unverified_jws: str, agent: Agent, now: datetime, algorithms: Collection[str] = keys.SIGNING_ALGORITHMS
-) -> dict[str, Any]:
+def verified_claims(unverified_jws: str, agent: Agent, now: datetime, algorithms: Collection[str]) -> dict[str, Any]:
     """What one of this agent's keys has signed: an assertion, or a request object. Raises ValueError."""
     try:
         verified = jws.deserialize_compact(
@@ -172,7 +194,7 @@ def verified_claims(
 
 def _key_for(header: dict[str, Any], agent: Agent, now: datetime) -> Key:
     """The key that `kid` names, or the only one. Raises ValueError."""
-    jwks = published_jwks(agent, header.get("kid"), now) if agent.client_jwks_uri else agent.client_jwks
+    jwks = _jwks_of(agent, header.get("kid"), now)
     candidates = keys.load(jwks).keys if jwks else []
     if "kid" in header:
         candidates = [key for key in candidates if key.kid == header["kid"]]
@@ -181,12 +203,18 @@ def _key_for(header: dict[str, Any], agent: Agent, now: datetime) -> Key:
     return candidates[0]
 
 
+def _jwks_of(agent: Agent, unverified_kid: object, now: datetime) -> dict[str, Any] | None:
+    return published_jwks(agent, unverified_kid, now) if agent.client_jwks_uri else agent.client_jwks
+
+
 def accepted_audiences(agent: Agent, endpoint_url: str) -> Collection[str]:
     """CIBA Core 7.1 and OpenID Connect Core 9 name these; FAPI 2.0 wants the issuer alone."""
     issuer: str = settings.ISSUER_URL
-    if agent.assertion_audience == Agent.AssertionAudience.ISSUER:
+    if agent.assertion_audience == Agent.AssertionAudience.ISSUER or agent.demands.assertions_for_issuer:
         return (issuer,)
-    return (issuer, f"{issuer}/oauth/token", endpoint_url)
+    own = [f"{issuer}/oauth/token", endpoint_url]
+    # RFC 8705 5: where mutual TLS has addresses of its own, they are these endpoints too.
+    return (issuer, *own, *(url.replace(issuer, settings.MTLS_URL, 1) for url in own if settings.MTLS_URL))
 
 
 def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now: datetime) -> str | None:

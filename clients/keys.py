@@ -1,11 +1,15 @@
 """Agents' public keys: which JWK Sets we accept (RFC 7517), and reading one."""
 
 import warnings
-from typing import Any
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any, cast
 
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 
+from foundation.certificates import parse_der
 from foundation.handles import from_b64url
 
 # RFC 9864 renames EdDSA to Ed25519; agents' libraries say EdDSA today, and we accept it for Ed25519 keys alone.
@@ -54,6 +58,8 @@ def _problem_with_key(key: Any) -> str | None:
     try:
         if kind == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < MIN_RSA_BITS:
             return f"an RSA key has fewer than {MIN_RSA_BITS} bits"
+        if "x5c" in key and (problem := _problem_with_x5c(key)):
+            return problem
         load({"keys": [key]})
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # a member of another type
         return "a key cannot be read"
@@ -79,3 +85,23 @@ def usable(unverified_jwks: Any) -> dict[str, Any]:
 def load(jwks: dict[str, Any]) -> KeySet:
     """The key set of an agent whose `jwks` was accepted by `problem_with`."""
     return KeySet.import_key_set({"keys": jwks["keys"]})
+
+
+def registered_certificates(jwks: Any) -> list[bytes]:
+    """The DER of each key's own certificate."""
+    found = [key["x5c"][0] for key in (jwks or {}).get("keys", []) if key.get("x5c")]
+    return [b64decode(one) for one in found]
+
+
+def _problem_with_x5c(key: Mapping[str, Any]) -> str | None:
+    """Why the certificates of a public JWK cannot be kept (RFC 7517 4.7), or None."""
+    chain = key.get("x5c")
+    if not isinstance(chain, list) or not 1 <= len(chain) <= 5 or not all(isinstance(one, str) for one in chain):
+        return "x5c is a list of 1 to 5 certificates, base64 of their DER"
+    try:
+        certificate = parse_der(b64decode(chain[0], validate=True))
+        own = cast(ECKey | RSAKey | OKPKey, load({"keys": [dict(key)]}).keys[0]).as_der(private=False)
+    except (ValueError, JoseError):
+        return "the certificate in x5c cannot be read"
+    theirs = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return None if own == theirs else "the certificate in x5c has another key"

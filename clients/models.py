@@ -10,8 +10,9 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from oauth2_provider.models import AbstractApplication
 
-from clients import keys, redirects
+from clients import certificates, keys, profiles, redirects
 from clients.client_metadata import host_of_document
+from clients.profiles import Constraint, Profile
 from foundation import outbound
 from foundation.plaintext import problem_with
 from foundation.secrets import GeneratedSecret
@@ -41,9 +42,16 @@ class Agent(AbstractApplication):
 
     class AuthMethod(models.TextChoices):
         PRIVATE_KEY_JWT = "private_key_jwt", "private_key_jwt (signed assertion)"
+        TLS_CLIENT_AUTH = "tls_client_auth", "tls_client_auth (certificate of a trusted authority)"
+        SELF_SIGNED_TLS_CLIENT_AUTH = (
+            "self_signed_tls_client_auth",
+            "self_signed_tls_client_auth (registered certificate)",
+        )
         CLIENT_SECRET_BASIC = "client_secret_basic", "client_secret_basic (static secret)"
         CLIENT_SECRET_POST = "client_secret_post", "client_secret_post (static secret)"
         NONE = "none", "none (public client: code and refresh only)"
+
+    MUTUAL_TLS: ClassVar = (AuthMethod.TLS_CLIENT_AUTH, AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH)
 
     class AssertionAudience(models.TextChoices):
         ANY = "any", "issuer, token endpoint or called endpoint"
@@ -67,6 +75,10 @@ class Agent(AbstractApplication):
     )
     client_secret = models.CharField(max_length=255, blank=True, default="", editable=False)
 
+    profile = models.CharField(
+        max_length=20, default=Profile.CIBA, choices=[(one.value, one.value) for one in Profile],
+        help_text="What is demanded of the agent beyond the ordinary (docs/standards.md).",
+    )  # fmt: skip
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.ACTIVE, editable=False)
     grant_types = ArrayField(models.CharField(max_length=60, choices=GrantType.choices), default=list)
     token_endpoint_auth_method = models.CharField(
@@ -87,6 +99,15 @@ class Agent(AbstractApplication):
     dpop_bound_access_tokens = models.BooleanField(
         "only DPoP-bound tokens", default=False, help_text="RFC 9449: no token without a proof of the agent's key."
     )
+    tls_client_certificate_bound_access_tokens = models.BooleanField(
+        "only certificate-bound tokens", default=False, help_text="RFC 8705: no token but over mutual TLS."
+    )
+    # RFC 8705 2.1.2: exactly one, for tls_client_auth.
+    tls_client_auth_subject_dn = models.CharField("certificate's subject (RFC 4514)", max_length=500, blank=True)
+    tls_client_auth_san_dns = models.CharField("certificate's DNS name", max_length=255, blank=True)
+    tls_client_auth_san_uri = models.CharField("certificate's URI", max_length=500, blank=True)
+    tls_client_auth_san_ip = models.CharField("certificate's IP address", max_length=45, blank=True)
+    tls_client_auth_san_email = models.CharField("certificate's e-mail address", max_length=320, blank=True)
     id_token_signed_response_alg = models.CharField(
         max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
     )
@@ -141,18 +162,23 @@ class Agent(AbstractApplication):
             raise ValidationError({"name": f"The name {problem}."})
         if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
             raise ValidationError({"client_jwks": problem})
+        if self.profile not in tuple(Profile):
+            raise ValidationError({"profile": "There is no such profile."})
         if self.client_jwks_uri:
             self._check_jwks_uri()
         elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
         elif self.must_sign_requests and not self.client_jwks:
             raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
+        self._check_mutual_tls()
         if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
             self._check_notification_endpoint()
         for field in ("redirect_uris", "post_logout_redirect_uris"):
             if problem := redirects.problem_with_list(getattr(self, field).split()):
                 raise ValidationError({field: problem})
         self._check_grant_types()
+        if problem := profiles.problem_with(self.registered, Profile(self.profile)):
+            raise ValidationError(f"{problem}.")
 
     def _check_jwks_uri(self) -> None:
         if self.client_jwks is not None:  # RFC 7591 2: never both
@@ -185,6 +211,55 @@ class Agent(AbstractApplication):
         except outbound.OutboundRefused as error:
             raise ValidationError({field: f"This server does not call there: {error}."}) from error
 
+    def _check_mutual_tls(self) -> None:
+        """RFC 8705 2."""
+        needs_it = self.uses_mutual_tls or self.tls_client_certificate_bound_access_tokens
+        if needs_it and not settings.MTLS_URL:
+            raise ValidationError("Mutual TLS is not set up on this server (MTLS_URL).")
+        method = self.token_endpoint_auth_method
+        if method == self.AuthMethod.TLS_CLIENT_AUTH and (
+            problem := certificates.problem_with_names(self.tls_client_auth_names)
+        ):
+            raise ValidationError(f"{problem}.")
+        is_self_signed = method == self.AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH and not self.client_jwks_uri
+        if is_self_signed and not keys.registered_certificates(self.client_jwks):
+            raise ValidationError(
+                {"client_jwks": "self_signed_tls_client_auth needs a key with its certificate (x5c)."}
+            )
+
+    @property
+    def registered(self) -> profiles.Registered:
+        return profiles.Registered(
+            auth_method=self.token_endpoint_auth_method,
+            constraints=self.constraints,
+            delivery_mode=self.backchannel_token_delivery_mode,
+            request_signing_algorithm=self.backchannel_authentication_request_signing_alg,
+        )
+
+    @property
+    def demands(self) -> profiles.Demands:
+        """Its profile's, beyond the ordinary."""
+        return profiles.DEMANDS[Profile(self.profile)]
+
+    @property
+    def constraints(self) -> frozenset[Constraint]:
+        """How its tokens are bound, all of them, by its own registration."""
+        own = {
+            Constraint.DPOP: self.dpop_bound_access_tokens,
+            Constraint.MUTUAL_TLS: self.tls_client_certificate_bound_access_tokens,
+        }
+        return frozenset(kind for kind, is_demanded in own.items() if is_demanded)
+
+    @property
+    def uses_mutual_tls(self) -> bool:
+        """Whether it authenticates by its certificate."""
+        return self.token_endpoint_auth_method in self.MUTUAL_TLS
+
+    @property
+    def tls_client_auth_names(self) -> dict[str, str]:
+        kinds = ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
+        return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in kinds}
+
     @property
     def verified_host(self) -> str | None:
         """The host that vouches for it: of its Client ID Metadata Document. Without one, its name is its own word."""
@@ -199,12 +274,12 @@ class Agent(AbstractApplication):
     @property
     def must_sign_requests(self) -> bool:
         """CIBA Core 4: with a registered algorithm, an unsigned request is refused."""
-        return bool(self.backchannel_authentication_request_signing_alg)
+        return self.demands.signed_requests or bool(self.backchannel_authentication_request_signing_alg)
 
     @property
     def request_signing_algorithms(self) -> tuple[str, ...]:
         registered = self.backchannel_authentication_request_signing_alg
-        return (registered,) if registered else keys.SIGNING_ALGORITHMS
+        return (registered,) if registered else self.demands.signing_algorithms
 
     def allows_grant_type(self, *grant_types: str) -> bool:
         return bool(set(self.grant_types) & set(grant_types))

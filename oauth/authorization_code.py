@@ -9,10 +9,11 @@ from typing import assert_never
 from django.conf import settings
 from django.db.models import Exists, OuterRef
 
-from clients.models import REFRESH_TOKEN, Agent
+from clients.models import REFRESH_TOKEN
 from foundation.errors import InvalidRequest, InvalidTarget
 from foundation.handles import b64url, digest, same
 from oauth import lifecycle
+from oauth.binding import JKT, Binding, refresh_cnf
 from oauth.errors import InvalidGrant
 from oauth.minting import Authentication, Issue
 from oauth.models import AuthorizationCode, Grant
@@ -53,7 +54,7 @@ def _decide(asked: TokenRequest, exchange: Exchange, now: datetime) -> Verdict:
         .first()
     )
     verdict = judge_code(
-        _facts(code, agent),
+        _facts(code, asked),
         now,
         redirect_matches=code is not None and code.redirect_uri == exchange.unverified_redirect_uri,
         verifier_matches=code is not None and is_verifier_of(exchange.unverified_verifier, code.code_challenge),
@@ -68,17 +69,18 @@ def _decide(asked: TokenRequest, exchange: Exchange, now: datetime) -> Verdict:
         verdict = Redemption.DEAD
     if verdict is Redemption.ISSUE and not lifecycle.use_code(code, now):
         verdict = Redemption.USED_AGAIN
-    return _issue(code, scopes, now) if verdict is Redemption.ISSUE else _refuse(code, verdict, now)
+    return _issue(code, asked.binding, scopes, now) if verdict is Redemption.ISSUE else _refuse(code, verdict, now)
 
 
-def _facts(code: AuthorizationCode | None, agent: Agent) -> RedemptionFacts | None:
+def _facts(code: AuthorizationCode | None, asked: TokenRequest) -> RedemptionFacts | None:
     if code is None:
         return None
     return RedemptionFacts(
-        is_own=code.grant.agent_id == agent.pk,
+        is_own=code.grant.agent_id == asked.agent.pk,
         is_used=code.used_at is not None,
         expires_at=code.expires_at,
         is_alive=code.is_alive,  # type: ignore[attr-defined]  # annotated
+        holds_key=asked.binding.proves({JKT: code.dpop_jkt} if code.dpop_jkt else {}),
     )
 
 
@@ -99,6 +101,8 @@ def _refuse(code: AuthorizationCode, verdict: Redemption, now: datetime) -> Verd
             return InvalidGrant("what the code stood for has ended")
         case Redemption.WRONG_REDIRECT:
             return InvalidGrant("redirect_uri is not the one that the code was sent to")
+        case Redemption.WRONG_KEY:
+            return InvalidGrant("the code is bound to another key (dpop_jkt)", detail="code with another key")
         case Redemption.WRONG_VERIFIER:
             return InvalidGrant("code_verifier does not fit the code_challenge")
         case Redemption.ISSUE | Redemption.UNKNOWN:
@@ -107,10 +111,11 @@ def _refuse(code: AuthorizationCode, verdict: Redemption, now: datetime) -> Verd
             assert_never(verdict)
 
 
-def _issue(code: AuthorizationCode, scopes: list[str], now: datetime) -> Issue:
+def _issue(code: AuthorizationCode, binding: Binding, scopes: list[str], now: datetime) -> Issue:
     grant = code.grant
     stays = grant.is_offline and grant.agent.allows_grant_type(REFRESH_TOKEN)
-    refresh_token = lifecycle.issue_refresh_token(grant, now) if stays else None
+    cnf = refresh_cnf(binding, is_public=grant.agent.is_public)
+    refresh_token = lifecycle.issue_refresh_token(grant, cnf, now) if stays else None
     return issue_of(grant, scopes, now, nonce=code.nonce, refresh_token=refresh_token)
 
 

@@ -27,7 +27,7 @@ PROMPTS = ("none", "login", "consent", "select_account")
 CHALLENGE_METHOD = "S256"
 RESPONSE_TYPE = "code"
 RESPONSE_MODE = "query"
-_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # what S256 makes
+_CHALLENGE = _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of a SHA-256
 MAX_NONCE = 255
 
 # Parameters of specifications that we do not offer here: refused by the code that theirs names.
@@ -36,7 +36,6 @@ NOT_OFFERED: dict[str, ProtocolError] = {
     "request_uri": RequestUriNotSupported(),
     "registration": RegistrationNotSupported(),
     "authorization_details": InvalidRequest("an operation is not granted in the browser: ask for it by CIBA"),
-    "dpop_jkt": InvalidRequest("dpop_jkt is not offered here"),
 }
 
 
@@ -56,6 +55,7 @@ class Asked:
     max_age: int | None  # seconds
     nonce: str
     code_challenge: str
+    dpop_jkt: str  # empty: none
     unverified_id_token_hint: str | None
     wanted_sub: str | None
     wanted_acr: tuple[str, ...]
@@ -96,6 +96,7 @@ def parse_asked(query: Query) -> Asked:
         max_age=_parse_max_age(parameters.get("max_age")),
         nonce=_parse_nonce(parameters.get("nonce", "")),
         code_challenge=challenge,
+        dpop_jkt=_parse_jkt(parameters.get("dpop_jkt", "")),
         unverified_id_token_hint=parameters.get("id_token_hint"),
         wanted_sub=_wanted_sub(claims),
         wanted_acr=acr,
@@ -122,6 +123,13 @@ def _parse_challenge(parameters: Mapping[str, str]) -> str:
     if not _CHALLENGE.fullmatch(challenge):
         raise InvalidRequest("code_challenge is not what S256 makes")
     return challenge
+
+
+def _parse_jkt(text: str) -> str:
+    """RFC 9449 10: whoever steals the code needs this key too."""
+    if text and not _THUMBPRINT.fullmatch(text):
+        raise InvalidRequest("dpop_jkt is not the thumbprint of a key (RFC 7638, SHA-256)")
+    return text
 
 
 def _parse_prompts(text: str) -> frozenset[str]:

@@ -193,6 +193,7 @@ def _propose(
         client_state=back.state,
         nonce=asked.nonce,
         code_challenge=asked.code_challenge,
+        dpop_jkt=asked.dpop_jkt,
         signed_in_at=signed_in_at,
         acr=ACR if sessions.is_recent(signed_in_at, now) else "",
     )

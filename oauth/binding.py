@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from foundation.errors import ProtocolError
+from foundation.errors import InvalidRequest, ProtocolError
 from oauth.errors import InvalidDpopProof
 
 JKT = "jkt"
@@ -41,15 +41,31 @@ def token_type(cnf: Mapping[str, Any]) -> str:
     return "DPoP" if JKT in cnf else "Bearer"
 
 
+def refresh_cnf(binding: Binding, *, is_public: bool) -> dict[str, str]:
+    """What a refresh token is bound to: nothing else protects a public client's (RFC 9449 5, RFC 8705 7.1).
+
+    An agent that authenticates is bound by that already, and may change its key (RFC 9449 5).
+    """
+    return binding.cnf if is_public else {}
+
+
 @dataclass(frozen=True)
 class Demand:
-    """What an agent registered about its tokens."""
+    """What an agent, or its profile, demands of its tokens."""
 
     dpop: bool  # dpop_bound_access_tokens
+    mutual_tls: bool  # tls_client_certificate_bound_access_tokens
+    something: bool = False  # whichever; what an agent registered decides
 
 
 def judge_binding(proved: Binding, demand: Demand) -> Binding | ProtocolError:
     """What the new token is bound to. An agent that registered a constraint never gets a token without it."""
     if demand.dpop and proved.jkt is None:
         return InvalidDpopProof("this agent's tokens are bound to a key: send a DPoP proof")
-    return Binding(jkt=proved.jkt)
+    if demand.mutual_tls and proved.x5t is None:
+        return InvalidRequest("this agent's tokens are bound to its certificate: connect by mutual TLS")
+    # A proof is sent to be bound to; a certificate is shown to everybody, and binds only who asked for it.
+    bound = Binding(proved.jkt, proved.x5t if demand.mutual_tls else None)
+    if demand.something and not bound.cnf:
+        return InvalidRequest("this agent's tokens must be bound to a key, by DPoP or by mutual TLS")
+    return bound

@@ -71,7 +71,8 @@ def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, 
             return INACTIVE
         return _active(claims, live.grant.uses_left if live.grant else None)
     token = refresh_token.find(unverified_token, now)
-    if token is None or judge_refresh(refresh_token.facts(token, agent), now) is not Redemption.ISSUE:
+    facts = refresh_token.facts(token, agent, holds_key=True)  # it is not being used
+    if token is None or judge_refresh(facts, now) is not Redemption.ISSUE:
         return INACTIVE
     return {
         "active": True,
@@ -81,6 +82,7 @@ def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, 
         "scope": " ".join(token.grant.scopes),
         "iat": int(token.created_at.timestamp()),
         "exp": int(token.expires_at.timestamp()),
+        **({"cnf": token.cnf} if token.cnf else {}),
     }
 
 

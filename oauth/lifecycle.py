@@ -4,6 +4,7 @@ The only module that writes `uses_left`, `revoked_at`, `answered_at` and `used_a
 conditional UPDATE or under a row lock; the row count decides who won.
 """
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -76,6 +77,7 @@ class Proposal:
     code_challenge: str
     signed_in_at: datetime
     acr: str
+    dpop_jkt: str = ""  # the only key that may redeem the code, where one was named
 
 
 @transaction.atomic(durable=True)
@@ -133,7 +135,7 @@ def consent(
         resource=resource.identifier if resource else None, redirect_uri=proposed.redirect_uri, stays=stays,
         expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip
-    return _issue_code(grant, proposed.redirect_uri, proposed.nonce, proposed.code_challenge, now)
+    return _issue_code(grant, proposed, now)
 
 
 @transaction.atomic(durable=True)
@@ -188,7 +190,7 @@ def go_on(proposal: Proposal, now: datetime) -> str | None:
         now,
     )  # fmt: skip
     record(events.GRANT_CONTINUED, _about_consent(grant), now, earlier=str(earlier.id), scope=grant.scopes)
-    return _issue_code(grant, proposal.redirect_uri, proposal.nonce, proposal.code_challenge, now)
+    return _issue_code(grant, proposal, now)
 
 
 def _make_consented_grant(grant: Grant, now: datetime) -> Grant:
@@ -207,14 +209,15 @@ def _about_consent(grant: Grant) -> About:
     return About(f"user:{grant.user_id}", grant.agent.client_id, grant.user_id, grant_id=grant.id)
 
 
-def _issue_code(grant: Grant, redirect_uri: str, nonce: str, code_challenge: str, now: datetime) -> str:
+def _issue_code(grant: Grant, asked: Proposal | AuthorizationRequest, now: datetime) -> str:
     code = new_handle()
     AuthorizationCode.objects.create(
         code_digest=digest(code),
         grant=grant,
-        redirect_uri=redirect_uri,
-        nonce=nonce,
-        code_challenge=code_challenge,
+        redirect_uri=asked.redirect_uri,
+        nonce=asked.nonce,
+        code_challenge=asked.code_challenge,
+        dpop_jkt=asked.dpop_jkt,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.AUTHORIZATION_CODE_LIFETIME),
     )
@@ -227,26 +230,27 @@ def use_code(code: AuthorizationCode, now: datetime) -> bool:
     return bool(AuthorizationCode.objects.filter(pk=code.pk, used_at=None).update(used_at=now))
 
 
-def issue_refresh_token(grant: Grant, now: datetime) -> str:
-    """The first of its grant. Takes part in the transaction that mints."""
+def issue_refresh_token(grant: Grant, cnf: dict[str, str], now: datetime) -> str:
+    """The first of its grant, bound to `cnf`. Takes part in the transaction that mints."""
     _assert_in_transaction()
     handle = new_handle()
     RefreshToken.objects.create(
-        token_digest=digest(handle), grant=grant, created_at=now, expires_at=_refresh_end(grant, now)
+        token_digest=digest(handle), grant=grant, cnf=cnf, created_at=now, expires_at=_refresh_end(grant, now)
     )
     return handle
 
 
-def rotate(token: RefreshToken, now: datetime) -> str | None:
-    """Uses a refresh token up and returns its successor, in one statement. None where another was faster."""
+def rotate(token: RefreshToken, cnf: dict[str, str], now: datetime) -> str | None:
+    """Uses a refresh token up and returns its successor, bound to `cnf`, in one statement. None where another
+    was faster."""
     _assert_in_transaction()
     handle, table = new_handle(), RefreshToken._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
             f"WITH used AS (UPDATE {table} SET used_at = %s WHERE id = %s AND used_at IS NULL RETURNING grant_id)"  # noqa: S608
-            f" INSERT INTO {table} (token_digest, grant_id, created_at, expires_at)"
-            " SELECT %s, grant_id, %s, %s FROM used",
-            [now, token.pk, digest(handle), now, _refresh_end(token.grant, now)],
+            f" INSERT INTO {table} (token_digest, grant_id, cnf, created_at, expires_at)"
+            " SELECT %s, grant_id, %s, %s, %s FROM used",
+            [now, token.pk, digest(handle), json.dumps(cnf), now, _refresh_end(token.grant, now)],
         )
         return handle if cursor.rowcount else None
 

@@ -17,6 +17,8 @@ from operations.models import HARMLESS_SCOPES, OperationType
 
 # Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
 EXTRA_FIELDS: dict[str, Any] = {}
+# Where a certificate would be asked of a person's browser, or is of no use.
+FOR_BROWSERS = {"authorization_endpoint", "end_session_endpoint", "registration_endpoint"}
 MAX_AGE = 300  # seconds; a new signing key is listed for longer than this before it signs
 
 
@@ -41,7 +43,7 @@ def _public(body: dict[str, Any]) -> JsonResponse:
 def server_metadata() -> dict[str, Any]:
     issuer = settings.ISSUER_URL
     types = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
-    methods = [method.value for method in Agent.AuthMethod]
+    methods = [method.value for method in Agent.AuthMethod if settings.MTLS_URL or method not in Agent.MUTUAL_TLS]
     proving = [method for method in methods if method != Agent.AuthMethod.NONE]
     document = {
         "issuer": issuer,
@@ -94,4 +96,11 @@ def server_metadata() -> dict[str, Any]:
         document["client_id_metadata_document_supported"] = True
     for name, value in EXTRA_FIELDS.items():
         document[name] = f"{issuer}{value}" if isinstance(value, str) and value.startswith("/") else value
+    if settings.MTLS_URL:  # RFC 8705 3.3, 5
+        document["tls_client_certificate_bound_access_tokens"] = True
+        document["mtls_endpoint_aliases"] = {
+            name: value.replace(issuer, settings.MTLS_URL, 1)
+            for name, value in document.items()
+            if name.endswith("_endpoint") and name not in FOR_BROWSERS
+        }
     return document

@@ -148,6 +148,7 @@ class AuthorizationRequest(models.Model):
     client_state = models.TextField(blank=True)  # the agent's `state`, to be returned
     nonce = models.CharField(max_length=255, blank=True)
     code_challenge = models.CharField(max_length=43)
+    dpop_jkt = models.CharField(max_length=43, blank=True)  # RFC 9449 10
     signed_in_at = models.DateTimeField()
     acr = models.CharField(max_length=20, blank=True)
     created_at = models.DateTimeField()
@@ -173,6 +174,7 @@ class AuthorizationCode(AbstractGrant):
 
     code_digest = models.BinaryField(max_length=32, unique=True)
     grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="codes")
+    dpop_jkt = models.CharField(max_length=43, blank=True)  # the only key that may redeem it; empty: any
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     used_at = models.DateTimeField(null=True)
@@ -194,6 +196,7 @@ class RefreshToken(AbstractRefreshToken):
 
     token_digest = models.BinaryField(max_length=32, unique=True)
     grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="refresh_tokens")
+    cnf = models.JSONField(default=dict)  # the keys that whoever uses it must hold; empty: it is not bound
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     used_at = models.DateTimeField(null=True)

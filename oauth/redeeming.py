@@ -17,6 +17,7 @@ class Redemption(Enum):
     DEAD = auto()  # agent, person, resource or grant
     WRONG_REDIRECT = auto()
     WRONG_VERIFIER = auto()
+    WRONG_KEY = auto()  # bound to one that its sender does not prove to hold
 
 
 @dataclass(frozen=True)
@@ -25,17 +26,20 @@ class RedemptionFacts:
     is_used: bool
     expires_at: datetime
     is_alive: bool
+    holds_key: bool  # its sender proves every key that it is bound to
 
 
 def judge_refresh(facts: RedemptionFacts | None, now: datetime) -> Redemption:
-    """None: there is no such token."""
+    """None: there is no such token. A wrong key uses nothing up: it is a thief's."""
     if facts is None or not facts.is_own:
         return Redemption.UNKNOWN
     if facts.is_used:
         return Redemption.USED_AGAIN
     if facts.expires_at <= now:
         return Redemption.EXPIRED
-    return Redemption.ISSUE if facts.is_alive else Redemption.DEAD
+    if not facts.is_alive:
+        return Redemption.DEAD
+    return Redemption.ISSUE if facts.holds_key else Redemption.WRONG_KEY
 
 
 def judge_code(

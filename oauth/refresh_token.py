@@ -16,6 +16,7 @@ from foundation.errors import InvalidRequest, InvalidScope, InvalidTarget
 from foundation.handles import digest
 from oauth import lifecycle
 from oauth.authorization_code import issue_of, refuses_resource, still_granted
+from oauth.binding import refresh_cnf
 from oauth.errors import InvalidGrant
 from oauth.models import Grant, RefreshToken
 from oauth.redeeming import Redemption, RedemptionFacts, judge_refresh
@@ -41,7 +42,8 @@ def _prepare(asked: TokenRequest, now: datetime) -> Refresh:
 def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
     agent = asked.agent
     token = find(refresh.unverified_token, now)
-    verdict = judge_refresh(facts(token, agent), now)
+    holds_key = token is not None and asked.binding.proves(token.cnf)
+    verdict = judge_refresh(facts(token, agent, holds_key=holds_key), now)
     if token is None or verdict is Redemption.UNKNOWN:
         return InvalidGrant("the refresh token is unknown or not this agent's")
     grant = token.grant
@@ -58,7 +60,7 @@ def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
         scopes = [name for name in scopes if name in refresh.scopes]
     if not scopes:
         return InvalidScope("nothing of what was granted may be asked for any more")
-    successor = lifecycle.rotate(token, now)
+    successor = lifecycle.rotate(token, token.cnf or refresh_cnf(asked.binding, is_public=agent.is_public), now)
     if successor is None:
         return _refuse(grant, Redemption.USED_AGAIN, now)
     return issue_of(grant, scopes, now, refresh_token=successor)
@@ -74,7 +76,7 @@ def find(unverified_token: str, now: datetime) -> RefreshToken | None:
     )
 
 
-def facts(token: RefreshToken | None, agent: Agent) -> RedemptionFacts | None:
+def facts(token: RefreshToken | None, agent: Agent, *, holds_key: bool) -> RedemptionFacts | None:
     if token is None:
         return None
     return RedemptionFacts(
@@ -82,6 +84,7 @@ def facts(token: RefreshToken | None, agent: Agent) -> RedemptionFacts | None:
         is_used=token.used_at is not None,
         expires_at=token.expires_at,
         is_alive=token.is_alive,  # type: ignore[attr-defined]  # annotated
+        holds_key=holds_key,
     )
 
 
@@ -94,6 +97,8 @@ def _refuse(grant: Grant, verdict: Redemption, now: datetime) -> Verdict:
             return InvalidGrant("the refresh token has expired")
         case Redemption.DEAD:
             return InvalidGrant("the grant has ended")
+        case Redemption.WRONG_KEY:
+            return InvalidGrant("the refresh token is bound to another key", detail="refresh token with another key")
         case Redemption.WRONG_REDIRECT | Redemption.WRONG_VERIFIER | Redemption.ISSUE | Redemption.UNKNOWN:
             raise RuntimeError("not a refusal of a known refresh token")
         case _:

@@ -1,4 +1,4 @@
-"""The phase "sender constraint": which key does the sender of this request prove to hold? (RFC 9449)
+"""The phase "sender constraint": which key does the sender of this request prove to hold? (RFC 9449, RFC 8705)
 
 dpop.py and binding.py are its rules; here are the request, the clock and the replay store.
 """
@@ -14,6 +14,8 @@ from django.utils import timezone
 from django.utils.encoding import escape_uri_path
 
 from clients.models import Agent
+from clients.mutual_tls import certificate_of
+from clients.profiles import Constraint
 from clients.replay import spend
 from foundation import keyring
 from foundation.errors import ProtocolError
@@ -31,7 +33,12 @@ def find_binding(request: HttpRequest, agent: Agent, now: datetime) -> Binding:
     A good proof is spent when this returns, whatever becomes of the request.
     """
     proved = prove(request, agent.client_id, now)
-    bound = judge_binding(proved, Demand(dpop=agent.dpop_bound_access_tokens))
+    demand = Demand(
+        dpop=Constraint.DPOP in agent.constraints,
+        mutual_tls=Constraint.MUTUAL_TLS in agent.constraints,
+        something=bool(agent.demands.constraints),
+    )
+    bound = judge_binding(proved, demand)
     if isinstance(bound, ProtocolError):
         raise bound
     return bound
@@ -42,12 +49,16 @@ def prove(request: HttpRequest, client_id: str, now: datetime, *, access_token: 
 
     No proof is no error here: whoever needs one refuses what it finds to be unbound.
     """
+    certificate = certificate_of(request)
+    x5t = certificate.x5t if certificate else None
     header = request.headers.get("DPoP")
     if header is None:
-        return Binding()
+        return Binding(x5t=x5t)
     expected = Expected(
         method=request.method or "",
-        urls=[f"{settings.ISSUER_URL}{escape_uri_path(request.path_info)}"],
+        urls=[
+            f"{base}{escape_uri_path(request.path_info)}" for base in (settings.ISSUER_URL, settings.MTLS_URL) if base
+        ],
         is_fresh_nonce=lambda nonce: nonces.is_fresh(nonce, _nonce_keys(), now),
         needs_nonce=settings.DPOP_NONCE_REQUIRED,
         access_token=access_token,
@@ -58,7 +69,7 @@ def prove(request: HttpRequest, client_id: str, now: datetime, *, access_token: 
     # Per key: two keys may use the same jti.
     if not spend(client_id, f"dpop:{proof.jkt}:{proof.jti}", proof.expires_at.timestamp()):
         raise InvalidDpopProof("the proof was used before")
-    return Binding(jkt=proof.jkt)
+    return Binding(proof.jkt, x5t)
 
 
 def _nonce_keys() -> list[bytes]:

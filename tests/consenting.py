@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent
-from tests.world import Caller, make_caller, post_form
+from tests.world import Caller, Prover, make_caller, post_form, proved
 
 CALLBACK = "https://app.example.com/callback"
 
@@ -42,6 +42,8 @@ class WebAgent:
     redirect_uri: str = CALLBACK
     verifier: str = field(default_factory=new_verifier)
     state: str = "the state / of it"
+    prover: Prover | None = None  # a public client's proofs
+    headers: dict[str, str] = field(default_factory=dict)
 
     def parameters(self, **more: str | None) -> dict[str, str]:
         """An authorization request; a parameter given as None is left out."""
@@ -68,7 +70,8 @@ class WebAgent:
         if self.secret:
             basic = b64encode(f"{self.agent.client_id}:{self.secret}".encode()).decode()
             return post_form(Client(), path, form, Authorization=f"Basic {basic}")
-        return post_form(Client(), path, {"client_id": self.agent.client_id, **form})
+        public = {"client_id": self.agent.client_id, **form}
+        return proved(self.prover, lambda **headers: post_form(Client(), path, public, **self.headers, **headers))
 
     def exchange(self, code: str, **more: str | None) -> Any:
         form = {

@@ -6,6 +6,7 @@ import json
 import secrets
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
@@ -110,6 +111,14 @@ class Prover:
         return "use_dpop_nonce" in response.content.decode()
 
 
+def proved(prover: Prover | None, send: Callable[..., Any]) -> Any:
+    """What `send` answers with a proof in its headers: a second time where the server gives a nonce."""
+    if prover is None:
+        return send()
+    response = send(DPoP=prover.proof())
+    return send(DPoP=prover.proof()) if prover.learn(response) else response
+
+
 @dataclass
 class Caller:
     """An agent with its private key, calling our endpoints as a client on the network would."""
@@ -119,6 +128,7 @@ class Caller:
     algorithm: str = "ES256"
     http: Client = field(default_factory=Client)
     prover: Prover | None = None  # sends a DPoP proof with each token request
+    headers: dict[str, str] = field(default_factory=dict)  # sent with each request
 
     def assertion(self, audience: str | None = None, **claims: Any) -> str:
         """A private_key_jwt assertion; a claim given as None is left out."""
@@ -149,19 +159,20 @@ class Caller:
 
     def post(self, path: str, **parameters: Any) -> Any:
         """Authenticated by a fresh assertion, unless the parameters bring one. Objects go as JSON."""
-        form = {
-            "client_assertion_type": JWT_BEARER,
-            "client_assertion": parameters.pop("client_assertion", None) or self.assertion(),
-        }
+        if self.agent.uses_mutual_tls:
+            form = {"client_id": self.agent.client_id}
+        else:
+            form = {"client_assertion_type": JWT_BEARER}
+        given = parameters.pop("client_assertion", None)
         for name, value in parameters.items():
             form[name] = value if isinstance(value, str) else json.dumps(value)
-        if self.prover is None or path != "/oauth/token":
-            return post_form(self.http, path, form)
-        response = post_form(self.http, path, form, DPoP=self.prover.proof())
-        if self.prover.learn(response):
-            form["client_assertion"] = self.assertion()
-            response = post_form(self.http, path, form, DPoP=self.prover.proof())
-        return response
+
+        def send(**headers: str) -> Any:
+            if "client_assertion_type" in form:
+                form["client_assertion"] = given or self.assertion()
+            return post_form(self.http, path, form, **self.headers, **headers)
+
+        return proved(self.prover if path == "/oauth/token" else None, send)
 
     def ask(self, person: User | None = None, **parameters: Any) -> Any:
         """POST /bc-authorize; openid and the person's login_hint unless said otherwise."""

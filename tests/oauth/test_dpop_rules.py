@@ -231,17 +231,30 @@ class TestNonces:
 
 
 KEY = Binding(jkt="a" * 43)
+CERTIFICATE = Binding(x5t="b" * 43)
+BOTH = Binding(KEY.jkt, CERTIFICATE.x5t)
+NOTHING = Demand(dpop=False, mutual_tls=False)
+DPOP = Demand(dpop=True, mutual_tls=False)
+ANYTHING = Demand(dpop=False, mutual_tls=False, something=True)
+MUTUAL_TLS = Demand(dpop=False, mutual_tls=True)
 
 
 @pytest.mark.parametrize(
     ("proved", "demand", "bound"),
     [
-        pytest.param(Binding(), Demand(dpop=False), Binding(), id="neither proof nor demand: a bearer token"),
-        pytest.param(KEY, Demand(dpop=False), KEY, id="a proof without a demand binds all the same"),
-        pytest.param(KEY, Demand(dpop=True), KEY, id="a proof as demanded"),
-        pytest.param(
-            Binding(), Demand(dpop=True), "invalid_dpop_proof", id="no downgrade: a demanded proof is missing"
-        ),
+        pytest.param(Binding(), NOTHING, Binding(), id="neither proof nor demand: a bearer token"),
+        pytest.param(KEY, NOTHING, KEY, id="a proof without a demand binds all the same"),
+        pytest.param(KEY, DPOP, KEY, id="a proof as demanded"),
+        pytest.param(Binding(), DPOP, "invalid_dpop_proof", id="no downgrade: a demanded proof is missing"),
+        pytest.param(CERTIFICATE, DPOP, "invalid_dpop_proof", id="a certificate in place of a demanded proof"),
+        pytest.param(CERTIFICATE, NOTHING, Binding(), id="a certificate binds nothing where nobody asked for it"),
+        pytest.param(CERTIFICATE, MUTUAL_TLS, CERTIFICATE, id="a certificate as demanded"),
+        pytest.param(Binding(), MUTUAL_TLS, "invalid_request", id="no downgrade: a demanded certificate is missing"),
+        pytest.param(KEY, MUTUAL_TLS, "invalid_request", id="a proof in place of a demanded certificate"),
+        pytest.param(BOTH, MUTUAL_TLS, BOTH, id="both: the token is bound to both"),
+        pytest.param(Binding(), ANYTHING, "invalid_request", id="whichever, and there is none"),
+        pytest.param(CERTIFICATE, ANYTHING, "invalid_request", id="whichever, and a certificate that binds nothing"),
+        pytest.param(KEY, ANYTHING, KEY, id="whichever, and a proof"),
     ],
 )
 def test_what_a_token_is_bound_to(proved: Binding, demand: Demand, bound: Binding | str) -> None:

@@ -1,0 +1,75 @@
+"""Profiles as a table of sentences (FAPI-CIBA ID1 5.2.2, FAPI 2.0 5.3.2.1)."""
+
+from dataclasses import replace
+
+import pytest
+
+from clients.profiles import Asking, Constraint, Profile, Registered, problem_with, problem_with_asking
+
+CIBA, ID1, FAPI2 = Profile.CIBA, Profile.FAPI_CIBA_ID1, Profile.FAPI2_CIBA
+PLAIN = Registered("private_key_jwt", (), "poll", "")
+BY_DPOP = replace(PLAIN, constraints=(Constraint.DPOP,))
+BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
+
+
+@pytest.mark.parametrize(
+    ("profile", "registered", "problem"),
+    [
+        pytest.param(CIBA, PLAIN, None, id="ciba: an agent like any other"),
+        pytest.param(CIBA, replace(PLAIN, auth_method="client_secret_basic"), None, id="ciba: a static secret"),
+        pytest.param(CIBA, replace(PLAIN, delivery_mode="push"), None, id="ciba: push"),
+        pytest.param(CIBA, replace(BY_DPOP, delivery_mode="push"), "push", id="ciba: push of DPoP-bound tokens"),
+        pytest.param(CIBA, replace(BY_TLS, delivery_mode="push"), "push", id="ciba: push of certificate-bound tokens"),
+        pytest.param(
+            CIBA, replace(PLAIN, constraints=(Constraint.DPOP, Constraint.MUTUAL_TLS)), "one of them",
+            id="ciba: both constraints at once",
+        ),
+        pytest.param(ID1, BY_TLS, None, id="ID1: poll, key, certificate-bound"),
+        pytest.param(ID1, replace(BY_TLS, delivery_mode="ping"), None, id="ID1: ping"),
+        pytest.param(ID1, replace(BY_TLS, auth_method="tls_client_auth"), None, id="ID1: by certificate"),
+        pytest.param(ID1, replace(BY_TLS, auth_method="self_signed_tls_client_auth"), None, id="ID1: self-signed"),
+        pytest.param(ID1, replace(BY_TLS, auth_method="client_secret_post"), "authentication", id="ID1: static secret"),
+        pytest.param(ID1, replace(BY_TLS, auth_method="none"), "authentication", id="ID1: a public client"),
+        pytest.param(ID1, PLAIN, "mutual TLS", id="ID1: bearer tokens"),
+        pytest.param(ID1, BY_DPOP, "mutual TLS", id="ID1: DPoP came later"),
+        pytest.param(ID1, replace(BY_TLS, delivery_mode="push"), "push", id="ID1: push"),
+        pytest.param(ID1, replace(BY_TLS, request_signing_algorithm="PS256"), None, id="ID1: signs PS256"),
+        pytest.param(ID1, replace(BY_TLS, request_signing_algorithm="EdDSA"), "signing", id="ID1: signs EdDSA"),
+        pytest.param(FAPI2, BY_DPOP, None, id="FAPI 2: DPoP"),
+        pytest.param(FAPI2, BY_TLS, None, id="FAPI 2: certificate-bound"),
+        pytest.param(FAPI2, PLAIN, "DPoP or mutual TLS", id="FAPI 2: bearer tokens"),
+        pytest.param(FAPI2, replace(BY_DPOP, auth_method="client_secret_basic"), "authentication", id="FAPI 2: secret"),
+        pytest.param(FAPI2, replace(BY_DPOP, delivery_mode="push"), "push", id="FAPI 2: push"),
+        pytest.param(FAPI2, replace(BY_DPOP, request_signing_algorithm="EdDSA"), None, id="FAPI 2: signs EdDSA"),
+    ],
+)  # fmt: skip
+def test_what_may_be_registered(profile: Profile, registered: Registered, problem: str | None) -> None:
+    found = problem_with(registered, profile)
+    assert (found is None) if problem is None else (found and problem in found)
+
+
+NOTHING = Asking(is_signed=False, has_details=False, has_binding_message=False)
+SIGNED = replace(NOTHING, is_signed=True)
+DETAILS = replace(NOTHING, has_details=True)
+MESSAGE = replace(NOTHING, has_binding_message=True)
+
+
+@pytest.mark.parametrize(
+    ("profile", "asking", "problem"),
+    [
+        pytest.param(CIBA, NOTHING, None, id="ciba: nothing but a hint"),
+        pytest.param(ID1, NOTHING, "signed", id="ID1: unsigned"),
+        pytest.param(ID1, DETAILS, "signed", id="ID1: details do not stand in for a signature"),
+        pytest.param(ID1, SIGNED, "about", id="ID1: signed, and about nothing"),
+        pytest.param(ID1, replace(SIGNED, has_details=True), None, id="ID1: signed details"),
+        pytest.param(ID1, replace(SIGNED, has_binding_message=True), None, id="ID1: a signed message"),
+        pytest.param(FAPI2, NOTHING, "signed", id="FAPI 2: neither signed nor details"),
+        pytest.param(FAPI2, MESSAGE, "signed", id="FAPI 2: an unsigned message"),
+        pytest.param(FAPI2, DETAILS, None, id="FAPI 2: details"),
+        pytest.param(FAPI2, SIGNED, "about", id="FAPI 2: signed, and about nothing"),
+        pytest.param(FAPI2, replace(SIGNED, has_binding_message=True), None, id="FAPI 2: a signed message"),
+    ],
+)
+def test_what_may_be_asked(profile: Profile, asking: Asking, problem: str | None) -> None:
+    found = problem_with_asking(asking, profile)
+    assert (found is None) if problem is None else (found and problem in found)
