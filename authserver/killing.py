@@ -19,6 +19,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from ciba import lifecycle as ciba
 from ciba.models import BackchannelRequest
+from ciba.states import TRANSITIONS
 from ciba.states import State as RequestState
 from clients import lifecycle as agents
 from clients.models import Agent
@@ -63,7 +64,7 @@ def find_left(agent: Agent, now: datetime) -> list[Left]:
         Left("The agent may call (its tokens work)", int(agent.is_active)),
         Left(
             "Requests that are open or approved",
-            requests.filter(state__in=[RequestState.PENDING, RequestState.APPROVED]).count(),
+            requests.filter(state__in=list(TRANSITIONS)).count(),
         ),
         Left(
             "Prompts that wait for an answer",

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.db.models import F, Q
+from django.db.models import F
 from django.db.models.functions import Coalesce
 
 from credentials.models import Backend
@@ -12,12 +12,12 @@ from credentials.retrying import breaker_pause
 PROBE = timedelta(seconds=30)  # longer than a call may take: meanwhile nobody else asks
 
 
-def may_try(backend_id: UUID, now: datetime) -> bool:
-    """Closed: everybody may. Open: one at a time, when it is time to try again."""
-    row = Backend.objects.filter(pk=backend_id)
-    if row.filter(tried_again_at=None).exists():
+def may_try(backend: Backend, now: datetime) -> bool:
+    """Closed: everybody may. Open: one at a time, when it is time to try again. `backend` was just read."""
+    if backend.tried_again_at is None:
         return True
-    return bool(row.filter(tried_again_at__lte=now).update(tried_again_at=now + PROBE))
+    due = Backend.objects.filter(pk=backend.pk, tried_again_at__lte=now)
+    return bool(due.update(tried_again_at=now + PROBE))
 
 
 def note_unreachable(backend_id: UUID, problem: str, now: datetime) -> None:
@@ -30,9 +30,7 @@ def note_unreachable(backend_id: UUID, problem: str, now: datetime) -> None:
     )
 
 
-def note_reached(backend_id: UUID) -> None:
-    """Most of the time there is nothing to write."""
-    failing = Q(failures__gt=0) | Q(tried_again_at__isnull=False)
-    Backend.objects.filter(failing, pk=backend_id).update(
-        failures=0, tried_again_at=None, failing_since=None, problem=""
-    )
+def note_reached(backend: Backend) -> None:
+    """Most of the time there is nothing to write. `backend` as it was read before it was asked."""
+    if backend.failures or backend.tried_again_at:
+        Backend.objects.filter(pk=backend.pk).update(failures=0, tried_again_at=None, failing_since=None, problem="")

@@ -73,7 +73,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
             link.create(account, password)
     except EngineError as error:
         return _failed(lease, error)
-    breaker.note_reached(lease.backend_id)
+    breaker.note_reached(lease.backend)
     ISSUED.labels(lease.backend.name).observe((timezone.now() - began).total_seconds())
     if not lifecycle.activate(lease, timezone.now()):
         lifecycle.fail(lease, "it ended while it was being made", timezone.now())

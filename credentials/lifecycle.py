@@ -17,11 +17,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, Exists, F, Q
 
 from audit import events
 from audit.record import SYSTEM, About, record, record_refusal, record_revocation
-from credentials import recovery
 from credentials.engines import Presence
 from credentials.errors import (
     LeaseBusy,
@@ -32,7 +31,7 @@ from credentials.errors import (
 )
 from credentials.limits import Bound, Life, Limits, life_of, renewed_life
 from credentials.metrics import ALARMS
-from credentials.models import Backend, Lease, Role
+from credentials.models import Backend, Lease, Recovery, Role
 from credentials.policy import (
     BuyFacts,
     BuyVerdict,
@@ -94,12 +93,17 @@ class Bought:
 @transaction.atomic(durable=True)
 def buy(wanted: Wanted, now: datetime) -> Bought | ProtocolError:
     """Spends one use of the grant and writes the lease down, together or not at all; the system knows nothing yet."""
-    grant = Grant.objects.select_for_update(of=("self",)).select_related("agent").get(pk=wanted.grant_id)
+    grants = Grant.objects.select_for_update(of=("self",)).select_related("agent", "resource")
+    grant = grants.get(pk=wanted.grant_id)
     key = digest(wanted.idempotency_key) if wanted.idempotency_key else None
     if key and (before := _find(grant=grant, idempotency_digest=key)):
         return _repeat(before, wanted, now)
     # Whoever buys from this backend waits here: quotas are counted exactly.
-    backend = Backend.objects.select_for_update(no_key=True).get(pk=wanted.role.backend_id)
+    backends = Backend.objects.select_for_update(no_key=True, of=("self",)).annotate(
+        role_is_active=Exists(Role.objects.filter(pk=wanted.role.pk, is_active=True)),
+        is_recovering=Exists(Recovery.objects.filter(ended_at=None)),
+    )
+    backend = backends.get(pk=wanted.role.backend_id)
     facts = _buy_facts(wanted, backend, grant, now)
     if refusal := _refusal(judge_buy(facts), facts, backend, now):
         record(events.LEASE_REFUSED, _about_grant(grant), now, role=wanted.role.name, error=refusal.code,
@@ -128,7 +132,7 @@ def _repeat(before: Lease, wanted: Wanted, now: datetime) -> Bought | ProtocolEr
     return LeaseEnded("the lease of this Idempotency-Key has ended")
 
 
-def _buy_facts(wanted: Wanted, backend: Backend, grant: Grant, now: datetime) -> BuyFacts:
+def _buy_facts(wanted: Wanted, backend: Any, grant: Grant, now: datetime) -> BuyFacts:
     role = wanted.role
     live = Lease.objects.filter(backend=backend, state__in=COUNTED).aggregate(
         of_backend=Count("id"),
@@ -144,9 +148,9 @@ def _buy_facts(wanted: Wanted, backend: Backend, grant: Grant, now: datetime) ->
     if grant.user_id:
         quotas.insert(1, Quota("person", live["of_person"], role.most_per_person))
     return BuyFacts(
-        role_is_active=Role.objects.filter(pk=role.pk, is_active=True).exists(),
+        role_is_active=backend.role_is_active,
         backend_lends=backend.status == Backend.Status.ENABLED,
-        is_recovering=recovery.is_on(),
+        is_recovering=backend.is_recovering,
         backend_is_reachable=backend.tried_again_at is None or backend.tried_again_at <= now,
         quotas=quotas,
         bought_in_last_minute=Lease.objects.filter(
@@ -448,7 +452,7 @@ def claim_to_take_back(backend_id: UUID, now: datetime, most: int, only: Q | Non
     """What is due, for this caller alone until the claim runs out."""
     free = Q(claimed_until=None) | Q(claimed_until__lte=now)
     due = list(
-        Lease.objects.select_related("agent", "role")
+        Lease.objects.select_related("agent", "role", "backend")
         .filter(free, only or Q(), backend=backend_id, state__in=ENDING, due_at__lte=now)
         .order_by("due_at")
         .select_for_update(skip_locked=True, of=("self",))[:most]

@@ -78,7 +78,7 @@ def serve(backend_id: UUID, *, until: float) -> None:
     """Takes back what is due from one backend until nothing is, then looks for orphans where that is due."""
     while time.monotonic() < until:
         now = timezone.now()
-        if not breaker.may_try(backend_id, now):
+        if not breaker.may_try(Backend.objects.get(pk=backend_id), now):
             return
         leases = lifecycle.claim_to_take_back(backend_id, now, AT_ONCE)
         if leases and not _take_back(leases):
@@ -94,8 +94,8 @@ def take_back_now(lease_id: UUID) -> None:
     Where somebody else speaks to the system about it, the sweeper does it after them.
     """
     now = timezone.now()
-    lease = Lease.objects.filter(pk=lease_id, state__in=ENDING).first()
-    if lease is None or not breaker.may_try(lease.backend_id, now):
+    lease = Lease.objects.select_related("backend").filter(pk=lease_id, state__in=ENDING).first()
+    if lease is None or not breaker.may_try(lease.backend, now):
         return
     claimed = lifecycle.claim_to_take_back(lease.backend_id, now, 1, only=Q(pk=lease_id))
     if claimed:
@@ -104,7 +104,7 @@ def take_back_now(lease_id: UUID) -> None:
 
 def _take_back(leases: list[Lease]) -> bool:
     """Those that were claimed together, over one link. False where the backend does not answer."""
-    backend = Backend.objects.get(pk=leases[0].backend_id)
+    backend = leases[0].backend
     left = list(leases)
     try:
         with link_to(backend) as link:
@@ -121,7 +121,7 @@ def _take_back(leases: list[Lease]) -> bool:
         for lease in left:
             lifecycle.note_taken_back(lease, None, str(error), timezone.now())
         return False
-    breaker.note_reached(backend.id)
+    breaker.note_reached(backend)
     return True
 
 

@@ -307,13 +307,16 @@ def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
 
 
 def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
+    def read() -> Backend:
+        return Backend.objects.get()
+
     now = timezone.now()
     breaker.note_unreachable(orders.pk, "gone", now)
-    assert not breaker.may_try(orders.pk, now)
-    later = now + timedelta(seconds=6)
-    assert breaker.may_try(orders.pk, later) and not breaker.may_try(orders.pk, later)
-    breaker.note_reached(orders.pk)
-    assert breaker.may_try(orders.pk, later) and breaker.may_try(orders.pk, later)
+    assert not breaker.may_try(read(), now)
+    later, seen = now + timedelta(seconds=6), read()
+    assert breaker.may_try(seen, later) and not breaker.may_try(seen, later)
+    breaker.note_reached(read())
+    assert breaker.may_try(read(), later) and breaker.may_try(read(), later)
 
 
 # --- people
