@@ -180,10 +180,8 @@ def bare(count: int) -> dict[str, float]:
     backend, role = Backend.objects.get(), Role.objects.get()
     link = backend.find_engine().connect(target_of(backend))
     until = datetime.now(UTC) + timedelta(hours=1)
-    accounts = [
-        Account(f"{backend.prefix}{new_id().hex[:20]}", role.settings, until, Trace("", "", "", ""))
-        for _ in range(count)
-    ]
+    # Under a prefix of their own: the product would take back accounts of its prefix that no lease accounts for.
+    accounts = [Account(f"bare_{new_id().hex[:20]}", role.settings, until, Trace("", "", "", "")) for _ in range(count)]
     spent = {}
     began = time.perf_counter()
     for account in accounts:

@@ -19,7 +19,7 @@ from credentials.backends import sealed
 from credentials.models import Backend, Lease, Recovery, Role
 from credentials.states import ENDING, State
 from foundation.admin import NoDeletion, ReadOnly
-from operations.models import OperationTypeVersion
+from operations.models import OperationType, OperationTypeVersion
 
 NOW = 20  # leases that an action takes back while the administrator waits; the sweeper takes the rest
 
@@ -70,15 +70,27 @@ class BackendForm(forms.ModelForm[Backend]):
         help_text="Sealed, and never shown again. Empty keeps the one that is stored.",
     )
 
+    is_same_system = forms.BooleanField(
+        required=False,
+        label="the same system",
+        help_text="Leases are live: say so where only the way to the same system changes.",
+    )
+
     class Meta:
         model = Backend
         fields = ("name", "engine", "settings", "most_leases")
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if cleaned and "settings" in self.changed_data and not cleaned.get("is_same_system") and self._has_live():
+            # On another system every account is "gone": leases would be called revoked whose accounts live.
+            self.add_error("settings", "Leases are live there. Drain it first, or say that it is the same system.")
         if cleaned and not cleaned.get("secret") and self.instance._state.adding:
             self.add_error("secret", "A new backend needs its administrator's secret.")
         return cleaned
+
+    def _has_live(self) -> bool:
+        return Lease.objects.filter(backend=self.instance.pk).exclude(state=State.REVOKED).exists()
 
 
 @admin.register(Backend)
@@ -88,8 +100,8 @@ class BackendAdmin(PreflightAfterSaving):
     list_filter = ("status", "engine")
     search_fields = ("name",)
     fields = (
-        "name", "engine", "settings", "secret", "most_leases", "status", "prefix", "report", "health", "orphans",
-        "secret_changed_at",
+        "name", "engine", "settings", "is_same_system", "secret", "most_leases", "status", "prefix", "report", "health",
+        "orphans", "secret_changed_at",
     )  # fmt: skip
     readonly_fields = ("status", "prefix", "report", "health", "orphans", "secret_changed_at")
     actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
@@ -213,6 +225,11 @@ class RoleForm(forms.ModelForm[Role]):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if cleaned and self.instance._state.adding and "name" in cleaned:
+            kind = roles.type_name(cleaned["name"])
+            taken = OperationType.objects.filter(name=kind).exists()
+            if taken:
+                self.add_error("name", f"There is an operation type {kind} already.")
         if cleaned and not self.errors:
             role = Role(longest_lifetime=cleaned["longest_lifetime"])
             schema = roles.schema_of(role)

@@ -250,7 +250,7 @@ def _wanted(holding: Holding, role: Role, body: dict[str, Any], key: str | None)
     return Wanted(
         role=role,
         grant_id=holding.token.grant.pk,
-        purpose=details["purpose"],
+        purpose=str(details.get("purpose", ""))[:200],
         lifetime=lifetime,
         approved_lifetime=details.get("lifetime"),
         wrap_for=(wrap or WRAP_DEFAULT) if delivery == "wrapped" else None,

@@ -17,7 +17,7 @@ from credentials.engines import EngineError, Unreachable
 from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
 from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
 from credentials.limits import Life
-from credentials.links import link_to
+from credentials.links import link_to, slot
 from credentials.metrics import ISSUED
 from credentials.models import Lease
 from foundation.errors import ProtocolError, TemporarilyUnavailable
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # So much of the claim must be left when a system is told to make an account: nobody takes back what is yet to come.
 LEFT = timedelta(seconds=30)
+SLOT_WAIT = 1.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,15 @@ class Wrapped:
 
 
 def lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
+    with slot(wanted.role.backend_id, wait=SLOT_WAIT) as free:
+        return _lend(wanted, now) if free else _busy()
+
+
+def _busy() -> ProtocolError:
+    return TemporarilyUnavailable("the system behind this role is slow now; nothing was spent", retry_after=2)
+
+
+def _lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
     bought = lifecycle.buy(wanted, now)
     if isinstance(bought, ProtocolError):
         return bought
@@ -61,7 +71,10 @@ def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | P
     if isinstance(lease, AlreadyUnwrapped):
         taking_back.take_back_now(lease.lease_id)
         return lease
-    return None if lease is None else _make(lease)
+    if lease is None:
+        return None
+    # It was opened and cannot be opened again: here nobody is turned away.
+    return _make(lease)
 
 
 def _make(lease: Lease) -> Lent | ProtocolError:
@@ -109,6 +122,11 @@ def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
 
 
 def renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
+    with slot(lease.backend_id, wait=SLOT_WAIT) as free:
+        return _renew(lease, asked, now) if free else _busy()
+
+
+def _renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
     life = lifecycle.start_renewal(lease, asked, now)
     if isinstance(life, ProtocolError):
         return life

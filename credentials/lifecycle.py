@@ -21,6 +21,7 @@ from django.db.models import Count, Exists, F, Q
 
 from audit import events
 from audit.record import SYSTEM, About, record, record_refusal, record_revocation
+from credentials import recovery
 from credentials.engines import Presence
 from credentials.errors import (
     LeaseBusy,
@@ -250,9 +251,11 @@ def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | 
     lease = _find(wrap_digest=digest(unverified_handle))
     if lease is None:
         return None
+    lends = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
+    recovering = Exists(Recovery.objects.filter(ended_at=None))
     won = (
         Lease.objects.entitled(now)
-        .filter(pk=lease.pk, state=State.WRAPPED, wrap_expires_at__gt=now, expires_at__gt=now)
+        .filter(lends, ~recovering, pk=lease.pk, state=State.WRAPPED, wrap_expires_at__gt=now, expires_at__gt=now)
         .update(state=State.CREATING, claimed_until=now + CLAIM)
     )
     if won:
@@ -290,7 +293,8 @@ def finish_password(lease: Lease, now: datetime) -> bool:
 @transaction.atomic(durable=True)
 def start_renewal(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
     """May it be renewed, and until when? Claims the lease; the system is told next."""
-    lease = Lease.objects.select_for_update(of=("self",)).select_related("role", "agent").get(pk=lease.pk)
+    locked = Lease.objects.select_for_update(of=("self",)).select_related("role", "agent", "backend")
+    lease = locked.get(pk=lease.pk)
     wish = Bound.DEFAULT if asked is None else Bound.ASKED
     life = renewed_life(
         asked or lease.role.default_lifetime, wish, lease.max_expires_at, Bound(lease.most_bound_by), now
@@ -298,7 +302,7 @@ def start_renewal(lease: Lease, asked: int | None, now: datetime) -> Life | Prot
     facts = RenewFacts(
         is_active=lease.state == State.ACTIVE and lease.expires_at > now,
         grant_is_alive=Lease.objects.entitled(now).filter(pk=lease.pk).exists(),
-        role_is_active=lease.role.is_active,
+        is_lent=lease.role.is_active and lease.backend.status == Backend.Status.ENABLED and not recovery.is_on(),
         is_longer=life.expires_at > lease.expires_at,
     )
     match judge_renew(facts):

@@ -20,6 +20,9 @@ IDLE = 20.0  # seconds
 FRESH = 0.5  # seconds that an idle one is believed to answer
 MOST_IDLE = 8  # per backend and process
 
+SLOTS = 4  # requests of one process that speak to one backend at once; a web process has eight threads
+
+_slots: dict[UUID, threading.BoundedSemaphore] = {}
 _idle: dict[tuple[UUID, bytes], list[tuple[float, Link]]] = {}
 _lock = threading.Lock()
 
@@ -35,6 +38,19 @@ def link_to(backend: Backend) -> Iterator[Link]:
         link.close()
         raise
     _keep(key, link)
+
+
+@contextmanager
+def slot(backend_id: UUID, *, wait: float) -> Iterator[bool]:
+    """For who answers a request meanwhile: False where a slow backend holds as many threads as it may already."""
+    with _lock:
+        slots = _slots.setdefault(backend_id, threading.BoundedSemaphore(SLOTS))
+    free = slots.acquire(timeout=wait) if wait else slots.acquire(blocking=False)
+    try:
+        yield free
+    finally:
+        if free:
+            slots.release()
 
 
 def _version(backend: Backend) -> bytes:

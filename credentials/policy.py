@@ -66,14 +66,14 @@ class RenewVerdict(Enum):
 class RenewFacts:
     is_active: bool  # the lease's state, and its time is not up
     grant_is_alive: bool  # and with it agent, person and resource
-    role_is_active: bool
+    is_lent: bool  # the role is active, its backend lends, and nothing is being recovered
     is_longer: bool  # renewing would move its end
 
 
 def judge_renew(facts: RenewFacts) -> RenewVerdict:
     if not facts.is_active or not facts.grant_is_alive:
         return RenewVerdict.ENDED
-    if not facts.role_is_active:
+    if not facts.is_lent:
         return RenewVerdict.NOT_LENDING
     if not facts.is_longer:
         return RenewVerdict.AT_MOST

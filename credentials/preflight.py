@@ -19,6 +19,7 @@ from credentials.engines import Account, Engine, EngineError, Link, Session, Tar
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, random_bytes
 from foundation.keyring import KeyringError
+from operations.models import OperationType
 
 PROBE_LIFE = timedelta(minutes=5)
 
@@ -131,7 +132,9 @@ def check_role(role: Role, about: About, now: datetime) -> Report:
         report.note("find an engine and the secret", str(error))
     with transaction.atomic(durable=True):
         if not report.passed:
+            # Nobody is asked for what could not be given.
             Role.objects.filter(pk=role.pk).update(is_active=False)
+            OperationType.objects.filter(pk=role.operation_type_id).update(is_active=False)
         record(events.BACKEND_CHECKED, about, timezone.now(), backend=backend.name, role=role.name,
                passed=report.passed, problem=report.first_problem)  # fmt: skip
     return report

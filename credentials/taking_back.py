@@ -17,7 +17,7 @@ from django.utils import timezone
 from credentials import breaker, lifecycle, orphans, recovery
 from credentials.backends import account_of
 from credentials.engines import EngineError, Link, Presence, Unreachable
-from credentials.links import link_to
+from credentials.links import link_to, slot
 from credentials.models import Backend, Lease
 from credentials.states import ENDING
 from foundation.keyring import KeyringError
@@ -97,9 +97,10 @@ def take_back_now(lease_id: UUID) -> None:
     lease = Lease.objects.select_related("backend").filter(pk=lease_id, state__in=ENDING).first()
     if lease is None or not breaker.may_try(lease.backend, now):
         return
-    claimed = lifecycle.claim_to_take_back(lease.backend_id, now, 1, only=Q(pk=lease_id))
-    if claimed:
-        _take_back(claimed)
+    with slot(lease.backend_id, wait=0) as free:
+        claimed = lifecycle.claim_to_take_back(lease.backend_id, now, 1, only=Q(pk=lease_id)) if free else []
+        if claimed:
+            _take_back(claimed)
 
 
 def _take_back(leases: list[Lease]) -> bool:
@@ -137,6 +138,8 @@ def _take_back_one(lease: Lease, link: Link) -> None:
     try:
         presence = link.verify(lease.account_name)
     except Unreachable:
+        if problem:  # this one's own doing, perhaps: it waits its turn, or it would hold up all that come after
+            lifecycle.note_taken_back(lease, None, problem, timezone.now())
         raise
     except EngineError as error:
         problem = problem or str(error)

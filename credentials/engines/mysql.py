@@ -71,7 +71,7 @@ class MysqlLink:
         else:
             self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK COMMENT %s", account.name,
                      self._host, self._proof(password), account.trace.text)  # fmt: skip
-        for grant in account.settings["grants"]:
+        for grant in account.settings.get("grants", []):
             self._do(f"GRANT {_privileges(grant)} ON {_object(grant)} TO %s@%s", account.name, self._host)
         self._do("ALTER USER %s@%s ACCOUNT UNLOCK", account.name, self._host)
 

@@ -315,13 +315,17 @@ class PostgresLink:
     @contextmanager
     def _call(self, connection: psycopg.Connection) -> Iterator[None]:
         """One call: bounded in time, its errors put into the protocol's words."""
-        timer = threading.Timer(CALL_TIMEOUT, _cut_off, [connection])
+        late = threading.Event()
+        timer = threading.Timer(CALL_TIMEOUT, _cut_off, [connection, late])
         timer.start()
         try:
             yield
         except psycopg.errors.UndefinedObject as error:
             raise AccountMissing(_first_line(error)) from None
         except psycopg.Error as error:
+            if late.is_set():
+                # It did answer before, and what was asked took too long: about this account, as far as we know.
+                raise EngineError(f"not done within {CALL_TIMEOUT:g} s") from None
             if connection.closed or (error.sqlstate or "").startswith(_SERVER_STATES):
                 connection.close()
                 raise Unreachable(_first_line(error)) from None
@@ -330,10 +334,11 @@ class PostgresLink:
             timer.cancel()
 
 
-def _cut_off(connection: psycopg.Connection) -> None:
+def _cut_off(connection: psycopg.Connection, late: threading.Event) -> None:
     """A system that hangs keeps no thread of ours: whoever waits for it finds the connection closed."""
     if connection.closed:
         return
+    late.set()
     wire = socket(fileno=connection.fileno())
     try:
         wire.shutdown(SHUT_RDWR)

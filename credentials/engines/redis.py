@@ -58,7 +58,7 @@ class RedisLink:
             if self._user(node, account.name) is not None:
                 raise EngineError(f"{node}: there is an account of this name already")
             # One command: the account is there with all its rules, or it is not there.
-            rules = [*account.settings["rules"], NEVER, _hashed(password), "on"]
+            rules = [*account.settings.get("rules", []), NEVER, _hashed(password), "on"]
             self._ask(node, "ACL SETUSER", account.name, "reset", *rules)
             self._save(node)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import connection
 from django.utils import timezone
 from psycopg import sql
 
@@ -193,6 +194,83 @@ def test_one_dead_backend_delays_nobody_else(
     Backend.objects.filter(pk=orders.pk).update(settings=orders.settings, tried_again_at=timezone.now())
     sweep_until_quiet()
     assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoked"
+
+
+def test_a_lease_that_takes_too_long_does_not_hold_up_the_others(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody made so much there that dropping it takes longer than a call may: it waits its turn."""
+    from credentials.engines import postgres
+
+    slow = buy(make_grant(buyer, crash_role), crash_role).lease
+    quick = buy(make_grant(buyer, crash_role), crash_role).lease
+    clear = postgres.PostgresLink._clear
+
+    def slowly(link: Any, account: Any, role_id: int) -> None:
+        if account.name == slow.account_name:
+            link._main.execute("SELECT pg_sleep(5)")
+        clear(link, account, role_id)
+
+    monkeypatch.setattr(postgres.PostgresLink, "_clear", slowly)
+    monkeypatch.setattr(postgres, "CALL_TIMEOUT", 0.5)
+    links.close_all()
+    lifecycle.end(slow, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(quick, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    Backend.objects.update(tried_again_at=None)
+    taking_back.sweep(timezone.now(), 100)
+    join()
+    slow.refresh_from_db()
+    assert (slow.state, slow.attempts) == ("revoking", 1) and "0.5 s" in slow.problem
+    assert slow.due_at and slow.due_at > timezone.now() - timedelta(seconds=2)
+    Backend.objects.update(tried_again_at=None)
+    taking_back.sweep(timezone.now(), 100)
+    join()
+    assert Lease.objects.get(pk=quick.pk).state == "revoked"
+    monkeypatch.undo()
+    Lease.objects.update(due_at=timezone.now())
+    Backend.objects.update(tried_again_at=None)
+    sweep_until_quiet()
+    assert Lease.objects.get(pk=slow.pk).state == "revoked"
+
+
+def test_a_slow_backend_holds_only_some_of_our_threads(
+    buyer: Buyer, crash_role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes beyond is told to come again; nothing is written down or spent for them."""
+    import threading
+
+    from credentials import lending
+    from credentials.engines.postgres import PostgresLink
+
+    monkeypatch.setattr(lending, "SLOT_WAIT", 0.05)
+    go_on, create = threading.Event(), PostgresLink.create
+
+    def slow(link: Any, account: Any, password: str) -> None:
+        go_on.wait(10)
+        create(link, account, password)
+
+    monkeypatch.setattr(PostgresLink, "create", slow)
+    answers: list[Any] = []
+    grants = [make_grant(buyer, crash_role) for _ in range(links.SLOTS + 1)]
+
+    def act(grant: Grant) -> None:
+        try:
+            answers.append(buy(grant, crash_role))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=act, args=(grant,)) for grant in grants]
+    for thread in threads:
+        thread.start()
+    give_up = timezone.now() + timedelta(seconds=10)
+    while not answers and timezone.now() < give_up:
+        threads[0].join(0.05)
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    refused = [one for one in answers if not hasattr(one, "password")]
+    assert [one.code for one in refused] == ["temporarily_unavailable"]
+    assert Lease.objects.count() == links.SLOTS
 
 
 def test_a_revocation_that_races_the_making_wins(

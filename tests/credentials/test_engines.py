@@ -89,6 +89,30 @@ def test_nothing_makes_an_account_but_create(system: System) -> None:
         assert link.verify(account.name).is_gone
 
 
+def test_a_probe_gets_an_account_and_nothing_else(system: System) -> None:
+    """Without any settings of a role: the backend's preflight, and an orphan of which the name alone is known."""
+    account = replace(system.account(), settings={})
+    with system.link() as link:
+        link.create(account, new_handle())
+        assert link.verify(account.name).exists
+        link.revoke(account)
+        assert link.verify(account.name).is_gone
+
+
+def test_whatever_the_agent_is_called_is_only_text(system: System) -> None:
+    """A client_id may be a URL, and is not ours to choose."""
+    account = system.account()
+    sly = """'"; DROP TABLE orders; DROP ROLE lender; -- {} %s \\ $$"""
+    account = replace(account, trace=replace(account.trace, client_id=sly, sub=sly))
+    password = new_handle()
+    with system.link() as link:
+        link.create(account, password)
+        with system.engine.log_in(system.target, account.name, password) as session:
+            assert session.is_alive()
+        link.revoke(account)
+        assert link.verify(account.name).is_gone
+
+
 def test_renewing_keeps_the_account_going(system: System) -> None:
     account, password = system.lend()
     with system.link() as link:

@@ -69,7 +69,7 @@ def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend, postgres_s
     report = preflight.check_role(greedy, ABOUT, timezone.now())
     assert not report.passed
     greedy.refresh_from_db()
-    assert not greedy.is_active
+    assert not greedy.is_active and not greedy.operation_type.is_active
 
 
 def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: PostgresServer, db: None) -> None:
@@ -397,6 +397,33 @@ def test_settings_that_do_not_fit_are_refused(
     form = backend_form(postgres_server, settings=settings)
     answer = admin_browser.post("/admin/credentials/backend/add/", form)
     assert answer.status_code == 200 and not Backend.objects.exists()
+
+
+def test_a_backend_does_not_become_another_system_while_leases_are_live(
+    admin_browser: Client, orders: Backend, role: Role, buyer: Buyer, postgres_server: PostgresServer
+) -> None:
+    """On another system every account is "gone": leases would be called revoked whose accounts live."""
+    import json
+
+    buyer.lend(role)
+    settings = json.dumps({**orders.settings, "host": "localhost"})
+    form = {"settings": settings, "most_leases": "100"}
+    url = f"/admin/credentials/backend/{orders.pk}/change/"
+    assert b"Drain it first" in admin_browser.post(url, form).content
+    assert admin_browser.post(url, form | {"is_same_system": "on"}).status_code == 302
+    orders.refresh_from_db()
+    assert orders.settings["host"] == "localhost" and orders.status == "enabled"
+
+
+def test_a_role_takes_no_type_that_is_there_already(admin_browser: Client, orders: Backend, role: Role) -> None:
+    from operations.models import OperationType
+
+    OperationType.objects.create(resource=role.operation_type.resource, name="credential:taken")
+    form = {"backend": str(orders.pk), "name": "taken", "settings": "{}"}
+    assert (
+        b"There is an operation type credential:taken already"
+        in admin_browser.post("/admin/credentials/role/add/", form).content
+    )
 
 
 def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend) -> None:

@@ -8,7 +8,8 @@ import pytest
 from django.utils import timezone
 
 from audit.models import Event
-from credentials.models import Lease, Role
+from credentials import recovery
+from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
 from tests.credentials.lending import Buyer, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
@@ -87,6 +88,20 @@ def test_a_repeat_replaces_the_handle(buyer: Buyer, role: Role) -> None:
     assert second.status_code == 200
     assert unwrap(buyer, first).status_code == 404
     assert unwrap(buyer, second.json()["wrapped"]["handle"]).status_code == 201
+
+
+@pytest.mark.parametrize("what", ["draining", "recovering"])
+def test_nothing_is_unwrapped_or_renewed_while_nothing_is_lent(buyer: Buyer, role: Role, what: str) -> None:
+    handle, _ = wrap(buyer, role)
+    lent = buyer.lend(role)["lease"]["lease_id"]
+    if what == "draining":
+        Backend.objects.update(status="draining")
+    else:
+        recovery.start("user:x", timezone.now())
+    assert unwrap(buyer, handle).status_code == 404
+    assert Lease.objects.filter(state="wrapped").count() == 1
+    renewed = buyer.call("POST", f"/v1/leases/{lent}/renew", buyer.routine_token(), {"lifetime": 900})
+    assert renewed.json()["error"] == "not_lending"
 
 
 @pytest.mark.parametrize("body", [{}, {"handle": 1}, {"handle": "é"}, {"handle": "x" * 200}, {"handle": "x", "y": 1}])
