@@ -2,9 +2,10 @@
 
 from foundation.errors import ProtocolError
 from oauth.errors import AccessDenied
+from oauth.holding import NotYet
 
 
-class AuthorizationPending(ProtocolError):
+class AuthorizationPending(NotYet):
     """CIBA Core 11."""
 
     code = "authorization_pending"

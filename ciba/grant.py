@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from django.conf import settings
+from django.utils import timezone
 
 from audit import events
 from audit.record import record
@@ -13,11 +14,14 @@ from ciba.errors import AuthorizationPending, ExpiredToken, SlowDown
 from ciba.models import Approval, BackchannelRequest
 from ciba.polling import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
+from ciba.watching import request_topic
 from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
+from foundation.waiting import Watch
 from oauth.errors import AccessDenied, InvalidGrant, UnauthorizedClient
+from oauth.holding import Hold
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
@@ -36,11 +40,15 @@ def _prepare(asked: TokenRequest, now: datetime) -> Poll:
     auth_req_id = asked.parameters.get("auth_req_id")
     if auth_req_id is None:
         raise InvalidRequest("auth_req_id is missing")
-    # Keyed by agent too: a stranger's polls never slow the owner down.
-    key = f"poll:{asked.agent.pk}:{digest(auth_req_id).hex()}"
+    key = _pace_key(asked.agent, auth_req_id)
     lifetime = settings.REQUEST_LIFETIME_MAX + 60
     pace = get_pacing().poll(key, now=now, interval=settings.POLL_INTERVAL, lifetime=lifetime)
     return Poll(auth_req_id, pace)
+
+
+def _pace_key(agent: Agent, auth_req_id: str) -> str:
+    """By agent too: a stranger's polls never slow the owner down."""
+    return f"poll:{agent.pk}:{digest(auth_req_id).hex()}"
 
 
 def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
@@ -55,7 +63,21 @@ def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
         verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.POLLED_AGAIN:
         record(events.REQUEST_POLLED_AGAIN, lifecycle.about(request, f"agent:{agent.client_id}"), now)
-    return _refusal(verdict, poll.pace)
+    refusal = _refusal(verdict, poll.pace)
+    if request is not None and isinstance(refusal, AuthorizationPending):
+        refusal.hold = _hold(request, agent, poll)
+    return refusal
+
+
+def _hold(request: BackchannelRequest, agent: Agent, poll: Poll) -> Hold:
+    """A poll that waits for the decision: another one meanwhile comes too soon, and the interval begins at its end."""
+    key = _pace_key(agent, poll.unverified_auth_req_id)
+    return Hold(
+        watch=Watch(request_topic(request), State.PENDING),
+        until=request.expires_at,
+        begin=lambda over_at: get_pacing().count_from(key, over_at),
+        end=lambda: get_pacing().count_from(key, timezone.now()),
+    )
 
 
 def _find(poll: Poll) -> BackchannelRequest | None:

@@ -22,8 +22,12 @@ def prompts_topic(user: User) -> str:
     return f"{PROMPTS}:{user.pk}"
 
 
+def request_topic(request: BackchannelRequest) -> str:
+    return f"{REQUEST}:{request.pk}"
+
+
 def topics_of(request: BackchannelRequest) -> list[str]:
-    return [f"{PROMPTS}:{request.user_id}", f"{REQUEST}:{request.pk}"]
+    return [f"{PROMPTS}:{request.user_id}", request_topic(request)]
 
 
 def read_prompts(user_ids: Sequence[str]) -> Mapping[str, Hashable]:

@@ -66,9 +66,9 @@ class Agent:
         }  # fmt: skip
         return jwt.encode({"alg": "ES256", "kid": self.key.kid}, claims, self.key)
 
-    def post(self, endpoint: str, **form: str) -> tuple[int, dict[str, Any]]:
+    def post(self, endpoint: str, prefer: str = "", **form: str) -> tuple[int, dict[str, Any]]:
         form |= {"client_assertion_type": JWT_BEARER, "client_assertion": self.assertion()}
-        response = self.http.post(self.server[endpoint], data=form)
+        response = self.http.post(self.server[endpoint], data=form, headers={"Prefer": prefer} if prefer else {})
         return response.status_code, response.json()
 
     def ask(self, operation: dict[str, Any], message: str) -> dict[str, Any]:
@@ -85,18 +85,20 @@ class Agent:
         return answer
 
     def wait(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Polls as told until there is an answer (CIBA Core 10 and 11)."""
+        """Polls as told until there is an answer (CIBA Core 10 and 11). The server may hold each poll (RFC 7240)."""
         interval = asked.get("interval", 5)
         while True:
-            time.sleep(interval)
-            status, answer = self.post("token_endpoint", grant_type=CIBA, auth_req_id=asked["auth_req_id"])
+            status, answer = self.post(
+                "token_endpoint", prefer="wait=30", grant_type=CIBA, auth_req_id=asked["auth_req_id"]
+            )
             if status == 200:
                 return answer
             match answer["error"]:
                 case "authorization_pending":
-                    continue
+                    time.sleep(interval)
                 case "slow_down":
                     interval += 5
+                    time.sleep(interval)
                 case "access_denied":
                     raise Stopped("The person said no. The agent stops here, and this was not done.")
                 case "expired_token":
@@ -231,7 +233,7 @@ def main() -> int:
         print(f"There is no key at {path}: start the demo with `make run` first.", file=sys.stderr)
         return 1
     try:
-        with httpx.Client(timeout=15) as http:
+        with httpx.Client(timeout=45) as http:
             tell_story(Agent(settings, http), sys.argv[1] if len(sys.argv) > 1 else "")
     except Stopped as reason:
         print(f"\n{reason}", file=sys.stderr)

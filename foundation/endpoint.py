@@ -12,6 +12,7 @@ from psycopg_pool import PoolTimeout
 
 from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
 from foundation.metrics import ANSWERS
+from foundation.waiting import parked
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,8 @@ def protocol_endpoint(name: str, *methods: str) -> Callable[[View], View]:
             except (OperationalError, InterfaceError, PoolTimeout) as error:
                 log.error("%s: the database cannot be reached: %s", name, error)
                 response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER), request)
-            ANSWERS.labels(name, response.status_code).inc()
+            if parked(response) is None:
+                ANSWERS.labels(name, response.status_code).inc()
             return response
 
         endpoint.methods = methods  # type: ignore[attr-defined]  # whoever tries every endpoint finds them here

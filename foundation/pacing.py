@@ -4,6 +4,7 @@ Without Redis, or with one that hangs, pacing falls back to this process's memor
 on: an answer may come a little too often, never wrongly.
 """
 
+import contextlib
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,9 +26,15 @@ if last and tonumber(ARGV[1]) - last < interval - tonumber(ARGV[3]) then
   too_soon = 1
   interval = interval + tonumber(ARGV[4])
 end
-redis.call('HSET', KEYS[1], 'last', ARGV[1], 'interval', interval)
+redis.call('HSET', KEYS[1], 'last', math.max(last or 0, tonumber(ARGV[1])), 'interval', interval)
 redis.call('EXPIRE', KEYS[1], ARGV[5])
 return {too_soon, interval}
+"""
+# KEYS[1]; ARGV: a time (s). Nothing where the poll is forgotten: it would have no end.
+_COUNT_FROM = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  redis.call('HSET', KEYS[1], 'last', ARGV[1])
+end
 """
 
 
@@ -52,16 +59,22 @@ class _Memory:
             last, interval = self.polls.pop(key, (None, interval))
             too_soon = last is not None and at - last < interval - LEEWAY
             interval += SLOW_DOWN if too_soon else 0
-            self.polls[key] = (at, interval)
+            self.polls[key] = (max(last or 0.0, at), interval)
             while len(self.polls) > self.most:
                 self.polls.pop(next(iter(self.polls)))
         return Pace(too_soon, interval)
+
+    def count_from(self, key: str, at: float) -> None:
+        with self.lock:
+            if key in self.polls:
+                self.polls[key] = (at, self.polls[key][1])
 
 
 class Pacing:
     def __init__(self, url: str) -> None:
         self._volatile = Volatile(url, "pacing falls back to this process's memory")
         self._script = self._volatile.client.register_script(_POLL)
+        self._count_from = self._volatile.client.register_script(_COUNT_FROM)
         self._memory = _Memory()
 
     def poll(self, key: str, *, now: datetime, interval: int, lifetime: int) -> Pace:
@@ -73,6 +86,15 @@ class Pacing:
         except Unreachable:
             return self._memory.poll(key, at, interval)
         return Pace(bool(too_soon), int(current))
+
+    def count_from(self, key: str, at: datetime) -> None:
+        """The interval until the next poll of `key` begins at `at`: the end of an answer that was held back.
+
+        In the future while it is held, so that another poll meanwhile comes too soon.
+        """
+        with contextlib.suppress(Unreachable):
+            self._volatile.ask(lambda: self._count_from(keys=[f"pace:{key}"], args=[at.timestamp()]))
+        self._memory.count_from(key, at.timestamp())
 
     def reachable(self) -> bool:
         """Does Redis answer now? For /readyz, which reports it and stays green without it."""

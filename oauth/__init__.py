@@ -12,6 +12,7 @@ requesting.py           scope, authorization_details and resource of a request, 
 request_objects.py      signed requests (CIBA Core 7.1.1, RFC 9101)
 audience.py             which resource a token is for (RFC 8707; pure)
 token_endpoint.py       POST /oauth/token: one table from grant_type to handler (RFC 6749 3.2)
+holding.py              an answer of it that is held back for a client that prefers to wait (RFC 7240)
 sender_constraint.py    which key the sender proves to hold (RFC 9449), for the token endpoint and access.py
 dpop.py, nonces.py, binding.py   its rules (pure)
 access.py               whose call is this, at endpoints that take our access tokens (RFC 6750, RFC 9449 7)

@@ -2,7 +2,7 @@
 
 The endpoint owns what all grants share: the form, client authentication, sender constraint, may this agent
 use this grant, one transaction for deciding, minting and the audit event. A handler owns only what is its own, and
-cannot skip the rest: it returns a verdict.
+cannot skip the rest: it returns a verdict. Only the decision is made again where a client waits for it (holding.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +19,13 @@ from audit import events
 from audit.record import About, record, record_refusal
 from clients.authentication import authenticate_agent
 from clients.models import Agent
-from foundation.endpoint import json_response, protocol_endpoint
+from foundation.endpoint import error_response, json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_form
+from foundation.waiting import resumed
 from oauth.binding import UNBOUND, Binding
 from oauth.errors import UnauthorizedClient, UnsupportedGrantType
+from oauth.holding import Held, NotYet, hold_back, hold_on
 from oauth.minting import Issue, mint
 from oauth.sender_constraint import find_binding, tells_nonce
 
@@ -58,10 +60,42 @@ class GrantHandler:
 HANDLERS: dict[str, GrantHandler] = {}
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A token request up to its decision: read, authenticated, and with what it spent spent."""
+
+    handler: GrantHandler
+    asked: TokenRequest
+    prepared: Any
+
+
 @tells_nonce
 @protocol_endpoint("token", "POST")
 def token(request: HttpRequest) -> HttpResponse:
-    now = timezone.now()
+    if (again := resumed(request)) and isinstance(again.state, Held):
+        return _answer_again(request, again.state, is_last=again.is_last)
+    attempt = _begin(request, timezone.now())
+    answer = decide_and_mint(attempt)
+    if isinstance(answer, NotYet) and (held := hold_back(request, answer, attempt, timezone.now())):
+        return held
+    return _respond(request, answer)
+
+
+def _answer_again(request: HttpRequest, held: Held, *, is_last: bool) -> HttpResponse:
+    answer = decide_and_mint(held.attempt)
+    if not is_last and isinstance(answer, NotYet) and (on := hold_on(request, answer, held)):
+        return on
+    response = _respond(request, answer)
+    response["Preference-Applied"] = held.applied
+    return response
+
+
+def _respond(request: HttpRequest, answer: dict[str, Any] | ProtocolError) -> HttpResponse:
+    return error_response(answer, request) if isinstance(answer, ProtocolError) else json_response(answer)
+
+
+def _begin(request: HttpRequest, now: datetime) -> Attempt:
+    """Every phase before the decision. Raises ProtocolError."""
     parameters = parse_form(request)
     agent = authenticate_agent(
         request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now, public=True
@@ -74,10 +108,7 @@ def token(request: HttpRequest) -> HttpResponse:
         if not error.is_answer:
             record_refusal(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
         raise
-    answer = decide_and_mint(handler, asked, prepared)
-    if isinstance(answer, ProtocolError):
-        raise answer
-    return json_response(answer)
+    return Attempt(handler, asked, prepared)
 
 
 def find_handler(asked: TokenRequest) -> GrantHandler:
@@ -93,11 +124,12 @@ def find_handler(asked: TokenRequest) -> GrantHandler:
 
 
 @transaction.atomic(durable=True)
-def decide_and_mint(handler: GrantHandler, asked: TokenRequest, prepared: Any) -> dict[str, Any] | ProtocolError:
+def decide_and_mint(attempt: Attempt) -> dict[str, Any] | ProtocolError:
     """The token response, or the refusal; either way with its event, in one transaction."""
     now = timezone.now()
+    asked = attempt.asked
     agent, parameters = asked.agent, asked.parameters
-    verdict = handler.decide(asked, prepared, now)
+    verdict = attempt.handler.decide(asked, attempt.prepared, now)
     if isinstance(verdict, ProtocolError):
         if not verdict.is_answer:
             record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))

@@ -14,13 +14,16 @@ from authserver.front.hub import Hub, Listener, Mark
 from authserver.front.pool import Pool, QueueFull
 from authserver.front.streams import RETRY_AFTER, Streams
 from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
-from foundation.waiting import Stream
+from foundation.waiting import Resumed, Stream, Wait
 
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 30.0  # seconds for a whole body
 MOST_BUFFERED = 64 * 1024 * 1024  # bytes of all bodies at once
 SEND_TIMEOUT = 30.0  # seconds that a reader may keep a thread
+
+
+FAILED = Answer(500, [(b"content-type", b"text/plain"), (b"content-length", b"14")], b"internal error")
 
 
 class Gone(Exception):
@@ -109,7 +112,7 @@ class Front:
             await refuse(send, error)
         except Exception:
             log.exception("the application failed")
-            await send_whole(send, Answer(500, [(b"content-type", b"text/plain")], b"internal error"))
+            await send_whole(send, FAILED)
         else:
             await self._send(scope, answer, mark, receive, send)
 
@@ -146,6 +149,9 @@ class Front:
     async def _send(self, scope: Scope, answer: Answer, mark: Mark, receive: Receive, send: Send) -> None:
         if isinstance(answer.parked, Stream):
             await self._stream(answer, answer.parked, mark, receive, send)
+        elif isinstance(answer.parked, Wait):
+            if held := await self._hold(scope, answer, answer.parked, mark, receive):
+                await send_whole(send, held)
         elif answer.close is not None and (answer.file or answer.chunks):
             await self._send_parts(answer, answer.close, receive, send)
         else:
@@ -165,6 +171,47 @@ class Front:
             finally:
                 going.cancel()
                 self._parked.discard(listener)
+
+    async def _hold(self, scope: Scope, first: Answer, wait: Wait, mark: Mark, receive: Receive) -> Answer | None:
+        """The answer, once it has changed or may not be held any longer; None where the client has gone."""
+        if self._is_closing or len(self._parked) >= self._most_parked:
+            await self._pool.run_own(wait.over)
+            return first  # good as it is, only early
+        listener = Listener([wait.watch])
+        self._parked.add(listener)
+        going = when_gone(receive, listener.leave)
+        try:
+            with self._hub.listening(listener, mark):
+                return await self._wait(scope, wait, listener)
+        except Exception:
+            log.exception("the application failed")
+            return FAILED
+        finally:
+            going.cancel()
+            self._parked.discard(listener)
+
+    async def _wait(self, scope: Scope, wait: Wait, listener: Listener) -> Answer | None:
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + wait.seconds
+        while True:
+            await listener.wait(over_at - loop.time())
+            if listener.is_gone:
+                await self._pool.run_own(wait.over)
+                return None
+            is_last = listener.is_over or loop.time() >= over_at
+            answer = await self._pool.run_own(self._ask_again, scope, wait, is_last)
+            if answer.parked is None:
+                return answer
+
+    def _ask_again(self, scope: Scope, wait: Wait, is_last: bool) -> Answer:
+        is_over = True
+        try:
+            answer = call(self._wsgi, environ_of(scope, resumed=Resumed(wait.state, is_last)))
+            is_over = answer.parked is None
+            return answer
+        finally:
+            if is_over:
+                wait.over()
 
     async def _send_parts(self, answer: Answer, close: Callable[[], None], receive: Receive, send: Send) -> None:
         gone = threading.Event()

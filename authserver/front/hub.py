@@ -38,12 +38,13 @@ Mark = int | None
 class Listener:
     """One that waits. `changed` has the topics that changed, or may have, since it last took them."""
 
-    __slots__ = ("_future", "changed", "is_over", "revisions")
+    __slots__ = ("_future", "changed", "is_gone", "is_over", "revisions")
 
     def __init__(self, watches: Iterable[Watch]) -> None:
         self.revisions: dict[str, Hashable] = {one.topic: one.revision for one in watches}
         self.changed: set[str] = set()
-        self.is_over = False  # the client has gone, or the process ends
+        self.is_gone = False  # the client has closed the connection
+        self.is_over = False  # it has, or the process ends
         self._future: asyncio.Future[None] | None = None
 
     def tell(self, topic: str) -> None:
@@ -53,6 +54,10 @@ class Listener:
     def end(self) -> None:
         self.is_over = True
         self._wake()
+
+    def leave(self) -> None:
+        self.is_gone = True
+        self.end()
 
     def _wake(self) -> None:
         if self._future is not None and not self._future.done():

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.db import connection
@@ -10,8 +12,10 @@ from django.test.utils import CaptureQueriesContext
 
 from accounts.models import User
 from ciba.models import Prompt
+from clients.models import CIBA
+from foundation.waiting import FRONT, RESUMED, Resumed, Wait, parked, read_revisions
 from tests.consenting import WebAgent, allow, make_web_agent, query_of
-from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer, sign_in
+from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer, sign_in
 
 # Committing for real: no savepoints of the test's own are counted.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -51,6 +55,34 @@ def test_a_pending_poll_writes_the_replay_row_alone(warm: Caller, person: User) 
         assert warm.poll(auth_req_id).json()["error"] == "authorization_pending"
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spentassertion")
+
+
+def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: Caller, person: User) -> None:
+    """As the front does it: asked, parked, asked again when something may have changed, and once more at the end."""
+    auth_req_id = warm.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    form = {"grant_type": CIBA, "auth_req_id": auth_req_id, "client_assertion_type": JWT_BEARER}
+    body = urlencode(form | {"client_assertion": warm.assertion()})
+    client = Client()
+
+    def post(body: str, **environ: object) -> Any:
+        return client.post("/oauth/token", body, content_type=FORM, headers={"Prefer": "wait=30"}, **environ)
+
+    with statements(4) as sent:  # agent, jti, request, is it alive
+        wait = parked(post(body, **{FRONT: True}))
+    (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
+    assert write.startswith("INSERT INTO clients_spent")
+    assert isinstance(wait, Wait) and 29 < wait.seconds <= 30
+    with statements(2):  # request, is it alive
+        assert parked(post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=False)})) is not None
+    with statements(1):  # what everybody waits for, in one
+        assert read_revisions([wait.watch.topic]) == {wait.watch.topic: wait.watch.revision}
+    with statements(2):
+        last = post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=True)})
+    assert parked(last) is None and last.json()["error"] == "authorization_pending"
+    assert last["Preference-Applied"] == "wait=30"
+    sign_in(person).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
+    with statements(6):  # request, alive, state, event, approval, event
+        assert post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=False)}).status_code == 200
 
 
 def test_a_redemption(warm: Caller, person: User) -> None:

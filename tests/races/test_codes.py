@@ -20,7 +20,7 @@ from oauth.models import AuthorizationRequest, Grant, RefreshToken
 from oauth.refresh_token import HANDLER as REFRESH
 from oauth.refresh_token import Refresh
 from oauth.revocation import revoke_access_token, revoke_refresh_token
-from oauth.token_endpoint import TokenRequest, decide_and_mint
+from oauth.token_endpoint import Attempt, TokenRequest, decide_and_mint
 from operations.models import Resource
 from tests.consenting import CALLBACK, WebAgent, challenge_of, make_web_agent
 from tests.races.test_one_winner import ROUNDS, at_once
@@ -52,12 +52,12 @@ def consent(proposed: AuthorizationRequest) -> str | None:
 
 def exchange(web: WebAgent, code: str) -> dict[str, Any] | Exception:
     asked = TokenRequest(web.agent, {"grant_type": "authorization_code"})
-    return decide_and_mint(CODE, asked, Exchange(code, CALLBACK, web.verifier, None))
+    return decide_and_mint(Attempt(CODE, asked, Exchange(code, CALLBACK, web.verifier, None)))
 
 
 def refresh(web: WebAgent, token: str) -> dict[str, Any] | Exception:
     asked = TokenRequest(web.agent, {"grant_type": "refresh_token"})
-    return decide_and_mint(REFRESH, asked, Refresh(token, None, None))
+    return decide_and_mint(Attempt(REFRESH, asked, Refresh(token, None, None)))
 
 
 def grant_of(token: str) -> Grant:

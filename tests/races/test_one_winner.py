@@ -29,7 +29,7 @@ from oauth.lifecycle import Called, use
 from oauth.minting import Issue
 from oauth.models import Grant, Use
 from oauth.requesting import find_requested
-from oauth.token_endpoint import TokenRequest, decide_and_mint
+from oauth.token_endpoint import Attempt, TokenRequest, decide_and_mint
 from operations.risk import Assurance
 from tests.world import PAYMENT, Caller, ResourceServer
 
@@ -84,7 +84,7 @@ class Asking:
 
     def redeem(self) -> Any:
         poll = Poll(self.auth_req_id, Pace(too_soon=False, interval=5))
-        return decide_and_mint(HANDLER, TokenRequest(self.caller.agent, {"grant_type": "ciba"}), poll)
+        return decide_and_mint(Attempt(HANDLER, TokenRequest(self.caller.agent, {"grant_type": "ciba"}), poll))
 
     def events(self) -> Counter[str]:
         return Counter(Event.objects.filter(request_id=self.request.id).values_list("kind", flat=True))
