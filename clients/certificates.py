@@ -11,6 +11,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from clients import keys
 from foundation.certificates import ClientCertificate
 
+# tls_client_auth_<kind> (RFC 8705 2.1.2)
+KINDS = ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
+MAX_NAME = 500
+
 
 def problem_with_chained(certificate: ClientCertificate, names: Mapping[str, str], now: datetime) -> str | None:
     """tls_client_auth (RFC 8705 2.1): a chain that the proxy trusts, and the one registered name. None: it is."""
@@ -41,6 +45,8 @@ def problem_with_names(names: Mapping[str, str]) -> str | None:
     if len(given) != 1:
         return "tls_client_auth needs exactly one of subject_dn, san_dns, san_uri, san_ip and san_email"
     ((kind, name),) = given.items()
+    if len(name) > MAX_NAME:
+        return f"the {kind} is too long"
     try:
         if kind == "subject_dn":
             x509.Name.from_rfc4514_string(name)

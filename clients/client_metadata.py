@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from clients import keys, uris
+from clients import certificates, keys, uris
 from clients.errors import InvalidClientMetadata, InvalidRedirectUri
+from clients.profiles import Constraint, Profile, Registered
+from clients.profiles import problem_with as problem_together
 from foundation.errors import ProtocolError
 from foundation.plaintext import problem_with
 
 AUTHORIZATION_CODE = "authorization_code"
-PRIVATE_KEY_JWT, NONE = "private_key_jwt", "none"
+PRIVATE_KEY_JWT, TLS_CLIENT_AUTH, NONE = "private_key_jwt", "tls_client_auth", "none"
+DPOP, MUTUAL_TLS = Constraint.DPOP, Constraint.MUTUAL_TLS
 PUBLIC_GRANTS = frozenset({AUTHORIZATION_CODE, "refresh_token"})  # what a client without a key or secret may use
 MAX_NAME = 60
 MAX_URIS = 10
@@ -67,6 +70,7 @@ class ClientMetadata:
     jwks: dict[str, Any] | None
     jwks_uri: str
     notification_endpoint: str  # of CIBA's ping and push
+    certificate_names: dict[str, str]  # kind → tls_client_auth_<kind>, of tls_client_auth alone
     choices: dict[str, Any]
     self_description: dict[str, Any]  # about the client, for administrators to read; nothing is decided by it
 
@@ -98,7 +102,8 @@ def parse_metadata(unverified: Any, offer: Offer) -> ClientMetadata:
         jwks=jwks,
         jwks_uri=jwks_uri,
         notification_endpoint=_notification_endpoint(given),
-        choices={name: _choice(given, name, values) for name, values in offer.choices.items()},
+        certificate_names=_certificate_names(given, method),
+        choices=_choices(given, offer, method),
         self_description=_self_description(given),
     )
 
@@ -203,6 +208,29 @@ def _name(given: dict[str, Any], redirects: list[str]) -> str:
     if problem := problem_with(name, most=MAX_NAME):
         raise InvalidClientMetadata(f"client_name {problem}")
     return name
+
+
+def _certificate_names(given: dict[str, Any], method: str) -> dict[str, str]:
+    if method != TLS_CLIENT_AUTH:
+        return {}
+    names = {kind: _text(given, f"tls_client_auth_{kind}") for kind in certificates.KINDS}
+    if problem := certificates.problem_with_names(names):
+        raise InvalidClientMetadata(problem)
+    return {kind: name for kind, name in names.items() if name}
+
+
+def _choices(given: dict[str, Any], offer: Offer, method: str) -> dict[str, Any]:
+    chosen = {name: _choice(given, name, values) for name, values in offer.choices.items()}
+    bound = {"dpop_bound_access_tokens": DPOP, "tls_client_certificate_bound_access_tokens": MUTUAL_TLS}
+    together = Registered(
+        auth_method=method,
+        constraints=[constraint for name, constraint in bound.items() if chosen.get(name)],
+        delivery_mode=chosen.get("backchannel_token_delivery_mode", "poll"),
+        request_signing_algorithm=chosen.get("backchannel_authentication_request_signing_alg", ""),
+    )
+    if problem := problem_together(together, Profile.CIBA):
+        raise InvalidClientMetadata(problem)
+    return chosen
 
 
 def _choice(given: dict[str, Any], name: str, values: tuple[Any, ...]) -> Any:

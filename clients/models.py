@@ -257,8 +257,7 @@ class Agent(AbstractApplication):
 
     @property
     def tls_client_auth_names(self) -> dict[str, str]:
-        kinds = ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
-        return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in kinds}
+        return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in certificates.KINDS}
 
     @property
     def verified_host(self) -> str | None:

@@ -19,6 +19,7 @@ from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
 from clients import lifecycle
+from clients.certificates import KINDS
 from clients.client_metadata import ClientMetadata, Offer
 from clients.errors import (
     AgentSuspended,
@@ -34,6 +35,7 @@ from foundation.handles import digest, new_handle
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 WINDOW = timedelta(hours=1)
+BOUND = ("dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens")
 IDENTITY = frozenset({"client_name", "redirect_uris", "jwks", "jwks_uri", "token_endpoint_auth_method"})
 CLOSED, TOKEN, OPEN = "closed", "token", "open"
 
@@ -49,13 +51,16 @@ class Registered:
 
 def current_offer() -> Offer:
     """What an agent may register as, here and now."""
-    methods = [method.value for method in Agent.AuthMethod if method not in Agent.SECRET_METHODS]
+    absent = {*Agent.SECRET_METHODS, *(() if settings.MTLS_URL else Agent.MUTUAL_TLS)}
+    methods = [method.value for method in Agent.AuthMethod if method not in absent]
+    bound = {"tls_client_certificate_bound_access_tokens": (False, True)} if settings.MTLS_URL else {}
     return Offer(
         grant_types=[grant_type.value for grant_type in Agent.GrantType],
         auth_methods=[*methods, *(Agent.SECRET_METHODS if settings.REGISTRATION_SECRETS else ())],
         choices={
             "id_token_signed_response_alg": ("ES256", "RS256"),
             "dpop_bound_access_tokens": (False, True),
+            **bound,
             "backchannel_token_delivery_mode": tuple(mode.value for mode in Agent.DeliveryMode),
             "backchannel_authentication_request_signing_alg": ("", *SIGNING_ALGORITHMS),
         },
@@ -147,6 +152,8 @@ def fill(agent: Agent, metadata: ClientMetadata) -> None:
     agent.self_description = metadata.self_description
     for name, value in metadata.choices.items():
         setattr(agent, name, value)
+    for kind in KINDS:
+        setattr(agent, f"tls_client_auth_{kind}", metadata.certificate_names.get(kind, ""))
 
 
 def give_defaults(agent: Agent) -> None:
@@ -229,6 +236,10 @@ def widening(agent: Agent, metadata: ClientMetadata) -> str | None:
         return "token_endpoint_auth_method cannot be changed: register anew"
     if not set(metadata.grant_types) <= set(agent.grant_types):
         return "grant_types cannot be added: register anew"
+    if metadata.certificate_names != {kind: name for kind, name in agent.tls_client_auth_names.items() if name}:
+        return "the certificate's name cannot be changed: register anew"
+    if any(getattr(agent, name) and not metadata.choices.get(name, True) for name in BOUND):
+        return "tokens that are bound to a key stay bound: register anew"
     return None
 
 
@@ -265,6 +276,7 @@ def metadata_of(agent: Agent) -> dict[str, Any]:
     }
     if agent.backchannel_client_notification_endpoint:
         known["backchannel_client_notification_endpoint"] = agent.backchannel_client_notification_endpoint
+    known |= {f"tls_client_auth_{kind}": name for kind, name in agent.tls_client_auth_names.items() if name}
     if agent.client_jwks is not None:
         known["jwks"] = agent.client_jwks
     if agent.client_jwks_uri:
@@ -340,5 +352,6 @@ def told(agent: Agent) -> dict[str, Any]:
         "token_endpoint_auth_method": agent.token_endpoint_auth_method,
         "grant_types": agent.grant_types,
         "jwks_uri": agent.client_jwks_uri,
+        "certificate": {kind: name for kind, name in agent.tls_client_auth_names.items() if name},
         "key_ids": [key.get("kid") for key in (agent.client_jwks or {}).get("keys", [])],
     }
