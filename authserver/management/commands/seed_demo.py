@@ -49,7 +49,7 @@ def seed(folder: Path, now: datetime, say: Any) -> None:
     api_url = f"http://localhost:{os.environ.get('DEMO_API_PORT') or settings.PORT + 1}"
     assistant = _make_world(folder, api_url, now, say)
     if (folder / "backend.json").exists():
-        _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now)
+        _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now, say)
 
 
 @transaction.atomic
@@ -118,7 +118,7 @@ def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
     write_private(path, json.dumps(known, indent=2))
 
 
-def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime) -> None:
+def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, say: Any) -> None:
     """The embedded PostgreSQL has another port, and its lender another secret, at each start."""
     backend = Backend.objects.filter(name=demo.BACKEND).first() or Backend(name=demo.BACKEND, engine="postgres")
     backend.settings = known["settings"]
@@ -128,15 +128,16 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime) -> Non
     backend.save()
     role = Role.objects.filter(name=demo.ROLE["name"]).first()
     if role is None:
-        role = Role(backend=backend, **demo.ROLE)
-        roles.put(role, demo.ROLE_MEANING, ABOUT, now)
+        with transaction.atomic():
+            role = Role(backend=backend, **demo.ROLE)
+            roles.put(role, demo.ROLE_MEANING, ABOUT, now)
+            assistant.scopes.add(Scope.objects.get(name=LEASES))
+            assistant.operation_types.add(role.operation_type)
     if backend.status == Backend.Status.NEW:
         report = preflight.check_backend(backend, ABOUT, now)
         if not report.passed:
-            raise CommandError(f"The demo's backend cannot lend: {report.first_problem}.")
+            say(f"The demo's database lends no accounts: {report.first_problem}")
     own_resource()  # its identifier follows ISSUER_URL
-    assistant.scopes.add(Scope.objects.get(name=LEASES))
-    assistant.operation_types.add(role.operation_type)
 
 
 def _make_agent(
