@@ -47,7 +47,9 @@ LeaseShape = inline_serializer(
         "max_expires_at": serializers.DateTimeField(help_text="No renewal goes beyond."),
         "bound_by": serializers.CharField(help_text="The limit that expires_at comes from."),
         "renewable": serializers.BooleanField(),
-        "revocable": serializers.BooleanField(help_text="False: it ends only by itself, within 15 minutes."),
+        "revocable": serializers.BooleanField(
+            allow_null=True, help_text="False: it ends only by itself, within 15 minutes."
+        ),
         "ends_with": serializers.ListField(help_text="What else ends it.", child=serializers.CharField()),
         "grant_id": serializers.UUIDField(),
         "operation_digest": serializers.CharField(),
@@ -308,7 +310,7 @@ def shape(lease: Lease) -> dict[str, Any]:
         "max_expires_at": at(lease.max_expires_at),
         "bound_by": str(lease.bound_by),
         "renewable": lease.state == State.ACTIVE and lease.expires_at < lease.max_expires_at,
-        "revocable": lease.backend.find_engine().is_revocable,
+        "revocable": lease.backend.is_revocable,
         "ends_with": ["grant", "agent", "person"] if lease.user_id else ["grant", "agent"],
         "grant_id": str(lease.grant_id),
         "operation_digest": lease.operation_digest,

@@ -150,7 +150,7 @@ def _buy_facts(wanted: Wanted, backend: Any, grant: Grant, now: datetime) -> Buy
         quotas.insert(1, Quota("person", live["of_person"], role.most_per_person))
     return BuyFacts(
         role_is_active=backend.role_is_active,
-        backend_lends=backend.status == Backend.Status.ENABLED,
+        backend_lends=backend.status == Backend.Status.ENABLED and backend.is_revocable is not None,
         is_recovering=backend.is_recovering,
         backend_is_reachable=backend.tried_again_at is None or backend.tried_again_at <= now,
         quotas=quotas,
@@ -217,7 +217,7 @@ def _life(role: Role, backend: Backend, grant: Grant, wanted: Wanted, now: datet
         default=role.default_lifetime,
         longest=role.longest_lifetime,
         grant_ends_at=grant.expires_at,
-        is_revocable=backend.find_engine().is_revocable,
+        is_revocable=bool(backend.is_revocable),
     )
     return life_of(limits, now)
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from credentials.backends import target_of
 from credentials.engines import EngineError, Link
 from credentials.models import Backend
+from foundation.keyring import KeyringError
 
 IDLE = 20.0  # seconds
 FRESH = 0.5  # seconds that an idle one is believed to answer
@@ -31,13 +32,21 @@ _lock = threading.Lock()
 def link_to(backend: Backend) -> Iterator[Link]:
     """Raises Unreachable and EngineError; a link that raised is closed."""
     key = (backend.id, _version(backend))
-    link = _take(key) or backend.find_engine().connect(target_of(backend))
+    link = _take(key) or _connect(backend)
     try:
         yield link
     except BaseException:
         link.close()
         raise
     _keep(key, link)
+
+
+def _connect(backend: Backend) -> Link:
+    try:
+        target = target_of(backend)
+    except KeyringError as error:
+        raise EngineError(str(error)) from error
+    return backend.find_engine().connect(target)
 
 
 @contextmanager

@@ -87,6 +87,14 @@ class Backend(models.Model):
         """Raises UnknownEngine."""
         return find_engine(self.engine)
 
+    @property
+    def is_revocable(self) -> bool | None:
+        """None where nobody here speaks to it any more."""
+        try:
+            return self.find_engine().is_revocable
+        except UnknownEngine:
+            return None
+
 
 class Role(models.Model):
     """What may be lent from a backend. Risk, assurance and wording live in its operation type alone."""

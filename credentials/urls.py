@@ -3,7 +3,7 @@ from django.urls import path, re_path
 from credentials import pages
 from credentials.api import Leases, OneLease, Renew, Revoke, Unwrap, endpoint
 
-ID = r"(?P<lease_id>[0-9a-fA-F-]{36})"
+ID = r"(?P<lease_id>[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 
 urlpatterns = [
     path("leases/<uuid:lease_id>/end", pages.end_lease, name="end-lease"),

@@ -143,6 +143,7 @@ def test_a_stranger_learns_nothing(buyer: Buyer, role: Role, other_agent: Caller
         answer = stranger.call(method, f"/v1/leases/{lease_id}{path}", token)
         assert (answer.status_code, answer.content) == (404, unknown.content)
     assert stranger.call("GET", "/v1/leases", token).json() == {"leases": []}
+    assert stranger.call("GET", f"/v1/leases/{'-' * 36}", token).status_code == 404
     assert Lease.objects.get().state == "active"
 
 

@@ -282,6 +282,10 @@ def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(buyer: Buyer,
     attempts(lease, 5)
     lease.refresh_from_db()
     assert (lease.state, lease.problem) == ("stuck", "no engine named no longer installed is installed")
+    token = buyer.approved_token(role)
+    assert buyer.buy(token).json()["error"] == "not_lending"
+    listed = buyer.call("GET", "/v1/leases", buyer.routine_token()).json()["leases"]
+    assert [one["revocable"] for one in listed] == [None]
     Backend.objects.update(engine="postgres")
     attempts(lease, 1)
     lease.refresh_from_db()
@@ -304,6 +308,23 @@ def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
         link.revoke(account_of(lease))
     with pytest.raises(psycopg.OperationalError):
         session.execute("SELECT 1")
+
+
+def test_a_secret_that_cannot_be_opened_is_a_state_and_not_a_crash(
+    buyer: Buyer, role: Role, orders: Backend, settings: Any
+) -> None:
+    buyer.lend(role)
+    links.close_all()
+    keys, settings.KEY_ENCRYPTION_KEYS = settings.KEY_ENCRYPTION_KEYS, {"other": b"o" * 32}
+    lease = Lease.objects.get()
+    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    attempts(lease, 1)
+    lease.refresh_from_db()
+    assert lease.state == "revoking" and "not in KEY_ENCRYPTION_KEYS_FILE" in lease.problem
+    settings.KEY_ENCRYPTION_KEYS = keys
+    attempts(lease, 1)
+    lease.refresh_from_db()
+    assert lease.state == "revoked"
 
 
 def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:

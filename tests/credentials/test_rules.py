@@ -65,7 +65,8 @@ def test_how_long_it_lives(
 
 @given(
     asked=st.none() | st.integers(10, 10**6), approved=st.none() | st.integers(10, 10**6),
-    default=st.integers(10, 86400), longest=st.integers(30, 86400), grant=st.integers(1, 10**6), is_revocable=st.booleans(),
+    default=st.integers(10, 86400), longest=st.integers(30, 86400), grant=st.integers(1, 10**6),
+    is_revocable=st.booleans(),
 )  # fmt: skip
 def test_no_limit_is_ever_passed(
     asked: int | None, approved: int | None, default: int, longest: int, grant: int, is_revocable: bool
