@@ -29,13 +29,14 @@ def livez(request: HttpRequest) -> HttpResponse:
 
 @protocol_endpoint("readyz", "GET", "HEAD")
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Can this process do its work? Redis and leases are reported: neither the absence of the one nor a backend that
-    gives nothing back makes this process less able."""
+    """Can this process do its work? Redis, work owed and leases are reported: neither the absence of a server
+    or a sweeper nor a backend that gives nothing back makes this process less able."""
     problems = find_problems()
     body: dict[str, Any] = {
         "status": "failed" if problems else "ok",
         "problems": problems,
         "leases": [] if problems else leases.find_worries(timezone.now()),
+        "work_owed": _work_owed(),
         "redis": "ok" if get_pacing().reachable() else "unreachable: pacing is per process",
     }
     return json_response(body, 503 if problems else 200)
@@ -51,11 +52,18 @@ def find_problems() -> list[str]:
             problems.append("audit events were set aside (docs/operations.md)")
         if is_missing(timezone.now()):
             problems.append("there is no signing key: run manage.py rotate_keys")
-        if outbox.oldest_overdue(timezone.now()) > MOST_OVERDUE:
-            problems.append("what is owed is not done: is a sweeper running?")
     except (DatabaseError, InterfaceError, PoolTimeout):
         return ["the database cannot be reached or is not migrated"]
     return problems
+
+
+def _work_owed() -> str:
+    """Reported, and no outage: this process serves, and taking it away would help nobody."""
+    try:
+        waited = outbox.oldest_overdue(timezone.now())
+    except (DatabaseError, InterfaceError, PoolTimeout):
+        return "unknown"
+    return "ok" if waited <= MOST_OVERDUE else f"overdue for {waited:.0f} s: is a sweeper running?"
 
 
 @protocol_endpoint("metrics", "GET")

@@ -215,6 +215,11 @@ OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", default=[])
 OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted beside the system's
 
 # --- reaching people
+# The push services that browsers may name: host names, or `.suffix`; `*` is any public one.
+PUSH_SERVICES = env.list(
+    "PUSH_SERVICES",
+    default=["fcm.googleapis.com", "updates.push.services.mozilla.com", ".push.apple.com", ".notify.windows.com"],
+)
 # Whom a push service may write to about us (RFC 8292 2.1): mailto: or https:.
 VAPID_SUBJECT = env.str("VAPID_SUBJECT", default="mailto:admin@example.com" if DEMO or TESTING else "")
 # A mail server turns the second channel on; EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
@@ -222,7 +227,7 @@ if _url := env.str("EMAIL_URL", default=""):
     vars().update(env.email_url_config(_url))
 else:
     EMAIL_HOST = ""
-EMAIL_TIMEOUT = 10
+EMAIL_TIMEOUT = 5
 DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="countersign@localhost")
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "clients.Agent"

@@ -11,6 +11,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 django.setup()
 
+import pywebpush  # noqa: E402, F401 - half a second, spent now and not in the first push
+
 from authserver.celery import app  # noqa: E402 - needs the line above
 
 # Whoever starts everything as root is told so where it matters (servers/postgres.py).

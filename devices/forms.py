@@ -1,11 +1,13 @@
 """The forms of /devices."""
 
 import json
-from typing import Any
 
 from django import forms
+from django.conf import settings
 
+from devices.models import VapidKey
 from devices.subscriptions import Subscription, parse_subscription
+from foundation.outbound import OutboundRefused, Trust, check_url
 from foundation.plaintext import problem_with
 
 
@@ -21,9 +23,30 @@ class NameForm(forms.Form):
 
 def _parsed(text: str) -> Subscription:
     try:
-        return parse_subscription(json.loads(text))
-    except (ValueError, RecursionError) as error:
+        subscription = parse_subscription(json.loads(text))
+        target = check_url(subscription.endpoint, Trust.SUPPLIED)
+    except (ValueError, RecursionError, OutboundRefused) as error:
         raise forms.ValidationError(f"This browser cannot be added: {error}.") from error
+    if not target.is_exception and not is_known_service(target.host):
+        raise forms.ValidationError(
+            f"This browser cannot be added: {target.host} is not a push service that this server uses (PUSH_SERVICES)."
+        )
+    return subscription
+
+
+def is_known_service(host: str) -> bool:
+    """Else anybody could have this server call hosts of theirs, slow ones too."""
+    return any(
+        known in ("*", host) or (known.startswith(".") and host.endswith(known)) for known in settings.PUSH_SERVICES
+    )
+
+
+def _known_key(public_key: str) -> VapidKey:
+    """The key that the browser subscribed under, which may have been rotated since its page was loaded."""
+    key = VapidKey.objects.filter(pk=public_key).first()
+    if key is None:
+        raise forms.ValidationError("This page is out of date: reload it, and try again.")
+    return key
 
 
 class EnrolForm(NameForm):
@@ -36,14 +59,22 @@ class EnrolForm(NameForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
     subscription = forms.CharField(max_length=4096, widget=forms.HiddenInput)
+    key = forms.CharField(max_length=87, widget=forms.HiddenInput)
 
     def clean_subscription(self) -> Subscription:
         return _parsed(self.cleaned_data["subscription"])
+
+    def clean_key(self) -> VapidKey:
+        return _known_key(self.cleaned_data["key"])
 
 
 class RenewForm(forms.Form):
     old_endpoint = forms.CharField(max_length=2048, strip=False)
     subscription = forms.CharField(max_length=4096)
+    key = forms.CharField(max_length=87)
 
-    def clean_subscription(self) -> Any:
+    def clean_subscription(self) -> Subscription:
         return _parsed(self.cleaned_data["subscription"])
+
+    def clean_key(self) -> VapidKey:
+        return _known_key(self.cleaned_data["key"])

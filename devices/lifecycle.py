@@ -25,8 +25,9 @@ PUSH, MAIL = "push", "e-mail"
 # "Already answered" still reaches a phone that was off for a while.
 CALL_OFF_LIFE = timedelta(hours=1)
 NEWS_LIFE = timedelta(days=1)
-# A call that is on its way when it is called off must not arrive last.
-OVERTAKE = timedelta(seconds=2)
+# A call that is on its way when it is called off must not arrive last: longer than sending may take (push.py).
+OVERTAKE = timedelta(seconds=6)
+MOST_DEVICES = 20  # of one person
 # So long a device may take to be reached before an e-mail is sent instead.
 MAIL_AFTER = timedelta(seconds=20)
 
@@ -55,12 +56,18 @@ def _sealed(device_id: UUID, subscription: Subscription) -> dict[str, object]:
 
 
 @transaction.atomic(durable=True)
-def enrol(user: User, subscription: Subscription, name: str, key: VapidKey, now: datetime) -> Device:
-    """Adds this browser, and tells the person's other devices. A browser belongs to one person at a time."""
+def enrol(user: User, subscription: Subscription, name: str, key: VapidKey, now: datetime) -> Device | None:
+    """Adds this browser, and tells the person's other devices. A browser belongs to one person at a time.
+
+    None where the person has as many as anybody may have.
+    """
+    User.objects.select_for_update().get(pk=user.pk)  # a form that was sent twice is one after the other
     before = Device.objects.select_for_update().filter(endpoint_digest=digest(subscription.endpoint)).first()
     if before is not None:
         _end(before, now, "enrolled again")
     others = live_devices(user)
+    if len(others) >= MOST_DEVICES:
+        return None
     device_id = new_id()
     device = Device.objects.create(
         id=device_id, user=user, name=name, vapid_key=key, created_at=now, **_sealed(device_id, subscription)
@@ -99,9 +106,10 @@ def remove(device: Device, now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def prune(device: Device, now: datetime) -> None:
-    """The push service says that the subscription is gone (RFC 8030 5: 404; 410)."""
-    _end(device, now, "its push service no longer knows it")
+def prune(device: Device, subscription: Subscription, now: datetime) -> None:
+    """The push service says that the subscription is gone (RFC 8030 5: 404; 410), unless it was renewed meanwhile."""
+    if Device.objects.select_for_update().filter(pk=device.pk, endpoint_digest=digest(subscription.endpoint)).exists():
+        _end(device, now, "its push service no longer knows it")
 
 
 def _end(device: Device, now: datetime, why: str) -> None:

@@ -13,8 +13,7 @@ from devices.vapid import private_scalar
 from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, fetch, retry_after
 from foundation.outbox import Done, GiveUp, Outcome, Retry
 
-TIMEOUT = 10.0  # seconds, for everything
-MAX_ANSWER = 4096  # bytes; only the status and Retry-After matter
+TIMEOUT = 5.0  # seconds, for everything
 TOKEN_LIFE = 3600  # seconds of a VAPID token; a day is the most (RFC 8292 2)
 
 
@@ -29,7 +28,7 @@ def send(payload: dict[str, Any], now: datetime) -> Outcome:
         answer = fetch(
             "POST", subscription.endpoint, trust=Trust.SUPPLIED,
             headers=headers(payload["message"], subscription, device, ttl, now),
-            body=encrypted(payload["message"], subscription), timeout=TIMEOUT, max_bytes=MAX_ANSWER,
+            body=encrypted(payload["message"], subscription), timeout=TIMEOUT, max_bytes=None,
         )  # fmt: skip
     except OutboundRefused as error:
         lifecycle.note_problem(device, str(error))
@@ -37,7 +36,7 @@ def send(payload: dict[str, Any], now: datetime) -> Outcome:
     except OutboundFailed as error:
         lifecycle.note_problem(device, str(error))
         return Retry(str(error))
-    return _judge(answer, device, now)
+    return _judge(answer, device, subscription, now)
 
 
 def encrypted(message: dict[str, str], subscription: Subscription) -> bytes:
@@ -65,13 +64,13 @@ def headers(
     return signed | sent
 
 
-def _judge(answer: Answer, device: Device, now: datetime) -> Outcome:
+def _judge(answer: Answer, device: Device, subscription: Subscription, now: datetime) -> Outcome:
     if 200 <= answer.status < 300:
         lifecycle.note_reached(device, now)
         return Done()
     problem = f"the push service answered {answer.status}"
     if answer.status in (404, 410):
-        lifecycle.prune(device, now)
+        lifecycle.prune(device, subscription, now)
         return GiveUp(problem)
     lifecycle.note_problem(device, problem)
     if answer.status == 429 or answer.status >= 500:

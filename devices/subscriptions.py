@@ -21,9 +21,13 @@ class Subscription:
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: the audience of the VAPID token (RFC 8292 2)."""
-        parts = urlsplit(self.endpoint)
-        return f"{parts.scheme}://{parts.netloc}"
+        """The audience of the VAPID token (RFC 8292 2): scheme, host, and the port where it is not 443."""
+        parts = urlsplit(self.endpoint.lower())
+        return f"{parts.scheme}://{parts.netloc.removesuffix(':443') if parts.scheme == 'https' else parts.netloc}"
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.endpoint).hostname or ""
 
     def as_dict(self) -> dict[str, str]:
         return asdict(self)

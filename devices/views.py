@@ -44,7 +44,7 @@ def devices(request: HttpRequest) -> HttpResponse:
     """The person's devices; POST adds this browser, with the password given again."""
     form = EnrolForm(request.POST or None)
     if request.method == "POST" and form.is_valid() and (device := _enrol(request, form)):
-        messages.success(request, f"{device.name} is added. Your other devices were told.")
+        messages.success(request, f"{device.name} is added. Other devices of yours are told.")
         return redirect(f"/devices?added={device.id}")
     key = current_key()
     context = {
@@ -60,16 +60,17 @@ def devices(request: HttpRequest) -> HttpResponse:
 
 def _enrol(request: HttpRequest, form: EnrolForm) -> Device | None:
     """The new device, or None with the form's error."""
-    person, now, key = _person(request), timezone.now(), current_key()
+    person, now = _person(request), timezone.now()
     password, address = form.cleaned_data["password"], request.META["REMOTE_ADDR"]
     answer = check_password(request, person.email, password, address, now)
     if not isinstance(answer, User) or answer.pk != person.pk:
         form.add_error("password", LOCKED if isinstance(answer, Locked) else WRONG)
         return None
-    if key is None:
-        form.add_error(None, "This server has no push key yet: run manage.py rotate_push_key.")
-        return None
-    return lifecycle.enrol(person, form.cleaned_data["subscription"], form.cleaned_data["name"], key, now)
+    asked = form.cleaned_data
+    device = lifecycle.enrol(person, asked["subscription"], asked["name"], asked["key"], now)
+    if device is None:
+        form.add_error(None, f"You have {lifecycle.MOST_DEVICES} devices, the most there may be: remove one first.")
+    return device
 
 
 @login_required
@@ -109,11 +110,13 @@ def remove(request: HttpRequest, device_id: UUID) -> HttpResponse:
 @require_POST
 def renew(request: HttpRequest, device_id: UUID) -> JsonResponse:
     """app.js: this browser has a new subscription, because the old one ended or our key was rotated."""
-    form, key = RenewForm(request.POST), current_key()
-    if not form.is_valid() or key is None:
+    form = RenewForm(request.POST)
+    if not form.is_valid():
         return JsonResponse({"error": "invalid_request"}, status=400)
-    subscription, old = form.cleaned_data["subscription"], form.cleaned_data["old_endpoint"]
-    if not lifecycle.renew(_person(request), device_id, old, subscription, key, timezone.now()):
+    asked = form.cleaned_data
+    if not lifecycle.renew(
+        _person(request), device_id, asked["old_endpoint"], asked["subscription"], asked["key"], timezone.now()
+    ):
         return JsonResponse({"error": "not_found"}, status=404)
     return JsonResponse({"status": "ok"})
 

@@ -14,15 +14,16 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import close_old_connections, connection, transaction
-from django.db.models import F, Q
+from django.db import connection, transaction
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
 from foundation.models import Work
 
 log = logging.getLogger(__name__)
 
-CLAIM = timedelta(seconds=30)  # longer than any handler may take
+CLAIM = timedelta(seconds=20)  # longer than any handler may take; whoever was killed keeps it so long
 GRACE = timedelta(seconds=1)  # Celery's head start before the sweeper
 BASE_PAUSE = 1.0  # seconds; doubled with each attempt
 MOST_PAUSE = 60.0  # seconds
@@ -113,17 +114,18 @@ def _attempt(work: Work, now: datetime) -> Outcome:
 def _record(work: Work, outcome: Outcome, now: datetime) -> None:
     """One statement; what was finished meanwhile (withdrawn, or done by a second claim) stays as it is."""
     owed = Work.objects.filter(pk=work.pk, state=Work.State.OWED)
+    mine = owed.filter(claimed_until=work.claimed_until)  # else somebody has claimed it again, and says how it went
     match outcome:
         case Done():
             owed.update(state=Work.State.DONE, finished_at=now, claimed_until=None, problem="")
         case GiveUp(problem):
-            owed.update(state=Work.State.GIVEN_UP, finished_at=now, claimed_until=None, problem=problem[:300])
+            mine.update(state=Work.State.GIVEN_UP, finished_at=now, claimed_until=None, problem=problem[:300])
         case Retry(problem, after):
             due = now + pause(work.attempts, after)
             if due >= work.deadline_at:
                 _record(work, GiveUp(problem), now)
             else:
-                owed.update(due_at=due, claimed_until=None, problem=problem[:300])
+                mine.update(due_at=due, claimed_until=None, problem=problem[:300])
 
 
 def pause(attempts: int, after: float | None) -> timedelta:
@@ -147,15 +149,20 @@ def _do_in_thread(work_id: UUID) -> None:
     try:
         do(work_id)
     finally:
-        close_old_connections()
         connection.close()
 
 
 def clear(now: datetime, batch: int) -> int:
     """Gives up what passed its deadline, and deletes what finished long ago; at most `batch` of each."""
     late = Work.objects.filter(state=Work.State.OWED, deadline_at__lte=now).order_by("due_at")
-    free = late.filter(Q(claimed_until=None) | Q(claimed_until__lte=now)).values("pk")[:batch]
-    gone = Work.objects.filter(pk__in=free, state=Work.State.OWED).update(state=Work.State.GIVEN_UP, finished_at=now)
+    free = late.filter(Q(claimed_until=None) | Q(claimed_until__lte=now))
+    why = Coalesce(NullIf("problem", Value("")), Value("its deadline passed"))
+    with transaction.atomic():
+        # Whoever is just calling it off has it locked, and comes first.
+        chosen = list(free.select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch])
+        gone = Work.objects.filter(pk__in=chosen).update(
+            state=Work.State.GIVEN_UP, finished_at=now, claimed_until=None, problem=why
+        )
     old = Work.objects.filter(finished_at__lt=now - KEEP).order_by("finished_at").values("pk")[:batch]
     deleted, _ = Work.objects.filter(pk__in=old).delete()
     return gone + deleted

@@ -35,13 +35,19 @@ async function renew(registration, key) {
   body.set("csrfmiddlewaretoken", document.querySelector("[name=csrfmiddlewaretoken]").value);
   body.set("old_endpoint", device.endpoint);
   body.set("subscription", JSON.stringify(subscription));
+  body.set("key", key);
   const response = await fetch(`/devices/${device.id}/renew`, { method: "POST", body });
   if (response.ok) keep({ ...device, endpoint: subscription.endpoint, key });
   else if (response.status === 404) localStorage.removeItem(KEPT); // it was removed elsewhere
 }
 
-if ("serviceWorker" in navigator && window.isSecureContext) {
+async function start() {
   const registration = await navigator.serviceWorker.register("/sw.js", { updateViaCache: "none" });
   const key = document.querySelector("meta[name=push-key]")?.content;
-  if ("PushManager" in window) await renew(registration, key);
+  // Not waited for: what fails here is tried again on the next page.
+  if ("PushManager" in window) renew(registration, key).catch((error) => console.warn("not subscribed again:", error));
 }
+
+const canWork = "serviceWorker" in navigator && window.isSecureContext;
+export const registered = canWork ? start() : Promise.reject(new Error("no service workers here"));
+registered.catch(() => {}); // whoever needs it awaits it, and says why

@@ -1,6 +1,6 @@
 // /devices: adds this browser, or says why it cannot be added.
 
-import { keep, kept, subscribe } from "./app.js";
+import { keep, kept, registered, subscribe } from "./app.js";
 
 const section = document.getElementById("add");
 const state = document.getElementById("push-state");
@@ -9,7 +9,8 @@ const form = document.getElementById("enrol");
 function whyNot() {
   if (!window.isSecureContext) return "This page came over http. Push needs https: ask whoever runs this server.";
   if (!("serviceWorker" in navigator)) return "This browser has no service workers (private windows often have none). Use another.";
-  const isApple = /iPhone|iPad/.test(navigator.userAgent);
+  // An iPad says that it is a Mac; a Mac has no touch screen.
+  const isApple = /iPhone|iPad/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
   if (!("PushManager" in window) || !("Notification" in window)) {
     return isApple
       ? "On an iPhone or iPad: add this page to the Home Screen (Share, then Add to Home Screen), open it from there, and come back here."
@@ -29,6 +30,12 @@ function nameOf(agent) {
   return [find(browser), find(system)].filter(Boolean).join(" on ") || "My browser";
 }
 
+// Some browsers never answer where their push service is out of reach.
+function inTime(promise) {
+  const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), 20000));
+  return Promise.race([promise, late]);
+}
+
 async function enrol(event) {
   event.preventDefault();
   state.textContent = "Asking the browser…";
@@ -37,9 +44,11 @@ async function enrol(event) {
       state.textContent = whyNot() || "Without your permission this browser cannot be told.";
       return;
     }
+    await registered; // says why, where it failed
     const registration = await navigator.serviceWorker.ready;
-    const subscription = await subscribe(registration, section.dataset.publicKey);
+    const subscription = await inTime(subscribe(registration, section.dataset.publicKey));
     form.elements.subscription.value = JSON.stringify(subscription);
+    form.elements.key.value = section.dataset.publicKey;
     sessionStorage.setItem("countersign.enrolling", subscription.endpoint);
     form.submit();
   } catch (error) {

@@ -66,7 +66,10 @@ self.addEventListener("notificationclick", (event) => {
   event.notification.close();
   event.waitUntil((async () => {
     const url = new URL(event.notification.data?.path ?? "/", self.location.origin).href;
-    for (const one of await self.clients.matchAll({ type: "window" })) {
+    const windows = await self.clients.matchAll({ type: "window" });
+    const there = windows.find((one) => one.url === url);
+    if (there) return there.focus().catch(() => there);
+    for (const one of windows) {
       const led = await one.navigate(url).catch(() => null); // null: that window cannot be led there
       if (led) return led.focus().catch(() => led); // it is there, also where it may not be brought to the front
     }

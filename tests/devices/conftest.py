@@ -36,7 +36,9 @@ def device(person: User, push_service: PushService, vapid_key: VapidKey) -> Devi
 
 def enrol(person: User, push_service: PushService, key: VapidKey, name: str = "Phone") -> Device:
     subscription = parse_subscription(push_service.new_browser().subscription())
-    return lifecycle.enrol(person, subscription, name, key, timezone.now())
+    device = lifecycle.enrol(person, subscription, name, key, timezone.now())
+    assert device is not None
+    return device
 
 
 def do_owed() -> list[str]:

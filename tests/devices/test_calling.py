@@ -12,9 +12,11 @@ from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle as requests
 from ciba.models import BackchannelRequest, Prompt
-from devices import lifecycle, push, vapid
+from devices import lifecycle, vapid
 from devices.models import Device, VapidKey
+from devices.subscriptions import parse_subscription
 from foundation.models import Work
+from foundation.outbound import Answer, retry_after
 from tests.devices.conftest import do_owed, enrol
 from tests.push_service import PushService
 from tests.world import PAYMENT, Caller, sign_in
@@ -135,6 +137,17 @@ class TestPushServices:
         assert device.removed_at is not None and device.sealed_subscription is None
         assert Event.objects.filter(kind="device.removed").count() == 1
 
+    def test_one_that_was_renewed_meanwhile_stays(
+        self, person: User, push_service: PushService, device: Device, vapid_key: VapidKey
+    ) -> None:
+        old = lifecycle.open_subscription(device)
+        assert old is not None
+        new = parse_subscription(push_service.new_browser().subscription())
+        assert lifecycle.renew(person, device.id, old.endpoint, new, vapid_key, timezone.now())
+        lifecycle.prune(device, old, timezone.now())
+        device.refresh_from_db()
+        assert device.removed_at is None
+
     @pytest.mark.parametrize("status", [429, 500, 503])
     def test_a_busy_one_is_asked_again_when_it_says(
         self, agent: Caller, person: User, push_service: PushService, device: Device, status: int
@@ -171,7 +184,7 @@ class TestPushServices:
         [("20", 20), ("0", 0), ("", None), ("soon", None), ("-5", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
     )
     def test_retry_after(self, text: str, seconds: float | None) -> None:
-        assert push.retry_after(text, timezone.now()) == seconds
+        assert retry_after(Answer(429, {"retry-after": text}, b""), timezone.now()) == seconds
 
 
 class TestKeys:

@@ -21,9 +21,15 @@ from tests.world import PASSWORD, sign_in
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def add(browser: Client, subscription: Any, password: str = PASSWORD, name: str = "My phone") -> Any:
+def add(browser: Client, subscription: Any, password: str = PASSWORD, name: str = "My phone", key: str = "") -> Any:
     text = subscription if isinstance(subscription, str) else json.dumps(subscription)
-    return browser.post("/devices", {"name": name, "password": password, "subscription": text})
+    form = {
+        "name": name,
+        "password": password,
+        "subscription": text,
+        "key": key or VapidKey.objects.latest("created_at").pk,
+    }
+    return browser.post("/devices", form)
 
 
 @pytest.fixture
@@ -112,12 +118,63 @@ def test_a_browser_belongs_to_one_person_at_a_time(
     assert Device.objects.filter(user=person, removed_at__isnull=False).count() == 1
 
 
+def test_the_key_is_the_one_that_the_browser_subscribed_under(
+    vapid_key: VapidKey, fresh: Browser, browser_of_person: Client
+) -> None:
+    """It may have been rotated since the page was loaded; a push service refuses any other."""
+    vapid.make_key(timezone.now())
+    add(browser_of_person, fresh.subscription(), key=vapid_key.pk)
+    assert Device.objects.get().vapid_key == vapid_key
+    page = add(browser_of_person, fresh.subscription(), key="B" * 87)
+    assert page.status_code == 400 and b"out of date" in page.content
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://push.example.com/x", "https://evilfcm.googleapis.com.example/x", "https://push.apple.com/x",
+        "http://fcm.googleapis.com/x", "https://fcm.googleapis.com:22/x", "https://127.0.0.1/x",
+        "https://fcm.googleapis.com@127.0.0.1/x", "file:///etc/passwd", "javascript:1",
+    ],
+)  # fmt: skip
+def test_only_known_push_services(vapid_key: VapidKey, browser_of_person: Client, endpoint: str) -> None:
+    page = add(browser_of_person, Browser(endpoint).subscription())
+    assert page.status_code == 400 and b"This browser cannot be added" in page.content
+    assert not Device.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://fcm.googleapis.com/fcm/send/x",
+        "https://web.push.apple.com/x",
+        "https://wns2-am3p.notify.windows.com/w/?t=1",
+    ],
+)
+def test_which_are_known(vapid_key: VapidKey, browser_of_person: Client, endpoint: str) -> None:
+    assert add(browser_of_person, Browser(endpoint).subscription()).status_code == 302
+
+
+def test_an_administrator_may_know_others(vapid_key: VapidKey, browser_of_person: Client, settings: Any) -> None:
+    settings.PUSH_SERVICES = ["*"]
+    assert add(browser_of_person, Browser("https://push.example.com/x").subscription()).status_code == 302
+
+
+def test_nobody_has_more_than_twenty(
+    person: User, push_service: PushService, vapid_key: VapidKey, browser_of_person: Client
+) -> None:
+    for number in range(20):
+        enrol(person, push_service, vapid_key, f"Device {number}")
+    page = add(browser_of_person, push_service.new_browser().subscription())
+    assert page.status_code == 400 and b"the most there may be" in page.content
+
+
 class TestOthersDevices:
     @pytest.mark.parametrize("act", ["name", "test", "remove", "renew"])
     def test_are_unknown(self, device: Device, stranger: User, push_service: PushService, act: str) -> None:
         old = next(iter(push_service.browsers.values())).endpoint
         new = json.dumps(push_service.new_browser().subscription())
-        form = {"name": "Mine", "old_endpoint": old, "subscription": new}
+        form = {"name": "Mine", "old_endpoint": old, "subscription": new, "key": device.vapid_key_id}
         assert sign_in(stranger).post(f"/devices/{device.id}/{act}", form).status_code == 404
         assert Client().post(f"/devices/{device.id}/{act}", form).status_code == 302
         device.refresh_from_db()
@@ -145,7 +202,8 @@ def test_rename_test_and_remove(device: Device, push_service: PushService, brows
 
 class TestRenewing:
     def renew(self, browser: Client, device: Device, old: str, new: Browser) -> Any:
-        form = {"old_endpoint": old, "subscription": json.dumps(new.subscription())}
+        key = VapidKey.objects.latest("created_at").pk
+        form = {"old_endpoint": old, "subscription": json.dumps(new.subscription()), "key": key}
         return browser.post(f"/devices/{device.id}/renew", form)
 
     def test_the_same_browser_with_a_new_subscription(

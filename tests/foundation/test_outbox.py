@@ -144,6 +144,7 @@ def test_after_its_deadline_it_is_not_done(outside: Outside) -> None:
     assert outbox.clear(timezone.now(), 10) == 1
     work.refresh_from_db()
     assert work.state == "given up" and not outside.reached
+    assert work.problem == "its deadline passed"
 
 
 def test_withdrawn_it_is_not_done(outside: Outside) -> None:
@@ -167,6 +168,21 @@ def test_a_success_that_was_recorded_meanwhile_stands(outside: Outside, monkeypa
     outbox.do(work.id)
     work.refresh_from_db()
     assert work.state == "done"
+
+
+def test_who_outlived_the_claim_does_not_speak_for_the_next(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its failure would set the second attempt, which is under way, free for a third beside it."""
+    later = timezone.now() + timedelta(seconds=50)
+
+    def slow(payload: dict[str, Any], now: Any) -> Any:
+        Work.objects.update(claimed_until=later, attempts=2)
+        return Retry("timeout")
+
+    monkeypatch.setitem(outbox.HANDLERS, "test", slow)
+    work = owe()
+    outbox.do(work.id)
+    work.refresh_from_db()
+    assert (work.claimed_until, work.state) == (later, "owed")
 
 
 class TestSweeping:

@@ -60,4 +60,7 @@ def sweep_round(sweeps: Mapping[str, Sweep]) -> bool:
             # The next round tries again: nothing is lost, because what is due is in PostgreSQL.
             log.error("sweep failed", sweep=name, error=str(error))
             close_old_connections()
+        except Exception:
+            # A thread that ended here would leave its work undone for ever, while the process looks well.
+            log.exception("sweep failed", sweep=name)
     return more
