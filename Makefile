@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test check bench-leases format lint types contracts migrations lock clean
+.PHONY: help run agent test check bench-leases bench-push format lint types contracts migrations lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ check: $(VENV)/dev.stamp format-check lint types contracts migrations test ## ev
 
 bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
 	@$(PYTHON) bench/leases.py
+
+bench-push: $(VENV)/dev.stamp ## from an agent's request to the push service: median and 95th percentile (half a minute)
+	@$(PYTHON) bench/push.py
 
 format: $(VENV)/dev.stamp ## format the code
 	@$(PYTHON) -m ruff format .
