@@ -50,7 +50,7 @@ from oauth.verifying import find_hinted_sub
 from operations.models import OFFLINE_ACCESS
 
 ACR = "session"  # signed in within SESSION_ASSURANCE_AGE
-RESUME_WITHIN = 3600  # seconds to sign in
+RESUME_WITHIN = 900  # seconds to sign in
 _SALT = "oauth.authorize"
 
 

@@ -23,6 +23,7 @@ from pytest_django.live_server_helper import LiveServer
 from accounts.models import User
 from oauth import metadata
 from tests.consenting import WebAgent, make_web_agent, new_verifier, query_of
+from tests.stories.test_accessibility import check as check_page
 from tests.world import PASSWORD, ResourceServer
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -221,6 +222,29 @@ def test_denying_tells_the_agent(
     expect(page).to_have_title("Back at the agent")
     assert query_of(callback.arrived[-1])["error"] == "access_denied"
     assert Client().get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_wrong(
+    scheme: Any, browser: Browser, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None
+) -> None:
+    """The consent page and the pages around it (WCAG 2.2 A and AA)."""
+    web = make_web_agent("Calendar helper", method="none", redirect_uris=f"{callback.url} http://[::1]/callback")
+    web.agent.registration_source = "dcr"
+    web.agent.save()
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, color_scheme=scheme, base_url=server, bypass_csp=True
+    )
+    page = context.new_page()
+    page.goto(web.url(scope="openid email calendar.read accounts.close offline_access"))
+    sign_in(page, person)
+    page.get_by_role("button", name="Allow").wait_for()
+    check_page(page)
+    for path in (web.url(client_id="nobody"), web.url(scope="nobody.knows"), f"/consents/{'x' * 43}",
+                 "/oidc/logout", "/oidc/logout?post_logout_redirect_uri=x"):  # fmt: skip
+        page.goto(path)
+        check_page(page)
+    context.close()
 
 
 @pytest.fixture

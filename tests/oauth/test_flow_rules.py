@@ -1,0 +1,162 @@
+"""The pure rules of the code flow, as tables of sentences."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from clients import redirects
+from foundation.errors import InvalidRequest, ProtocolError
+from oauth.authorization_request import Asked, parse_asked, parse_query
+from oauth.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
+from oauth.redeeming import Redemption, RedemptionFacts, judge_code, judge_refresh
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LONG_AGO, JUST_NOW = NOW - timedelta(hours=10), NOW - timedelta(seconds=5)
+
+INTERACTIONS: list[tuple[str, dict[str, Any], set[str], Interaction]] = [
+    ("nobody is signed in", {"signed_in_at": None}, set(), Interaction.SIGN_IN),
+    ("nobody is signed in, silently", {"signed_in_at": None}, {"none"}, Interaction.LOGIN_REQUIRED),
+    ("signed in, consented before", {"is_remembered": True}, set(), Interaction.GO_ON),
+    ("the same, silently", {"is_remembered": True}, {"none"}, Interaction.GO_ON),
+    ("the same, but asked to ask", {"is_remembered": True}, {"consent"}, Interaction.ASK),
+    ("not consented before", {}, set(), Interaction.ASK),
+    ("the same, silently", {}, {"none"}, Interaction.CONSENT_REQUIRED),
+    ("not recently enough to consent", {"may_consent": False}, set(), Interaction.SIGN_IN),
+    ("that, but consented before", {"may_consent": False, "is_remembered": True}, set(), Interaction.GO_ON),
+    ("too old a sign-in", {"needs_sign_in_since": NOW}, set(), Interaction.SIGN_IN),
+    ("the same, silently", {"needs_sign_in_since": NOW, "is_remembered": True}, {"none"}, Interaction.LOGIN_REQUIRED),
+    ("stopped by the person", {"is_stopped": True, "is_remembered": True}, set(), Interaction.STOPPED),
+    ("stopped, silently", {"is_stopped": True}, {"none"}, Interaction.STOPPED),
+    ("somebody else, from before", {"is_wanted_person": False}, set(), Interaction.SIGN_IN),
+    ("somebody else, silently", {"is_wanted_person": False}, {"none"}, Interaction.LOGIN_REQUIRED),
+    ("somebody else, signed in for this", {"is_wanted_person": False, "signed_in_at": NOW + timedelta(seconds=9)},
+     set(), Interaction.LOGIN_REQUIRED),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changed", "prompts", "verdict"), [case[1:] for case in INTERACTIONS], ids=[case[0] for case in INTERACTIONS]
+)
+def test_interaction(changed: dict[str, Any], prompts: set[str], verdict: Interaction) -> None:
+    facts: dict[str, Any] = {
+        "asked_at": NOW, "signed_in_at": JUST_NOW, "needs_sign_in_since": None, "is_wanted_person": True,
+        "is_stopped": False, "is_remembered": False, "may_consent": True, **changed,
+    }  # fmt: skip
+    assert judge_interaction(InteractionFacts(**facts), frozenset(prompts)) is verdict
+
+
+def asked(**parameters: str) -> Asked:
+    given = {"response_type": "code", "code_challenge": "x" * 43, "code_challenge_method": "S256", **parameters}
+    return parse_asked(parse_query("&".join(f"{name}={value}" for name, value in given.items())))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "acr_age", "since"),
+    [
+        ({}, None, None),
+        ({"prompt": "login"}, None, NOW),
+        ({"prompt": "select_account"}, None, NOW),
+        ({"prompt": "consent"}, None, None),
+        ({"max_age": "60"}, None, NOW - timedelta(seconds=60)),
+        ({"max_age": "0"}, None, NOW),
+        ({"max_age": "60", "prompt": "login"}, None, NOW),
+        ({"max_age": "9999999999"}, timedelta(seconds=900), NOW - timedelta(seconds=900)),
+    ],
+)
+def test_how_old_a_sign_in_may_be(
+    parameters: dict[str, str], acr_age: timedelta | None, since: datetime | None
+) -> None:
+    assert needs_sign_in_since(asked(**parameters), NOW, acr_age) == since
+
+
+GOOD: dict[str, Any] = {
+    "is_own": True, "is_used": False, "expires_at": NOW + timedelta(seconds=1), "is_alive": True, "holds_key": True,
+}  # fmt: skip
+REDEMPTIONS: list[tuple[str, dict[str, Any], Redemption]] = [
+    ("its own, unused, in time, alive", {}, Redemption.ISSUE),
+    ("another agent's", {"is_own": False}, Redemption.UNKNOWN),
+    ("another agent's, used", {"is_own": False, "is_used": True}, Redemption.UNKNOWN),
+    ("used", {"is_used": True}, Redemption.USED_AGAIN),
+    ("used, and expired since", {"is_used": True, "expires_at": LONG_AGO}, Redemption.USED_AGAIN),
+    ("used, and its grant has ended", {"is_used": True, "is_alive": False}, Redemption.USED_AGAIN),
+    ("expired at this very moment", {"expires_at": NOW}, Redemption.EXPIRED),
+    ("of a grant that has ended", {"is_alive": False}, Redemption.DEAD),
+    ("bound to another's key", {"holds_key": False}, Redemption.WRONG_KEY),
+    (
+        "bound to another's key, and used: the second use counts",
+        {"holds_key": False, "is_used": True},
+        Redemption.USED_AGAIN,
+    ),
+]
+
+
+@pytest.mark.parametrize(("changed", "verdict"), [c[1:] for c in REDEMPTIONS], ids=[c[0] for c in REDEMPTIONS])
+def test_redemption(changed: dict[str, Any], verdict: Redemption) -> None:
+    facts = RedemptionFacts(**{**GOOD, **changed})
+    assert judge_refresh(facts, NOW) is verdict
+    assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=True) is verdict
+    if verdict is not Redemption.ISSUE:  # what is wrong with the proof is told to nobody but the code's own agent
+        assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=False) is verdict
+
+
+def test_redemption_of_a_code() -> None:
+    facts = RedemptionFacts(**GOOD)
+    assert judge_code(None, NOW, redirect_matches=True, verifier_matches=True) is Redemption.UNKNOWN
+    assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=True) is Redemption.WRONG_REDIRECT
+    assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=False) is Redemption.WRONG_VERIFIER
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "registered", "is_one"),
+    [
+        ("https://a.example/cb", "https://a.example/cb", True),
+        ("https://a.example/cb", "https://a.example/cb?x=1", False),
+        ("https://a.example:8443/cb", "https://a.example/cb", False),
+        ("https://127.0.0.1:1/cb", "https://127.0.0.1:2/cb", False),
+        ("http://127.0.0.1:1/cb", "http://127.0.0.1:2/cb", True),
+        ("http://127.0.0.1/cb", "http://127.0.0.1:2/cb", True),
+        ("http://[::1]:1/cb", "http://[::1]/cb", True),
+        ("http://localhost:1/cb", "http://localhost/cb", True),
+        ("http://localhost:1/cb", "http://127.0.0.1/cb", False),
+        ("http://127.0.0.1:1/cb/", "http://127.0.0.1/cb", False),
+        ("com.example.app:/cb", "com.example.app:/cb", True),
+        ("com.example.app:/cb", "com.example.other:/cb", False),
+    ],
+)
+def test_redirect_uris(asked_for: str, registered: str, is_one: bool) -> None:
+    assert redirects.is_registered(asked_for, [registered]) is is_one
+
+
+def test_a_query_is_read_once() -> None:
+    query = parse_query("a=1&b=2&a=3&c=")
+    assert query.parameters == {"a": "1", "b": "2"} and query.repeated == {"a"}
+    for text in ("a=%ff", "a=%00", "x" * 20_000, "&".join(f"a{n}=1" for n in range(101))):
+        with pytest.raises(InvalidRequest):
+            parse_query(text)
+
+
+@pytest.mark.parametrize(
+    ("claims", "wanted"),
+    [
+        ('{"id_token":{"acr":{"essential":true,"values":["session","x"]}}}', (("session", "x"), True)),
+        ('{"id_token":{"acr":{"values":["x"]}}}', (("x",), False)),
+        ('{"id_token":{"acr":{"essential":true}}}', ((), False)),
+        ('{"id_token":{"acr":null},"userinfo":{"email":{"essential":true}}}', ((), False)),
+        ('{"userinfo":{"acr":{"value":"y","essential":true}}}', (("y",), True)),
+        ("{}", ((), False)),
+    ],
+)
+def test_what_claims_want(claims: str, wanted: tuple[tuple[str, ...], bool]) -> None:
+    found = asked(claims=claims)
+    assert (found.wanted_acr, found.acr_is_essential) == wanted
+
+
+def test_one_sub_or_none() -> None:
+    assert asked(claims='{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"a"}}}').wanted_sub == "a"
+    for claims in (
+        '{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"b"}}}',
+        '{"id_token":{"sub":{"value":1}}}',
+    ):
+        with pytest.raises(ProtocolError):
+            asked(claims=claims)
