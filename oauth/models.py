@@ -162,7 +162,7 @@ class AuthorizationRequest(models.Model):
         return f"request of {self.agent_id} for {self.user_id}"
 
 
-# django-oauth-toolkit's tables. Only its columns that fit are kept (docs/adr/0011): agent, person, resource and
+# django-oauth-toolkit's tables. Only its columns that fit are kept (docs/adr/0013): agent, person, resource and
 # scopes of a code or a refresh token are those of its Grant, and neither is stored in clear.
 
 
