@@ -60,7 +60,10 @@ GRANT_REVOKED = _declare("grant.revoked", "A grant was revoked", "What you had g
 GRANT_CONSENTED = _declare("grant.consented", "A person consented in the browser", "You gave an agent access")
 GRANT_DECLINED = _declare("grant.declined", "A person refused consent", "You refused an agent access")
 GRANT_CONTINUED = _declare("grant.continued", "An agent came back to what a person had consented to")
-TOKEN_REVOKED = _declare("token.revoked", "An agent revoked an access token")
+TOKEN_REVOKED = _declare("token.revoked", "An access token was revoked")
+REFRESH_TOKEN_REVOKED = _declare(
+    "refresh_token.revoked", "A refresh token was revoked", "You ended what let the agent go on"
+)
 USE_SPENT = _declare("use.spent", "A use was spent", "The operation was carried out")
 USE_GIVEN_BACK = _declare("use.given_back", "A use that came to nothing was given back")
 USE_REFUSED = _declare("use.refused", "A use was refused", "An attempt to use the approval was refused", refusal=True)

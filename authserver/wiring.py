@@ -8,6 +8,7 @@ from ciba.grant import HANDLER as CIBA_HANDLER
 from clients.keys import SIGNING_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from credentials import pages as leases
+from credentials.branches import LEASES
 from devices import lifecycle as devices
 from devices import mail, push
 from foundation import outbox, waiting
@@ -17,6 +18,7 @@ from oauth.metadata import EXTRA_FIELDS
 from oauth.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
 from oauth.revocation import REVOKERS
 from oauth.token_endpoint import HANDLERS
+from oauth.tree import KINDS
 
 
 def wire() -> None:
@@ -36,6 +38,7 @@ def wire() -> None:
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER
     HANDLERS[CIBA] = CIBA_HANDLER
     REVOKERS["auth_req_id"] = lifecycle.cancel
+    KINDS["lease"] = LEASES
     EXTRA_FIELDS.update(
         backchannel_authentication_endpoint="/bc-authorize",
         backchannel_token_delivery_modes_supported=["poll", "ping", "push"],

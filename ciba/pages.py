@@ -23,6 +23,7 @@ from ciba.states import State
 from clients import lifecycle as agent_lifecycle
 from clients.asking import agents_that_may_ask
 from clients.models import Agent
+from oauth import tree
 
 RECENT = 10
 
@@ -116,11 +117,12 @@ def _answered(request: HttpRequest, prompt_id: UUID, verdict: AnswerVerdict) -> 
 def agents(request: HttpRequest) -> HttpResponse:
     """The agents that may ask this person, and the ones that the person stopped."""
     user, now = _person(request), timezone.now()
-    rows = [
-        {"agent": agent, "grants": agent.grants.alive(now).filter(user=user).count()}
-        for agent in agents_that_may_ask(user)
-    ]
-    return render(request, "ciba/agents.html", {"rows": rows})
+    lines = tree.grants_to_show(user, now)
+    known = list(agents_that_may_ask(user))
+    rows = [{"agent": agent, "grants": [line for line in lines if line.grant.agent_id == agent.pk]} for agent in known]
+    # Of agents that may not ask any more: what they hold is shown until it is over.
+    others = [line for line in lines if line.grant.agent_id not in {agent.pk for agent in known}]
+    return render(request, "ciba/agents.html", {"rows": rows, "others": others})
 
 
 @login_required

@@ -8,6 +8,7 @@ models.py       the tables; a lease holds everything that taking it back needs
 states.py       a lease's states and the only ways between them (pure)
 limits.py       how long a lease lives, and which limit said so (pure)
 policy.py       may it be bought, renewed (pure)
+branches.py     leases as branches of their grant (oauth/tree.py)
 lifecycle.py    the use cases, one transaction each; the only writer of `state`
 lending.py      giving: what happens between two of them, where an engine speaks to a system
 taking_back.py  the sweeper's part: claim, revoke, read, record; without a last attempt (retrying.py, breaker.py)

@@ -25,6 +25,7 @@ introspection.py        POST /oauth/introspect (RFC 7662, RFC 9701)
 userinfo.py, logout.py  /userinfo (OpenID Connect Core 5.3), /oidc/logout (RP-Initiated Logout 1.0)
 revocation.py           POST /oauth/revoke: one table from the kind of token to what ends it (RFC 7009)
 uses.py, spending.py    POST /v1/uses, and its rule (pure)
+tree.py, grant_pages.py what hangs on a grant, shown and ended branch by branch
 lifecycle.py            consent; make, revoke and spend grants; use codes and refresh tokens up
 metadata.py             discovery (OpenID Connect Discovery, RFC 8414) and JWKS
 resources.py            which resource server sends this request

@@ -1,8 +1,16 @@
 """Grants, uses and signing keys, to be read. django-oauth-toolkit's own tables are not in use yet."""
 
+from typing import Any
+
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.urls import URLPattern, path
+from django.utils import timezone
 
 from foundation.admin import ReadOnly
+from oauth import tree
 from oauth.models import AccessToken, AuthorizationCode, Grant, IDToken, RefreshToken, SigningKey, Use
 
 admin.site.unregister([AccessToken, AuthorizationCode, IDToken, RefreshToken])
@@ -26,6 +34,41 @@ class GrantAdmin(ReadOnly):
     search_fields = ("id", "user__email", "agent__client_id", "operation_digest")
     list_select_related = ("agent", "user", "resource")
     inlines = (UseInline,)
+    actions = ("end",)
+    change_form_template = "admin/oauth/grant/change_form.html"
+
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        """Whoever may suspend an agent may end what it holds."""
+        return request.user.has_perm("clients.change_agent")
+
+    @admin.action(description="End: nothing that hangs on it works from now on", permissions=["end"])
+    def end(self, request: HttpRequest, queryset: Any) -> None:
+        actor, now = f"user:{request.user.pk}", timezone.now()
+        count = sum(tree.end_grant(grant, actor, now) for grant in queryset.select_related("agent", "user"))
+        self.message_user(request, f"{count} ended.")
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        grant = self.get_object(request, object_id)
+        context: dict[str, Any] = {"limbs": tree.tree_of(grant, timezone.now()) if grant else []}
+        context["may_end"] = bool(grant and self.has_end_permission(request))
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
+
+    def get_urls(self) -> list[URLPattern]:
+        end_branch = self.admin_site.admin_view(self.end_branch)
+        return [path("<uuid:grant_id>/end/", end_branch, name="oauth_grant_end_branch"), *super().get_urls()]
+
+    def end_branch(self, request: HttpRequest, grant_id: Any) -> HttpResponse:
+        """POST with `kind` and `branch`; without them the whole of it."""
+        if request.method != "POST" or not self.has_end_permission(request):
+            raise PermissionDenied
+        grant = get_object_or_404(Grant.objects.select_related("agent", "user"), pk=grant_id)
+        kind, branch = request.POST.get("kind"), request.POST.get("branch", "")
+        actor, now = f"user:{request.user.pk}", timezone.now()
+        ended = tree.end_branch(grant, kind, branch, actor, now) if kind else tree.end_grant(grant, actor, now)
+        self.message_user(request, "It has ended." if ended else "It had ended before.")
+        return redirect("admin:oauth_grant_change", grant_id)
 
 
 @admin.register(SigningKey)

@@ -1,6 +1,7 @@
 from django.urls import path, re_path
 
 from oauth.authorize import authorize, consent, resume
+from oauth.grant_pages import end_branch, end_grant, grant
 from oauth.introspection import introspect
 from oauth.logout import confirm, logout
 from oauth.metadata import jwks, metadata
@@ -24,4 +25,7 @@ urlpatterns = [
     re_path(r"^\.well-known/openid-configuration/?$", metadata, name="openid-configuration"),
     re_path(r"^\.well-known/oauth-authorization-server/?$", metadata, name="oauth-authorization-server"),
     re_path(r"^\.well-known/jwks\.json/?$", jwks, name="jwks"),
+    path("grants/<uuid:grant_id>", grant, name="grant"),
+    path("grants/<uuid:grant_id>/end", end_grant, name="end-grant"),
+    path("grants/<uuid:grant_id>/<slug:kind>/<str:branch>/end", end_branch, name="end-branch"),
 ]

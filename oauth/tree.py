@@ -1,0 +1,167 @@
+"""What hangs on a grant: person → grant → refresh tokens, access tokens, uses, and what upper packages lend on it.
+
+One table from the kind of branch to how it is found and ended. Ending is one statement and its event; what has ended
+already stays as it is.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from accounts.models import User
+from audit import events
+from audit.models import Event
+from audit.record import About, record_revocation
+from foundation.handles import digest
+from oauth import lifecycle
+from oauth.models import Grant, RefreshToken, RevokedToken, Use
+from operations.models import OFFLINE_ACCESS, OperationType, Scope
+from operations.wording import IDENTITY_WORDS
+
+MOST = 50  # of a kind, the newest
+MOST_LIVED = timedelta(days=1)  # of access tokens: an operation type's longest lifetime
+
+
+@dataclass(frozen=True)
+class Branch:
+    """One thing that hangs on a grant."""
+
+    id: str
+    text: str
+    made_at: datetime
+    ends_at: datetime | None  # None: it does not end
+    is_over: bool
+    can_end: bool
+
+
+@dataclass(frozen=True)
+class Kind:
+    title: str
+    find: Callable[[Grant, datetime], list[Branch]]
+    # (grant, branch id, actor, now) → was it ended now? One transaction of its own. None: it cannot be ended.
+    end: Callable[[Grant, str, str, datetime], bool] | None = None
+
+
+def _refresh_tokens(grant: Grant, now: datetime) -> list[Branch]:
+    """Those that can still be presented: each use replaces one by the next."""
+    tokens = RefreshToken.objects.filter(grant=grant, used_at=None).order_by("-created_at")[:MOST]
+    return [
+        Branch(str(one.pk), "Lets the agent go on while you are away", one.created_at, one.expires_at,
+               one.expires_at <= now, one.expires_at > now)
+        for one in tokens
+    ]  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def _end_refresh_token(grant: Grant, branch_id: str, actor: str, now: datetime) -> bool:
+    ours = RefreshToken.objects.filter(grant=grant, pk=_number(branch_id), used_at=None, expires_at__gt=now)
+    if not ours.update(expires_at=now):
+        return False
+    record_revocation(events.REFRESH_TOKEN_REVOKED, _about(grant, actor), now, refresh_token=branch_id)
+    return True
+
+
+def _access_tokens(grant: Grant, now: datetime) -> list[Branch]:
+    """As the audit trail tells: access tokens are not stored. Those that would still be accepted, by `jti`."""
+    issued = Event.objects.filter(kind=events.TOKEN_ISSUED.name, grant_id=grant.id, at__gt=now - MOST_LIVED)
+    tokens = []
+    for event in issued.order_by("-id")[:MOST]:
+        facts = json.loads(event.body)["facts"]
+        ends_at = event.at + timedelta(seconds=facts["expires_in"])
+        if ends_at > now:
+            tokens.append((facts["jti"], event.at, ends_at))
+    digests = [digest(jti) for jti, *_ in tokens]
+    denied = {
+        bytes(one) for one in RevokedToken.objects.filter(jti_digest__in=digests).values_list("jti_digest", flat=True)
+    }
+    return [
+        Branch(jti, jti, made_at, ends_at, digest(jti) in denied, digest(jti) not in denied)
+        for jti, made_at, ends_at in tokens
+    ]  # fmt: skip
+
+
+@transaction.atomic(durable=True)
+def _end_access_token(grant: Grant, branch_id: str, actor: str, now: datetime) -> bool:
+    found = next((one for one in _access_tokens(grant, now) if one.id == branch_id), None)
+    if found is None or found.ends_at is None or not lifecycle.deny_token(branch_id, found.ends_at):
+        return False
+    record_revocation(events.TOKEN_REVOKED, _about(grant, actor), now, jti=branch_id)
+    return True
+
+
+def _uses(grant: Grant, now: datetime) -> list[Branch]:
+    """What was done; nothing undoes it."""
+    uses = Use.objects.filter(grant=grant).order_by("-at")[:MOST]
+    return [Branch(str(use.id), f"Operation {use.operation_digest[:12]}…", use.at, None, True, False) for use in uses]
+
+
+# Name → kind, in the order in which they are shown. Upper packages add theirs in authserver/wiring.py.
+KINDS: dict[str, Kind] = {
+    "refresh-token": Kind("Refresh tokens", _refresh_tokens, _end_refresh_token),
+    "access-token": Kind("Access tokens that are still good", _access_tokens, _end_access_token),
+    "use": Kind("Uses", _uses),
+}
+
+
+@dataclass(frozen=True)
+class Limb:
+    """All branches of one kind."""
+
+    name: str
+    title: str
+    branches: list[Branch]
+
+
+def tree_of(grant: Grant, now: datetime) -> list[Limb]:
+    limbs = [Limb(name, kind.title, kind.find(grant, now)) for name, kind in KINDS.items()]
+    return [limb for limb in limbs if limb.branches]
+
+
+@transaction.atomic(durable=True)
+def end_grant(grant: Grant, actor: str, now: datetime) -> bool:
+    """The whole tree, by its root."""
+    return bool(lifecycle.revoke_grant(grant.id, grant.agent, grant.user, now, actor=actor))
+
+
+def end_branch(grant: Grant, unverified_kind: str, unverified_id: str, actor: str, now: datetime) -> bool:
+    """One branch of this grant. False where there is no such one, or it has ended."""
+    kind = KINDS.get(unverified_kind)
+    return kind is not None and kind.end is not None and kind.end(grant, unverified_id, actor, now)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A grant in a list."""
+
+    grant: Grant
+    words: str
+
+
+def grants_to_show(user: User, now: datetime) -> list[Line]:
+    """What this person has granted and is not over, the newest first."""
+    alive = Grant.objects.alive(now).filter(user=user)
+    grants = alive.select_related("agent", "resource").order_by("-created_at")[:MOST]
+    return [Line(grant, words_of(grant)) for grant in grants]
+
+
+def words_of(grant: Grant) -> str:
+    """What was granted, in a line, as the person was asked for it."""
+    names = [one["type"] for one in grant.authorization_details]
+    titles = dict(OperationType.objects.filter(name__in=names).values_list("name", "current__title")) if names else {}
+    scopes = dict(Scope.objects.filter(name__in=grant.scopes).values_list("name", "description")) | IDENTITY_WORDS
+    words = [titles.get(name) or name for name in names]
+    words += [scopes.get(name, name) for name in grant.scopes if name not in ("openid", OFFLINE_ACCESS)]
+    where = f" at {grant.resource.name}" if grant.resource else ""
+    return f"{', '.join(words) or 'Know which account here is yours'}{where}"
+
+
+def _about(grant: Grant, actor: str) -> About:
+    return About(actor, grant.agent.client_id, grant.user_id, grant.request_id, grant.id)
+
+
+def _number(text: str) -> int:
+    """A row's number, or one that no row has."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 18 else 0
