@@ -69,7 +69,7 @@ def current_offer() -> Offer:
 
 def document_offer() -> Offer:
     """What a client may be by its metadata document: without a secret, which nobody could have agreed upon."""
-    return replace(current_offer(), auth_methods=[Agent.AuthMethod.NONE.value, Agent.AuthMethod.PRIVATE_KEY_JWT.value])
+    return replace(current_offer(), auth_methods=[Agent.AuthMethod.PRIVATE_KEY_JWT.value, Agent.AuthMethod.NONE.value])
 
 
 def count_attempt(address: str, now: datetime, host: str = "") -> None:
@@ -184,6 +184,12 @@ def find_registered(unverified_client_id: str, unverified_token: str) -> Agent |
     return registration.agent if registration.agent.is_active else AgentSuspended()
 
 
+def _lock_registered(unverified_client_id: str, unverified_token: str) -> Agent | ProtocolError:
+    """Locks the row first and then looks at the token: of two with one token the second has a wrong one."""
+    Agent.objects.select_for_update(no_key=True).filter(client_id=unverified_client_id).first()
+    return find_registered(unverified_client_id, unverified_token)
+
+
 def change(
     unverified_client_id: str,
     unverified_token: str,
@@ -206,8 +212,7 @@ def _change(
     unverified_secret: str | None,
     now: datetime,
 ) -> Registered | ProtocolError:
-    Agent.objects.select_for_update(no_key=True).filter(client_id=unverified_client_id).first()  # then look it up
-    agent = find_registered(unverified_client_id, unverified_token)
+    agent = _lock_registered(unverified_client_id, unverified_token)
     if isinstance(agent, ProtocolError):
         return agent
     if unverified_secret is not None and AgentSecret.find(unverified_secret, agent) is None:
@@ -245,8 +250,8 @@ def widening(agent: Agent, metadata: ClientMetadata) -> str | None:
 
 @transaction.atomic(durable=True)
 def unregister(unverified_client_id: str, unverified_token: str, now: datetime) -> ProtocolError | None:
-    """RFC 7592 2.3. Its token, keys and secrets go; its row stays for the audit trail, and for nothing else."""
-    agent = find_registered(unverified_client_id, unverified_token)
+    """RFC 7592 2.3. Its token and secrets go; its row stays for the audit trail, and for nothing else."""
+    agent = _lock_registered(unverified_client_id, unverified_token)
     if isinstance(agent, ProtocolError):
         return agent
     if not lifecycle.unregister(agent, _about(agent), now):

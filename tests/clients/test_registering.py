@@ -13,6 +13,7 @@ from audit.models import Event
 from clients import registering
 from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, Registration, RegistrationAttempt
 from clients.registering import make_initial_token
+from tests.races.test_one_winner import at_once
 from tests.world import Caller, ResourceServer, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -295,6 +296,48 @@ class TestWhoMayRegister:
         assert {"initial_access_token.made", "initial_access_token.revoked"} <= kinds
 
 
+@pytest.mark.django_db(transaction=True)
+class TestAtOnce:
+    """Of two at the same moment one wins."""
+
+    def test_the_last_use_of_an_initial_access_token(self, settings: Any, administrator: User) -> None:
+        settings.REGISTRATION = "token"
+        settings.REGISTRATION_LIMIT = 1000
+        for _ in range(20):
+            token = InitialAccessToken(label="Once", uses_left=1, expires_at=timezone.now() + timedelta(hours=1))
+            handle = make_initial_token(token, administrator, timezone.now())
+            answers = at_once(
+                lambda handle=handle: register(body(), handle), lambda handle=handle: register(body(), handle)
+            )
+            assert sorted(answer.status_code for answer in answers) == [201, 401]
+
+    def test_two_changes_with_one_token(self, opened: Any) -> None:
+        told = register(body()).json()
+        for round_ in range(20):
+            first, second = (sent_back(told, client_name=f"{name} {round_}") for name in ("First", "Second"))
+            answers = at_once(
+                lambda told=told, sent=first: manage("PUT", told, sent),
+                lambda told=told, sent=second: manage("PUT", told, sent),
+            )
+            won = [answer.json() for answer in answers if answer.status_code == 200]
+            assert sorted(answer.status_code for answer in answers) == [200, 401]
+            assert Agent.objects.get().name == won[0]["client_name"]
+            told = won[0]
+
+    def test_a_change_and_an_end(self, opened: Any) -> None:
+        for _ in range(20):
+            told = register(body(), REMOTE_ADDR="192.0.2.9").json()
+            RegistrationAttempt.objects.all().delete()
+            changed, ended = at_once(
+                lambda told=told: manage("PUT", told, sent_back(told)), lambda told=told: manage("DELETE", told)
+            )
+            # Whoever changed it first has the new token; else it is gone, and a change brings nothing back.
+            status = Agent.objects.get(client_id=told["client_id"]).status
+            assert (changed.status_code, ended.status_code, status) in {
+                (200, 401, "active"), (401, 204, "unregistered"),
+            }  # fmt: skip
+
+
 class TestFlooding:
     def test_so_many_per_address(self, opened: Any) -> None:
         opened.REGISTRATION_LIMIT = 3
@@ -520,6 +563,7 @@ class TestAttacks:
             {"policy_uri": "//evil.example/"}, {"contacts": "a@example.com"}, {"contacts": ["\u202e"]},
             {"contacts": ["x"] * 11}, {"software_id": {"a": 1}}, {"software_version": "\u2066"},
             {"token_endpoint_auth_method": "client_secret_jwt"}, {"token_endpoint_auth_method": "tls_client_auth"},
+            {"token_endpoint_auth_method": "self_signed_tls_client_auth"},
             {"token_endpoint_auth_method": ["none"]}, {"token_endpoint_auth_method": "private_key_jwt"},
             {"grant_types": ["implicit"]}, {"grant_types": ["password"]}, {"grant_types": "authorization_code"},
             {"grant_types": [CIBA]}, {"grant_types": ["client_credentials"]},

@@ -1,0 +1,136 @@
+"""Agents that registered themselves, in the code flow: what they may ask for, and when a person is asked anew."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from clients.models import Agent
+from oauth.models import Grant
+from operations.models import Resource, Scope
+from tests.clients.test_registering import REDIRECT, body, manage, register, sent_back
+from tests.consenting import WebAgent, allow, go_to, query_of
+from tests.world import ResourceServer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def told(bank: ResourceServer, signing: None, settings: Any) -> dict[str, Any]:
+    """What an agent was answered that registered itself, as a public client on the web."""
+    settings.REGISTRATION = "open"
+    settings.REGISTRATION_SCOPES = ["calendar.read"]
+    answer = register(body(grant_types=["authorization_code", "refresh_token"], token_endpoint_auth_method="none"))
+    return dict(answer.json())
+
+
+@pytest.fixture
+def registered(told: dict[str, Any]) -> WebAgent:
+    return WebAgent(Agent.objects.get(client_id=told["client_id"]), redirect_uri=REDIRECT)
+
+
+def test_whoever_asks_for_every_listed_scope_gets_through(registered: WebAgent, browser_of_person: Client) -> None:
+    """As the MCP Python SDK does where it knows nothing better."""
+    listed = Client().get("/.well-known/openid-configuration").json()["scopes_supported"]
+    assert registered.tokens(browser_of_person, scope=" ".join(listed))["scope"].split() == listed
+
+
+def test_a_consent_keeps_the_registration(registered: WebAgent, browser_of_person: Client) -> None:
+    registered.tokens(browser_of_person)
+    registered.agent.refresh_from_db()
+    assert registered.agent.first_used_at is not None
+
+
+class TestAnotherIdentity:
+    def silently(self, web: WebAgent, browser: Client) -> dict[str, str]:
+        """What the agent is answered where the person is not to be asked."""
+        page = browser.get(web.url(prompt="none"), follow=False)
+        text = page.get("Location") or page.content.decode()
+        return (
+            {"error": "consent_required"} if "consent_required" in text else {"code": "yes" if "code=" in text else ""}
+        )
+
+    def test_a_consent_is_remembered(self, registered: WebAgent, browser_of_person: Client) -> None:
+        registered.tokens(browser_of_person)
+        assert self.silently(registered, browser_of_person) == {"code": "yes"}
+
+    @pytest.mark.parametrize(
+        "changed", [{"redirect_uris": [REDIRECT, "https://thief.example/cb"]}, {"client_name": "Your bank"}]
+    )
+    def test_but_not_for_what_it_was_not_given_to(
+        self, registered: WebAgent, told: dict[str, Any], browser_of_person: Client, changed: dict[str, Any]
+    ) -> None:
+        """Whoever stole the registration access token gets no code without the person."""
+        registered.tokens(browser_of_person)
+        assert manage("PUT", told, sent_back(told, **changed)).status_code == 200
+        assert self.silently(registered, browser_of_person) == {"error": "consent_required"}
+        registered.tokens(browser_of_person)
+        assert self.silently(registered, browser_of_person) == {"code": "yes"}
+
+    def test_other_changes_ask_nobody(
+        self, registered: WebAgent, told: dict[str, Any], browser_of_person: Client
+    ) -> None:
+        registered.tokens(browser_of_person)
+        manage("PUT", told, sent_back(told, contacts=["ops@example.com"]))
+        assert self.silently(registered, browser_of_person) == {"code": "yes"}
+
+    def test_unregistering_ends_what_it_holds(
+        self, registered: WebAgent, told: dict[str, Any], browser_of_person: Client, bank: ResourceServer
+    ) -> None:
+        tokens = registered.tokens(browser_of_person)
+        assert manage("DELETE", told).status_code == 204
+        assert bank.introspect(tokens["access_token"]).json() == {"active": False}
+        assert registered.refresh(tokens["refresh_token"]).json()["error"] == "invalid_client"
+        assert "It has unregistered itself" in browser_of_person.get("/agents").content.decode()
+
+
+class TestResources:
+    """RFC 8707: an agent names the resources of its own scopes and types, and no other; on all three requests."""
+
+    @pytest.fixture
+    def other(self) -> Resource:
+        other = Resource.objects.create(identifier="https://vault.example.com/", name="Vault")
+        Scope.objects.create(resource=other, name="vault.read", description="Read the vault", risk="routine")
+        return other
+
+    def test_its_own(self, registered: WebAgent, browser_of_person: Client, bank: ResourceServer) -> None:
+        mine = bank.resource.identifier
+        code = query_of(allow(browser_of_person, registered.url(resource=mine)))["code"]
+        tokens = registered.exchange(code, resource=mine).json()
+        assert bank.introspect(tokens["access_token"]).json()["aud"] == mine
+        again = registered.refresh(tokens["refresh_token"], resource=mine).json()
+        assert bank.introspect(again["access_token"]).json()["aud"] == mine
+
+    @pytest.mark.parametrize("scope", ["openid calendar.read", "openid"])
+    def test_another_is_like_an_unknown_one(
+        self, registered: WebAgent, browser_of_person: Client, other: Resource, scope: str
+    ) -> None:
+        answers = []
+        for resource in (other.identifier, "https://nobody.example.com/"):
+            page = browser_of_person.get(registered.url(scope=scope, resource=resource))
+            answers.append((page.status_code, page.content.decode().count("invalid_target")))
+        assert answers[0] == answers[1] and answers[0][1] >= 1
+        tokens = registered.tokens(browser_of_person)
+        assert (
+            registered.refresh(tokens["refresh_token"], resource=other.identifier).json()["error"] == "invalid_target"
+        )
+
+    def test_its_scopes_neither(self, registered: WebAgent, browser_of_person: Client, other: Resource) -> None:
+        page = browser_of_person.get(registered.url(scope="openid vault.read", resource=other.identifier))
+        assert "invalid_scope" in page.content.decode()
+
+    def test_what_an_administrator_took_away_ends(self, registered: WebAgent, browser_of_person: Client) -> None:
+        tokens = registered.tokens(browser_of_person, scope="calendar.read offline_access")
+        registered.agent.scopes.clear()
+        answer = registered.refresh(tokens["refresh_token"]).json()
+        assert "calendar.read" not in answer.get("scope", "")
+
+
+def test_a_page_shows_no_address_of_a_client_as_a_link(
+    told: dict[str, Any], registered: WebAgent, browser_of_person: Client
+) -> None:
+    said = {"client_uri": "https://evil.example/", "logo_uri": "https://evil.example/x.png"}
+    manage("PUT", told, sent_back(told, **said, client_name="<img src=x onerror=alert(1)>"))
+    page = go_to(browser_of_person, registered.url()).content.decode()
+    assert "evil.example" not in page and "<img src=x" not in page
+    assert not Grant.objects.exists()
