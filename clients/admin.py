@@ -54,6 +54,12 @@ class AgentForm(forms.ModelForm[Agent]):
             )
 
 
+# Of a client that has a metadata document: what is said there is not ours to change, and would be fetched again.
+FROM_DOCUMENT = (
+    "name", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri", "redirect_uris",
+    "post_logout_redirect_uris", "id_token_signed_response_alg",
+)  # fmt: skip
+
 admin.site.unregister(Agent)  # django-oauth-toolkit's registration
 
 
@@ -74,6 +80,10 @@ class AgentAdmin(NoDeletion):
         "linked_people",
     )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> Any:
+        has_document = obj is not None and obj.registration_source == Agent.RegistrationSource.CIMD
+        return (*super().get_readonly_fields(request, obj), *(FROM_DOCUMENT if has_document else ()))
 
     @admin.display(description="Keys at that address")
     def fetched_keys(self, agent: Agent) -> str:

@@ -126,6 +126,31 @@ class TestTaking:
         settings.METADATA_DOCUMENT_HOSTS = ["127.0.0.1"]
         assert host.find() is not None
 
+    def test_an_administrator_gives_it_rights_and_changes_nothing_of_the_document(
+        self, host: Host, administrator: User, agent: Caller
+    ) -> None:
+        found = host.find()
+        assert found is not None
+        address = f"/admin/clients/agent/{found.pk}/change/"
+        browser = sign_in(administrator)
+        page = browser.get(address).content.decode()
+        assert 'name="scopes"' in page and 'name="redirect_uris"' not in page and 'name="grant_types"' not in page
+        scope = agent.agent.scopes.get(name="calendar.read")
+        form = {
+            name: getattr(found, name) for name in ("profile", "assertion_audience", "backchannel_token_delivery_mode")
+        }
+        form |= {
+            "name": "Bank",
+            "redirect_uris": "https://evil.example/",
+            "scopes": [scope.pk],
+            "identity_scopes": ["openid"],
+        }
+        answer = browser.post(address, form)
+        assert answer.status_code == 302, answer.content
+        found.refresh_from_db()
+        assert (found.name, found.redirect_uris) == ("Tool client", "https://tool.example.com/cb")
+        assert list(found.scopes.all()) == [scope]
+
 
 class TestRefusing:
     @pytest.mark.parametrize(
