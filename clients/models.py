@@ -234,6 +234,7 @@ class Agent(AbstractApplication):
             constraints=self.constraints,
             delivery_mode=self.backchannel_token_delivery_mode,
             request_signing_algorithm=self.backchannel_authentication_request_signing_alg,
+            id_token_algorithm=self.id_token_signed_response_alg,
         )
 
     @property

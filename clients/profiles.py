@@ -32,6 +32,7 @@ STRONG_METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_
 class Demands:
     auth_methods: Collection[str] | None = None  # None: any that this server offers
     signing_algorithms: tuple[str, ...] = keys.SIGNING_ALGORITHMS  # of whatever the agent signs
+    id_token_algorithms: tuple[str, ...] = ("ES256", "RS256")  # of what we sign for it
     assertions_for_issuer: bool = False  # and for no endpoint
     constraints: Collection[Constraint] = ()  # every token has one of these
     delivery_modes: Collection[str] = ("poll", "ping", "push")
@@ -45,6 +46,7 @@ DEMANDS: dict[Profile, Demands] = {
     Profile.FAPI_CIBA_ID1: Demands(
         auth_methods=STRONG_METHODS,
         signing_algorithms=("PS256", "ES256"),  # FAPI 1.0 Advanced 8.6
+        id_token_algorithms=("ES256",),
         constraints=(Constraint.MUTUAL_TLS,),  # FAPI 1.0 Advanced 5.2.2
         delivery_modes=("poll", "ping"),
         signed_requests=True,
@@ -52,6 +54,7 @@ DEMANDS: dict[Profile, Demands] = {
     ),
     Profile.FAPI2_CIBA: Demands(
         auth_methods=STRONG_METHODS,
+        id_token_algorithms=("ES256",),  # FAPI 2.0 5.4.1
         assertions_for_issuer=True,  # FAPI 2.0 5.3.2.1
         constraints=(Constraint.DPOP, Constraint.MUTUAL_TLS),
         delivery_modes=("poll", "ping"),
@@ -69,6 +72,7 @@ class Registered:
     constraints: Collection[Constraint]  # its own demands: *_bound_access_tokens
     delivery_mode: str
     request_signing_algorithm: str  # empty: none is registered
+    id_token_algorithm: str  # of what we sign for it
 
 
 def problem_with(registered: Registered, profile: Profile) -> str | None:
@@ -87,6 +91,8 @@ def problem_with(registered: Registered, profile: Profile) -> str | None:
         return f"{profile} allows the delivery modes {', '.join(demands.delivery_modes)}"
     if registered.request_signing_algorithm not in ("", *demands.signing_algorithms):
         return f"{profile} allows signing with {', '.join(demands.signing_algorithms)}"
+    if registered.id_token_algorithm not in demands.id_token_algorithms:
+        return f"{profile} allows ID tokens signed with {', '.join(demands.id_token_algorithms)}"
     return None
 
 

@@ -3,6 +3,8 @@
 GET  /calendar   routine: the token is checked here, by signature and claims (RFC 9068).
 POST /payments   critical: the approval is spent at Countersign, for the call that we are about to carry out.
 
+A token that is bound to a key (`cnf.jkt`, RFC 9449) counts only with a proof of that key.
+
 Public libraries only: httpx, joserfc, rfc8785. Reads DATA_DIR/demo/api.json; listens on loopback.
 """
 
@@ -21,12 +23,13 @@ import httpx
 import rfc8785
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
 DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
 PORT = int(os.environ.get("DEMO_API_PORT") or 8001)
 MAX_BODY = 16_384  # bytes
 KEYS_FOR = 300  # seconds: how long a fetched JWKS is good
+PROOFS_FOR = 60  # seconds: how old a DPoP proof may be
 
 
 class Refused(Exception):
@@ -110,10 +113,44 @@ def _invalid_token() -> Refused:
     return Refused(HTTPStatus.UNAUTHORIZED, "invalid_token", "The token is not valid here.")
 
 
+class Proofs:
+    """DPoP proofs (RFC 9449, section 7.1). In one process; several would share what was seen."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, float] = {}
+
+    def check(self, proof: str, *, jkt: str, token: str, method: str, url: str) -> None:
+        """Raises Refused where this is not a fresh proof, for this call and this token, of the key `jkt`."""
+        try:
+            header = json.loads(_from_b64url(proof.split(".")[0]))
+            key = ECKey.import_key(header["jwk"])
+            claims = jwt.decode(proof, key, algorithms=["ES256"]).claims
+            expected = {"htm": method, "htu": url, "ath": _hash(token)}
+            good = (
+                header.get("typ") == "dpop+jwt"
+                and "d" not in header["jwk"]
+                and key.thumbprint() == jkt
+                and expected == {name: claims.get(name) for name in expected}
+                and abs(time.time() - claims["iat"]) <= PROOFS_FOR
+            )
+            jti = str(claims["jti"])
+        except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise _invalid_token() from error
+        self.seen = {known: until for known, until in self.seen.items() if until > time.time()}
+        if not good or jti in self.seen:
+            raise _invalid_token()
+        self.seen[jti] = time.time() + 2 * PROOFS_FOR
+
+
+def _hash(text: str) -> str:
+    return urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
 class Handler(BaseHTTPRequestHandler):
     """The API itself."""
 
     countersign: Countersign
+    proofs = Proofs()
     server_version, sys_version = "demo-api", ""
 
     def do_GET(self) -> None:
@@ -124,25 +161,34 @@ class Handler(BaseHTTPRequestHandler):
         self.answer({"/payments": self.payments}.get(self.path))
 
     def calendar(self) -> dict[str, Any]:
-        claims = self.countersign.check_token(self.bearer_token())
+        _, claims = self.caller()
         if "calendar.read" not in claims.get("scope", "").split():
             raise Refused(HTTPStatus.FORBIDDEN, "insufficient_scope", "calendar.read is needed.")
         return {"events": [{"at": "09:30", "title": "Stand-up"}, {"at": "14:00", "title": "Supplier call"}]}
 
     def payments(self) -> dict[str, Any]:
-        token = self.bearer_token()
-        claims = self.countersign.check_token(token)
+        token, claims = self.caller()
         body = self.json_body()
         # From the call, never from the token: what is approved must be what runs.
         operation = {"type": "payment", **body}
         use = self.countersign.spend(token, claims, operation, self.headers.get("Idempotency-Key"))
         return {"receipt": use["use_id"], "paid": body, "on_behalf_of": claims["sub"]}
 
-    def bearer_token(self) -> str:
+    def caller(self) -> tuple[str, dict[str, Any]]:
+        """The token and its claims, from whoever may present it."""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Refused(HTTPStatus.UNAUTHORIZED, "", "A bearer token is needed.")
-        return token
+        if scheme.lower() not in ("bearer", "dpop") or not token:
+            raise Refused(HTTPStatus.UNAUTHORIZED, "", "An access token is needed.")
+        claims = self.countersign.check_token(token)
+        cnf = claims.get("cnf", {})
+        # A bound token without its proof was stolen, or might as well have been; what else it may be bound to
+        # (a certificate) this API cannot check.
+        if cnf.keys() - {"jkt"} or (scheme.lower() == "dpop") != ("jkt" in cnf):
+            raise _invalid_token()
+        if "jkt" in cnf:
+            proof, url = self.headers.get("DPoP", ""), f"{self.countersign.resource.rstrip('/')}{self.path}"
+            self.proofs.check(proof, jkt=cnf["jkt"], token=token, method=self.command, url=url)
+        return token, claims
 
     def json_body(self) -> dict[str, Any]:
         try:
@@ -173,7 +219,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
             error = f', error="{body["error"]}"' if body["error"] else ""
-            self.send_header("WWW-Authenticate", f'Bearer realm="demo"{error}')
+            self.send_header("WWW-Authenticate", f'Bearer realm="demo"{error}, DPoP algs="ES256"{error}')
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")

@@ -82,6 +82,20 @@ class TestID1:
         assert claims and claims["cnf"] == {"x5t#S256": holder.x5t}
         assert refused(id1.poll(auth_req_id), "invalid_grant"), "an auth_req_id works once"
 
+    def test_ping(self, id1: Caller, person: User) -> None:
+        """Told or not, the tokens are fetched with the agent's own certificate."""
+        Agent.objects.filter(pk=id1.agent.pk).update(
+            backchannel_token_delivery_mode="ping",
+            backchannel_client_notification_endpoint="https://agent.example.com/ciba",
+        )
+        assert refused(signed(id1, person)), "ping needs a client_notification_token"
+        response = signed(
+            id1, person, client_notification_token="a token of at least 128 random bits".replace(" ", "-")
+        )
+        assert response.status_code == 200, response.content
+        approve(person)
+        assert id1.poll(response.json()["auth_req_id"]).status_code == 200
+
     def test_an_unsigned_request(self, id1: Caller, person: User) -> None:
         assert refused(id1.ask(person, binding_message="Order 17"))
         assert refused(id1.ask(person, authorization_details=[PAYMENT]))

@@ -7,7 +7,7 @@ import pytest
 from clients.profiles import Asking, Constraint, Profile, Registered, problem_with, problem_with_asking
 
 CIBA, ID1, FAPI2 = Profile.CIBA, Profile.FAPI_CIBA_ID1, Profile.FAPI2_CIBA
-PLAIN = Registered("private_key_jwt", (), "poll", "")
+PLAIN = Registered("private_key_jwt", (), "poll", "", "ES256")
 BY_DPOP = replace(PLAIN, constraints=(Constraint.DPOP,))
 BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
 
@@ -35,6 +35,9 @@ BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
         pytest.param(ID1, replace(BY_TLS, delivery_mode="push"), "push", id="ID1: push"),
         pytest.param(ID1, replace(BY_TLS, request_signing_algorithm="PS256"), None, id="ID1: signs PS256"),
         pytest.param(ID1, replace(BY_TLS, request_signing_algorithm="EdDSA"), "signing", id="ID1: signs EdDSA"),
+        pytest.param(ID1, replace(BY_TLS, id_token_algorithm="RS256"), "ID tokens", id="ID1: an ID token by RS256"),
+        pytest.param(CIBA, replace(PLAIN, id_token_algorithm="RS256"), None, id="ciba: an ID token by RS256"),
+        pytest.param(FAPI2, replace(BY_DPOP, id_token_algorithm="RS256"), "ID tokens", id="FAPI 2: RS256"),
         pytest.param(FAPI2, BY_DPOP, None, id="FAPI 2: DPoP"),
         pytest.param(FAPI2, BY_TLS, None, id="FAPI 2: certificate-bound"),
         pytest.param(FAPI2, PLAIN, "DPoP or mutual TLS", id="FAPI 2: bearer tokens"),

@@ -1,17 +1,26 @@
 """A public client library that nobody here wrote: requests-oauth2client, with DPoP."""
 
 import json
+import threading
 from collections.abc import Iterator
+from http.server import ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import pytest
 import requests
+from django.utils import timezone
 from requests_oauth2client import DPoPKey, DPoPToken, OAuth2Client, PrivateKeyJwt
 from requests_oauth2client.exceptions import AuthorizationPending, InvalidGrant
 
 from accounts.models import User
+from audit.record import SYSTEM, About
 from authserver.servers.processes import free_port
 from ciba.models import Prompt
+from examples import demo_api
+from oauth.dpop import access_token_hash
+from operations.lifecycle import issue_resource_secret
+from operations.models import Resource, Scope
 from tests.serving import make_server, running
 from tests.world import PAYMENT, Caller, ResourceServer, sign_in
 
@@ -28,8 +37,13 @@ def issuer(tmp_path_factory: pytest.TempPathFactory, django_db_setup: None) -> I
 
 
 @pytest.fixture(params=["ES256", "PS256"])
-def key(request: Any) -> DPoPKey:
-    return DPoPKey.generate(request.param)
+def algorithm(request: Any) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def key(algorithm: str) -> DPoPKey:
+    return DPoPKey.generate(algorithm)
 
 
 @pytest.fixture
@@ -49,6 +63,43 @@ def test_client_credentials(client: OAuth2Client, key: DPoPKey) -> None:
     assert isinstance(token, DPoPToken)
     assert token.token_type == "DPoP"
     assert key.as_nonce, "the server's nonce was asked for and used"
+
+
+@pytest.fixture
+def api(issuer: str, agent: Caller) -> Iterator[str]:
+    """The demo's API, which the guide for resource servers points to, at an address of its own."""
+    url = f"http://127.0.0.1:{free_port()}"
+    resource = Resource.objects.create(identifier=f"{url}/", name="Demo")
+    Scope.objects.filter(name="calendar.read").update(resource=resource)
+    secret = issue_resource_secret(resource, About(SYSTEM), timezone.now())
+    settings = {"issuer": issuer, "resource": f"{url}/", "resource_id": str(resource.id), "secret": secret}
+    with httpx.Client(timeout=10) as http:
+        demo_api.Handler.countersign = demo_api.Countersign(settings, http)
+        server = ThreadingHTTPServer(("127.0.0.1", int(url.rpartition(":")[2])), demo_api.Handler)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield url
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_an_api_takes_a_bound_token_from_its_holder_alone(
+    client: OAuth2Client, key: DPoPKey, api: str, algorithm: str
+) -> None:
+    token = client.client_credentials(scope="calendar.read")
+    if algorithm == "PS256":  # the example knows ES256
+        assert requests.get(f"{api}/calendar", auth=token, timeout=10).status_code == 401
+        return
+    assert requests.get(f"{api}/calendar", auth=token, timeout=10).json()["events"]
+    stolen = {"Authorization": f"Bearer {token.access_token}"}
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 401
+    proof = str(key.proof("GET", f"{api}/calendar", ath=access_token_hash(token.access_token)))
+    stolen = {"Authorization": f"DPoP {token.access_token}", "DPoP": proof}
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 200
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 401, "a proof works once"
+    thief = str(DPoPKey.generate("ES256").proof("GET", f"{api}/calendar", ath=access_token_hash(token.access_token)))
+    assert requests.get(f"{api}/calendar", headers=stolen | {"DPoP": thief}, timeout=10).status_code == 401
 
 
 def test_ciba(client: OAuth2Client, key: DPoPKey, person: User, bank: ResourceServer, issuer: str) -> None:
