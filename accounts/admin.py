@@ -32,6 +32,7 @@ class UserAdmin(NoDeletion):
     fields = (
         "email",
         "name",
+        "phone",
         "is_active",
         "is_staff",
         "is_superuser",

@@ -5,11 +5,14 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
+from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
 from foundation.handles import new_id
+
+E164 = r"^\+[1-9][0-9]{6,14}\Z"  # ITU-T E.164
 
 
 class UserManager(BaseUserManager["User"]):
@@ -32,6 +35,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     email = models.EmailField("e-mail address", max_length=254, unique=True)
     name = models.CharField("full name", max_length=150, blank=True)
+    phone = models.CharField(
+        "phone number", max_length=16, null=True, blank=True, unique=True, validators=[RegexValidator(E164)],
+        help_text="With country code, such as +4915112345678: an agent may name the person by it.",
+    )  # fmt: skip
     is_active = models.BooleanField(
         "active",
         default=True,
@@ -58,6 +65,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     def clean(self) -> None:
         super().clean()
         self.email = self.email.strip().lower()
+        self.phone = self.phone or None  # none is not an empty one: that would be unique too
 
     def get_session_auth_hash(self) -> str:
         return self._session_hash()

@@ -142,6 +142,7 @@ RESOURCE_SECRET_ISSUED = _declare("resource.secret_issued", "A resource got a ne
 RESOURCE_SECRETS_REVOKED = _declare("resource.secrets_revoked", "A resource's credentials were revoked")
 SCOPE_CHANGED = _declare("scope.changed", "A scope was changed")
 OPERATION_TYPE_CHANGED = _declare("operation_type.changed", "An operation type got a new version or state")
+HINT_ISSUER_CHANGED = _declare("hint_issuer.changed", "An issuer of login hints was added or changed")
 VAPID_KEY_MADE = _declare("vapid_key.made", "A key for push services was made")
 SIGNING_KEY_MADE = _declare("signing_key.made", "A signing key was made")
 SIGNING_KEY_WITHDRAWN = _declare("signing_key.withdrawn", "A signing key was withdrawn")

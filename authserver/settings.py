@@ -189,6 +189,8 @@ REFRESH_TOKEN_IDLE = env.int("REFRESH_TOKEN_IDLE", default=14 * 86_400)
 REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
 POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
+# CIBA Core 7.2: an ID token that has expired may still name its person.
+EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
 MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
 # A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)

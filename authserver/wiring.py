@@ -19,6 +19,7 @@ from oauth.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
 from oauth.revocation import REVOKERS
 from oauth.token_endpoint import HANDLERS
 from oauth.tree import KINDS
+from operations.risk import AVAILABLE
 
 
 def wire() -> None:
@@ -43,5 +44,6 @@ def wire() -> None:
         backchannel_authentication_endpoint="/bc-authorize",
         backchannel_token_delivery_modes_supported=["poll", "ping", "push"],
         backchannel_user_code_parameter_supported=False,
+        acr_values_supported=sorted(AVAILABLE),
         backchannel_authentication_request_signing_alg_values_supported=list(SIGNING_ALGORITHMS),
     )

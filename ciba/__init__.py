@@ -7,6 +7,7 @@ at the token endpoint, the person's pages. Does not own: minting and grants (oau
 states.py       the states and the table of transitions (pure)
 polling.py      what a poll answers (pure)
 parameters.py   reading the request's parameters (pure)
+hints.py        whom a hint names (pure); finding.py finds them; hint_tokens.py reads trusted issuers' tokens
 policy.py       may this be asked, and may this answer count (pure)
 wording in      operations/wording.py; showing.py composes what a person is shown
 lifecycle.py    open, approve, deny, redeem, deliver, cancel, expire, stop; the only module that writes `state`

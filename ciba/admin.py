@@ -3,16 +3,21 @@
 import json
 from typing import Any
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
+from audit import events
 from audit.events import find_kind
 from audit.models import Event
-from ciba.models import BackchannelRequest
+from audit.record import About, record
+from ciba.hint_tokens import problem_with_keys
+from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
 from ciba.showing import headline
-from foundation.admin import ReadOnly
+from foundation.admin import NoDeletion, ReadOnly
 
 
 @admin.register(BackchannelRequest)
@@ -67,3 +72,33 @@ def _row(event: Event) -> dict[str, Any]:
         name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for name, item in facts.items()
     }
     return {"event": event, "title": kind.title if kind else event.kind, "facts": shown}
+
+
+class HintIssuerForm(forms.ModelForm[HintIssuer]):
+    algorithms = forms.MultipleChoiceField(
+        choices=[(name, name) for name in HINT_ALGORITHMS], widget=forms.CheckboxSelectMultiple
+    )
+
+    class Meta:
+        model = HintIssuer
+        fields = ("issuer", "algorithms", "jwks", "jwks_uri", "is_active")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        jwks, address = cleaned.get("jwks"), cleaned.get("jwks_uri")
+        if not jwks and not address:
+            self.add_error("jwks", "Give the issuer's public keys, or their address.")
+        elif jwks and (problem := problem_with_keys(jwks)):
+            self.add_error("jwks", problem)
+        return cleaned
+
+
+@admin.register(HintIssuer)
+class HintIssuerAdmin(NoDeletion):
+    form = HintIssuerForm
+    list_display = ("issuer", "algorithms", "is_active")
+
+    def save_model(self, request: HttpRequest, obj: HintIssuer, form: Any, change: bool) -> None:
+        super().save_model(request, obj, form, change)
+        by = About(f"user:{request.user.pk}")
+        record(events.HINT_ISSUER_CHANGED, by, timezone.now(), issuer=obj.issuer, changed=sorted(form.changed_data))

@@ -1,6 +1,6 @@
 """CIBA Core 1.0, sections 11 and 13."""
 
-from foundation.errors import ProtocolError
+from foundation.errors import ProtocolError, TemporarilyUnavailable
 from oauth.errors import AccessDenied
 from oauth.holding import NotYet
 
@@ -31,6 +31,20 @@ class RefusedAtOnce(AccessDenied):
     """CIBA Core 13: at the backchannel endpoint access_denied is 403."""
 
     status = 403
+
+
+class ExpiredLoginHintToken(ProtocolError):
+    """CIBA Core 13."""
+
+    code = "expired_login_hint_token"
+    default_description = "the login_hint_token has expired"
+
+
+class PollsTooMuch(TemporarilyUnavailable):
+    """CIBA Core 11: who goes on polling too fast gets 503 with Retry-After."""
+
+    is_answer = True
+    default_description = "polled too often, again and again: wait as long as Retry-After says"
 
 
 class UnknownUserId(ProtocolError):

@@ -10,7 +10,7 @@ from django.utils import timezone
 from audit import events
 from audit.record import record
 from ciba import lifecycle
-from ciba.errors import AuthorizationPending, ExpiredToken, SlowDown
+from ciba.errors import AuthorizationPending, ExpiredToken, PollsTooMuch, SlowDown
 from ciba.models import Approval, BackchannelRequest
 from ciba.polling import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
@@ -25,6 +25,7 @@ from oauth.holding import Hold
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
+MOST_INTERVAL = 60  # seconds: whoever has slowed itself down to this and still comes too soon does not heed slow_down
 AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
 
 
@@ -53,6 +54,8 @@ def _pace_key(agent: Agent, auth_req_id: str) -> str:
 
 def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     agent = asked.agent
+    if poll.pace.too_soon and poll.pace.interval > MOST_INTERVAL:
+        return PollsTooMuch(retry_after=poll.pace.interval)  # before anything is looked up
     request = _find(poll)
     verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.ISSUE:

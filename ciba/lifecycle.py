@@ -26,6 +26,7 @@ from ciba.policy import (
     AnswerVerdict,
     AskFacts,
     AskVerdict,
+    choose_assurance,
     judge_answer,
     judge_ask,
     lifetime_of_request,
@@ -34,7 +35,6 @@ from ciba.showing import Shown, describe_access, headline, prompt_digest, show_o
 from ciba.states import TERMINAL, TRANSITIONS, State, sources
 from ciba.watching import topics_of
 from clients import lifecycle as agents
-from clients.asking import may_ask
 from clients.models import Agent
 from devices import lifecycle as devices
 from foundation.handles import b64url, digest, new_handle, new_id, random_bytes
@@ -64,12 +64,17 @@ def open(
     *,
     request_object_digest: str = "",
 ) -> Opened | AskVerdict:
-    """Stores the question as it will be shown, one prompt for the person, and the event."""
-    verdict = judge_ask(_ask_facts(agent, user, requested, now))
+    """Stores the question as it will be shown, one prompt for the person, and the event.
+
+    `user` is somebody whom this agent may ask (clients/asking.py), or None.
+    """
+    facts = _ask_facts(agent, user, asked, requested, now)
+    verdict = judge_ask(facts)
     if user is None or verdict is not AskVerdict.ASK:
         return verdict
     auth_req_id = new_handle()
-    request = _store(agent, user, asked, requested, auth_req_id, now)
+    assurance = choose_assurance(facts.assurances, asked.acr_values)
+    request = _store(agent, user, asked, requested, auth_req_id, assurance or Assurance.SESSION, now)
     prompt = _put_prompt(request, user)
     devices.call(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
@@ -83,22 +88,23 @@ def open(
     return Opened(auth_req_id, request)
 
 
-def _ask_facts(agent: Agent, user: User | None, requested: Requested, now: datetime) -> AskFacts:
+def _ask_facts(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> AskFacts:
     if user is not None:
         # Counted under the person's lock: of many that ask at once, no more get through than may wait.
         User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
     pending = BackchannelRequest.objects.filter(agent=agent, user=user, state=State.PENDING, expires_at__gt=now)
     return AskFacts(
-        may_ask_person=user is not None and may_ask(agent, user),
+        may_ask_person=user is not None,
         risks=[Risk(version.risk) for version in requested.versions],
         assurances=[Assurance(version.assurance) for version in requested.versions],
+        acr_values=asked.acr_values,
         pending=pending.count() if user else 0,
         most_pending=settings.MAX_PENDING_PER_PERSON,
     )
 
 
 def _store(
-    agent: Agent, user: User, asked: Asked, requested: Requested, auth_req_id: str, now: datetime
+    agent: Agent, user: User, asked: Asked, requested: Requested, auth_req_id: str, assurance: Assurance, now: datetime
 ) -> BackchannelRequest:
     versions = requested.versions
     life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
@@ -113,7 +119,7 @@ def _store(
         scopes=requested.scope_names,
         authorization_details=requested.authorization_details,
         operation_digest=requested_digest(requested, agent, user),
-        assurance=Assurance.SESSION,
+        assurance=assurance,
         uses=versions[0].uses if len(versions) == 1 else None,
         grant_lifetime=min([version.lifetime for version in versions] or [settings.ACCESS_TOKEN_LIFETIME]),
         binding_message=asked.binding_message,

@@ -124,3 +124,33 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return f"approval at {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+HINT_ALGORITHMS = ("ES256", "ES384", "PS256", "PS384", "PS512", "RS256", "EdDSA")
+
+
+def default_hint_algorithms() -> list[str]:
+    return ["ES256"]
+
+
+class HintIssuer(models.Model):
+    """Somebody whose login_hint_token is believed to name a person (ciba/hint_tokens.py)."""
+
+    id = models.BigAutoField(primary_key=True)
+    issuer = models.CharField(max_length=300, unique=True, help_text="The `iss` of its tokens.")
+    algorithms = ArrayField(
+        models.CharField(max_length=5, choices=[(name, name) for name in HINT_ALGORITHMS]),
+        default=default_hint_algorithms,
+    )
+    jwks = models.JSONField("public keys (JWK Set)", null=True, blank=True)
+    jwks_uri = models.CharField(
+        "address of public keys", max_length=2048, blank=True, help_text="In place of the keys."
+    )
+    is_active = models.BooleanField("active", default=True)
+    tried_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        default_permissions = ("add", "change", "view")
+
+    def __str__(self) -> str:
+        return self.issuer

@@ -10,6 +10,7 @@ from foundation.plaintext import problem_with
 
 MAX_BINDING_MESSAGE = 120  # characters: "relatively short" (CIBA Core 7.1)
 MAX_HINT = 4096
+MAX_ACR_VALUES = 20
 HINTS = ("login_hint", "id_token_hint", "login_hint_token")
 # Everything that we read of a request. In a signed one all of it is inside the JWT (CIBA Core 7.1.1).
 NAMES = frozenset(HINTS) | {
@@ -31,6 +32,8 @@ class Asked:
     binding_message: str
     requested_expiry: int | None  # seconds
     client_notification_token: str = ""  # empty: this agent is not called back
+    unverified_login_hint_token: str | None = None
+    acr_values: tuple[str, ...] = ()
 
 
 def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked:
@@ -38,9 +41,7 @@ def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked
     _check_scope(parameters)
     hints = [name for name in HINTS if name in parameters]
     if len(hints) != 1:
-        raise InvalidRequest("give exactly one of login_hint and id_token_hint")
-    if hints == ["login_hint_token"]:
-        raise InvalidRequest("login_hint_token is not offered here; use login_hint or id_token_hint")
+        raise InvalidRequest(f"give exactly one of {', '.join(HINTS)}")
     if len(parameters[hints[0]]) > MAX_HINT:
         raise InvalidRequest(f"{hints[0]} is too long")
     return Asked(
@@ -49,6 +50,8 @@ def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked
         binding_message=_parse_binding_message(parameters.get("binding_message", "")),
         requested_expiry=_parse_expiry(parameters.get("requested_expiry")),
         client_notification_token=_parse_token(parameters) if is_called_back else "",
+        unverified_login_hint_token=parameters.get("login_hint_token"),
+        acr_values=_parse_acr_values(parameters.get("acr_values", "")),
     )
 
 
@@ -66,6 +69,13 @@ def _parse_binding_message(text: str) -> str:
     if _LINK.search(text):
         raise InvalidBindingMessage("binding_message has a link")
     return text
+
+
+def _parse_acr_values(text: str) -> tuple[str, ...]:
+    names = text.split(" ") if text else []
+    if "" in names or len(names) > MAX_ACR_VALUES:
+        raise InvalidRequest("acr_values is a list of names with single spaces between them")
+    return tuple(names)
 
 
 def _parse_token(parameters: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """May this be asked, and does this answer count? Pure: facts in, verdict out."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -21,6 +21,7 @@ class AskFacts:
     may_ask_person: bool
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
+    acr_values: Sequence[str]  # as asked, the most wanted first
     pending: int  # unanswered requests of this agent to this person
     most_pending: int
 
@@ -32,11 +33,26 @@ def judge_ask(facts: AskFacts) -> AskVerdict:
     # One yes for one dangerous thing: nothing may hide behind it.
     if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
         return AskVerdict.MIXED_OPERATIONS
-    if not all(can_give(assurance) for assurance in facts.assurances):
+    if choose_assurance(facts.assurances, facts.acr_values) is None:
         return AskVerdict.ASSURANCE_MISSING
     if facts.pending >= facts.most_pending:
         return AskVerdict.TOO_MANY_PENDING
     return AskVerdict.ASK
+
+
+def choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:
+    """The most wanted of `acr_values` that this server can give and that is as much as the operations demand.
+
+    What is asked for by name is given or refused, never quietly replaced (CIBA Core 7.1, FAPI-CIBA 5.2.2).
+    """
+    if not all(can_give(assurance) for assurance in demanded):
+        return None
+    ranks = list(Assurance)
+    least = max(demanded, key=ranks.index, default=Assurance.SESSION)
+    if not acr_values:
+        return least
+    enough = [one for one in ranks[ranks.index(least) :] if can_give(one)]
+    return next((one for name in acr_values for one in enough if one == name), None)
 
 
 def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:

@@ -5,19 +5,17 @@ from datetime import datetime
 from typing import Any, assert_never
 
 from django.conf import settings
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from accounts.models import User
 from audit import events
 from audit.record import About, record_refusal
 from ciba import lifecycle
 from ciba.errors import RefusedAtOnce, UnknownUserId
-from ciba.parameters import NAMES, Asked, parse_asked
+from ciba.finding import find_hinted
+from ciba.parameters import NAMES, parse_asked
 from ciba.policy import AskVerdict
 from clients import profiles
-from clients.asking import find_by_email
 from clients.authentication import authenticate_agent
 from clients.models import CIBA, Agent
 from clients.profiles import Asking, Profile
@@ -27,7 +25,6 @@ from foundation.forms import parse_form
 from oauth.errors import UnauthorizedClient
 from oauth.request_objects import open_request
 from oauth.requesting import find_requested
-from oauth.verifying import find_hinted_sub
 from operations.wording import WordingError
 
 DeliveryMode = Agent.DeliveryMode
@@ -78,19 +75,6 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     return answer
 
 
-def find_hinted(asked: Asked, agent: Agent, now: datetime) -> User | None:
-    """The person that the hint names; whether this agent may ask them is judged later, with the same answer."""
-    if asked.unverified_login_hint is not None:
-        return find_by_email(asked.unverified_login_hint)
-    sub = find_hinted_sub(asked.unverified_id_token_hint or "", agent, now)
-    if sub is None:
-        raise InvalidRequest("id_token_hint is not an ID token that this server gave to this agent")
-    try:
-        return User.objects.filter(pk=sub).first()
-    except ValidationError:  # not a UUID
-        return None
-
-
 def refusal(verdict: AskVerdict) -> ProtocolError:
     match verdict:
         case AskVerdict.UNKNOWN_PERSON:
@@ -98,7 +82,7 @@ def refusal(verdict: AskVerdict) -> ProtocolError:
         case AskVerdict.MIXED_OPERATIONS:
             return InvalidAuthorizationDetails("a sensitive or critical operation is asked for alone")
         case AskVerdict.ASSURANCE_MISSING:
-            return RefusedAtOnce("this operation demands an assurance that this server cannot give")
+            return RefusedAtOnce("this operation, or acr_values, demands an assurance that this server cannot give")
         case AskVerdict.TOO_MANY_PENDING:
             return RefusedAtOnce("too many requests of this agent wait for this person's answer")
         case AskVerdict.ASK:

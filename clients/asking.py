@@ -6,18 +6,13 @@ from accounts.models import User
 from clients.models import Agent, AgentLink
 
 
-def find_by_email(unverified_email: str) -> User | None:
-    return User.objects.filter(email=unverified_email.strip().lower()).first()
-
-
-def may_ask(agent: Agent, user: User) -> bool:
-    """Facts of one moment; the person must be active too."""
-    link = AgentLink.objects.filter(agent=agent, user=user).first()
-    if not user.is_active or (link and link.stopped_at):
-        return False
-    if (link and link.is_linked) or agent.user_id == user.pk:
-        return True
-    return agent.groups.filter(user=user).exists()
+def askable_by(agent: Agent) -> QuerySet[User]:
+    """The active people whom this agent may ask now."""
+    links = AgentLink.objects.filter(agent=agent, user=OuterRef("pk"))
+    theirs = Exists(links.filter(is_linked=True)) | Exists(agent.groups.filter(user=OuterRef("pk")))
+    return User.objects.filter(
+        theirs | Q(pk=agent.user_id), ~Exists(links.filter(stopped_at__isnull=False)), is_active=True
+    )
 
 
 def agents_that_may_ask(user: User) -> QuerySet[Agent]:

@@ -86,8 +86,10 @@ def is_alive(claims: dict[str, Any] | None, now: datetime) -> Exists | Value:
 
 
 def find_hinted_sub(unverified_id_token: str, agent: Agent, now: datetime) -> str | None:
-    """The `sub` of an id_token_hint (CIBA Core 7.1). An expired one is good enough; another agent's is not."""
+    """The `sub` of an id_token_hint (CIBA Core 7.1); another agent's is no hint. Expired ones by setting."""
     claims = verify(unverified_id_token, "JWT", now)
+    if claims is not None and claims["exp"] <= now.timestamp() and not settings.EXPIRED_ID_TOKEN_HINTS:
+        return None
     if claims is None or claims.get("aud") != agent.client_id or problem_with(str(claims.get("sub")), most=255):
         return None
     return str(claims["sub"])

@@ -66,7 +66,7 @@ class TestTheAcknowledgement:
         assert agent.ask(person, **parameters).json()["expires_in"] == given
 
     def test_what_belongs_to_other_profiles_is_ignored(self, agent: Caller, person: User) -> None:
-        ignored = {"user_code": "1", "client_notification_token": "x" * 2000, "acr_values": "x", "nobody_knows": "y"}
+        ignored = {"user_code": "1", "client_notification_token": "x" * 2000, "nobody_knows": "y"}
         assert agent.ask(person, **ignored).status_code == 200
 
 
@@ -140,7 +140,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("no openid", {"scope": "calendar.read"}, "invalid_scope"),
     ("an unknown scope", {"scope": "openid nobody.knows"}, "invalid_scope"),
     ("two hints", {"id_token_hint": "x"}, "invalid_request"),
-    ("a login_hint_token", {"login_hint": "", "login_hint_token": "x"}, "invalid_request"),
+    ("a login_hint_token that is none", {"login_hint": "", "login_hint_token": "x"}, "invalid_request"),
+    ("acr_values with two spaces", {"acr_values": "session  session"}, "invalid_request"),
     ("no hint", {"login_hint": ""}, "invalid_request"),
     ("a link in the message", {"binding_message": "https://x.example"}, "invalid_binding_message"),
     ("junk in the expiry", {"requested_expiry": "soon"}, "invalid_request"),

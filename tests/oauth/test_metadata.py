@@ -40,6 +40,7 @@ class TestMetadata:
         assert told["backchannel_token_delivery_modes_supported"] == ["poll", "ping", "push"]
         assert told["backchannel_user_code_parameter_supported"] is False
         assert told["backchannel_authentication_request_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
+        assert told["acr_values_supported"] == ["session"]
         assert told["response_types_supported"] == ["code"]
         assert told["response_modes_supported"] == ["query"]
         assert told["code_challenge_methods_supported"] == ["S256"]

@@ -93,9 +93,7 @@ def test_a_redemption(warm: Caller, person: User) -> None:
 
 
 def test_asking(warm: Caller, person: User) -> None:
-    with statements(
-        12
-    ):  # agent, jti, type, person, its lock, link, pending, request, its version, prompt, devices, event
+    with statements(11):  # agent, jti, type, person, its lock, pending, request, its version, prompt, devices, event
         assert warm.ask(person, authorization_details=[PAYMENT]).status_code == 200
 
 

@@ -1,0 +1,125 @@
+"""login_hint_token: a person named by somebody else whom this server trusts (CIBA Core 7.1).
+
+A signed JWT of an issuer that an administrator has listed: `iss`, `aud` (this issuer), `exp`, and `sub_id`
+(RFC 9493). It names a person and proves nothing: whether the agent may ask them is judged as ever.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from joserfc import jws
+from joserfc.errors import JoseError
+from joserfc.jwk import Key, KeySet
+
+from ciba.errors import ExpiredLoginHintToken
+from ciba.models import HintIssuer
+from clients.replay import CLOCK_SKEW
+from foundation.errors import InvalidRequest
+from foundation.forms import parse_json
+from foundation.handles import from_b64url
+from foundation.outbound import OutboundFailed, OutboundRefused, Trust, fetch
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 3.0  # seconds: somebody's request waits for it
+MAX_BYTES = 64 * 1024
+FRESH = timedelta(minutes=10)
+PAUSE = timedelta(seconds=10)  # between two fetches, whatever tokens say
+NOT_TRUSTED = "login_hint_token is not one of an issuer that this server trusts"
+
+
+def subject_of(unverified_token: str, now: datetime) -> Any:
+    """The subject identifier that a trusted issuer has signed. Raises InvalidRequest or ExpiredLoginHintToken."""
+    issuer = HintIssuer.objects.filter(issuer=_unverified_issuer(unverified_token), is_active=True).first()
+    if issuer is None:
+        raise InvalidRequest(NOT_TRUSTED)
+    claims = _verified(unverified_token, issuer, now)
+    if problem := claims_problem(claims, issuer.issuer, now):
+        raise InvalidRequest(f"login_hint_token {problem}")
+    if claims["exp"] <= (now - CLOCK_SKEW).timestamp():
+        raise ExpiredLoginHintToken()
+    return claims["sub_id"]
+
+
+def claims_problem(claims: Mapping[str, Any], issuer: str, now: datetime) -> str | None:
+    """Why a verified token is no hint for this server, or None; whether it has expired is asked after this."""
+    audience = claims.get("aud") if isinstance(claims.get("aud"), list) else [claims.get("aud")]
+    if claims.get("iss") != issuer or settings.ISSUER_URL not in (audience or []):
+        return "is for another server: aud is not this issuer"
+    times = [claims.get(name, 0) for name in ("nbf", "iat")]
+    if type(claims.get("exp")) not in (int, float) or any(type(one) not in (int, float) for one in times):
+        return "has no exp, or a time that is not a number"
+    if max(times) > (now + CLOCK_SKEW).timestamp():
+        return "is not yet valid"
+    if "sub_id" not in claims:
+        return "names nobody: it has no sub_id"
+    return None
+
+
+def _unverified_issuer(token: str) -> str:
+    try:
+        claims = parse_json(from_b64url(token.split(".")[1]), "the token") if token.count(".") == 2 else None
+    except (ValueError, InvalidRequest) as error:
+        raise InvalidRequest(NOT_TRUSTED) from error
+    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    return issuer if isinstance(issuer, str) else ""
+
+
+def _verified(token: str, issuer: HintIssuer, now: datetime) -> dict[str, Any]:
+    def key_for(guest: Any) -> Key:
+        kid = guest.headers().get("kid")
+        fitting = [key for key in _keys(issuer, kid, now) if kid is None or key.kid == kid]
+        if len(fitting) != 1:
+            raise ValueError("no key, or no single one, fits")
+        return fitting[0]
+
+    try:
+        verified = jws.deserialize_compact(token, key_for, algorithms=list(issuer.algorithms))
+        claims = parse_json(verified.payload, "the token")
+    except (JoseError, ValueError, TypeError, InvalidRequest) as error:
+        raise InvalidRequest(NOT_TRUSTED, detail=f"of {issuer.issuer}: {error}") from error
+    return claims if isinstance(claims, dict) else {}
+
+
+def _keys(issuer: HintIssuer, kid: object, now: datetime) -> list[Key]:
+    """Its keys; those that it publishes are fetched again where they are old or lack this one."""
+    if issuer.jwks_uri:
+        known = {key.get("kid") for key in (issuer.jwks or {}).get("keys", [])}
+        age = FRESH if kid in known else PAUSE
+        is_due = HintIssuer.objects.filter(pk=issuer.pk).exclude(tried_at__gt=now - age)
+        if is_due.update(tried_at=now):
+            _fetch(issuer)
+    return list(KeySet.import_key_set(issuer.jwks).keys) if issuer.jwks else []
+
+
+def _fetch(issuer: HintIssuer) -> None:
+    try:
+        answer = fetch("GET", issuer.jwks_uri, trust=Trust.CONFIGURED, timeout=TIMEOUT, max_bytes=MAX_BYTES)
+        jwks = parse_json(answer.body, "the key set") if answer.status == 200 else None
+        if problem := problem_with_keys(jwks):
+            raise OutboundFailed(problem)
+    except (OutboundRefused, OutboundFailed, InvalidRequest) as error:
+        log.warning("the keys of hint issuer %s could not be fetched: %s", issuer.issuer, error)
+        return
+    HintIssuer.objects.filter(pk=issuer.pk).update(jwks=jwks)
+    issuer.jwks = jwks
+
+
+def problem_with_keys(jwks: Any) -> str | None:
+    """Why this JWK Set is not one of an outside issuer, or None."""
+    keys = jwks.get("keys") if isinstance(jwks, dict) else None
+    if not isinstance(keys, list) or not 1 <= len(keys) <= 50 or not all(isinstance(key, dict) for key in keys):
+        return 'a JWK Set holds 1 to 50 keys: {"keys": [...]}'
+    if any({"d", "k", "p", "q"} & key.keys() for key in keys):
+        return "a private or symmetric key was given"
+    try:
+        KeySet.import_key_set({"keys": keys})
+        weak = [
+            key for key in keys if key.get("kty") == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < 2048
+        ]
+    except (JoseError, ValueError, TypeError, KeyError):
+        return "a key cannot be read"
+    return "an RSA key has fewer than 2048 bits" if weak else None
