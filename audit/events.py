@@ -136,6 +136,17 @@ DEVICE_CHANGED = _declare(
 )
 DEVICE_REMOVED = _declare("device.removed", "A device was removed", "A device of yours was removed")
 
+USER_CODE_SET = _declare("user_code.set", "A person set their code for agents", "You set your code for agents")
+USER_CODE_REMOVED = _declare(
+    "user_code.removed", "A person removed their code for agents", "You removed your code for agents"
+)
+USER_CODE_LOCKED = _declare(
+    "user_code.locked",
+    "An agent's user codes are refused after wrong ones",
+    "An agent gave too many wrong codes",
+    refusal=True,
+)
+
 # What may be asked, and the server itself
 RESOURCE_CHANGED = _declare("resource.changed", "A resource was changed")
 RESOURCE_SECRET_ISSUED = _declare("resource.secret_issued", "A resource got a new credential")

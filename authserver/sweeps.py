@@ -9,6 +9,7 @@ from ciba import lifecycle as ciba
 from clients import lifecycle as clients
 from clients import registering
 from credentials import rotation, taking_back
+from devices import user_codes
 from foundation import outbox
 from oauth import lifecycle as grants
 from oauth import signing_keys
@@ -25,6 +26,7 @@ SWEEPS: dict[str, Sweep] = {
     "sessions and sign-in attempts": accounts.sweep,
     "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
+    "user code attempts": user_codes.sweep,
     "finished work": outbox.clear,
 }
 # Beside them, each in a thread of its own: they speak to the outside, which may be slow.

@@ -43,7 +43,7 @@ def wire() -> None:
     EXTRA_FIELDS.update(
         backchannel_authentication_endpoint="/bc-authorize",
         backchannel_token_delivery_modes_supported=["poll", "ping", "push"],
-        backchannel_user_code_parameter_supported=False,
+        backchannel_user_code_parameter_supported=True,
         acr_values_supported=sorted(AVAILABLE),
         backchannel_authentication_request_signing_alg_values_supported=list(SIGNING_ALGORITHMS),
     )

@@ -47,6 +47,20 @@ class PollsTooMuch(TemporarilyUnavailable):
     default_description = "polled too often, again and again: wait as long as Retry-After says"
 
 
+class MissingUserCode(ProtocolError):
+    """CIBA Core 13."""
+
+    code = "missing_user_code"
+    default_description = "this person is asked only with their user_code"
+
+
+class InvalidUserCode(ProtocolError):
+    """CIBA Core 13. Also after too many wrong ones."""
+
+    code = "invalid_user_code"
+    default_description = "that is not the person's user_code"
+
+
 class UnknownUserId(ProtocolError):
     """CIBA Core 13. One answer for unknown people and for those that this agent may not ask."""
 

@@ -34,6 +34,7 @@ class Asked:
     client_notification_token: str = ""  # empty: this agent is not called back
     unverified_login_hint_token: str | None = None
     acr_values: tuple[str, ...] = ()
+    unverified_user_code: str | None = None
 
 
 def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked:
@@ -51,6 +52,7 @@ def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked
         requested_expiry=_parse_expiry(parameters.get("requested_expiry")),
         client_notification_token=_parse_token(parameters) if is_called_back else "",
         unverified_login_hint_token=parameters.get("login_hint_token"),
+        unverified_user_code=parameters.get("user_code"),
         acr_values=_parse_acr_values(parameters.get("acr_values", "")),
     )
 

@@ -8,10 +8,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from accounts.models import User
 from audit import events
 from audit.record import About, record_refusal
 from ciba import lifecycle
-from ciba.errors import RefusedAtOnce, UnknownUserId
+from ciba.errors import InvalidUserCode, MissingUserCode, RefusedAtOnce, UnknownUserId
 from ciba.finding import find_hinted
 from ciba.parameters import NAMES, parse_asked
 from ciba.policy import AskVerdict
@@ -19,6 +20,7 @@ from clients import profiles
 from clients.authentication import authenticate_agent
 from clients.models import CIBA, Agent
 from clients.profiles import Asking, Profile
+from devices.user_codes import CodeVerdict, check_code
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
 from foundation.forms import parse_form
@@ -66,6 +68,8 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     if problem := profiles.problem_with_asking(asking, Profile(agent.profile)):
         raise InvalidRequest(problem)
     user = find_hinted(asked, agent, now)
+    if user is not None and agent.backchannel_user_code_parameter:
+        check_user_code(agent, user, asked.unverified_user_code, now)
     try:
         answer = lifecycle.open(agent, user, asked, requested, now, request_object_digest=signed.digest)
     except WordingError as error:
@@ -73,6 +77,17 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     if isinstance(answer, AskVerdict):
         raise refusal(answer)
     return answer
+
+
+def check_user_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> None:
+    """CIBA Core 7.2, step 5. Raises MissingUserCode or InvalidUserCode."""
+    match check_code(agent, user, unverified_code, now):
+        case CodeVerdict.MISSING:
+            raise MissingUserCode()
+        case CodeVerdict.WRONG:
+            raise InvalidUserCode()
+        case CodeVerdict.RIGHT:
+            pass
 
 
 def refusal(verdict: AskVerdict) -> ProtocolError:

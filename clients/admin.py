@@ -41,7 +41,7 @@ class AgentForm(forms.ModelForm[Agent]):
             "tls_client_auth_subject_dn", "tls_client_auth_san_dns", "tls_client_auth_san_uri",
             "tls_client_auth_san_ip", "tls_client_auth_san_email", "id_token_signed_response_alg",
             "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
-            "backchannel_authentication_request_signing_alg",
+            "backchannel_authentication_request_signing_alg", "backchannel_user_code_parameter",
             "redirect_uris", "post_logout_redirect_uris",
             "identity_scopes", "scopes", "operation_types", "groups",
         )  # fmt: skip

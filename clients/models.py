@@ -118,6 +118,9 @@ class Agent(AbstractApplication):
         "address for ping and push", max_length=outbound.MAX_URL, blank=True,
         help_text="An https address of the agent, on a public host. No redirects are followed.",
     )  # fmt: skip
+    backchannel_user_code_parameter = models.BooleanField(
+        "user codes", default=False, help_text="It sends user_code: a person who has set one is asked only with it."
+    )
     backchannel_authentication_request_signing_alg = models.CharField(
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",

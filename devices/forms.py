@@ -1,12 +1,14 @@
 """The forms of /devices."""
 
 import json
+from typing import Any
 
 from django import forms
 from django.conf import settings
 
 from devices.models import VapidKey
 from devices.subscriptions import Subscription, parse_subscription
+from devices.user_codes import problem_with_code
 from foundation.outbound import OutboundRefused, Trust, check_url
 from foundation.plaintext import problem_with
 
@@ -49,7 +51,7 @@ def _known_key(public_key: str) -> VapidKey:
     return key
 
 
-class EnrolForm(NameForm):
+class FreshForm(forms.Form):
     """Fresh sign-in: the password is given again for this very action."""
 
     password = forms.CharField(
@@ -58,6 +60,32 @@ class EnrolForm(NameForm):
         label="Your password, once more",
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
+
+
+class UserCodeForm(FreshForm):
+    """Sets the code for agents; an empty one removes it."""
+
+    code = forms.CharField(
+        max_length=64,
+        required=False,
+        strip=False,
+        label="New code",
+        help_text="6 to 64 letters, digits or signs. Not your password: agents see it. Empty: no code any more.",
+        widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
+    )
+    field_order = ("code", "password")
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        code, password = cleaned.get("code", ""), cleaned.get("password")
+        if code and code == password:
+            self.add_error("code", "Never your password: agents see this code.")
+        elif code and (problem := problem_with_code(code)):
+            self.add_error("code", problem)
+        return cleaned
+
+
+class EnrolForm(NameForm, FreshForm):
     subscription = forms.CharField(max_length=4096, widget=forms.HiddenInput)
     key = forms.CharField(max_length=87, widget=forms.HiddenInput)
 

@@ -43,3 +43,35 @@ class Device(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class UserCode(models.Model):
+    """What an agent must know to reach this person's devices; chosen by the person, and stored as Argon2."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="user_code"
+    )
+    code_hash = models.CharField(max_length=255)
+    set_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"code of {self.user}"
+
+
+class UserCodeAttempt(models.Model):
+    """A code given by an agent, counted before it is checked, so that parallel guesses count too."""
+
+    id = models.BigAutoField(primary_key=True)
+    agent = models.ForeignKey(settings.OAUTH2_PROVIDER_APPLICATION_MODEL, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["user", "at"])]
+
+    def __str__(self) -> str:
+        return f"attempt of {self.agent}"

@@ -4,6 +4,7 @@ from devices import views
 
 urlpatterns = [
     path("devices", views.devices, name="devices"),
+    path("devices/user-code", views.user_code, name="user-code"),
     path("devices/<uuid:device_id>/name", views.rename, name="rename-device"),
     path("devices/<uuid:device_id>/test", views.test, name="test-device"),
     path("devices/<uuid:device_id>/remove", views.remove, name="remove-device"),

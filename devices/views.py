@@ -16,9 +16,9 @@ from accounts import sessions
 from accounts.lifecycle import Locked, check_password
 from accounts.models import User
 from accounts.views import LOCKED
-from devices import lifecycle
-from devices.forms import EnrolForm, NameForm, RenewForm
-from devices.models import Device
+from devices import lifecycle, user_codes
+from devices.forms import EnrolForm, FreshForm, NameForm, RenewForm, UserCodeForm
+from devices.models import Device, UserCode
 from devices.qr import qr_code
 from devices.vapid import current_key
 
@@ -43,28 +43,61 @@ def _own(request: HttpRequest, device_id: UUID) -> Device:
 def devices(request: HttpRequest) -> HttpResponse:
     """The person's devices; POST adds this browser, with the password given again."""
     form = EnrolForm(request.POST or None)
+    code_form = UserCodeForm(prefix="user-code")
     if request.method == "POST" and form.is_valid() and (device := _enrol(request, form)):
         messages.success(request, f"{device.name} is added. Other devices of yours are told.")
         return redirect(f"/devices?added={device.id}")
+    return _page(request, form, code_form)
+
+
+@never_cache
+@login_required
+@sensitive_post_parameters("user-code-password", "user-code-code")
+@require_POST
+def user_code(request: HttpRequest) -> HttpResponse:
+    """Sets or removes the code for agents, with the password given again."""
+    form = UserCodeForm(request.POST, prefix="user-code")
+    if not form.is_valid() or not _is_fresh(request, form):
+        return _page(request, EnrolForm(), form)
+    person, now = _person(request), timezone.now()
+    if form.cleaned_data["code"]:
+        user_codes.set_code(person, form.cleaned_data["code"], now)
+        messages.success(request, "Your code is set. Agents that use codes must give it to reach you.")
+    else:
+        user_codes.remove_code(person, now)
+        messages.success(request, "Agents need no code to reach you.")
+    return redirect("devices")
+
+
+def _page(request: HttpRequest, form: EnrolForm, code_form: UserCodeForm) -> HttpResponse:
     key = current_key()
     context = {
         "form": form,
+        "code_form": code_form,
+        "has_code": UserCode.objects.filter(user=_person(request)).exists(),
         "devices": lifecycle.live_devices(_person(request)),
         "public_key": key.public_key if key else "",
         "added": request.GET.get("added", ""),
         "address": settings.ISSUER_URL,
         "qr_code": qr_code(settings.ISSUER_URL) if settings.ISSUER_IS_HTTPS else "",
     }
-    return render(request, "devices/devices.html", context, status=400 if form.errors else 200)
+    return render(request, "devices/devices.html", context, status=400 if form.errors or code_form.errors else 200)
+
+
+def _is_fresh(request: HttpRequest, form: FreshForm) -> bool:
+    """The person's own password, given again; else the form says so."""
+    person, password = _person(request), form.cleaned_data["password"]
+    answer = check_password(request, person.email, password, request.META["REMOTE_ADDR"], timezone.now())
+    if isinstance(answer, User) and answer.pk == person.pk:
+        return True
+    form.add_error("password", LOCKED if isinstance(answer, Locked) else WRONG)
+    return False
 
 
 def _enrol(request: HttpRequest, form: EnrolForm) -> Device | None:
     """The new device, or None with the form's error."""
     person, now = _person(request), timezone.now()
-    password, address = form.cleaned_data["password"], request.META["REMOTE_ADDR"]
-    answer = check_password(request, person.email, password, address, now)
-    if not isinstance(answer, User) or answer.pk != person.pk:
-        form.add_error("password", LOCKED if isinstance(answer, Locked) else WRONG)
+    if not _is_fresh(request, form):
         return None
     asked = form.cleaned_data
     device = lifecycle.enrol(person, asked["subscription"], asked["name"], asked["key"], now)

@@ -38,7 +38,7 @@ class TestMetadata:
             "authorization_code", "client_credentials", "refresh_token", "urn:openid:params:grant-type:ciba",
         ]  # fmt: skip
         assert told["backchannel_token_delivery_modes_supported"] == ["poll", "ping", "push"]
-        assert told["backchannel_user_code_parameter_supported"] is False
+        assert told["backchannel_user_code_parameter_supported"] is True
         assert told["backchannel_authentication_request_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
         assert told["acr_values_supported"] == ["session"]
         assert told["response_types_supported"] == ["code"]

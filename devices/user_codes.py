@@ -1,0 +1,89 @@
+"""The person's code that lets an agent reach their devices (CIBA Core 7.1, `user_code`): set, removed, checked.
+
+It keeps questions away that nobody wants; it approves nothing. Never the password: agents see it.
+"""
+
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from itertools import pairwise
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import transaction
+from django.db.models import Count, Q
+
+from accounts.models import User
+from audit import events
+from audit.record import About, record, record_refusal
+from clients.models import Agent
+from devices.models import UserCode, UserCodeAttempt
+
+WINDOW = timedelta(minutes=15)
+MOST_OF_AGENT = 5  # wrong ones of one agent about one person: other agents are not held up by it
+MOST_OF_ALL = 50  # about one person: many agents together do not guess it either
+SHORTEST, LONGEST = 6, 64  # characters
+
+
+class CodeVerdict(Enum):
+    RIGHT = auto()
+    MISSING = auto()
+    WRONG = auto()  # or too many wrong ones lately: the agent does not learn which
+
+
+def problem_with_code(code: str) -> str | None:
+    """Why this is no code to choose, or None."""
+    if not SHORTEST <= len(code) <= LONGEST or not all("!" <= character <= "~" for character in code):
+        return f"A code has {SHORTEST} to {LONGEST} letters, digits or signs, and no spaces."
+    steps = {ord(after) - ord(before) for before, after in pairwise(code)}
+    if len(set(code)) < 3 or steps in ({1}, {-1}):
+        return "That code is guessed first."
+    return None
+
+
+@transaction.atomic(durable=True)
+def set_code(user: User, code: str, now: datetime) -> None:
+    UserCode.objects.update_or_create(user=user, defaults={"code_hash": make_password(code), "set_at": now})
+    UserCodeAttempt.objects.filter(user=user).delete()
+    record(events.USER_CODE_SET, _about(user), now)
+
+
+@transaction.atomic(durable=True)
+def remove_code(user: User, now: datetime) -> None:
+    gone, _ = UserCode.objects.filter(user=user).delete()
+    if gone:
+        record(events.USER_CODE_REMOVED, _about(user), now)
+
+
+def check_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> CodeVerdict:
+    """Counts the attempt first and commits it, so that parallel guesses count too. Call outside a transaction."""
+    chosen = UserCode.objects.filter(user=user).first()
+    if chosen is None:
+        return CodeVerdict.RIGHT if unverified_code is None else CodeVerdict.WRONG
+    if unverified_code is None:
+        return CodeVerdict.MISSING
+    attempt = UserCodeAttempt.objects.create(agent=agent, user=user, at=now)
+    if _is_locked(attempt):
+        attempt.delete()  # else whoever keeps trying would keep the right one out for ever
+        record_refusal(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
+        return CodeVerdict.WRONG
+    if not check_password(unverified_code, chosen.code_hash):
+        return CodeVerdict.WRONG
+    UserCodeAttempt.objects.filter(agent=agent, user=user).delete()
+    return CodeVerdict.RIGHT
+
+
+def _is_locked(attempt: UserCodeAttempt) -> bool:
+    earlier = UserCodeAttempt.objects.filter(user=attempt.user, at__gt=attempt.at - WINDOW).exclude(pk=attempt.pk)
+    counts = earlier.aggregate(all=Count("pk"), own=Count("pk", filter=Q(agent=attempt.agent)))
+    return bool(counts["own"] >= MOST_OF_AGENT or counts["all"] >= MOST_OF_ALL)
+
+
+def sweep(now: datetime, batch: int) -> int:
+    """Deletes attempts beyond the window, at most `batch`."""
+    old = UserCodeAttempt.objects.filter(at__lt=now - WINDOW).order_by("at").values("pk")[:batch]
+    gone, _ = UserCodeAttempt.objects.filter(pk__in=old).delete()
+    return gone
+
+
+def _about(user: User, agent: Agent | None = None) -> About:
+    actor = f"agent:{agent.client_id}" if agent else f"user:{user.id}"
+    return About(actor, client_id=agent.client_id if agent else "", user_id=user.id)
