@@ -5,6 +5,10 @@ keeps them sealed: whatever breaks in between, the next attempt sends the same o
 """
 
 import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -24,6 +28,10 @@ from oauth import token_endpoint
 from oauth.binding import UNBOUND
 
 TIMEOUT = 10.0  # seconds, for everything
+# Of one process's threads so many at once wait for one agent: a slow one does not keep the others' calls back.
+AT_ONCE = 2
+_on_the_way: Counter[str] = Counter()
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,8 @@ def deliver(payload: dict[str, Any], now: datetime) -> Outcome:
     message = _settle_message(request_id, now)
     if message is None:
         return Done()
-    outcome = _send(message, now)
+    with _place(message.endpoint) as has_place:
+        outcome = _send(message, now) if has_place else Retry("other calls to this agent are on their way", after=1)
     if not isinstance(outcome, Retry):
         lifecycle.finish_delivery(request_id, arrived=isinstance(outcome, Done), now=timezone.now())
     return outcome
@@ -78,6 +87,20 @@ def _body_to_push(request: BackchannelRequest, kept: delivery.Kept, now: datetim
         lifecycle.end_dead(request, now)
     error = payloads.error_to_push(State(request.state))
     return json.dumps(payloads.pushed_error(kept.auth_req_id, error)).encode() if error else None
+
+
+@contextmanager
+def _place(endpoint: str) -> Iterator[bool]:
+    with _lock:
+        taken = _on_the_way[endpoint] < AT_ONCE
+        _on_the_way[endpoint] += taken
+    try:
+        yield taken
+    finally:
+        with _lock:
+            _on_the_way[endpoint] -= taken
+            if not _on_the_way[endpoint]:
+                del _on_the_way[endpoint]
 
 
 def _send(message: Message, now: datetime) -> Outcome:

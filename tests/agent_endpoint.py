@@ -27,6 +27,8 @@ class AgentEndpoint:
         self.received: list[Received] = []
         self.answers: list[tuple[int, dict[str, str], bytes]] = []
         self.lock = threading.Lock()
+        self.is_open = threading.Event()  # cleared: it takes the request and does not answer
+        self.is_open.set()
         endpoint = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -38,6 +40,7 @@ class AgentEndpoint:
                     head = (self.headers["Authorization"], self.headers["Content-Type"])
                     endpoint.received.append(Received(self.path, *head, body))
                     status, headers, answer = endpoint.answers.pop(0) if endpoint.answers else (204, {}, b"")
+                endpoint.is_open.wait(timeout=20)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

@@ -1,11 +1,14 @@
 """Ping and push (CIBA Core 10.2, 10.3, 12) to a real HTTPS endpoint of an agent."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from joserfc import jwt
@@ -14,7 +17,7 @@ from joserfc.jwk import KeySet
 from accounts import lifecycle as people
 from accounts.models import User
 from audit.models import Event
-from ciba import delivery, lifecycle
+from ciba import delivery, lifecycle, sending
 from ciba.models import BackchannelRequest, Prompt
 from clients import lifecycle as agents
 from clients.models import Agent
@@ -45,6 +48,13 @@ def decide(browser: Client, answer: str) -> None:
 
 def row() -> BackchannelRequest:
     return BackchannelRequest.objects.get()
+
+
+def do_and_close(work_id: Any) -> bool:
+    try:
+        return outbox.do(work_id)
+    finally:
+        connection.close()
 
 
 def nothing_is_kept() -> bool:
@@ -201,6 +211,25 @@ class TestTheAgentsAnswer:
         endpoint.answers = [(503, {"Retry-After": "60"}, b"")]
         do_owed()
         assert Work.objects.get(kind="delivery").due_at > timezone.now() + timedelta(seconds=50)
+
+    def test_a_slow_one_does_not_keep_others_back(
+        self, pinged: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        for _ in range(3):
+            ask(pinged, person)
+            decide(browser_of_person, "approve")
+        first, second, third = Work.objects.filter(kind="delivery").values_list("id", flat=True)
+        endpoint.is_open.clear()
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(do_and_close, work_id) for work_id in (first, second)]
+            give_up = time.monotonic() + 10
+            while len(endpoint.received) < sending.AT_ONCE and time.monotonic() < give_up:
+                time.sleep(0.02)
+            assert outbox.do(third) and Work.objects.get(pk=third).state == "owed", "not even tried"
+            endpoint.is_open.set()
+            assert all(one.result(timeout=20) for one in waiting)
+        assert len(endpoint.received) == sending.AT_ONCE
+        assert do_owed() == ["done"] and not sending._on_the_way
 
     def test_an_endpoint_that_is_down_for_a_while(
         self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, certificates: Any
