@@ -1,6 +1,7 @@
 """Writing an event, in the transaction that makes it true."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -57,6 +58,17 @@ def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> 
     except DatabaseError as error:
         log.error("event %s could not be written and was set aside: %s", kind.name, error)
         SetAsideEvent.objects.create(at=now, kind=kind.name, body=event.body, problem=str(error))
+
+
+def record_revocations(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
+    """As `record_revocation`, of many at once: in one statement where nothing stands against it."""
+    try:
+        with transaction.atomic():
+            Event.objects.bulk_create([_event(kind, about, now, dict(facts)) for about, facts in abouts])
+    except DatabaseError as error:
+        log.error("%s events %s could not be written together: %s", len(abouts), kind.name, error)
+        for about, facts in abouts:
+            record_revocation(kind, about, now, **facts)
 
 
 def _event(kind: Kind, about: About, now: datetime, facts: dict[str, Any]) -> Event:

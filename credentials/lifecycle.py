@@ -20,7 +20,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Exists, F, Q
 
 from audit import events
-from audit.record import SYSTEM, About, record, record_refusal, record_revocation
+from audit.record import SYSTEM, About, record, record_refusal, record_revocation, record_revocations
 from credentials import recovery
 from credentials.engines import Presence
 from credentials.errors import (
@@ -397,9 +397,19 @@ def _end_active(now: datetime, batch: int) -> int:
     left = batch - len(expired)
     dead = live.not_entitled(now).filter(expires_at__gt=now)
     ended = list(dead.order_by("id")[:left]) if left else []
-    return sum(_end_one(lease, Why.EXPIRED, SYSTEM, now) for lease in expired) + sum(
-        _end_one(lease, Why.ENTITLEMENT, SYSTEM, now) for lease in ended
+    for leases, why in ((expired, Why.EXPIRED), (ended, Why.ENTITLEMENT)):
+        if leases:
+            _end_locked(leases, why, now)
+    return len(expired) + len(ended)
+
+
+def _end_locked(leases: list[Lease], why: Why, now: datetime) -> None:
+    """Active leases that this transaction has locked: thousands may end in one moment."""
+    Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(
+        state=State.REVOKING, due_at=now, attempts=0, problem="", ended_at=now, ended_why=why, ended_by=SYSTEM
     )
+    told = [(_about(lease, SYSTEM), {**_facts(lease), "why": why.value}) for lease in leases]
+    record_revocations(events.LEASE_ENDED, told, now)
 
 
 def _end_unfinished(now: datetime, batch: int) -> int:

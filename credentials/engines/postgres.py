@@ -197,10 +197,13 @@ class PostgresLink:
                 return
             role_id: int = found[0]
             self._do("ALTER ROLE {} NOLOGIN", name)
-            self._join(name)
+            hanging = self._hanging(role_id)
+            # Only where it is needed: where an administrator holds thousands of roles, each GRANT costs.
+            if hanging or self._has_sessions(role_id):
+                self._join(name)
             self._end_sessions(role_id)
             self._roll_back_prepared(account.name)
-            self._clear(account, role_id)
+            self._clear(account, role_id, hanging)
             self._do("DROP ROLE {}", name)
             self._end_sessions(role_id)  # one that was just logging in when login was switched off
 
@@ -210,6 +213,10 @@ class PostgresLink:
             return
         membership = " WITH INHERIT TRUE, SET TRUE" if self._has_set_option else ""
         self._do("GRANT {} TO CURRENT_USER" + membership, name)
+
+    def _has_sessions(self, role_id: int) -> bool:
+        found = self._main.execute("SELECT 1 FROM pg_stat_activity WHERE usesysid = %s LIMIT 1", [role_id])
+        return found.fetchone() is not None
 
     def _end_sessions(self, role_id: int) -> None:
         give_up = time.monotonic() + END_SESSIONS
@@ -227,15 +234,18 @@ class PostgresLink:
             with self._in_database(database) as connection:
                 self._do("ROLLBACK PREPARED {}", gid, connection=connection)
 
-    def _clear(self, account: Account, role_id: int) -> None:
-        """In each database where something hangs on the account, and for what belongs to no database."""
-        hanging = self._main.execute(
+    def _hanging(self, role_id: int) -> list[str]:
+        """The databases where something hangs on the account; this one also for what belongs to no database."""
+        found = self._main.execute(
             "SELECT DISTINCT coalesce(d.datname, current_database()) FROM pg_shdepend s"
             " LEFT JOIN pg_database d ON d.oid = s.dbid"
             " WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s",
             [role_id],
         )
-        for (database,) in hanging.fetchall():
+        return [database for (database,) in found.fetchall()]
+
+    def _clear(self, account: Account, role_id: int, databases: list[str]) -> None:
+        for database in databases:
             with self._in_database(database) as connection, connection.transaction():
                 self._clear_one(account, role_id, connection)
 

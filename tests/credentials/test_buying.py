@@ -367,6 +367,20 @@ def test_ending_is_not_held_up_by_audit(buyer: Buyer, role: Role, postgres_serve
     assert sorted(SetAsideEvent.objects.values_list("kind", flat=True)) == ["lease.ended", "lease.revoked"]
 
 
+def test_the_sweeper_is_not_held_up_by_audit(buyer: Buyer, role: Role) -> None:
+    """Pain 12, for many at once: what cannot be written together is set aside one by one."""
+    from audit.models import SetAsideEvent
+
+    for _ in range(3):
+        buyer.lend(role)
+    Lease.objects.update(expires_at=timezone.now())
+    with audit_closed():
+        sweep_until_quiet()
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
+    kinds = list(SetAsideEvent.objects.order_by("kind").values_list("kind", flat=True))
+    assert kinds == ["lease.ended"] * 3 + ["lease.revoked"] * 3
+
+
 def test_no_event_no_lease(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
     """Issuing fails closed."""
 

@@ -196,6 +196,36 @@ def test_one_dead_backend_delays_nobody_else(
     assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoked"
 
 
+def test_pain_7_many_that_expire_at_once_while_others_are_served(
+    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
+) -> None:
+    """10,000 of them: `make bench-leases`. No batch holds more than a few in memory."""
+    grant, now = make_grant(buyer, crash_role), timezone.now()
+    ids = [new_id() for _ in range(150)]
+    names = [f"{orders.prefix}{one.hex[:20]}" for one in ids]
+    with links.link_to(orders) as link:
+        for name in names:
+            link._do("CREATE ROLE {} LOGIN IN ROLE orders_reader", sql.Identifier(name))  # type: ignore[attr-defined]
+    Lease.objects.bulk_create(
+        Lease(
+            id=one, role=crash_role, backend=orders, grant=grant, agent=grant.agent, user=grant.user, use_id=new_id(),
+            operation_digest="d" * 43, account_name=name, settings=crash_role.settings, state="active", created_at=now,
+            issued_at=now, lifetime=60, expires_at=now, max_expires_at=now, bound_by="asked", most_bound_by="grant",
+        )
+        for one, name in zip(ids, names, strict=True)
+    )  # fmt: skip
+    served = 0
+    give_up = timezone.now() + timedelta(seconds=60)
+    while Lease.objects.exclude(state="revoked").exists():
+        assert timezone.now() < give_up
+        taking_back.sweep(timezone.now(), 100)
+        served += buyer.call("GET", "/v1/leases", buyer.routine_token()).status_code == 200
+    join()
+    assert served > 0 and accounts(postgres_server, orders) == set()
+    assert set(Lease.objects.values_list("attempts", flat=True)) == {1}, "each was taken back once"
+    assert Event.objects.filter(kind="lease.revoked").count() == len(ids)
+
+
 def test_a_lease_that_takes_too_long_does_not_hold_up_the_others(
     buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,10 +236,10 @@ def test_a_lease_that_takes_too_long_does_not_hold_up_the_others(
     quick = buy(make_grant(buyer, crash_role), crash_role).lease
     clear = postgres.PostgresLink._clear
 
-    def slowly(link: Any, account: Any, role_id: int) -> None:
+    def slowly(link: Any, account: Any, *more: Any) -> None:
         if account.name == slow.account_name:
             link._main.execute("SELECT pg_sleep(5)")
-        clear(link, account, role_id)
+        clear(link, account, *more)
 
     monkeypatch.setattr(postgres.PostgresLink, "_clear", slowly)
     monkeypatch.setattr(postgres, "CALL_TIMEOUT", 0.5)
