@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -338,6 +339,7 @@ def main() -> None:
     parser.add_argument("--each", type=int, default=400, help="issues and revokes of each worker")
     parser.add_argument("--expire", type=int, default=10_000, help="leases that expire at once; 0 for none")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and everything that was started ends with us
     with product() as (url, _data_dir, process):
         import django
 
