@@ -19,6 +19,7 @@ import httpx2
 import pytest
 import uvicorn
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.conf import settings
 from django.utils import timezone
 from mcp import Client
 from mcp.client.auth import OAuthClientProvider
@@ -35,12 +36,12 @@ from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.servers.processes import free_port
-from ciba.lifecycle import stop_agent
 from clients import lifecycle
 from clients.models import CLIENT_CREDENTIALS, Agent
 from examples.mcp_server import READ, WRITE, Guarded
 from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
+from tests.stories.test_accessibility import check
 from tests.stories.test_consent import Callback, callback, page, server, sign_in  # noqa: F401 - fixtures
 from tests.tls_server import TlsServer
 from tests.world import make_caller
@@ -198,6 +199,22 @@ def ask_as(notebook: Notebook, token: str) -> int:
     return httpx.post(notebook.url, json={"method": "ping"}, headers={"Authorization": f"Bearer {token}"}).status_code
 
 
+def end_newest_grant(page: Page) -> None:  # noqa: F811
+    """On the person's pages, which anybody can use."""
+    browser = page.context.browser
+    assert browser is not None
+    context = browser.new_context(bypass_csp=True, storage_state=page.context.storage_state())  # axe brings a script
+    page = context.new_page()
+    page.goto(f"{settings.ISSUER_URL}/agents")
+    check(page)
+    page.get_by_role("link", name="Read your notes, Write notes at Notebook").first.click()
+    check(page)
+    page.get_by_role("button", name="End it now").click()
+    expect(page.get_by_text("Over", exact=True)).to_be_visible()
+    check(page)
+    context.close()
+
+
 def grant_types_used() -> list[str]:
     facts = [
         json.loads(body)["facts"] for body in Event.objects.filter(kind="token.issued").values_list("body", flat=True)
@@ -236,19 +253,18 @@ def test_it_registers_itself_and_goes_the_whole_way(
     assert "refresh_token" in grant_types_used()
     assert Agent.objects.count() == 1
 
-    # The person stops the agent: what it holds is worth nothing, at once.
+    # The person ends what they granted last: what the agent holds of it is worth nothing, at once.
     held = storage.tokens.access_token
     assert ask_as(notebook, held) != 401
-    stop_agent(agent, person, timezone.now())
+    end_newest_grant(somebody.page)
     assert ask_as(notebook, held) == 401
 
 
 def test_it_is_known_by_its_metadata_document(
-    notebook: Notebook, somebody: Person, settings: Any, tls_server: TlsServer, person: User
+    notebook: Notebook, somebody: Person, opened: Any, tls_server: TlsServer, person: User
 ) -> None:
-    settings.METADATA_DOCUMENT_HOSTS = ["127.0.0.1"]
-    settings.REGISTRATION_SCOPES = [READ, WRITE]
-    settings.OUTBOUND_EXCEPTIONS = [f"127.0.0.1:{tls_server.port}"]
+    opened.REGISTRATION, opened.METADATA_DOCUMENT_HOSTS = "closed", ["127.0.0.1"]
+    opened.OUTBOUND_EXCEPTIONS = [f"127.0.0.1:{tls_server.port}"]
     url = f"https://127.0.0.1:{tls_server.port}/client.json"
     document = {
         "client_id": url, "client_name": "A published client", "redirect_uris": ["http://127.0.0.1/callback"],
