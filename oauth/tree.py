@@ -60,7 +60,7 @@ def _end_refresh_token(grant: Grant, branch_id: str, actor: str, now: datetime) 
     ours = RefreshToken.objects.filter(grant=grant, pk=_number(branch_id), used_at=None, expires_at__gt=now)
     if not ours.update(expires_at=now):
         return False
-    record_revocation(events.REFRESH_TOKEN_REVOKED, _about(grant, actor), now, refresh_token=branch_id)
+    record_revocation(events.REFRESH_TOKEN_REVOKED, _about(grant, actor), now, agent=str(grant.agent))
     return True
 
 
@@ -88,7 +88,7 @@ def _end_access_token(grant: Grant, branch_id: str, actor: str, now: datetime) -
     found = next((one for one in _access_tokens(grant, now) if one.id == branch_id), None)
     if found is None or found.ends_at is None or not lifecycle.deny_token(branch_id, found.ends_at):
         return False
-    record_revocation(events.TOKEN_REVOKED, _about(grant, actor), now, jti=branch_id)
+    record_revocation(events.TOKEN_REVOKED, _about(grant, actor), now, agent=str(grant.agent), jti=branch_id)
     return True
 
 
