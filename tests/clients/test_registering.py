@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
+from authserver.checks import problems
 from clients import registering
 from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration, RegistrationAttempt
 from clients.registering import make_initial_token
@@ -217,6 +218,13 @@ class TestRights:
 
 
 class TestWhoMayRegister:
+    @pytest.mark.parametrize(("mode", "starts"), [("closed", True), ("token", True), ("open", False), ("Open", False)])
+    def test_production_does_not_start_open(self, settings: Any, mode: str, starts: bool) -> None:
+        settings.TESTING = settings.DEMO = False
+        settings.REGISTRATION = mode
+        sentence = "REGISTRATION must be closed or token: open registration lets anybody in."
+        assert (sentence not in problems()) is starts
+
     def test_nobody_where_it_is_closed(self) -> None:
         assert Client().get("/.well-known/openid-configuration").json().get("registration_endpoint") is None
         response = register(body())
