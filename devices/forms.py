@@ -14,7 +14,9 @@ from foundation.plaintext import problem_with
 
 
 class NameForm(forms.Form):
-    name = forms.CharField(max_length=60, label="Name of this device")
+    name = forms.CharField(
+        max_length=60, label="Name of this device", widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]

@@ -1,10 +1,12 @@
 """The one door: where it does not lead, and that nobody on the other side can hold it open."""
 
+import gzip
 import socket
 import time
 from typing import Any
 
 import pytest
+from django.db import transaction
 
 from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, check_url, fetch, is_public
 from tests.tls_server import TlsServer
@@ -143,6 +145,38 @@ class TestTheOtherSide:
         with pytest.raises(OutboundFailed, match=r"within 0\.6 s"):
             get(tls_server, timeout=0.6)
         assert time.monotonic() - began < 3
+
+    @pytest.mark.parametrize(
+        "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
+    )
+    def test_answers_before_the_answer_without_end(self, tls_server: TlsServer, interim: bytes) -> None:
+        tls_server.says(b"", endless=interim)
+        with pytest.raises(OutboundFailed, match=r"within 0\.6 s"):
+            get(tls_server, timeout=0.6)
+
+    def test_a_body_in_chunks_without_end(self, tls_server: TlsServer) -> None:
+        tls_server.says(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", endless=b"5\r\nabcde\r\n")
+        with pytest.raises(OutboundFailed, match="larger than 1000 bytes"):
+            get(tls_server)
+
+    def test_nothing_is_unpacked(self, tls_server: TlsServer) -> None:
+        """A few bytes that would be gigabytes stay a few bytes."""
+        packed = gzip.compress(b"x" * 100_000)
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+        tls_server.says(head.encode() + packed)
+        assert get(tls_server).body == packed
+
+    @pytest.mark.parametrize("value", ["a\r\nX-Injected: 1", "a\nX-Injected: 1", "a\x00b"])
+    def test_a_header_that_brings_another(self, tls_server: TlsServer, value: str) -> None:
+        url = f"https://127.0.0.1:{tls_server.port}/"
+        with pytest.raises(OutboundFailed):
+            fetch("GET", url, trust=Trust.CONFIGURED, headers={"Topic": value}, timeout=5, max_bytes=10)
+        assert not any(b"Injected" in request for request in tls_server.requests)
+
+    @pytest.mark.django_db(transaction=True)
+    def test_never_while_a_transaction_is_open(self, tls_server: TlsServer) -> None:
+        with transaction.atomic(), pytest.raises(RuntimeError, match="while a transaction is open"):
+            get(tls_server)
 
     def test_no_answer_at_all(self, tls_server: TlsServer) -> None:
         tls_server.act = lambda connection: time.sleep(2)

@@ -97,6 +97,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     page.get_by_role("button", name="Add this browser").click()
     expect(page.get_by_role("heading", name="Phone of the story")).to_be_visible()
     expect(page.get_by_text("This browser is one of your devices.")).to_be_visible()
+    public_key = page.locator("#add").get_attribute("data-public-key")
 
     with subprocess.Popen(
         [sys.executable, ROOT / "examples" / "agent.py", "payment"],
@@ -105,6 +106,8 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
         with no_sweeper(product):
             pushed = push_service.wait_for(1)[0]
         assert pushed.message["kind"] == "prompt"
+        # The service has verified the signature; it is ours, and for this service alone.
+        assert pushed.vapid_key == public_key and pushed.claims["aud"] == f"http://{push_service.authority}"
         worker.deliver(pushed.message)
         notification = worker.wait_until_shown("An agent waits for your answer")
         assert not notification["actions"], "nothing on it answers"
@@ -130,6 +133,16 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     expect(page.get_by_text("Last reached")).to_be_visible()
     page.get_by_role("button", name="Send a test").click()
     assert push_service.wait_for(3)[2].message == {"kind": "test"}
+
+    # The key is rotated; the browser subscribes again under the new one when its person next opens a page.
+    rotate = [sys.executable, ROOT / "manage.py", "rotate_push_key"]
+    subprocess.run(rotate, env=product.environment, check=True, capture_output=True)
+    with page.expect_response("**/renew") as renewed:
+        page.goto("/devices")
+    assert renewed.value.status == 200
+    assert page.locator("#add").get_attribute("data-public-key") != public_key
+    page.get_by_role("button", name="Send a test").click()
+    assert push_service.wait_for(4)[3].vapid_key == page.locator("#add").get_attribute("data-public-key")
 
 
 def test_without_a_network_the_app_says_so_and_keeps_nothing_personal(phone: BrowserContext, product: Product) -> None:
