@@ -12,7 +12,6 @@ from uuid import UUID
 from celery import Celery
 from celery.signals import setup_logging, worker_init
 from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 
@@ -68,6 +67,6 @@ def soon(work_id: UUID) -> None:
     try:
         # A task that nobody took meanwhile is worth nothing: the sweeper has done it.
         do_work.apply_async((str(work_id),), retry=False, expires=60)
-    except (OperationalError, RedisError) as error:  # kombu's own; or the client's, from a connection that was open
+    except OperationalError as error:
         _left_alone_until = time.monotonic() + LEAVE_ALONE
         log.warning("Redis cannot be asked; the sweeper does what is owed: %s", error)
