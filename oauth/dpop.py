@@ -61,12 +61,19 @@ def check_proof(unverified_proof: str, expected: Expected, now: datetime) -> Pro
         return InvalidDpopProof("the proof is too long")
     try:
         key, claims = _verify(unverified_proof)
-    except (JoseError, ValueError, TypeError, KeyError, InvalidRequest) as error:
-        return InvalidDpopProof("the proof is not one JWT that its own public key signed", detail=str(error))
+    except _BadKey as error:
+        return InvalidDpopProof(str(error))
+    except (JoseError, ValueError, TypeError, KeyError, InvalidRequest):
+        # One text for all: what a library says of it holds what the sender wrote, and would be new events for ever.
+        return InvalidDpopProof("the proof is not one JWT that its own public key signed")
     if refusal := _judge_claims(claims, expected, now):
         return refusal
     made_at = datetime.fromtimestamp(claims["iat"], UTC)
     return Proof(key.thumbprint(), claims["jti"], made_at + LIFETIME)
+
+
+class _BadKey(Exception):
+    """Why the header is refused, in a text of ours."""
 
 
 def _verify(unverified_proof: str) -> tuple[Key, dict[str, Any]]:
@@ -76,12 +83,12 @@ def _verify(unverified_proof: str) -> tuple[Key, dict[str, Any]]:
     def key_of(guest: Any) -> Key:
         header = guest.headers()
         if header.get("typ") != TYP:
-            raise ValueError(f"typ is not {TYP}")
+            raise _BadKey(f"typ is not {TYP}")
         if "crit" in header:
-            raise ValueError("we know no critical extension")
+            raise _BadKey("crit names what this server does not know")
         jwk = header.get("jwk")
         if problem := keys.problem_with({"keys": [jwk]}):
-            raise ValueError(problem)
+            raise _BadKey(f"jwk: {problem}")
         found.append(keys.load({"keys": [jwk]}).keys[0])
         return found[0]
 

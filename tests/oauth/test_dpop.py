@@ -17,6 +17,7 @@ from ciba.models import Prompt
 from clients import replay
 from clients.models import CLIENT_CREDENTIALS, Agent, SpentAssertion
 from foundation.endpoint import error_response
+from foundation.handles import b64url
 from oauth.access import Unauthorized, authenticate_call
 from oauth.verifying import verify
 from tests.oauth.test_query_counts import statements
@@ -155,6 +156,17 @@ def test_an_unauthenticated_call_spends_nothing(agent: Caller, prover: Prover) -
     proof = prover.proof()
     assert send(agent, proof, client_assertion="x").status_code == 401
     assert send(agent, proof).status_code == 200
+
+
+def test_hostile_proofs_do_not_fill_the_audit_trail(agent: Caller, prover: Prover) -> None:
+    """A public client's name is anybody's: what they write into a header must not make each refusal a new event."""
+    for number in range(5):
+        send(agent, f"{b64url(json.dumps({'alg': f'X{number}', 'typ': 'dpop+jwt'}).encode())}.e30.e30")
+        send(agent, prover.proof(header={"crit": [f"x{number}"], f"x{number}": 1}))
+        send(agent, prover.proof(htu=f"https://{number}.example.com/"))
+    events = Event.objects.filter(kind="token.refused")
+    minutes = len({event.at.minute for event in events})
+    assert events.count() <= 3 * minutes
 
 
 def test_the_metadata_names_the_algorithms() -> None:
