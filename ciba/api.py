@@ -17,14 +17,13 @@ from ciba.answering import answer, find_prompt, waiting_prompts
 from ciba.models import Prompt
 from ciba.policy import AnswerVerdict
 from ciba.showing import headline
+from ciba.states import State
 
 PromptShape = inline_serializer(
     "Prompt",
     {
         "id": serializers.UUIDField(),
-        "state": serializers.ChoiceField(
-            ["pending", "approved", "redeemed", "denied", "expired", "cancelled", "revoked"]
-        ),
+        "state": serializers.ChoiceField([state.value for state in State]),
         "agent": serializers.CharField(),
         "headline": serializers.CharField(help_text="Composed by the server from the validated operation."),
         "shown": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),

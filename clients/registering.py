@@ -63,6 +63,7 @@ def current_offer() -> Offer:
             **bound,
             "backchannel_token_delivery_mode": tuple(mode.value for mode in Agent.DeliveryMode),
             "backchannel_authentication_request_signing_alg": ("", *SIGNING_ALGORITHMS),
+            "backchannel_user_code_parameter": (False, True),
         },
     )
 

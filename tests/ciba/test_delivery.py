@@ -361,6 +361,19 @@ class TestPush:
         do_owed()
         assert endpoint.received == [] and nothing_is_kept()
 
+    def test_what_the_person_reads(
+        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
+    ) -> None:
+        """On its way it is approved; what did not arrive is not called out of time."""
+        ask(pushed, person)
+        decide(browser_of_person, "approve")
+        page = f"/prompts/{Prompt.objects.get().id}"
+        for status, words in ((503, b"You approved this"), (404, b"The agent was not reached")):
+            endpoint.answers = [(status, {}, b"")]
+            do_owed()
+            assert words in browser_of_person.get(page).content
+        assert b"Not delivered" in browser_of_person.get("/").content
+
     def test_it_stops_at_expiry(
         self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint
     ) -> None:

@@ -118,9 +118,11 @@ class TestRegistering:
                     backchannel_token_delivery_mode=mode,
                     backchannel_client_notification_endpoint=endpoint,
                     backchannel_authentication_request_signing_alg="ES256",
+                    backchannel_user_code_parameter=True,
                 )
             ).json()
             assert told["backchannel_token_delivery_mode"] == mode
+            assert told["backchannel_user_code_parameter"] is True
             assert told["backchannel_client_notification_endpoint"] == endpoint
             assert told["backchannel_authentication_request_signing_alg"] == "ES256"
             assert manage("PUT", told, sent_back(told)).status_code == 200
