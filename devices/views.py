@@ -1,10 +1,14 @@
 """/devices, and the files of the installable app that must lie at the root."""
 
+import functools
+import hashlib
+from pathlib import Path
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.contrib.staticfiles import finders
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -23,6 +27,7 @@ from devices.qr import qr_code
 from devices.vapid import current_key
 
 WRONG = "That is not your password."
+KEPT = ("countersign/style.css", "countersign/logo.svg")  # what the offline page needs
 
 
 def _person(request: HttpRequest) -> User:
@@ -157,9 +162,24 @@ def renew(request: HttpRequest, device_id: UUID) -> JsonResponse:
 @require_safe
 def service_worker(request: HttpRequest) -> HttpResponse:
     """At the root, because a worker controls only what lies below it. Always asked for anew: updates are safe."""
-    response = render(request, "devices/sw.js", content_type="text/javascript")
+    context = {"kept": KEPT, "version": _kept_version(request)}
+    response = render(request, "devices/sw.js", context, content_type="text/javascript")
     response["Cache-Control"] = "no-cache"
     return response
+
+
+def _kept_version(request: HttpRequest) -> str:
+    """Another one for other content: then the browser sees another worker, which keeps it anew."""
+    kept = [offline(request).content, *map(_static_file, KEPT)]
+    return hashlib.sha256(b"".join(kept)).hexdigest()[:12]
+
+
+@functools.cache
+def _static_file(name: str) -> bytes:
+    path = finders.find(name)
+    if path is None:
+        raise FileNotFoundError(name)
+    return Path(path).read_bytes()
 
 
 @require_safe

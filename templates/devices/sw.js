@@ -1,9 +1,9 @@
 {% load static %}// The service worker: shows that something waits, opens it, and says when there is no network.
 // It keeps nothing personal: the offline page and what that page looks like, and no answer of the server.
 
-const CACHE = "offline-2";
+const CACHE = "offline-{{ version }}";
 const OFFLINE = "/offline";
-const KEPT = [OFFLINE, "{% static "countersign/style.css" %}", "{% static "countersign/logo.svg" %}"];
+const KEPT = [OFFLINE{% for name in kept %}, "{% static name %}"{% endfor %}];
 
 // The texts are ours. A push brings only which of them, and which prompt: no word of an agent is ever shown here.
 const TEXTS = {

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from devices import vapid
+from devices import vapid, views
 from devices.lifecycle import open_subscription
 from devices.models import Device, VapidKey
 from devices.subscriptions import parse_subscription
@@ -251,6 +251,15 @@ class TestTheApp:
             assert response.status_code == 200 and b"".join(response.streaming_content).startswith(b"\x89PNG")
             response.close()
         assert b"You are offline" in Client().get("/offline").content
+
+    def test_what_the_worker_keeps_is_replaced_when_it_changes(
+        self, browser_of_person: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Browsers install a worker again only where its bytes have changed."""
+        before = Client().get("/sw.js").content
+        assert browser_of_person.get("/sw.js").content == before, "the same for everybody"
+        monkeypatch.setattr(views, "_static_file", lambda name: b"another release")
+        assert Client().get("/sw.js").content != before
 
     def test_the_offline_page_is_nobodys(self, browser_of_person: Client, person: User) -> None:
         page = browser_of_person.get("/offline").content.decode()
