@@ -4,10 +4,10 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test check bench-leases bench-push format lint types contracts migrations lock clean
+.PHONY: help run agent test check bench-leases bench-push bench-inboxes bench-longpoll format lint types contracts migrations lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 run: $(VENV)/demo.stamp ## start everything and serve the demo at http://localhost:8000
 	@exec $(PYTHON) manage.py up --demo
@@ -25,6 +25,12 @@ bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leas
 
 bench-push: $(VENV)/dev.stamp ## from an agent's request to the push service: median and 95th percentile (half a minute)
 	@$(PYTHON) bench/push.py
+
+bench-inboxes: $(VENV)/demo.stamp ## a thousand open inboxes on one web process
+	@$(PYTHON) bench/inboxes.py
+
+bench-longpoll: $(VENV)/demo.stamp ## five thousand agents that wait on one web process
+	@$(PYTHON) bench/longpoll.py
 
 format: $(VENV)/dev.stamp ## format the code
 	@$(PYTHON) -m ruff format .

@@ -10,69 +10,19 @@
 import argparse
 import json
 import os
-import shutil
 import signal
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from authserver.servers.postgres import forget_cluster  # noqa: E402
-from authserver.servers.processes import free_port, is_free  # noqa: E402
-
-
-def say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201
-
-
-@contextmanager
-def product() -> Iterator[tuple[str, Path, subprocess.Popen[bytes]]]:
-    folder = Path(tempfile.mkdtemp(prefix="countersign-bench-"))
-    port = free_port()
-    while not is_free("127.0.0.1", port + 1):
-        port = free_port()
-    data_dir = folder / "data"
-    environment = os.environ | {"DATA_DIR": str(data_dir), "PORT": str(port), "LOG_LEVEL": "ERROR"}
-    log = (folder / "log").open("wb")
-    command = [sys.executable, ROOT / "manage.py", "up", "--demo"]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=ROOT)  # noqa: S603
-    url = f"http://127.0.0.1:{port}"
-    try:
-        give_up = time.monotonic() + 90
-        while not _answers(f"{url}/readyz"):
-            if time.monotonic() > give_up or process.poll() is not None:
-                raise SystemExit((folder / "log").read_text())
-            time.sleep(0.2)
-        for line in (data_dir / "run.env").read_text().splitlines():
-            name, _, value = line.partition("=")
-            os.environ[name] = value
-        os.environ |= {"DATA_DIR": str(data_dir), "DJANGO_SETTINGS_MODULE": "authserver.settings", "LOG_LEVEL": "ERROR"}
-        yield url, data_dir, process
-    finally:
-        process.terminate()
-        process.wait(30)
-        forget_cluster(data_dir)
-        shutil.rmtree(folder)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - our own address
-            return True
-    except OSError:
-        return False
+from product import answers, product, say
 
 
 class SqlClock:
@@ -328,7 +278,7 @@ def _latencies(url: str, count: int) -> list[float]:
     found = []
     for _ in range(count):
         began = time.perf_counter()
-        if not _answers(f"{url}/readyz"):
+        if not answers(f"{url}/readyz"):
             raise SystemExit("the product no longer answers")
         found.append(time.perf_counter() - began)
     return found

@@ -19,8 +19,9 @@ from foundation.waiting import Resumed, Stream, Wait
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT = 30.0  # seconds for a whole body
-MOST_BUFFERED = 64 * 1024 * 1024  # bytes of all bodies at once
-SEND_TIMEOUT = 30.0  # seconds that a reader may keep a thread
+MOST_BUFFERED = 64 * 1024 * 1024  # bytes of all bodies at once, beyond which only small ones are read
+SMALL_BODY = 64 * 1024  # bytes: every protocol request is far below
+SEND_TIMEOUT = 30.0  # seconds that a reader may keep us from sending the next part
 
 
 FAILED = Answer(500, [(b"content-type", b"text/plain"), (b"content-length", b"14")], b"internal error")
@@ -137,7 +138,7 @@ class Front:
                     self._buffered += len(part)
                     if held > self._most_body:
                         raise BodyTooLarge()
-                    if self._buffered > MOST_BUFFERED:
+                    if self._buffered > MOST_BUFFERED and held > SMALL_BODY:
                         raise TemporarilyUnavailable(retry_after=1)
                     parts.append(part)
         except TimeoutError as error:
@@ -221,9 +222,10 @@ class Front:
             if answer.file is not None:
                 # A thread only reads; a slow reader keeps none.
                 while (part := await self._pool.run_own(answer.file.read, CHUNK)) and not gone.is_set():
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    async with asyncio.timeout(SEND_TIMEOUT):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
             else:
-                await self._pool.run_own(self._send_chunks, answer, gone, asyncio.get_running_loop(), send)
+                await self._pool.run(self._send_chunks, answer, gone, asyncio.get_running_loop(), send)
             await send({"type": "http.response.body", "body": b""})
         finally:
             going.cancel()

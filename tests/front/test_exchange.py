@@ -1,5 +1,6 @@
 """Between the wire and WSGI: what Django is handed, what a client gets, and what nobody can hold up."""
 
+import asyncio
 import json
 import socket
 import time
@@ -8,6 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from authserver.front import application
+from authserver.front.hub import Hub
+from foundation.errors import TemporarilyUnavailable
+from tests.front import odd as odd_app
 from tests.front.conftest import Served, serving, until
 from tests.front.odd import QUEUE, THREADS
 
@@ -139,3 +144,26 @@ class TestTheAnswer:
         assert refused.headers["Retry-After"] == "1"
         assert json.loads(refused.content)["error"] == "temporarily_unavailable"
         assert odd.request("GET", "/").status == 200
+
+
+def test_large_bodies_of_others_keep_no_small_one_out() -> None:
+    front = application.Front(
+        odd_app.wsgi,
+        threads=1,
+        queue=1,
+        most_parked=1,
+        most_body=1024 * 1024,
+        make_hub=lambda pool: Hub(pool, "redis://"),
+    )
+    front._buffered = application.MOST_BUFFERED
+
+    def read(size: int) -> bytes:
+        async def receive() -> dict[str, object]:
+            return {"type": "http.request", "body": b"x" * size, "more_body": False}
+
+        return asyncio.run(front._read_body({"headers": [(b"content-length", str(size).encode())]}, receive))
+
+    assert len(read(application.SMALL_BODY)) == application.SMALL_BODY
+    with pytest.raises(TemporarilyUnavailable):
+        read(application.SMALL_BODY + 1)
+    assert front._buffered == application.MOST_BUFFERED, "what was read is given back"
