@@ -75,10 +75,9 @@ async def hold(
         await asyncio.sleep(0.05)
     while cpu_share(pid) > BUSY:  # until nothing more is being parked
         await asyncio.sleep(0.1)
-    early = sum(task.done() for task in answers)
-    say(
-        f"{len(crowd) - early} polls are held, {early} were answered; all were sent in {time.monotonic() - began:.1f} s"
-    )
+    if early := sum(task.done() for task in answers):
+        raise SystemExit(f"{early} polls were answered before all were held: this machine takes fewer (--agents)")
+    say(f"{len(crowd)} polls are held, {time.monotonic() - began:.1f} s after the first was sent")
     say(f"memory: {(memory(pid) - before) / len(crowd):.1f} KiB each ({before // 1024} MiB before)")
 
     meanwhile = await asyncio.to_thread(agent.token_times, url, 150)
