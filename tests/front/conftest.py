@@ -1,5 +1,6 @@
 """The front as granian serves it, in a process of its own, over the tests' PostgreSQL and Redis."""
 
+import asyncio
 import json
 import os
 import queue
@@ -8,19 +9,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from django.test import Client
 
 from authserver.servers.processes import free_port
 
+Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """In a thread of its own: a browser of the same run keeps an event loop in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 def until(condition: Callable[[], Any], seconds: float = 15) -> Any:

@@ -1,6 +1,5 @@
 """Between the wire and WSGI: what Django is handed, what a client gets, and what nobody can hold up."""
 
-import asyncio
 import json
 import socket
 import time
@@ -13,7 +12,7 @@ from authserver.front import application
 from authserver.front.hub import Hub
 from foundation.errors import TemporarilyUnavailable
 from tests.front import odd as odd_app
-from tests.front.conftest import Served, serving, until
+from tests.front.conftest import Served, in_a_loop, serving, until
 from tests.front.odd import QUEUE, THREADS
 
 
@@ -161,7 +160,7 @@ def test_large_bodies_of_others_keep_no_small_one_out() -> None:
         async def receive() -> dict[str, object]:
             return {"type": "http.request", "body": b"x" * size, "more_body": False}
 
-        return asyncio.run(front._read_body({"headers": [(b"content-length", str(size).encode())]}, receive))
+        return in_a_loop(front._read_body({"headers": [(b"content-length", str(size).encode())]}, receive))
 
     assert len(read(application.SMALL_BODY)) == application.SMALL_BODY
     with pytest.raises(TemporarilyUnavailable):

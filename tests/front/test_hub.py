@@ -10,6 +10,7 @@ from authserver.front.hub import Hub, Listener
 from authserver.front.pool import Pool
 from foundation import waiting, wakeups
 from foundation.waiting import Watch
+from tests.front.conftest import in_a_loop
 from tests.own_redis import OwnRedis
 
 NEVER = 60.0  # seconds: no reading again within a test
@@ -49,7 +50,7 @@ def run(test: Callable[[Hub], Awaitable[None]], url: str, every: float = NEVER) 
             await hub.stop()
             pool.close()
 
-    asyncio.run(main())
+    in_a_loop(main())
 
 
 def listener(revision: int | None = None) -> Listener:

@@ -17,7 +17,7 @@ EVERYTHING = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21a
 LOOKS = {"type": "rule", "values": ["color-contrast", "target-size"]}  # what colours and width decide
 
 
-def check(page: Page, rules: dict[str, Any]) -> None:
+def check(page: Page, rules: dict[str, Any] = EVERYTHING) -> None:
     """Every part that folds is unfolded, and nothing is wrong."""
     for folded in page.locator("main details:not([open]) > summary").all():
         folded.click()
