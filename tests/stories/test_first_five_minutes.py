@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.stories.conftest import ROOT, Product
 
+CARRIED_OUT = ("The operation was carried out", "The account is gone")
+
 
 @pytest.fixture
 def page(browser: Browser, product: Product) -> Iterator[Page]:
@@ -57,6 +59,10 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     page: Page, product: Product, agent: subprocess.Popen[str]
 ) -> None:
     sign_in(page, product)
+    done, gone = (page.get_by_role("listitem").filter(has_text=text) for text in CARRIED_OUT)
+    page.goto("/activity")
+    done_before, gone_before = done.count(), gone.count()
+    page.goto("/")
     # The inbox is open already: what the agent asks appears by itself.
     waiting = page.locator(".waiting a")
     expect(waiting).to_contain_text("Pay EUR 120.00 to Acme Office Supplies", timeout=15_000)
@@ -95,8 +101,8 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     page.get_by_role("link", name="Activity").click()
     for line in ("An agent asked for your approval", "You approved", "The agent took the approval up"):
         expect(page.get_by_role("listitem").filter(has_text=line).first).to_be_visible()
-    expect(page.get_by_role("listitem").filter(has_text="The operation was carried out")).to_have_count(2)
-    expect(page.get_by_role("listitem").filter(has_text="The account is gone")).to_have_count(1)
+    expect(done).to_have_count(done_before + 2)
+    expect(gone).to_have_count(gone_before + 1)
 
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, product, "admin@example.com")
@@ -145,6 +151,11 @@ def test_a_prompt_is_answered_by_keyboard_alone(page: Page, product: Product, ag
     assert focused[-2:] == ["deny", "approve"]
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
+    # It goes on, and asks for a database account: nothing of it is left for the next story.
+    page.goto("/")
+    page.locator(".waiting a").click(timeout=30_000)
+    page.get_by_role("button", name="Deny").click()
+    expect(page.get_by_role("heading", name="You denied this")).to_be_visible()
 
 
 def test_stopping_the_agent_cancels_what_it_asks(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
