@@ -14,7 +14,7 @@ from authserver.checks import problems
 from clients import registering
 from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration, RegistrationAttempt
 from clients.registering import make_initial_token
-from tests.races.test_one_winner import at_once
+from tests.races.racing import at_once
 from tests.world import Caller, ResourceServer, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db

@@ -1,6 +1,5 @@
 """Codes and refresh tokens under real threads: one winner, and a second use ends the grant. 100 rounds each."""
 
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -23,7 +22,7 @@ from oauth.revocation import revoke_access_token, revoke_refresh_token
 from oauth.token_endpoint import Attempt, TokenRequest, decide_and_mint
 from operations.models import Resource
 from tests.consenting import CALLBACK, WebAgent, challenge_of, make_web_agent
-from tests.races.test_one_winner import ROUNDS, at_once
+from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import ResourceServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,10 +107,10 @@ def test_two_refreshes_with_one_token(web: WebAgent, person: User, bank: Resourc
 
 
 def test_refresh_against_revoke(web: WebAgent, person: User, bank: ResourceServer) -> None:
-    outcomes: Counter[str] = Counter()
+    duel = Duel()
     for number in range(ROUNDS):
         token = first_tokens(web, person)["refresh_token"]
-        answer, revoked = at_once(
+        answer, revoked = duel.fight(
             lambda token=token: refresh(web, token),
             lambda token=token: revoke_refresh_token(web.agent, token, timezone.now()),
         )
@@ -119,12 +118,12 @@ def test_refresh_against_revoke(web: WebAgent, person: User, bank: ResourceServe
         grant = grant_of(token)
         assert grant.revoked_at is not None and revoked_events(grant) == 1
         assert not Grant.objects.alive(timezone.now()).filter(pk=grant.pk).exists()
-        outcomes["refreshed" if isinstance(answer, dict) else "refused"] += 1
+        duel.note(first_won=isinstance(answer, dict))
         if isinstance(answer, dict):
             assert isinstance(refresh(web, answer["refresh_token"]), InvalidGrant), "nothing of it goes on"
             if number % 20 == 0:
                 assert bank.introspect(answer["access_token"]).json() == {"active": False}
-    assert len(outcomes) == 2, f"only one side ever won: {outcomes}; this raced nothing"
+    duel.assert_both_won()
 
 
 def test_one_consent_page_answered_twice_is_one_grant(web: WebAgent, person: User) -> None:
@@ -137,16 +136,16 @@ def test_one_consent_page_answered_twice_is_one_grant(web: WebAgent, person: Use
 
 
 def test_consenting_against_stopping_leaves_nothing_alive(web: WebAgent, person: User) -> None:
-    outcomes: Counter[bool] = Counter()
+    duel = Duel()
     for _ in range(ROUNDS):
         proposed = propose(web, person)
-        answers = at_once(
+        answers = duel.fight(
             lambda proposed=proposed: consent(proposed), lambda: stop_agent(web.agent, person, timezone.now())
         )
-        outcomes[answers[0] is not None] += 1
+        duel.note(first_won=answers[0] is not None)
         assert not Grant.objects.alive(timezone.now()).exists()
         agents.allow_again(web.agent, person, timezone.now())
-    assert len(outcomes) == 2, f"only one side ever won: {outcomes}; this raced nothing"
+    duel.assert_both_won()
 
 
 def test_going_on_against_stopping_leaves_nothing_alive(web: WebAgent, person: User) -> None:

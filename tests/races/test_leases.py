@@ -1,6 +1,5 @@
 """Leases at the same moment: one use buys one, one handle opens one, and an ending always wins."""
 
-from collections import Counter
 from datetime import timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from tests.credentials.conftest import buyer, orders, postgres_server, role, rou
 from tests.credentials.lending import Buyer, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 from tests.credentials.test_crashes import accounts, make_grant
-from tests.races.test_one_winner import ROUNDS, at_once
+from tests.races.racing import ROUNDS, Duel, at_once
 
 __all__ = ["buyer", "orders", "postgres_server", "role", "routine_role"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,25 +67,22 @@ def test_quotas_hold_for_two_at_once(buyer: Buyer, role: Role) -> None:
 def test_a_revoked_grant_against_issuing_leaves_no_account(
     buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
-    outcomes: Counter[str] = Counter()
-    for number in range(ROUNDS):
+    duel = Duel()
+    for _ in range(ROUNDS):
         grant = make_grant(buyer, role)
 
         def issue(grant: Grant = grant) -> Any:
             return lending.lend(wanted(grant, fresh(role)), timezone.now())
 
-        def revoke(grant: Grant = grant, number: int = number) -> None:
-            import time
-
-            time.sleep(number / ROUNDS * 0.03)
+        def revoke(grant: Grant = grant) -> None:
             Grant.objects.filter(pk=grant.pk).update(revoked_at=timezone.now())
 
-        answer, _ = at_once(issue, revoke)
-        outcomes[type(answer).__name__] += 1
+        answer, _ = duel.fight(issue, revoke)
+        duel.note(first_won=isinstance(answer, Lent))
     sweep_until_quiet()
     assert not Lease.objects.filter(state__in=LIVE).exists()
     assert accounts(postgres_server, orders) == set()
-    assert len(outcomes) >= 2, f"only one side ever won: {outcomes}"
+    duel.assert_both_won()
 
 
 def test_two_revokes_at_once_are_one(

@@ -3,16 +3,14 @@
 Each race runs 100 rounds. Both sides start from a barrier, each on a connection of its own.
 """
 
-import threading
-import time
+import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 from django.utils import timezone
 
@@ -31,35 +29,10 @@ from oauth.models import Grant, Use
 from oauth.requesting import find_requested
 from oauth.token_endpoint import Attempt, TokenRequest, decide_and_mint
 from operations.risk import Assurance
+from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import PAYMENT, Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROUNDS = 100
-
-
-def at_once(*acts: Callable[[], Any]) -> list[Any]:
-    """What each act answered, all started at the same moment in threads of their own."""
-    barrier = threading.Barrier(len(acts))
-    answers: list[Any] = [None] * len(acts)
-    raised: list[Exception] = []  # an answer may be an exception too: refusals are returned
-
-    def run(index: int, act: Callable[[], Any]) -> None:
-        try:
-            barrier.wait(timeout=10)
-            answers[index] = act()
-        except Exception as error:  # noqa: BLE001 - handed to the test, which fails on it
-            raised.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=(index, act)) for index, act in enumerate(acts)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=30)
-    for error in raised:
-        raise error
-    return answers
 
 
 def answerer(person: User) -> lifecycle.Answerer:
@@ -91,8 +64,6 @@ class Asking:
 
 
 def open_request(caller: Caller, person: User, now: datetime | None = None) -> Asking:
-    import json
-
     requested = find_requested(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
     opened = lifecycle.open(caller.agent, person, Asked(person.email, None, "", None), requested, now or timezone.now())
     assert isinstance(opened, lifecycle.Opened)
@@ -111,10 +82,10 @@ def test_two_approvals_at_once_are_one(agent: Caller, person: User) -> None:
 
 
 def test_approve_against_deny_has_one_winner(agent: Caller, person: User) -> None:
-    winners: Counter[str] = Counter()
+    duel = Duel()
     for _ in range(ROUNDS):
         asking = open_request(agent, person)
-        answers = at_once(asking.approve, asking.deny)
+        answers = duel.fight(asking.approve, asking.deny)
         assert sorted(a.name for a in answers) == ["ANSWERED", "COUNT"]
         asking.request.refresh_from_db()
         asking.prompt.refresh_from_db()
@@ -122,10 +93,10 @@ def test_approve_against_deny_has_one_winner(agent: Caller, person: User) -> Non
         assert asking.request.state == asking.prompt.answer == winner
         assert asking.events() == {"request.opened": 1, f"request.{winner}": 1}
         assert Grant.objects.filter(request_id=asking.request.id).exists() == (winner == "approved")
-        winners[winner] += 1
+        duel.note(first_won=winner == "approved")
         if winner == "approved":
             asking.redeem()
-    assert len(winners) == 2, f"only one side ever won: {winners}; this raced nothing"
+    duel.assert_both_won()
 
 
 def test_many_that_ask_at_once_do_not_pass_the_limit(agent: Caller, person: User, settings: Any) -> None:
@@ -154,8 +125,7 @@ def test_two_redemptions_at_once_issue_one_token(agent: Caller, person: User) ->
 
 def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -> None:
     """The sweeper looks at its clock just after the end, the poll just before it."""
-    outcomes: Counter[str] = Counter()
-    head_start = 0.0  # seconds for the poll, which has further to go: as much as makes both sides win
+    duel = Duel()
     for _ in range(ROUNDS):
         asking = open_request(agent, person)
         asking.approve()
@@ -168,11 +138,7 @@ def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -
                     HANDLER.decide(TokenRequest(agent.agent, {}), poll, end - timedelta(microseconds=1)), Issue
                 )
 
-        def expire_just_after(end: datetime = end, pause: float = head_start) -> int:
-            time.sleep(pause)
-            return lifecycle.expire_due(end, 10)
-
-        redeemed, expired = at_once(redeem_just_in_time, expire_just_after)
+        redeemed, expired = duel.fight(redeem_just_in_time, lambda end=end: lifecycle.expire_due(end, 10))
         asking.request.refresh_from_db()
         assert (asking.request.state == "redeemed") == redeemed
         assert redeemed + expired <= 1
@@ -181,9 +147,8 @@ def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -
             asking.request.refresh_from_db()
         events = asking.events()
         assert events["request.redeemed"] + events["request.expired"] == 1
-        outcomes[asking.request.state] += 1
-        head_start = max(0.0, head_start - 0.0005 if redeemed else head_start + 0.0005)
-    assert set(outcomes) == {"redeemed", "expired"}, f"only one side ever won: {outcomes}; this raced nothing"
+        duel.note(first_won=redeemed)
+    duel.assert_both_won()
 
 
 def test_two_uses_of_one_are_one(agent: Caller, person: User, bank: ResourceServer) -> None:
