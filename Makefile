@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test check bench-leases bench-push bench-inboxes bench-longpoll format lint types contracts migrations lock clean
+.PHONY: help run agent test check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ bench-inboxes: $(VENV)/demo.stamp ## a thousand open inboxes on one web process
 
 bench-longpoll: $(VENV)/demo.stamp ## five thousand agents that wait on one web process
 	@$(PYTHON) bench/longpoll.py
+
+bench-hidden: $(VENV)/dev.stamp ## can the time of an answer tell who exists? (two minutes)
+	@$(PYTHON) bench/hidden.py
 
 format: $(VENV)/dev.stamp ## format the code
 	@$(PYTHON) -m ruff format .

@@ -192,6 +192,8 @@ POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
 # CIBA Core 7.2: an ID token that has expired may still name its person.
 EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
 MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
+# Whom an agent may not ask is not told apart from who does not answer (docs/adr/0015).
+HIDE_UNKNOWN_USERS = env.bool("CIBA_HIDE_UNKNOWN_USERS", default=False)
 # A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.

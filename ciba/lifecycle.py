@@ -30,6 +30,7 @@ from ciba.policy import (
     judge_answer,
     judge_ask,
     lifetime_of_request,
+    why_nobody,
 )
 from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
 from ciba.states import TERMINAL, TRANSITIONS, State, sources
@@ -70,13 +71,15 @@ def open(
     """
     facts = _ask_facts(agent, user, asked, requested, now)
     verdict = judge_ask(facts)
-    if user is None or verdict is not AskVerdict.ASK:
+    if verdict not in (AskVerdict.ASK, AskVerdict.ASK_NOBODY):
         return verdict
+    user = user if verdict is AskVerdict.ASK else None
     auth_req_id = new_handle()
     assurance = choose_assurance(facts.assurances, asked.acr_values)
     request = _store(agent, user, asked, requested, auth_req_id, assurance or Assurance.SESSION, now)
     prompt = _put_prompt(request, user)
-    devices.call(user, prompt.id, now, request.expires_at)
+    if user is not None:
+        devices.call(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
@@ -84,27 +87,39 @@ def open(
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
         expires_at=request.expires_at.isoformat(), request_object_digest=request_object_digest or None,
+        put_to_nobody=why_nobody(facts) if user is None else None,
     )  # fmt: skip
     return Opened(auth_req_id, request)
 
 
 def _ask_facts(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> AskFacts:
-    if user is not None:
-        # Counted under the person's lock: of many that ask at once, no more get through than may wait.
+    # Counted under a lock: of many that ask at once, no more get through than may wait. Where people are hidden it
+    # is the agent's, or who waits for whom would tell that somebody is there.
+    if settings.HIDE_UNKNOWN_USERS:
+        Agent.objects.select_for_update(no_key=True).values_list("pk").get(pk=agent.pk)
+    elif user is not None:
         User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
-    pending = BackchannelRequest.objects.filter(agent=agent, user=user, state=State.PENDING, expires_at__gt=now)
+    asked_id = user.pk if user else new_id()  # nobody's are not counted, in the time that it takes to find none
+    pending = BackchannelRequest.objects.filter(agent=agent, user=asked_id, state=State.PENDING, expires_at__gt=now)
     return AskFacts(
         may_ask_person=user is not None,
+        hides_people=settings.HIDE_UNKNOWN_USERS,
         risks=[Risk(version.risk) for version in requested.versions],
         assurances=[Assurance(version.assurance) for version in requested.versions],
         acr_values=asked.acr_values,
-        pending=pending.count() if user else 0,
+        pending=pending.count(),
         most_pending=settings.MAX_PENDING_PER_PERSON,
     )
 
 
 def _store(
-    agent: Agent, user: User, asked: Asked, requested: Requested, auth_req_id: str, assurance: Assurance, now: datetime
+    agent: Agent,
+    user: User | None,
+    asked: Asked,
+    requested: Requested,
+    auth_req_id: str,
+    assurance: Assurance,
+    now: datetime,
 ) -> BackchannelRequest:
     versions = requested.versions
     life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
@@ -147,7 +162,7 @@ def _compose(agent: Agent, requested: Requested) -> Shown:
     }
 
 
-def _put_prompt(request: BackchannelRequest, approver: User) -> Prompt:
+def _put_prompt(request: BackchannelRequest, approver: User | None) -> Prompt:
     nonce = random_bytes(32)
     bound = prompt_digest(
         operation_digest=request.operation_digest,

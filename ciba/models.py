@@ -18,6 +18,8 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
     def alive(self) -> "RequestQuerySet":
         """Agent and person are active, the person has not stopped the agent, and no grant of it was revoked.
 
+        One that was put to nobody lives like any other.
+
         EXISTS, so that an UPDATE through this stays one conditional statement (see GrantQuerySet.alive).
         """
         stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
@@ -26,7 +28,7 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
             ~Exists(stops),
             ~Exists(revoked),
             Exists(Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)),
-            Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True)),
+            ~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)),
         )
 
 
@@ -35,7 +37,8 @@ class BackchannelRequest(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="requests")
+    # None: put to nobody, so that the agent does not learn who exists (policy.py). It can only end.
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="requests")
     resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="+")
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
     auth_req_id_digest = models.BinaryField(max_length=32, unique=True)
@@ -67,6 +70,13 @@ class BackchannelRequest(models.Model):
     class Meta:
         default_permissions = ("view",)
         ordering = ["-created_at"]
+        constraints = [
+            models.CheckConstraint(
+                name="nobody_says_nothing",
+                condition=Q(user__isnull=False)
+                | Q(grant__isnull=True, state__in=[State.PENDING, State.EXPIRED, State.CANCELLED]),
+            )
+        ]
         indexes = [
             models.Index(fields=["user", "-created_at"]),
             models.Index(
@@ -94,7 +104,7 @@ class Prompt(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     request = models.ForeignKey(BackchannelRequest, on_delete=models.CASCADE, related_name="prompts")
-    approver = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="prompts")
+    approver = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="prompts")
     nonce = models.BinaryField(max_length=32)
     prompt_digest = models.BinaryField(max_length=32, unique=True)
     answer = models.CharField(max_length=10, choices=Answer.choices, blank=True)

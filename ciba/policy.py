@@ -10,6 +10,7 @@ from operations.risk import Assurance, Risk, can_give
 
 class AskVerdict(Enum):
     ASK = auto()
+    ASK_NOBODY = auto()  # stored and answered like any other, and shown to nobody: it can only end
     UNKNOWN_PERSON = auto()  # unknown, disabled, or not this agent's to ask: one answer
     MIXED_OPERATIONS = auto()
     ASSURANCE_MISSING = auto()
@@ -19,6 +20,7 @@ class AskVerdict(Enum):
 @dataclass(frozen=True)
 class AskFacts:
     may_ask_person: bool
+    hides_people: bool  # the agent is not to learn who exists
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
     acr_values: Sequence[str]  # as asked, the most wanted first
@@ -27,17 +29,29 @@ class AskFacts:
 
 
 def judge_ask(facts: AskFacts) -> AskVerdict:
-    """Whose is it comes first; then what, how sure, and how often."""
-    if not facts.may_ask_person:
+    """Whose is it comes first; then what, how sure, and how often.
+
+    Where people are hidden, no refusal depends on who the person is, or on there being one.
+    """
+    if not facts.may_ask_person and not facts.hides_people:
         return AskVerdict.UNKNOWN_PERSON
     # One yes for one dangerous thing: nothing may hide behind it.
     if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
         return AskVerdict.MIXED_OPERATIONS
     if choose_assurance(facts.assurances, facts.acr_values) is None:
         return AskVerdict.ASSURANCE_MISSING
+    if not facts.may_ask_person:
+        return AskVerdict.ASK_NOBODY
     if facts.pending >= facts.most_pending:
-        return AskVerdict.TOO_MANY_PENDING
+        return AskVerdict.ASK_NOBODY if facts.hides_people else AskVerdict.TOO_MANY_PENDING
     return AskVerdict.ASK
+
+
+def why_nobody(facts: AskFacts) -> str:
+    """For the audit event of AskVerdict.ASK_NOBODY."""
+    if facts.may_ask_person:
+        return "too many requests of this agent wait for the person's answer"
+    return "no person whom this agent may ask, or not with that user_code"
 
 
 def choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:

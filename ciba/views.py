@@ -20,7 +20,7 @@ from clients import profiles
 from clients.authentication import authenticate_agent
 from clients.models import CIBA, Agent
 from clients.profiles import Asking, Profile
-from devices.user_codes import CodeVerdict, check_code
+from devices.user_codes import CodeVerdict, check_code, take_as_long
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
 from foundation.forms import parse_form
@@ -32,7 +32,7 @@ from operations.wording import WordingError
 DeliveryMode = Agent.DeliveryMode
 
 
-@protocol_endpoint("bc-authorize", "POST")
+@protocol_endpoint("bc-authorize", "POST", hides_people=True)
 def backchannel_authentication(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     parameters = parse_form(request)
@@ -68,8 +68,8 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     if problem := profiles.problem_with_asking(asking, Profile(agent.profile)):
         raise InvalidRequest(problem)
     user = find_hinted(asked, agent, now)
-    if user is not None and agent.backchannel_user_code_parameter:
-        check_user_code(agent, user, asked.unverified_user_code, now)
+    if agent.backchannel_user_code_parameter:
+        user = with_user_code(agent, user, asked.unverified_user_code, now)
     try:
         answer = lifecycle.open(agent, user, asked, requested, now, request_object_digest=signed.digest)
     except WordingError as error:
@@ -79,15 +79,20 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     return answer
 
 
-def check_user_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> None:
-    """CIBA Core 7.2, step 5. Raises MissingUserCode or InvalidUserCode."""
-    match check_code(agent, user, unverified_code, now):
-        case CodeVerdict.MISSING:
-            raise MissingUserCode()
-        case CodeVerdict.WRONG:
-            raise InvalidUserCode()
-        case CodeVerdict.RIGHT:
-            pass
+def with_user_code(agent: Agent, user: User | None, unverified_code: str | None, now: datetime) -> User | None:
+    """The person, where their code lets them be asked (CIBA Core 7.2, step 5). Raises MissingUserCode, InvalidUserCode.
+
+    Where people are hidden, nobody is there without the right code, and that takes as long to find out.
+    """
+    if user is None:
+        take_as_long(unverified_code)
+        return None
+    verdict = check_code(agent, user, unverified_code, now)
+    if verdict is CodeVerdict.RIGHT:
+        return user
+    if settings.HIDE_UNKNOWN_USERS:
+        return None
+    raise MissingUserCode() if verdict is CodeVerdict.MISSING else InvalidUserCode()
 
 
 def refusal(verdict: AskVerdict) -> ProtocolError:
@@ -100,7 +105,7 @@ def refusal(verdict: AskVerdict) -> ProtocolError:
             return RefusedAtOnce("this operation, or acr_values, demands an assurance that this server cannot give")
         case AskVerdict.TOO_MANY_PENDING:
             return RefusedAtOnce("too many requests of this agent wait for this person's answer")
-        case AskVerdict.ASK:
+        case AskVerdict.ASK | AskVerdict.ASK_NOBODY:
             raise RuntimeError("not a refusal")
         case _:
             assert_never(verdict)

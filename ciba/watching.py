@@ -27,7 +27,8 @@ def request_topic(request: BackchannelRequest) -> str:
 
 
 def topics_of(request: BackchannelRequest) -> list[str]:
-    return [f"{PROMPTS}:{request.user_id}", request_topic(request)]
+    theirs = [f"{PROMPTS}:{request.user_id}"] if request.user_id else []
+    return [*theirs, request_topic(request)]
 
 
 def read_prompts(user_ids: Sequence[str]) -> Mapping[str, Hashable]:

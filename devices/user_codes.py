@@ -3,10 +3,12 @@
 It keeps questions away that nobody wants; it approves nothing. Never the password: agents see it.
 """
 
+import functools
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from itertools import pairwise
 
+from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
 from django.db.models import Count, Q
@@ -16,6 +18,7 @@ from audit import events
 from audit.record import About, record, record_refusal
 from clients.models import Agent
 from devices.models import UserCode, UserCodeAttempt
+from foundation.handles import new_handle
 
 WINDOW = timedelta(minutes=15)
 MOST_OF_AGENT = 5  # wrong ones of one agent about one person: other agents are not held up by it
@@ -53,17 +56,30 @@ def remove_code(user: User, now: datetime) -> None:
         record(events.USER_CODE_REMOVED, _about(user), now)
 
 
+@functools.cache
+def _nobodys_hash() -> str:
+    return make_password(new_handle())
+
+
+def take_as_long(unverified_code: str | None) -> None:
+    """What a code's check takes, where there is none to check against and people are hidden: time tells nothing."""
+    if settings.HIDE_UNKNOWN_USERS and unverified_code is not None:
+        check_password(unverified_code, _nobodys_hash())
+
+
 def check_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> CodeVerdict:
     """Counts the attempt first and commits it, so that parallel guesses count too. Call outside a transaction."""
     chosen = UserCode.objects.filter(user=user).first()
-    if chosen is None:
-        return CodeVerdict.RIGHT if unverified_code is None else CodeVerdict.WRONG
     if unverified_code is None:
-        return CodeVerdict.MISSING
+        return CodeVerdict.MISSING if chosen else CodeVerdict.RIGHT
+    if chosen is None:
+        take_as_long(unverified_code)
+        return CodeVerdict.WRONG
     attempt = UserCodeAttempt.objects.create(agent=agent, user=user, at=now)
     if _is_locked(attempt):
         attempt.delete()  # else whoever keeps trying would keep the right one out for ever
         record_refusal(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
+        take_as_long(unverified_code)
         return CodeVerdict.WRONG
     if not check_password(unverified_code, chosen.code_hash):
         return CodeVerdict.WRONG

@@ -2,9 +2,12 @@
 
 import functools
 import logging
+import math
+import time
 from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
@@ -12,25 +15,30 @@ from psycopg_pool import PoolTimeout
 
 from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
 from foundation.metrics import ANSWERS
-from foundation.waiting import parked
+from foundation.waiting import Pause, can_wait, park, parked
 
 log = logging.getLogger(__name__)
 
 RETRY_AFTER = 2  # seconds, where the database cannot be reached
+# Where people are hidden, an answer comes at the next multiple of this (seconds) after its request: far more than
+# what differs between somebody and nobody.
+STEP = 0.1
 View = Callable[..., HttpResponse]
 
 
-def protocol_endpoint(name: str, *methods: str) -> Callable[[View], View]:
+def protocol_endpoint(name: str, *methods: str, hides_people: bool = False) -> Callable[[View], View]:
     """Wraps a view that returns JSON or raises a ProtocolError.
 
     Answers carry `Cache-Control: no-store` (RFC 6749 5.1). A database out of reach is 503 with
-    Retry-After. The view must hold no transaction when it raises.
+    Retry-After. The view must hold no transaction when it raises. `hides_people`: how long an answer takes is
+    not to tell whether a person exists.
     """
 
     def decorate(view: View) -> View:
         @csrf_exempt
         @functools.wraps(view)
         def endpoint(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            began = time.monotonic()
             try:
                 if request.method not in methods:
                     raise MethodNotAllowed()
@@ -44,12 +52,22 @@ def protocol_endpoint(name: str, *methods: str) -> Callable[[View], View]:
                 response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER), request)
             if parked(response) is None:
                 ANSWERS.labels(name, response.status_code).inc()
-            return response
+            return answer_evenly(response, request, began) if hides_people else response
 
         endpoint.methods = methods  # type: ignore[attr-defined]  # whoever tries every endpoint finds them here
         return endpoint
 
     return decorate
+
+
+def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) -> HttpResponse:
+    if not settings.HIDE_UNKNOWN_USERS:
+        return response
+    until = began + math.ceil((time.monotonic() - began) / STEP) * STEP
+    if can_wait(request):
+        return park(response, Pause(until))
+    time.sleep(max(0.0, until - time.monotonic()))
+    return response
 
 
 def json_response(body: dict[str, Any], status: int = 200) -> JsonResponse:

@@ -1,7 +1,8 @@
 """Answers that may be waited for. A view says so; the front that serves it (authserver/front) does the waiting.
 
 A `Wait` holds one answer back: the view is asked again when what it watches has changed, and goes on from
-where it was. A `Stream` stays open and says "look again". Both hold no thread and no database connection.
+where it was. A `Stream` stays open and says "look again". A `Pause` only keeps an answer until its time. None of
+them holds a thread or a database connection.
 Behind a server without that front, `can_wait` is false and an answer is given at once.
 """
 
@@ -68,6 +69,13 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    """The answer is good, and is not sent before `until` (time.monotonic())."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """A view that is asked again: what it kept, and whether this is the last time."""
 
@@ -84,11 +92,11 @@ def resumed(request: HttpRequest) -> Resumed | None:
     return found if isinstance(found, Resumed) else None
 
 
-def park(response: HttpResponse, how: Wait | Stream) -> HttpResponse:
+def park(response: HttpResponse, how: Wait | Stream | Pause) -> HttpResponse:
     response.parked = how  # type: ignore[attr-defined]  # Django's response has no place for it
     return response
 
 
-def parked(answer: object) -> Wait | Stream | None:
+def parked(answer: object) -> Wait | Stream | Pause | None:
     """How this answer of the WSGI application may be waited for, if at all."""
     return getattr(answer, "parked", None)

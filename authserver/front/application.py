@@ -5,6 +5,7 @@ import json
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -14,7 +15,7 @@ from authserver.front.hub import Hub, Listener, Mark
 from authserver.front.pool import Pool, QueueFull
 from authserver.front.streams import RETRY_AFTER, Streams
 from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
-from foundation.waiting import Resumed, Stream, Wait
+from foundation.waiting import Pause, Resumed, Stream, Wait
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +154,9 @@ class Front:
         elif isinstance(answer.parked, Wait):
             if held := await self._hold(scope, answer, answer.parked, mark, receive):
                 await send_whole(send, held)
+        elif isinstance(answer.parked, Pause):
+            await asyncio.sleep(answer.parked.until - time.monotonic())
+            await send_whole(send, answer)
         elif answer.close is not None and (answer.file or answer.chunks):
             await self._send_parts(answer, answer.close, receive, send)
         else:

@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from foundation.waiting import FRONT, RESUMED, Resumed, Stream, Wait, parked
+from foundation.waiting import FRONT, RESUMED, Pause, Resumed, Stream, Wait, parked
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Answer:
     file: File | None = None
     chunks: Iterator[bytes] | None = None
     close: Callable[[], None] | None = None  # still to be called, in a thread, where the body is not all here
-    parked: Wait | Stream | None = None
+    parked: Wait | Stream | Pause | None = None
 
 
 def environ_of(scope: Scope, body: bytes = b"", resumed: Resumed | None = None) -> dict[str, Any]:

@@ -101,7 +101,10 @@ class TestPoll:
 
 
 def ask_facts(**changed: object) -> AskFacts:
-    usual = {"may_ask_person": True, "risks": [], "assurances": [], "acr_values": [], "pending": 0, "most_pending": 3}
+    usual = {
+        "may_ask_person": True, "hides_people": False, "risks": [], "assurances": [], "acr_values": [], "pending": 0,
+        "most_pending": 3,
+    }  # fmt: skip
     return AskFacts(**{**usual, **changed})  # type: ignore[arg-type]
 
 
@@ -130,6 +133,15 @@ SESSION = [Assurance.SESSION]
         (
             {"may_ask_person": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
             AskVerdict.UNKNOWN_PERSON,
+        ),
+        # Where people are hidden, a refusal never depends on the person.
+        ({"hides_people": True}, AskVerdict.ASK),
+        ({"hides_people": True, "may_ask_person": False}, AskVerdict.ASK_NOBODY),
+        ({"hides_people": True, "pending": 3}, AskVerdict.ASK_NOBODY),
+        ({"hides_people": True, "may_ask_person": False, "acr_values": ["passkey"]}, AskVerdict.ASSURANCE_MISSING),
+        (
+            {"hides_people": True, "may_ask_person": False, "risks": [Risk.CRITICAL] * 2, "assurances": SESSION * 2},
+            AskVerdict.MIXED_OPERATIONS,
         ),
     ],
 )

@@ -8,9 +8,11 @@ from typing import Any
 
 from authserver.front.application import Front
 from authserver.front.hub import Hub
+from foundation.waiting import Pause
 
 THREADS = 2
 QUEUE = 3
+PAUSE = 0.5  # seconds
 closed: list[str] = []
 
 
@@ -50,6 +52,14 @@ class BigFile:
         closed.append("file")
 
 
+class Paused(list[bytes]):
+    """Good at once, and not to be sent yet."""
+
+    def __init__(self) -> None:
+        super().__init__([b"now"])
+        self.parked = Pause(time.monotonic() + PAUSE)
+
+
 def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
     path = environ["PATH_INFO"]
     if path == "/slow":
@@ -62,6 +72,9 @@ def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
         return BigFile(20 * 1024 * 1024)
     elif path == "/error":
         raise RuntimeError("not even Django caught it")
+    elif path == "/paused":
+        start_response("200 OK", [])
+        return Paused()
     elif path == "/closed":
         start_response("200 OK", [])
         return [json.dumps(closed).encode()]

@@ -13,7 +13,7 @@ from authserver.front.hub import Hub
 from foundation.errors import TemporarilyUnavailable
 from tests.front import odd as odd_app
 from tests.front.conftest import Served, in_a_loop, serving, until
-from tests.front.odd import QUEUE, THREADS
+from tests.front.odd import PAUSE, QUEUE, THREADS
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +130,15 @@ class TestTheAnswer:
         with odd.raw(get(b"/chunks")) as peer:
             peer.recv(100)
         until(lambda: odd.request("GET", "/closed").content.count(b"chunks") > before)
+
+    def test_an_answer_that_must_not_be_early_holds_no_thread(self, odd: Served) -> None:
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as clients:
+            for _ in range(3):
+                answers = list(clients.map(lambda _: odd.request("GET", "/paused"), range(THREADS + QUEUE)))
+                assert [(one.status, one.content) for one in answers] == [(200, b"now")] * len(answers)  # type: ignore[attr-defined]
+        took = time.monotonic() - began
+        assert 3 * PAUSE <= took < 3 * PAUSE * (THREADS + QUEUE) / THREADS, "all at once, not in turns"
 
     def test_an_error_of_the_application_itself(self, odd: Served) -> None:
         answer = odd.request("GET", "/error")

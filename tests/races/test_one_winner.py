@@ -99,15 +99,19 @@ def test_approve_against_deny_has_one_winner(agent: Caller, person: User) -> Non
     duel.assert_both_won()
 
 
-def test_many_that_ask_at_once_do_not_pass_the_limit(agent: Caller, person: User, settings: Any) -> None:
-    settings.MAX_PENDING_PER_PERSON = 2
+@pytest.mark.parametrize("hides", [False, True], ids=["told", "hidden"])
+def test_many_that_ask_at_once_do_not_pass_the_limit(
+    agent: Caller, person: User, settings: Any, *, hides: bool
+) -> None:
+    settings.MAX_PENDING_PER_PERSON, settings.HIDE_UNKNOWN_USERS = 2, hides
     requested = find_requested(agent.agent, {"scope": "openid"})
     asked = Asked(person.email, None, "", None)
     for _ in range(ROUNDS):
         ask = [lambda: lifecycle.open(agent.agent, person, asked, requested, timezone.now())] * 4
         opened = [answer for answer in at_once(*ask) if isinstance(answer, lifecycle.Opened)]
-        assert len(opened) == 2
-        for one in opened:
+        asked_them = [one for one in opened if one.request.user == person]
+        assert len(asked_them) == 2 and len(opened) == (4 if hides else 2)
+        for one in asked_them:
             lifecycle.deny(Prompt.objects.get(request=one.request).id, answerer(person), timezone.now())
 
 

@@ -1,0 +1,284 @@
+"""CIBA_HIDE_UNKNOWN_USERS: nothing that an agent sees tells whether a person is there (CIBA Core 14; docs/adr/0015)."""
+
+import re
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.db import IntegrityError, connection, transaction
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from ciba import lifecycle, watching
+from ciba.models import BackchannelRequest, Prompt
+from ciba.states import State
+from clients.models import Agent, AgentLink
+from devices import user_codes
+from foundation import endpoint as endpoints
+from foundation.waiting import FRONT, Pause, parked
+from tests.agent_endpoint import AgentEndpoint
+from tests.ciba.conftest import TOKEN, do_owed
+from tests.world import CALENDAR, PAYMENT, Caller, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CODE = "lemon-42"
+
+
+@pytest.fixture(autouse=True)
+def hidden(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.HIDE_UNKNOWN_USERS = True
+    monkeypatch.setattr(endpoints, "STEP", 0.001)  # these tests do not look at the clock
+
+
+def nobody(name: str, agent: Caller, person: User, stranger: User) -> str:
+    """A hint for which no person of this agent is found."""
+    match name:
+        case "unknown":
+            return "nobody@example.com"
+        case "not this agent's":
+            return stranger.email
+        case "disabled":
+            User.objects.filter(pk=person.pk).update(is_active=False)
+        case "stopped by the person":
+            AgentLink.objects.update(stopped_at=timezone.now())
+        case "a subject that is none":
+            return "no-uuid"
+        case "another issuer's":
+            return '{"format":"iss_sub","iss":"https://other.example","sub":"1"}'
+        case "a number of nobody":
+            return "tel:+4930000000"
+    return person.email
+
+
+NOBODIES = [
+    "unknown", "not this agent's", "disabled", "stopped by the person", "a subject that is none", "another issuer's",
+    "a number of nobody",
+]  # fmt: skip
+
+
+def error_of(response: Any) -> str:
+    return str(response.json()["error"])
+
+
+def shape(response: Any) -> tuple[Any, ...]:
+    """All that tells one answer from another, but the id itself."""
+    body = response.json()
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", body.pop("auth_req_id"))
+    return response.status_code, sorted(response.headers.items()), body
+
+
+@pytest.mark.parametrize("name", NOBODIES)
+class TestNobody:
+    def test_the_acknowledgement_is_the_same(self, agent: Caller, person: User, stranger: User, name: str) -> None:
+        somebody = shape(agent.ask(person, authorization_details=[PAYMENT], requested_expiry="60"))
+        hint = nobody(name, agent, person, stranger)
+        asked = agent.ask(login_hint=hint, authorization_details=[PAYMENT], requested_expiry="60")
+        assert shape(asked) == somebody
+
+    def test_it_waits_and_expires_and_is_shown_to_nobody(
+        self, agent: Caller, other_agent: Caller, person: User, stranger: User, name: str
+    ) -> None:
+        auth_req_id = agent.ask(login_hint=nobody(name, agent, person, stranger)).json()["auth_req_id"]
+        row = BackchannelRequest.objects.get()
+        assert error_of(agent.poll(auth_req_id)) == "authorization_pending"
+        assert error_of(agent.poll(auth_req_id)) == "slow_down"
+        assert error_of(other_agent.poll(auth_req_id)) == "invalid_grant"
+        assert watching.read_requests([str(row.pk)]) == {str(row.pk): State.PENDING}, "a held poll goes on waiting"
+        User.objects.update(is_active=True)
+        for one in (person, stranger):
+            assert sign_in(one).get("/v1/prompts").json()["prompts"] == []
+        assert lifecycle.expire_due(row.expires_at, 10) == 1
+        assert error_of(agent.poll(auth_req_id)) == "expired_token"
+
+    def test_it_can_be_cancelled(self, agent: Caller, person: User, stranger: User, name: str) -> None:
+        auth_req_id = agent.ask(login_hint=nobody(name, agent, person, stranger)).json()["auth_req_id"]
+        assert agent.post("/oauth/revoke", token=auth_req_id, token_type_hint="auth_req_id").status_code == 200
+        assert error_of(agent.poll(auth_req_id)) == "invalid_grant"
+        assert BackchannelRequest.objects.get().state == State.CANCELLED
+
+    def test_the_trail_says_that_it_was_put_to_nobody(
+        self, agent: Caller, person: User, stranger: User, name: str
+    ) -> None:
+        agent.ask(login_hint=nobody(name, agent, person, stranger))
+        event = Event.objects.get(kind="request.opened")
+        assert event.user_id is None and "no person whom this agent may ask" in event.body
+        assert not Event.objects.filter(kind="request.refused").exists()
+
+
+def test_somebody_is_asked_as_ever(agent: Caller, person: User, browser_of_person: Client) -> None:
+    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
+    assert agent.poll(auth_req_id).status_code == 200
+    assert '"put_to_nobody":null' in Event.objects.get(kind="request.opened").body
+
+
+def test_nothing_can_be_granted_by_nobody(agent: Caller, person: User) -> None:
+    """Nobody answers; and whoever tried past the code meets the table's own rule."""
+    agent.ask(login_hint="nobody@example.com")
+    prompt = Prompt.objects.get()
+    assert sign_in(person).post(f"/v1/prompts/{prompt.id}/approve").status_code == 404
+    for state in (State.APPROVED, State.DENIED, State.DELIVERING, State.REDEEMED):
+        with pytest.raises(IntegrityError), transaction.atomic():
+            BackchannelRequest.objects.update(state=state)
+
+
+class TestWhatIsRefused:
+    """Only what does not depend on the person."""
+
+    def test_as_for_anybody(self, agent: Caller, person: User) -> None:
+        parameters: list[dict[str, Any]] = [
+            {"authorization_details": [PAYMENT, CALENDAR]},
+            {"authorization_details": [{"type": "unheard-of"}]},
+            {"acr_values": "passkey-of-mars"},
+            {"requested_expiry": "0"},
+        ]
+        for more in parameters:
+            somebody, nobody = agent.ask(person, **more), agent.ask(login_hint="nobody@example.com", **more)
+            assert somebody.status_code == nobody.status_code >= 400, more
+            assert somebody.content == nobody.content
+        assert not BackchannelRequest.objects.exists()
+
+    def test_too_many_that_wait_is_not_told(self, agent: Caller, person: User, settings: Any) -> None:
+        """It would tell that somebody is there for whom they wait, and that two hints are one person's."""
+        settings.MAX_PENDING_PER_PERSON = 2
+        shapes = [shape(agent.ask(person)) for _ in range(3)]
+        assert shapes[0] == shapes[2]
+        assert Prompt.objects.filter(approver=person).count() == 2
+        assert "too many requests" in Event.objects.filter(kind="request.opened").latest("id").body
+
+
+class TestUserCodes:
+    @pytest.fixture
+    def asking(self, agent: Caller) -> Caller:
+        Agent.objects.filter(pk=agent.agent.pk).update(backchannel_user_code_parameter=True)
+        return agent
+
+    @pytest.fixture
+    def hashes(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """Each computation of a hash: what takes long enough to be seen from outside."""
+        computed: list[str] = []
+        verify = Argon2PasswordHasher.verify
+
+        def counted(self: Argon2PasswordHasher, password: str, encoded: str) -> bool:
+            computed.append(encoded)
+            return verify(self, password, encoded)
+
+        monkeypatch.setattr(Argon2PasswordHasher, "verify", counted)
+        return computed
+
+    @pytest.mark.parametrize("given", [None, "wrong-1"])
+    @pytest.mark.parametrize("name", ["unknown", "has a code", "has none", "locked"])
+    def test_missing_and_wrong_ones_are_no_answer(
+        self, asking: Caller, person: User, name: str, given: str | None, hashes: list[str]
+    ) -> None:
+        if name in ("has a code", "locked"):
+            user_codes.set_code(person, CODE, timezone.now())
+        if name == "locked":
+            for _ in range(user_codes.MOST_OF_AGENT):
+                asking.ask(person, user_code="guess-1")
+        hint = "nobody@example.com" if name == "unknown" else person.email
+        hashes.clear()
+        BackchannelRequest.objects.all().delete()
+        answer = asking.ask(login_hint=hint, **({"user_code": given} if given else {}))
+        assert answer.status_code == 200
+        assert len(hashes) == (1 if given else 0), "it takes as long for nobody"
+        is_asked = name == "has none" and given is None
+        assert Prompt.objects.filter(approver=person).exists() == is_asked
+
+    def test_the_right_one_reaches_the_person(self, asking: Caller, person: User) -> None:
+        user_codes.set_code(person, CODE, timezone.now())
+        asking.ask(person, user_code=CODE)
+        assert Prompt.objects.get().approver == person
+
+
+class TestTheSameWork:
+    """What is done for nobody is what is done for somebody, statement by statement, but for telling their devices."""
+
+    def of_both(self, agent: Caller, person: User, act: Callable[[str], Any]) -> list[list[str]]:
+        return [self.statements(lambda hint=hint: act(hint)) for hint in (person.email, "nobody@example.com")]
+
+    def statements(self, act: Callable[[], Any]) -> list[str]:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
+            act()
+        values = r"(\bs[0-9]+_x[0-9]+\b|'[^']*'|\b[0-9]+\b|NULL|ARRAY\[[^]]*\])(::[a-z]+(\([0-9]+\))?(\[\])?)?"
+        return [re.sub(values, "?", one["sql"]) for one in captured.captured_queries]
+
+    def test_to_ask(self, agent: Caller, person: User) -> None:
+        agent.ask(person)  # whatever is only done once
+        somebody, nobody = self.of_both(agent, person, lambda hint: agent.ask(login_hint=hint))
+        more = [one for one in somebody if one not in nobody]
+        assert [one for one in more if "devices_device" not in one] == []
+        assert len(nobody) == len(somebody) - len(more)
+
+    def test_to_poll_and_to_expire(self, agent: Caller, person: User) -> None:
+        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
+        somebody, nobody = self.of_both(agent, person, lambda hint: agent.poll(ids[hint]))
+        assert somebody == nobody
+        BackchannelRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        somebody, nobody = self.of_both(agent, person, lambda hint: agent.poll(ids[hint]))
+        assert somebody == nobody
+
+    def test_to_cancel(self, agent: Caller, person: User) -> None:
+        agent.post("/oauth/revoke", token="unheard-of")  # whatever is only done once
+        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
+        somebody, nobody = self.of_both(agent, person, lambda hint: agent.post("/oauth/revoke", token=ids[hint]))
+        assert somebody == nobody
+
+
+class TestTheTime:
+    """Whatever is left of a difference is gone between two steps of the clock."""
+
+    def view(self, seconds: float) -> Callable[..., HttpResponse]:
+        def slow(request: Any) -> HttpResponse:
+            time.sleep(seconds)
+            return endpoints.json_response({})
+
+        return endpoints.protocol_endpoint("tested", "POST", hides_people=True)(slow)
+
+    def test_an_answer_waits_for_the_next_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(endpoints, "STEP", 0.1)
+        for seconds, steps in ((0, 1), (0.03, 1), (0.13, 2)):
+            began = time.monotonic()
+            self.view(seconds)(RequestFactory().post("/"))
+            assert time.monotonic() - began >= steps * 0.1
+
+    def test_the_front_keeps_it_without_a_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(endpoints, "STEP", 60)
+        began = time.monotonic()
+        response = self.view(0)(RequestFactory().post("/", **{FRONT: True}))
+        how = parked(response)
+        assert isinstance(how, Pause) and time.monotonic() - began < 30 < how.until - began <= 61
+
+    @pytest.mark.parametrize("path", ["/bc-authorize", "/oauth/revoke", "/bc-authorize/"])
+    def test_refusals_too(self, agent: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(endpoints, "STEP", 0.2)
+        began = time.monotonic()
+        assert agent.post(path).status_code == 400
+        assert time.monotonic() - began >= 0.2
+
+    def test_nobody_waits_where_people_are_not_hidden(self, agent: Caller, person: User, settings: Any) -> None:
+        settings.HIDE_UNKNOWN_USERS = False
+        response = self.view(0)(RequestFactory().post("/", **{FRONT: True}))
+        assert parked(response) is None
+
+
+@pytest.mark.parametrize("mode", ["ping", "push"])
+def test_who_is_called_back_hears_of_the_end(
+    mode: str, request: pytest.FixtureRequest, endpoint: AgentEndpoint, person: User
+) -> None:
+    caller: Caller = request.getfixturevalue(f"{mode}ed")
+    for hint in (person.email, "nobody@example.com"):
+        assert caller.ask(login_hint=hint, client_notification_token=TOKEN).status_code == 200
+    assert lifecycle.expire_due(timezone.now() + timedelta(hours=1), 10) == 2
+    assert do_owed() == ["done", "done"]
+    somebody, nobody = (sorted(set(one.json()) - {"auth_req_id"}) for one in endpoint.received)
+    assert somebody == nobody
