@@ -1,22 +1,17 @@
 // The inbox refreshes by itself while it is looked at: when the server says that something changed, and every
 // two seconds where it cannot say so.
 
+import { Events } from "./events.js";
+
 const list = document.getElementById("list");
 const notice = document.getElementById("notice");
 const EVERY = 2000; // milliseconds
 const AT_MOST = 30000;
-const LISTEN_AGAIN = 60000;
 let pause = EVERY;
 let timer = 0;
 let known = "";
-let events = null; // the open stream
-let listener = 0;
 let running = false;
 let again = false;
-
-function isTold() {
-  return events?.readyState === EventSource.OPEN;
-}
 
 function count() {
   return Number(list.querySelector("[data-waiting]")?.dataset.waiting ?? 0);
@@ -69,27 +64,8 @@ async function look() {
     pause = Math.min(pause * 2, AT_MOST);
     notice.textContent = "The server does not answer. Trying again…";
   }
-  if (failed || !isTold()) timer = setTimeout(refresh, pause);
+  if (failed || !events.isOpen) timer = setTimeout(refresh, pause);
 }
 
-// A stream that breaks is opened again by the browser; one that the server refuses is not.
-function listen() {
-  clearTimeout(listener);
-  events?.close();
-  events = null;
-  if (document.hidden || !("EventSource" in window)) return; // browsers open six connections to a server, no more
-  events = new EventSource(list.dataset.events);
-  events.addEventListener("look", refresh);
-  events.onerror = () => {
-    if (events.readyState === EventSource.CLOSED) listener = setTimeout(listen, LISTEN_AGAIN);
-    refresh();
-  };
-}
-
-function start() {
-  listen();
-  refresh();
-}
-
-document.addEventListener("visibilitychange", start);
-start();
+const events = new Events(list.dataset.events, refresh);
+events.start();

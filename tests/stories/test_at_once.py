@@ -53,6 +53,20 @@ def test_a_prompt_appears_and_goes_within_a_second(page: Page, product: Product)
         assert agent.returncode == 0, output
 
 
+def test_an_open_question_notices_that_it_was_answered_elsewhere(page: Page, product: Product) -> None:
+    sign_in(page, product)
+    with running_agent(product) as agent:
+        page.locator(".waiting a").click(timeout=15_000)
+        expect(page.get_by_role("button", name="Approve")).to_be_visible()
+        elsewhere = page.context.new_page()
+        elsewhere.goto(page.url)
+        elsewhere.get_by_role("button", name="Deny").click()
+        expect(page.get_by_role("heading", name="You denied this")).to_be_visible(timeout=2000)
+        expect(page.get_by_role("button", name="Approve")).not_to_be_visible()
+        agent.communicate(timeout=30)
+        assert agent.returncode == 1
+
+
 def test_a_quiet_inbox_asks_for_nothing(page: Page, product: Product) -> None:
     sign_in(page, product)
     page.wait_for_timeout(1000)
