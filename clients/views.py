@@ -22,7 +22,7 @@ _OURS = frozenset(
 )
 
 
-@protocol_endpoint("register", "POST")
+@protocol_endpoint("register", "POST", cross_origin=True)
 def register(request: HttpRequest) -> HttpResponse:
     if settings.REGISTRATION == registering.CLOSED:
         raise RegistrationClosed()
@@ -33,7 +33,7 @@ def register(request: HttpRequest) -> HttpResponse:
     return json_response(_told(_accepted(request, answer)), 201)
 
 
-@protocol_endpoint("registration", "GET", "PUT", "DELETE")
+@protocol_endpoint("registration", "GET", "PUT", "DELETE", cross_origin=True)
 def registration(request: HttpRequest, client_id: str) -> HttpResponse:
     token = _bearer(request)
     if token is None:

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from psycopg_pool import PoolTimeout
 
+from foundation.cross_origin import is_preflight, open_to_all, preflight
 from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
 from foundation.metrics import ANSWERS
 from foundation.waiting import Pause, can_wait, park, parked
@@ -26,12 +27,14 @@ STEP = 0.1
 View = Callable[..., HttpResponse]
 
 
-def protocol_endpoint(name: str, *methods: str, hides_people: bool = False) -> Callable[[View], View]:
+def protocol_endpoint(
+    name: str, *methods: str, hides_people: bool = False, cross_origin: bool = False
+) -> Callable[[View], View]:
     """Wraps a view that returns JSON or raises a ProtocolError.
 
     Answers carry `Cache-Control: no-store` (RFC 6749 5.1). A database out of reach is 503 with
     Retry-After. The view must hold no transaction when it raises. `hides_people`: how long an answer takes is
-    not to tell whether a person exists.
+    not to tell whether a person exists. `cross_origin`: pages of any origin may call it.
     """
 
     def decorate(view: View) -> View:
@@ -40,6 +43,8 @@ def protocol_endpoint(name: str, *methods: str, hides_people: bool = False) -> C
         def endpoint(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             began = time.monotonic()
             try:
+                if cross_origin and is_preflight(request):
+                    return open_to_all(preflight(methods))
                 if request.method not in methods:
                     raise MethodNotAllowed()
                 response = view(request, *args, **kwargs)
@@ -52,6 +57,8 @@ def protocol_endpoint(name: str, *methods: str, hides_people: bool = False) -> C
                 response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER), request)
             if parked(response) is None:
                 ANSWERS.labels(name, response.status_code).inc()
+            if cross_origin:
+                open_to_all(response)
             return answer_evenly(response, request, began) if hides_people else response
 
         endpoint.methods = methods  # type: ignore[attr-defined]  # whoever tries every endpoint finds them here

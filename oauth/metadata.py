@@ -22,22 +22,20 @@ FOR_BROWSERS = {"authorization_endpoint", "end_session_endpoint", "registration_
 MAX_AGE = 300  # seconds; a new signing key is listed for longer than this before it signs
 
 
-@protocol_endpoint("metadata", "GET", "HEAD")
+@protocol_endpoint("metadata", "GET", "HEAD", cross_origin=True)
 def metadata(request: HttpRequest) -> HttpResponse:
     """One document for both specifications; their fields do not contradict."""
     return _public(server_metadata())
 
 
-@protocol_endpoint("jwks", "GET", "HEAD")
+@protocol_endpoint("jwks", "GET", "HEAD", cross_origin=True)
 def jwks(request: HttpRequest) -> HttpResponse:
     """RFC 7517 5: every key that signs, will sign, or signed something that may still be valid."""
     return _public({"keys": [loaded.public_jwk for loaded in listed_keys(timezone.now())]})
 
 
 def _public(body: dict[str, Any]) -> JsonResponse:
-    return JsonResponse(
-        body, headers={"Cache-Control": f"public, max-age={MAX_AGE}", "Access-Control-Allow-Origin": "*"}
-    )
+    return JsonResponse(body, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
 
 
 def server_metadata() -> dict[str, Any]:

@@ -29,7 +29,7 @@ from oauth.verifying import verify
 Revoker = Callable[[Agent, str, datetime], bool]
 
 
-@protocol_endpoint("revoke", "POST", hides_people=True)
+@protocol_endpoint("revoke", "POST", hides_people=True, cross_origin=True)
 def revoke(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     parameters = parse_form(request)

@@ -70,7 +70,7 @@ class Attempt:
 
 
 @tells_nonce
-@protocol_endpoint("token", "POST")
+@protocol_endpoint("token", "POST", cross_origin=True)
 def token(request: HttpRequest) -> HttpResponse:
     if (again := resumed(request)) and isinstance(again.state, Held):
         return _answer_again(request, again.state, is_last=again.is_last)

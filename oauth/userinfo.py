@@ -13,7 +13,7 @@ from oauth.sender_constraint import tells_nonce
 
 
 @tells_nonce
-@protocol_endpoint("userinfo", "GET", "POST")
+@protocol_endpoint("userinfo", "GET", "POST", cross_origin=True)
 def userinfo(request: HttpRequest) -> HttpResponse:
     """The token comes in the Authorization header alone: addresses and bodies are logged (RFC 9700 4.3.2)."""
     if "access_token" in request.GET:

@@ -1,0 +1,94 @@
+"""A client that lives in a web page of another origin: everything that it asks our server, it asks with fetch().
+
+The browser decides what such a page may send and read (Fetch Standard 3.3): here a real one does.
+"""
+
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, expect
+from pytest_django.live_server_helper import LiveServer
+
+from accounts.models import User
+from tests.consenting import make_web_agent
+from tests.stories.test_consent import Callback, callback, server, sign_in
+from tests.world import ResourceServer
+
+__all__ = ["callback", "server"]
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+# DPoP with a key that no script can read out, and the nonce from the header of the first refusal.
+CLIENT = """
+const b64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)))
+  .replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+const part = (value) => b64url(new TextEncoder().encode(JSON.stringify(value)));
+const sha256 = async (text) => b64url(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text)));
+let nonce;
+const keys = crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign"]);
+
+async function proof(htm, htu, token) {
+  const { publicKey, privateKey } = await keys;
+  const { kty, crv, x, y } = await crypto.subtle.exportKey("jwk", publicKey);
+  const claims = { htm, htu, jti: crypto.randomUUID(), iat: Math.floor(Date.now() / 1000), nonce };
+  if (token) claims.ath = await sha256(token);
+  const signed = `${part({ typ: "dpop+jwt", alg: "ES256", jwk: { kty, crv, x, y } })}.${part(claims)}`;
+  const algorithm = { name: "ECDSA", hash: "SHA-256" };
+  const signature = await crypto.subtle.sign(algorithm, privateKey, new TextEncoder().encode(signed));
+  return `${signed}.${b64url(signature)}`;
+}
+
+async function ask(method, url, { form, token } = {}) {
+  const answers = [];
+  for (let tries = 0; tries < 2; tries += 1) {
+    const headers = { DPoP: await proof(method, url, token) };
+    if (token) headers.Authorization = `DPoP ${token}`;
+    const response = await fetch(url, { method, headers, body: form && new URLSearchParams(form) });
+    nonce = response.headers.get("DPoP-Nonce") ?? nonce;
+    answers.push(response.status);
+    const text = await response.text();
+    if (!text.includes("use_dpop_nonce")) return { answers, body: text ? JSON.parse(text) : null };
+  }
+  throw new Error(`no nonce could be read: ${answers}`);
+}
+"""
+DISCOVER = """async (server) => {
+  const known = await (await fetch(`${server}/.well-known/oauth-authorization-server`)).json();
+  const { keys } = await (await fetch(known.jwks_uri)).json();
+  return [known, keys.length];
+}"""
+GO_ON = f"""async ([known, clientId, redirectUri, verifier]) => {{
+  {CLIENT}
+  const form = {{
+    grant_type: "authorization_code", client_id: clientId, redirect_uri: redirectUri, code_verifier: verifier,
+    code: new URLSearchParams(location.search).get("code"),
+  }};
+  const issued = await ask("POST", known.token_endpoint, {{ form }});
+  const token = issued.body.access_token;
+  const person = await ask("GET", known.userinfo_endpoint, {{ token }});
+  const revoked = await ask("POST", known.revocation_endpoint, {{ form: {{ token, client_id: clientId }} }});
+  return [issued, person, revoked];
+}}"""
+
+
+def test_it_goes_the_whole_way(
+    browser: Browser, live_server: LiveServer, server: str, callback: Callback, person: User, bank: ResourceServer,
+    signing: None,
+) -> None:  # fmt: skip
+    web = make_web_agent(method="none", redirect_uris=callback.url)
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(callback.url)
+    known, keys = page.evaluate(DISCOVER, server)
+    assert known["issuer"] == server and keys >= 1
+
+    page.goto(server + web.url(scope="openid email"))
+    sign_in(page, person)
+    page.get_by_role("button", name="Allow").click()
+    expect(page).to_have_title("Back at the agent")
+    arguments: list[Any] = [known, web.agent.client_id, callback.url, web.verifier]
+    issued, told, revoked = page.evaluate(GO_ON, arguments)
+    assert issued["answers"] == [400, 200], "the page could read the nonce"
+    assert issued["body"]["token_type"] == "DPoP"
+    assert told["body"]["email"] == person.email
+    assert revoked["answers"] == [200]
+    context.close()
