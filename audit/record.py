@@ -13,6 +13,7 @@ from audit.events import SCHEMA_VERSION, Kind
 from audit.models import Event, SetAsideEvent
 from foundation.canonical import canonical_json
 from foundation.handles import digest, random_bytes
+from foundation.prepared import insert, insert_or_roll_back
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def record(kind: Kind, about: About, now: datetime, **facts: Any) -> None:
     if not connection.in_atomic_block:
         raise RuntimeError("an event is recorded inside the transaction that it belongs to")
     # ON CONFLICT DO NOTHING is for collapsed refusals only: another event must never vanish.
-    Event.objects.bulk_create([_event(kind, about, now, facts)], ignore_conflicts=kind.refusal)
+    insert([_event(kind, about, now, facts)], ignore_conflicts=kind.refusal)
 
 
 def record_refusal(kind: Kind, about: About, now: datetime, **facts: Any) -> None:
@@ -53,8 +54,7 @@ def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> 
     """As `record`, for revoking only: where the event cannot be written it is set aside and revoking goes on."""
     event = _event(kind, about, now, facts)
     try:
-        with transaction.atomic():
-            event.save(force_insert=True)
+        insert_or_roll_back([event])
     except DatabaseError as error:
         log.error("event %s could not be written and was set aside: %s", kind.name, error)
         SetAsideEvent.objects.create(at=now, kind=kind.name, body=event.body, problem=str(error))
@@ -63,8 +63,7 @@ def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> 
 def record_revocations(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
     """As `record_revocation`, of many at once: in one statement where nothing stands against it."""
     try:
-        with transaction.atomic():
-            Event.objects.bulk_create([_event(kind, about, now, dict(facts)) for about, facts in abouts])
+        insert_or_roll_back([_event(kind, about, now, dict(facts)) for about, facts in abouts])
     except DatabaseError as error:
         log.error("%s events %s could not be written together: %s", len(abouts), kind.name, error)
         for about, facts in abouts:

@@ -19,7 +19,7 @@ from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
 from ciba import delivery
-from ciba.models import Approval, BackchannelRequest, Prompt
+from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
 from ciba.parameters import Asked
 from ciba.policy import (
     AnswerFacts,
@@ -229,7 +229,7 @@ def _answer_facts(prompt: Prompt, answerer: Answerer, target: State) -> AnswerFa
     return AnswerFacts(
         is_own=prompt.approver_id == answerer.user.id and answerer.user.is_active,
         is_pending=request.state == State.PENDING,
-        is_alive=BackchannelRequest.objects.alive().filter(pk=request.pk).exists(),
+        is_alive=is_alive(request),
         is_approval=target is State.APPROVED,
         has_assurance=answerer.assurance == request.assurance,
         expires_at=request.expires_at,
@@ -301,7 +301,7 @@ def start_delivery(request: BackchannelRequest, now: datetime) -> bool:
 
 def may_go_on(request: BackchannelRequest) -> bool:
     """Agent, person and grant are alive, so that tokens that were made may be sent once more."""
-    return BackchannelRequest.objects.alive().filter(pk=request.pk).exists()
+    return is_alive(request)
 
 
 @transaction.atomic(durable=True)

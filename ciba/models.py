@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.models import User
 from ciba.states import State
 from clients.models import Agent, AgentLink
+from foundation.prepared import Given, Rows
 from oauth.models import Grant
 from operations.models import OperationTypeVersion, Resource
 
@@ -93,6 +94,14 @@ class BackchannelRequest(models.Model):
 
     def __str__(self) -> str:
         return f"request {self.id}"
+
+
+_ALIVE = Rows(lambda: BackchannelRequest.objects.alive().filter(pk=Given("request")).values_list("pk"))
+
+
+def is_alive(request: BackchannelRequest) -> bool:
+    """RequestQuerySet.alive of one, which every poll and every answer asks."""
+    return _ALIVE.any(request=request.pk)
 
 
 class Prompt(models.Model):

@@ -10,6 +10,7 @@ limits.py       how long a lease lives, and which limit said so (pure)
 policy.py       may it be bought, renewed (pure)
 branches.py     leases as branches of their grant (oauth/tree.py)
 lifecycle.py    the use cases, one transaction each; the only writer of `state`
+statements.py   its statements that every issue and revoke sends, put into SQL once
 lending.py      giving: what happens between two of them, where an engine speaks to a system
 taking_back.py  the sweeper's part: claim, revoke, read, record; without a last attempt (retrying.py, breaker.py)
 orphans.py      accounts that no lease accounts for

@@ -12,8 +12,8 @@ from typing import Any
 from django.utils import timezone
 
 from credentials import breaker, lifecycle, taking_back
-from credentials.backends import SKEW, account_of, target_of
-from credentials.engines import EngineError, Unreachable
+from credentials.backends import SKEW, account_of
+from credentials.engines import EngineError, Target, Unreachable
 from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
 from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
 from credentials.limits import Life
@@ -159,4 +159,5 @@ def _ended_meanwhile(lease: Lease) -> ProtocolError:
 
 
 def _facts(lease: Lease) -> dict[str, Any]:
-    return lease.backend.find_engine().connection_facts(target_of(lease.backend), account_of(lease))
+    without_secret = Target(lease.backend.settings, "")
+    return lease.backend.find_engine().connection_facts(without_secret, account_of(lease))

@@ -17,11 +17,11 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Count, Exists, F, Q
+from django.db.models import Exists, F, Q
 
 from audit import events
 from audit.record import SYSTEM, About, record, record_refusal, record_revocation, record_revocations
-from credentials import recovery
+from credentials import recovery, statements
 from credentials.engines import Presence
 from credentials.errors import (
     LeaseBusy,
@@ -43,10 +43,11 @@ from credentials.policy import (
     judge_renew,
 )
 from credentials.retrying import is_stuck, pause
-from credentials.states import COUNTED, ENDING, State, sources
+from credentials.states import ENDING, State
 from foundation.errors import ProtocolError, TemporarilyUnavailable
 from foundation.handles import digest, new_handle, new_id
-from oauth.lifecycle import Called, give_back, spend
+from foundation.prepared import insert
+from oauth.lifecycle import Called, give_back, lock_grant, spend_locked
 from oauth.models import Grant, Use
 
 log = logging.getLogger(__name__)
@@ -94,25 +95,22 @@ class Bought:
 @transaction.atomic(durable=True)
 def buy(wanted: Wanted, now: datetime) -> Bought | ProtocolError:
     """Spends one use of the grant and writes the lease down, together or not at all; the system knows nothing yet."""
-    grants = Grant.objects.select_for_update(of=("self",)).select_related("agent", "resource")
-    grant = grants.get(pk=wanted.grant_id)
+    grant = lock_grant(wanted.grant_id)
+    if grant is None or grant.resource_id is None:
+        return LeaseEnded()
     key = digest(wanted.idempotency_key) if wanted.idempotency_key else None
     if key and (before := _find(grant=grant, idempotency_digest=key)):
         return _repeat(before, wanted, now)
     # Whoever buys from this backend waits here: quotas are counted exactly.
-    backends = Backend.objects.select_for_update(no_key=True, of=("self",)).annotate(
-        role_is_active=Exists(Role.objects.filter(pk=wanted.role.pk, is_active=True)),
-        is_recovering=Exists(Recovery.objects.filter(ended_at=None)),
-    )
-    backend = backends.get(pk=wanted.role.backend_id)
+    (backend,) = statements.LOCK_BACKEND(backend=wanted.role.backend_id)
     facts = _buy_facts(wanted, backend, grant, now)
     if refusal := _refusal(judge_buy(facts), facts, backend, now):
         record(events.LEASE_REFUSED, _about_grant(grant), now, role=wanted.role.name, error=refusal.code,
                detail=refusal.description)  # fmt: skip
         return refusal
-    spent = spend(Called(grant.id, grant.operation_digest, None), grant.resource, now) if grant.resource else None
+    spent = spend_locked(grant, Called(grant.id, grant.operation_digest, None), now)
     if not isinstance(spent, Use):
-        return spent or LeaseEnded()
+        return spent
     return _write_down(wanted, backend, grant, spent, key, now)
 
 
@@ -133,30 +131,23 @@ def _repeat(before: Lease, wanted: Wanted, now: datetime) -> Bought | ProtocolEr
     return LeaseEnded("the lease of this Idempotency-Key has ended")
 
 
-def _buy_facts(wanted: Wanted, backend: Any, grant: Grant, now: datetime) -> BuyFacts:
+def _buy_facts(wanted: Wanted, backend: Backend, grant: Grant, now: datetime) -> BuyFacts:
     role = wanted.role
-    live = Lease.objects.filter(backend=backend, state__in=COUNTED).aggregate(
-        of_backend=Count("id"),
-        of_role=Count("id", filter=Q(role=role)),
-        of_agent=Count("id", filter=Q(role=role, agent=grant.agent_id)),
-        of_person=Count("id", filter=Q(role=role, user=grant.user_id)),
-    )
+    live = statements.count(backend=backend.pk, role=role.pk, agent=grant.agent_id, user=grant.user_id, now=now)
     quotas = [
-        Quota("agent", live["of_agent"], role.most_per_agent),
-        Quota("role", live["of_role"], role.most_leases),
-        Quota("backend", live["of_backend"], backend.most_leases),
+        Quota("agent", live.of_agent, role.most_per_agent),
+        Quota("role", live.of_role, role.most_leases),
+        Quota("backend", live.of_backend, backend.most_leases),
     ]
     if grant.user_id:
-        quotas.insert(1, Quota("person", live["of_person"], role.most_per_person))
+        quotas.insert(1, Quota("person", live.of_person, role.most_per_person))
     return BuyFacts(
-        role_is_active=backend.role_is_active,
+        role_is_active=live.role_is_active,
         backend_lends=backend.status == Backend.Status.ENABLED and backend.is_revocable is not None,
-        is_recovering=backend.is_recovering,
+        is_recovering=live.is_recovering,
         backend_is_reachable=backend.tried_again_at is None or backend.tried_again_at <= now,
         quotas=quotas,
-        bought_in_last_minute=Lease.objects.filter(
-            agent=grant.agent_id, created_at__gt=now - timedelta(minutes=1)
-        ).count(),
+        bought_in_last_minute=live.bought_in_last_minute,
     )
 
 
@@ -180,7 +171,7 @@ def _write_down(wanted: Wanted, backend: Backend, grant: Grant, spent: Use, key:
     lease_id, handle = new_id(), new_handle() if wanted.wrap_for else None
     life = _life(wanted.role, backend, grant, wanted, now)
     wrap_ends = min(now + timedelta(seconds=wanted.wrap_for), grant.expires_at) if wanted.wrap_for else None
-    lease = Lease.objects.create(
+    lease = Lease(
         id=lease_id,
         role=wanted.role,
         backend=backend,
@@ -205,6 +196,7 @@ def _write_down(wanted: Wanted, backend: Backend, grant: Grant, spent: Use, key:
         idempotency_digest=key,
         claimed_until=wrap_ends or now + CLAIM,
     )
+    insert([lease])
     record(events.LEASE_BOUGHT, _about(lease, _agent(lease)), now, **_facts(lease), use=str(spent.id),
            wrapped=handle is not None, expires_at=lease.expires_at.isoformat(), bound_by=lease.bound_by)  # fmt: skip
     return Bought(lease, handle)
@@ -225,11 +217,7 @@ def _life(role: Role, backend: Backend, grant: Grant, wanted: Wanted, now: datet
 @transaction.atomic(durable=True)
 def activate(lease: Lease, now: datetime) -> bool:
     """creating → active: the account is there, and its password is about to be handed over. Not where it ended."""
-    moved = (
-        Lease.objects.entitled(now)
-        .filter(pk=lease.pk, state__in=sources(State.ACTIVE), claimed_until=lease.claimed_until, expires_at__gt=now)
-        .update(state=State.ACTIVE, issued_at=now, claimed_until=None)
-    )
+    moved = statements.ACTIVATE(lease=lease.pk, claimed_until=lease.claimed_until, now=now)
     if moved:
         lease.state, lease.issued_at = State.ACTIVE, now
         record(events.LEASE_ISSUED, _about(lease, _agent(lease)), now, **_facts(lease),
@@ -420,29 +408,27 @@ def _end_unfinished(now: datetime, batch: int) -> int:
     for lease in over:
         why = Why.NOT_UNWRAPPED if lease.state == State.WRAPPED else Why.FAILED
         with transaction.atomic(durable=True):
-            still = Q(claimed_until__lte=now)
-            count += _end_one(lease, why, SYSTEM, now, only=still)
+            count += _end_one(lease, why, SYSTEM, now, unclaimed=True)
     return count
 
 
-def _end_one(lease: Lease, why: Why, actor: str, now: datetime, only: Q | None = None) -> bool:
-    """Whatever it is now; in the caller's transaction. `only` is a further condition on the row."""
+def _end_one(lease: Lease, why: Why, actor: str, now: datetime, *, unclaimed: bool = False) -> bool:
+    """Whatever it is now; in the caller's transaction. `unclaimed`: only if nobody has it in hand."""
     _assert_in_transaction()
+    without = 0
     if lease.state in (State.WRAPPED, State.CREATING):
         _give_back(lease, now)
-    said = {"ended_at": now, "ended_why": why, "ended_by": actor[:300]}
-    row, without = Lease.objects.filter(only or Q(), pk=lease.pk), 0
-    if lease.state in (State.WRAPPED, State.CREATING):
+        row = Lease.objects.filter(Q(claimed_until__lte=now) if unclaimed else Q(), pk=lease.pk)
         # Nobody was ever handed a password: the key may buy again.
         row.filter(state__in=[State.WRAPPED, State.CREATING]).update(idempotency_digest=None)
-        none = row.filter(state=State.WRAPPED)
-        without = none.update(state=State.REVOKED, revoked_at=now, claimed_until=None, **said)
-    moved = row.filter(state__in=sources(State.REVOKING)).update(
-        state=State.REVOKING, due_at=now, attempts=0, problem="", **said
-    )
-    if moved or without:
+        without = row.filter(state=State.WRAPPED).update(
+            state=State.REVOKED, revoked_at=now, claimed_until=None, ended_at=now, ended_why=why, ended_by=actor[:300]
+        )
+    end = statements.END_UNCLAIMED if unclaimed else statements.END
+    ended = end(lease=lease.pk, why=why, actor=actor[:300], now=now) or without
+    if ended:
         record_revocation(events.LEASE_ENDED, _about(lease, actor), now, **_facts(lease), why=why.value)
-    return bool(moved or without)
+    return bool(ended)
 
 
 def _give_back(lease: Lease, now: datetime) -> None:
@@ -462,12 +448,12 @@ def _give_back(lease: Lease, now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def claim_to_take_back(backend_id: UUID, now: datetime, most: int, only: Q | None = None) -> list[Lease]:
+def claim_to_take_back(backend_id: UUID, now: datetime, most: int) -> list[Lease]:
     """What is due, for this caller alone until the claim runs out."""
     free = Q(claimed_until=None) | Q(claimed_until__lte=now)
     due = list(
         Lease.objects.select_related("agent", "role", "backend")
-        .filter(free, only or Q(), backend=backend_id, state__in=ENDING, due_at__lte=now)
+        .filter(free, backend=backend_id, state__in=ENDING, due_at__lte=now)
         .order_by("due_at")
         .select_for_update(skip_locked=True, of=("self",))[:most]
     )
@@ -479,11 +465,20 @@ def claim_to_take_back(backend_id: UUID, now: datetime, most: int, only: Q | Non
 
 
 @transaction.atomic(durable=True)
+def claim_this(lease: Lease, now: datetime) -> bool:
+    """As `claim_to_take_back`, of one that was just read. False where somebody else was faster, or it is not due."""
+    claimed = statements.CLAIM_TO_TAKE_BACK(
+        lease=lease.pk, state=lease.state, attempts=lease.attempts, now=now, until=now + CLAIM
+    )
+    lease.claimed_until, lease.attempts = now + CLAIM, lease.attempts + 1
+    return bool(claimed)
+
+
+@transaction.atomic(durable=True)
 def note_taken_back(lease: Lease, presence: Presence | None, problem: str, now: datetime) -> State:
     """What a read on the system said after the attempt; None where it could not be read."""
-    mine = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING)
     if presence is not None and presence.is_gone:
-        if mine.update(state=State.REVOKED, revoked_at=now, claimed_until=None, due_at=None, problem=""):
+        if statements.REVOKED(lease=lease.pk, claimed_until=lease.claimed_until, now=now):
             record_revocation(
                 events.LEASE_REVOKED, _about(lease, SYSTEM), now, **_facts(lease), attempts=lease.attempts
             )
@@ -494,6 +489,7 @@ def note_taken_back(lease: Lease, presence: Presence | None, problem: str, now: 
     elif is_stuck(lease.attempts):
         state = State.STUCK
     due = now + pause(lease.attempts, harmless=state is State.DISABLED)
+    mine = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING)
     if mine.update(state=state, due_at=due, claimed_until=None, problem=problem[:300]) and state != lease.state:
         kind = events.LEASE_STUCK if state is State.STUCK else events.LEASE_DISABLED
         record_revocation(kind, _about(lease, SYSTEM), now, **_facts(lease), problem=problem[:300])

@@ -15,6 +15,7 @@ from clients.models import Agent
 from credentials.engines import Engine, UnknownEngine, engine_names, find_engine
 from credentials.states import ENDING, State
 from foundation.handles import random_bytes
+from foundation.prepared import Given
 from oauth.models import Grant
 from operations.models import OperationType
 
@@ -140,11 +141,11 @@ class Role(models.Model):
 
 
 class LeaseQuerySet(models.QuerySet["Lease"]):
-    def entitled(self, now: datetime) -> "LeaseQuerySet":
+    def entitled(self, now: datetime | Given) -> "LeaseQuerySet":
         """Leases whose grant is alive, and with it agent, person and resource. EXISTS: see GrantQuerySet.alive."""
         return self.filter(Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
 
-    def not_entitled(self, now: datetime) -> "LeaseQuerySet":
+    def not_entitled(self, now: datetime | Given) -> "LeaseQuerySet":
         return self.filter(~Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
 
 

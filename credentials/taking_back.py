@@ -19,6 +19,7 @@ from credentials.backends import account_of
 from credentials.engines import EngineError, Link, Presence, Unreachable
 from credentials.links import link_to, slot
 from credentials.models import Backend, Lease
+from credentials.statements import FIND_ENDING
 from credentials.states import ENDING
 from foundation.keyring import KeyringError
 
@@ -94,13 +95,12 @@ def take_back_now(lease_id: UUID) -> None:
     Where somebody else speaks to the system about it, the sweeper does it after them.
     """
     now = timezone.now()
-    lease = Lease.objects.select_related("backend").filter(pk=lease_id, state__in=ENDING).first()
+    lease = FIND_ENDING.first(lease=lease_id)
     if lease is None or not breaker.may_try(lease.backend, now):
         return
     with slot(lease.backend_id, wait=0) as free:
-        claimed = lifecycle.claim_to_take_back(lease.backend_id, now, 1, only=Q(pk=lease_id)) if free else []
-        if claimed:
-            _take_back(claimed)
+        if free and lifecycle.claim_this(lease, now):
+            _take_back([lease])
 
 
 def _take_back(leases: list[Lease]) -> bool:

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef
 from clients.models import REFRESH_TOKEN
 from foundation.errors import InvalidRequest, InvalidTarget
 from foundation.handles import b64url, digest, same
+from foundation.prepared import Given, Rows
 from oauth import lifecycle
 from oauth.binding import JKT, Binding, refresh_cnf
 from oauth.errors import InvalidGrant
@@ -45,14 +46,20 @@ def _prepare(asked: TokenRequest, now: datetime) -> Exchange:
     )
 
 
+_FIND = Rows(
+    lambda: (
+        AuthorizationCode.objects.select_related("grant__user", "grant__resource")
+        .annotate(
+            is_alive=Exists(Grant.objects.alive(Given("now")).filter(pk=OuterRef("grant_id"))), living=living_scopes()
+        )
+        .filter(code_digest=Given("code_digest"))
+    )
+)
+
+
 def _decide(asked: TokenRequest, exchange: Exchange, now: datetime) -> Verdict:
     agent = asked.agent
-    code = (
-        AuthorizationCode.objects.select_related("grant__user", "grant__resource")
-        .annotate(is_alive=Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))), living=living_scopes())
-        .filter(code_digest=digest(exchange.unverified_code))
-        .first()
-    )
+    code = _FIND.first(code_digest=digest(exchange.unverified_code), now=now)
     verdict = judge_code(
         _facts(code, asked),
         now,

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import IntegerField, Subquery, Value
+from django.db.models import Exists, IntegerField, Subquery, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
@@ -14,14 +14,15 @@ from clients.models import Agent
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_form
+from foundation.prepared import Given, Rows
 from oauth import refresh_token
 from oauth.binding import token_type
 from oauth.minting import sign
 from oauth.models import Grant
 from oauth.redeeming import Redemption, judge_refresh
-from oauth.resources import authenticate_resource, is_from_resource
+from oauth.resources import authenticate_resource, by_secret, is_from_resource
 from oauth.signing_keys import signing_key
-from oauth.verifying import find_live_token, is_alive, verify
+from oauth.verifying import find_live_token, given, living_agents, living_grants, verify
 
 # Everything of the token but what only the token's holder and we need.
 CLAIMS = (
@@ -54,12 +55,26 @@ def introspect(request: HttpRequest) -> HttpResponse:
 def _for_resource(request: HttpRequest, unverified_token: str, now: datetime) -> tuple[str, dict[str, Any]]:
     """One query: whose credential is it, is the token's grant alive, was the token revoked, how many uses are left."""
     claims = verify(unverified_token, "at+jwt", now)
-    grant = Grant.objects.filter(pk=claims["grant_id"]) if claims and "grant_id" in claims else None
-    uses_left = Subquery(grant.values("uses_left")) if grant is not None else Value(None, IntegerField())
-    resource = authenticate_resource(request, token_is_alive=is_alive(claims, now), token_uses_left=uses_left)
-    if claims is None or claims["aud"] != resource.identifier or not resource.token_is_alive:  # type: ignore[attr-defined]
+    if claims is None or claims["exp"] <= now.timestamp():
+        return authenticate_resource(request).identifier, INACTIVE
+    if "grant_id" in claims:
+        resource: Any = authenticate_resource(request, _AND_GRANT, **given(claims), now=now)
+    else:
+        resource = authenticate_resource(request, _AND_AGENT, **given(claims))
+    if claims["aud"] != resource.identifier or not resource.token_is_alive:
         return resource.identifier, INACTIVE
-    return resource.identifier, _active(claims, resource.token_uses_left)  # type: ignore[attr-defined]
+    return resource.identifier, _active(claims, resource.token_uses_left)
+
+
+_AND_GRANT = Rows(
+    lambda: by_secret().annotate(
+        token_is_alive=Exists(living_grants()),
+        token_uses_left=Subquery(Grant.objects.filter(pk=Given("grant")).values("uses_left")),
+    )
+)
+_AND_AGENT = Rows(
+    lambda: by_secret().annotate(token_is_alive=Exists(living_agents()), token_uses_left=Value(None, IntegerField()))
+)
 
 
 def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, Any]:

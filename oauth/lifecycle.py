@@ -22,6 +22,7 @@ from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
 from foundation.handles import digest, new_handle, new_id
+from foundation.prepared import Given, Rows, Update, insert
 from oauth.errors import InvalidToken, OperationMismatch, UsedUp
 from oauth.models import (
     AuthorizationCode,
@@ -331,25 +332,43 @@ def use(called: Called, resource: Resource, now: datetime) -> Use | InvalidToken
     return spend(called, resource, now)
 
 
-def spend(called: Called, resource: Resource, now: datetime) -> Use | InvalidToken | OperationMismatch | UsedUp:
-    """Under the grant's row lock: of two at once on the last one, one wins.
+_LOCKED = Rows(lambda: Grant.objects.select_for_update(of=("self",)).select_related("agent").filter(pk=Given("grant")))
+_ALIVE = Rows(lambda: Grant.objects.alive(Given("now")).filter(pk=Given("grant")).values_list("pk"))
+_ALIVE_BY_TOKEN = Rows(
+    lambda: (
+        Grant.objects.alive(Given("now")).filter(not_revoked(Given("jti_digest")), pk=Given("grant")).values_list("pk")
+    )
+)
+_SET_USES_LEFT = Update(lambda: Grant.objects.filter(pk=Given("grant")), uses_left=Given("uses_left"))
 
-    Takes part in the caller's transaction, as who sells a lease does: the use and what it bought are one.
-    """
+
+def lock_grant(grant_id: UUID) -> Grant | None:
+    """With its agent's names. Takes part in the caller's transaction."""
+    return _LOCKED.first(grant=grant_id)
+
+
+def spend(called: Called, resource: Resource, now: datetime) -> Use | InvalidToken | OperationMismatch | UsedUp:
+    """Under the grant's row lock: of two at once on the last one, one wins."""
     _assert_in_transaction()
-    grant = Grant.objects.select_for_update(of=("self",)).select_related("agent").filter(pk=called.grant_id).first()
+    grant = lock_grant(called.grant_id)
     if grant is None or grant.resource_id != resource.pk:
         return InvalidToken()
+    return spend_locked(grant, called, now)
+
+
+def spend_locked(grant: Grant, called: Called, now: datetime) -> Use | InvalidToken | OperationMismatch | UsedUp:
+    """Of a grant that the caller has locked, as who sells a lease does: the use and what it bought are one."""
+    _assert_in_transaction()
     key = digest(called.idempotency_key) if called.idempotency_key else None
     first = Use.objects.filter(grant=grant, idempotency_digest=key).first() if key else None
     facts = UseFacts(
-        grant_is_alive=Grant.objects.alive(now).filter(not_revoked(called.jti), pk=grant.pk).exists(),
+        grant_is_alive=_is_alive(grant, called, now),
         granted_digest=grant.operation_digest,
         called_digest=called.operation_digest,
         uses_left=grant.uses_left,
         is_repeat=first is not None,
     )
-    about = About(f"resource:{resource.id}", grant.agent.client_id, grant.user_id, grant.request_id, grant.id)
+    about = About(f"resource:{grant.resource_id}", grant.agent.client_id, grant.user_id, grant.request_id, grant.id)
     match judge_use(facts):
         case UseVerdict.SPEND:
             return _spend(grant, called, key, about, now)
@@ -370,11 +389,18 @@ def spend(called: Called, resource: Resource, now: datetime) -> Use | InvalidTok
     return refusal
 
 
+def _is_alive(grant: Grant, called: Called, now: datetime) -> bool:
+    """Asked after the lock was waited for."""
+    if called.jti:
+        return _ALIVE_BY_TOKEN.any(grant=grant.pk, jti_digest=digest(called.jti), now=now)
+    return _ALIVE.any(grant=grant.pk, now=now)
+
+
 def _spend(grant: Grant, called: Called, key: bytes | None, about: About, now: datetime) -> Use:
     if grant.uses_left is not None:
         grant.uses_left -= 1
-        grant.save(update_fields=["uses_left"])
-    made = Use.objects.create(
+        _SET_USES_LEFT(grant=grant.pk, uses_left=grant.uses_left)
+    made = Use(
         id=new_id(),
         grant=grant,
         operation_digest=called.operation_digest,
@@ -382,6 +408,7 @@ def _spend(grant: Grant, called: Called, key: bytes | None, about: About, now: d
         idempotency_digest=key,
         at=now,
     )
+    insert([made])
     record(
         events.USE_SPENT, about, now,
         use=str(made.id), types=_types(grant), operation_digest=made.operation_digest, uses_left=made.uses_left,

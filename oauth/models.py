@@ -18,12 +18,12 @@ from oauth2_provider.models import (
 
 from accounts.models import User
 from clients.models import Agent
-from foundation.handles import digest
+from foundation.prepared import Given
 from operations.models import Resource
 
 
 class GrantQuerySet(models.QuerySet["Grant"]):
-    def alive(self, now: datetime) -> "GrantQuerySet":
+    def alive(self, now: datetime | Given) -> "GrantQuerySet":
         """Grants that still count: not revoked, not over, and agent and person are active.
 
         One table and EXISTS, so that an UPDATE through this is one conditional statement: a join would
@@ -243,6 +243,6 @@ class RevokedToken(models.Model):
         return f"revoked until {self.expires_at:%Y-%m-%d %H:%M}"
 
 
-def not_revoked(jti: str) -> "NegatedExpression[Any]":
+def not_revoked(jti_digest: bytes | Given) -> "NegatedExpression[Any]":
     """A condition for any query: this very token was not revoked before its end."""
-    return ~Exists(RevokedToken.objects.filter(pk=digest(jti)))
+    return ~Exists(RevokedToken.objects.filter(pk=jti_digest))

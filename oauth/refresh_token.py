@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef
 from clients.models import Agent
 from foundation.errors import InvalidRequest, InvalidScope, InvalidTarget
 from foundation.handles import digest
+from foundation.prepared import Given, Rows
 from oauth import lifecycle
 from oauth.authorization_code import issue_of, refuses_resource, still_granted
 from oauth.binding import refresh_cnf
@@ -68,12 +69,18 @@ def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
 
 def find(unverified_token: str, now: datetime) -> RefreshToken | None:
     """With its grant, whether that is alive, and which of its scopes are still to be had."""
-    return (
+    return _FIND.first(token_digest=digest(unverified_token), now=now)
+
+
+_FIND = Rows(
+    lambda: (
         RefreshToken.objects.select_related("grant__user", "grant__resource")
-        .annotate(is_alive=Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))), living=living_scopes())
-        .filter(token_digest=digest(unverified_token))
-        .first()
+        .annotate(
+            is_alive=Exists(Grant.objects.alive(Given("now")).filter(pk=OuterRef("grant_id"))), living=living_scopes()
+        )
+        .filter(token_digest=Given("token_digest"))
     )
+)
 
 
 def facts(token: RefreshToken | None, agent: Agent, *, holds_key: bool) -> RedemptionFacts | None:

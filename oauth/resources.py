@@ -1,17 +1,17 @@
 """Which resource server sends this request? HTTP Basic with the resource's id and its generated secret."""
 
+from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, Subquery, Value
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 
 from clients.authentication import parse_basic
 from foundation.errors import InvalidClient
 from foundation.handles import digest
 from foundation.metrics import UNAUTHENTICATED
+from foundation.prepared import Given, Rows
 from operations.models import Resource, ResourceSecret
-
-Fact = Exists | Subquery | Value
 
 
 def is_from_resource(request: HttpRequest) -> bool:
@@ -23,19 +23,30 @@ def is_from_resource(request: HttpRequest) -> bool:
     return True
 
 
-def authenticate_resource(request: HttpRequest, **facts: Fact) -> Resource:
+def by_secret() -> QuerySet[Resource]:
+    """The active resource whose credential is given."""
+    secret = ResourceSecret.objects.filter(
+        resource=OuterRef("pk"), secret_digest=Given("secret_digest"), revoked_at=None
+    )
+    return Resource.objects.filter(Exists(secret), pk=Given("resource"), is_active=True)
+
+
+_BY_SECRET = Rows(by_secret)
+
+
+def authenticate_resource(request: HttpRequest, find: Rows[Resource] = _BY_SECRET, **given: Any) -> Resource:
     """The active resource whose credential this is, in one query. Raises InvalidClient.
 
-    `facts` are expressions that the endpoint wants answered by the same query; they become its attributes.
+    `find` is `by_secret` with more that the endpoint wants answered by the same query, about what is `given`.
     """
     try:
-        return _authenticate(request.headers.get("Authorization", ""), facts)
+        return _authenticate(request.headers.get("Authorization", ""), find, given)
     except InvalidClient as error:
         UNAUTHENTICATED.labels(request.path, error.detail).inc()
         raise
 
 
-def _authenticate(header: str, facts: dict[str, Fact]) -> Resource:
+def _authenticate(header: str, find: Rows[Resource], given: dict[str, Any]) -> Resource:
     if not header:
         raise InvalidClient(detail="no client authentication")
     credentials = parse_basic(header)
@@ -43,10 +54,7 @@ def _authenticate(header: str, facts: dict[str, Fact]) -> Resource:
         resource_id = UUID(credentials.unverified_id)
     except ValueError as error:
         raise InvalidClient(detail="unknown resource") from error
-    secret = ResourceSecret.objects.filter(
-        resource=OuterRef("pk"), secret_digest=digest(credentials.unverified_secret), revoked_at=None
-    )
-    resource = Resource.objects.filter(Exists(secret), pk=resource_id, is_active=True).annotate(**facts).first()
+    resource = find.first(resource=resource_id, secret_digest=digest(credentials.unverified_secret), **given)
     if resource is None:
         raise InvalidClient(detail="unknown resource or wrong secret")
     return resource

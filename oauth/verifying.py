@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Exists, QuerySet, Value
+from django.db.models import QuerySet
 from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key
@@ -13,7 +14,9 @@ from joserfc.jwk import Key
 from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
+from foundation.handles import digest
 from foundation.plaintext import problem_with
+from foundation.prepared import Given, Rows
 from oauth.models import Grant, not_revoked
 from oauth.signing_keys import ALGORITHMS, listed_keys
 
@@ -61,28 +64,34 @@ def find_live_token(unverified_token: str, audience: str, now: datetime) -> Live
     if claims is None or claims["aud"] != audience or claims["exp"] <= now.timestamp():
         return None
     if "grant_id" in claims:
-        grant = living_grants(claims, now).select_related("user").first()
+        grant = _LIVING_GRANT.first(**given(claims), now=now)
         return LiveToken(claims, grant) if grant else None
-    return LiveToken(claims, None) if _living_agents(claims).exists() else None
+    return LiveToken(claims, None) if _LIVING_AGENT.any(**given(claims)) else None
 
 
-def living_grants(claims: dict[str, Any], now: datetime) -> QuerySet[Grant]:
-    """The grant of a verified token, while it is alive and the token was not revoked."""
-    return Grant.objects.alive(now).filter(not_revoked(claims["jti"]), pk=claims["grant_id"])
+def living_grants() -> QuerySet[Grant]:
+    """The grant of a verified token (`given`), while it is alive and the token was not revoked."""
+    return Grant.objects.alive(Given("now")).filter(not_revoked(Given("jti_digest")), pk=Given("grant"))
 
 
-def _living_agents(claims: dict[str, Any]) -> QuerySet[Agent]:
+def living_agents() -> QuerySet[Agent]:
+    """As `living_grants`, for a token without a grant: it lives as its agent does."""
     living: QuerySet[Agent] = Agent.objects.filter(
-        not_revoked(claims["jti"]), client_id=claims["client_id"], status=Agent.Status.ACTIVE
+        not_revoked(Given("jti_digest")), client_id=Given("client_id"), status=Agent.Status.ACTIVE
     )
     return living
 
 
-def is_alive(claims: dict[str, Any] | None, now: datetime) -> Exists | Value:
-    """Does this verified token count now? To be answered by a query that is made anyway."""
-    if claims is None or claims["exp"] <= now.timestamp():
-        return Value(False)
-    return Exists(living_grants(claims, now) if "grant_id" in claims else _living_agents(claims))
+def given(claims: dict[str, Any]) -> dict[str, Any]:
+    """What these two ask of a verified token."""
+    jti_digest = digest(claims["jti"])
+    if "grant_id" in claims:
+        return {"grant": UUID(claims["grant_id"]), "jti_digest": jti_digest}
+    return {"client_id": claims["client_id"], "jti_digest": jti_digest}
+
+
+_LIVING_GRANT = Rows(lambda: living_grants().select_related("user"))
+_LIVING_AGENT = Rows(lambda: living_agents().values_list("pk"))
 
 
 def find_hinted_sub(unverified_id_token: str, agent: Agent, now: datetime) -> str | None:

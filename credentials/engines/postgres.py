@@ -6,10 +6,12 @@ verifiers, computed here: none is in the system's own statement log.
 Taking back: no login → sessions ended → objects dropped (or reassigned) in each database → the role dropped.
 """
 
-import threading
+import hashlib
+import hmac
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
 from typing import Any
 
@@ -27,6 +29,8 @@ from credentials.engines import (
     Target,
     Unreachable,
 )
+from credentials.engines.cutting_off import cut_off_after
+from foundation.handles import random_bytes
 
 CALL_TIMEOUT = 2.0 * STATEMENT_TIMEOUT  # seconds for one call of several statements, also when the system hangs
 END_SESSIONS = 3.0  # seconds that sessions may take to end
@@ -34,6 +38,7 @@ _END = r"(?![\s\S])"  # a dollar sign would let a line break through
 _NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+_ITERATIONS = 4096  # RFC 7677's least, and PostgreSQL's own; 256 random bits need none
 _TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
 # SQLSTATEs that say something about the server, and not about what was asked of it.
 _SERVER_STATES = ("08", "57P", "53")
@@ -167,21 +172,26 @@ class PostgresLink:
         name = sql.Identifier(account.name)
         limit = account.settings.get("connection_limit", 5)
         membership = " WITH INHERIT TRUE, SET FALSE" if self._has_set_option else ""
-        with self._call(self._main), self._main.transaction():
-            self._do(
+        statements = [
+            _say(
                 "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
                 "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
-                name, limit, self._verifier(account.name, password), account.valid_until.isoformat(),
-            )  # fmt: skip
-            for group in account.settings.get("groups", []):
-                self._do("GRANT {} TO {}" + membership, sql.Identifier(group), name)
-            self._do("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}")
-            self._do("COMMENT ON ROLE {} IS {}", name, account.trace.text)
+                name, limit, _verifier(password), account.valid_until.isoformat(),
+            ),
+            *(
+                _say("GRANT {} TO {}" + membership, sql.Identifier(group), name)
+                for group in account.settings.get("groups", [])
+            ),
+            _say("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}"),
+            _say("COMMENT ON ROLE {} IS {}", name, account.trace.text),
+        ]  # fmt: skip
+        with self._call(self._main):
+            # Statements of one message are one transaction, and one round trip.
+            self._main.execute(sql.SQL("; ").join(statements))
 
     def set_password(self, account: Account, password: str) -> None:
         with self._call(self._main):
-            verifier = self._verifier(account.name, password)
-            self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), verifier)
+            self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), _verifier(password))
 
     def renew(self, account: Account) -> None:
         with self._call(self._main):
@@ -192,20 +202,29 @@ class PostgresLink:
     def revoke(self, account: Account) -> None:
         name = sql.Identifier(account.name)
         with self._call(self._main):
-            found = self._main.execute("SELECT oid FROM pg_roles WHERE rolname = %s", [account.name]).fetchone()
-            if found is None:
+            try:
+                self._do("ALTER ROLE {} NOLOGIN", name)
+            except psycopg.errors.UndefinedObject:
                 return
-            role_id: int = found[0]
-            self._do("ALTER ROLE {} NOLOGIN", name)
-            hanging = self._hanging(role_id)
+            role_id, hanging, has_sessions, has_prepared = self._find(account.name)
             # Only where it is needed: where an administrator holds thousands of roles, each GRANT costs.
-            if hanging or self._has_sessions(role_id):
+            if hanging or has_sessions:
                 self._join(name)
-            self._end_sessions(role_id)
-            self._roll_back_prepared(account.name)
+            if has_sessions:
+                self._end_sessions(role_id)
+            if has_prepared:
+                self._roll_back_prepared(account.name)
             self._clear(account, role_id, hanging)
             self._do("DROP ROLE {}", name)
             self._end_sessions(role_id)  # one that was just logging in when login was switched off
+
+    def _find(self, name: str) -> tuple[int, list[str], bool, bool]:
+        """Its number; the databases where something hangs on it, this one also for what belongs to none; whether it
+        has sessions, and prepared transactions."""
+        row = self._main.execute(_WHAT_IT_HAS, {"name": name}).fetchone()
+        if row is None:
+            raise AccountMissing("it was dropped meanwhile")
+        return row
 
     def _join(self, name: sql.Identifier) -> None:
         """An administrator that is no superuser ends sessions and drops objects as a member of the account."""
@@ -213,10 +232,6 @@ class PostgresLink:
             return
         membership = " WITH INHERIT TRUE, SET TRUE" if self._has_set_option else ""
         self._do("GRANT {} TO CURRENT_USER" + membership, name)
-
-    def _has_sessions(self, role_id: int) -> bool:
-        found = self._main.execute("SELECT 1 FROM pg_stat_activity WHERE usesysid = %s LIMIT 1", [role_id])
-        return found.fetchone() is not None
 
     def _end_sessions(self, role_id: int) -> None:
         give_up = time.monotonic() + END_SESSIONS
@@ -233,16 +248,6 @@ class PostgresLink:
         for database, gid in self._main.execute(prepared, [name]).fetchall():
             with self._in_database(database) as connection:
                 self._do("ROLLBACK PREPARED {}", gid, connection=connection)
-
-    def _hanging(self, role_id: int) -> list[str]:
-        """The databases where something hangs on the account; this one also for what belongs to no database."""
-        found = self._main.execute(
-            "SELECT DISTINCT coalesce(d.datname, current_database()) FROM pg_shdepend s"
-            " LEFT JOIN pg_database d ON d.oid = s.dbid"
-            " WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = %s",
-            [role_id],
-        )
-        return [database for (database,) in found.fetchall()]
 
     def _clear(self, account: Account, role_id: int, databases: list[str]) -> None:
         for database in databases:
@@ -309,51 +314,58 @@ class PostgresLink:
 
     def set_own_secret(self, secret: str) -> None:
         with self._call(self._main):
-            self._do("ALTER ROLE CURRENT_USER PASSWORD {}", self._verifier(self._settings["user"], secret))
+            self._do("ALTER ROLE CURRENT_USER PASSWORD {}", _verifier(secret))
         self._secret = secret
 
     # --- how
 
     def _do(self, statement: str, *values: Any, connection: psycopg.Connection | None = None) -> None:
         """A statement that takes no parameters on the wire: identifiers and literals are quoted by the driver."""
-        (connection or self._main).execute(sql.SQL(statement).format(*values))
-
-    def _verifier(self, name: str, password: str) -> str:
-        pgconn = self._main.pgconn
-        return pgconn.encrypt_password(password.encode(), name.encode(), b"scram-sha-256").decode()
+        (connection or self._main).execute(_say(statement, *values))
 
     @contextmanager
     def _call(self, connection: psycopg.Connection) -> Iterator[None]:
         """One call: bounded in time, its errors put into the protocol's words."""
-        late = threading.Event()
-        timer = threading.Timer(CALL_TIMEOUT, _cut_off, [connection, late])
-        timer.start()
         try:
-            yield
+            with cut_off_after(CALL_TIMEOUT, lambda: _cut_off(connection)) as call:
+                yield
         except psycopg.errors.UndefinedObject as error:
             raise AccountMissing(_first_line(error)) from None
         except psycopg.Error as error:
-            if late.is_set():
+            if call.is_late:
                 # It did answer before, and what was asked took too long: about this account, as far as we know.
                 raise EngineError(f"not done within {CALL_TIMEOUT:g} s") from None
             if connection.closed or (error.sqlstate or "").startswith(_SERVER_STATES):
                 connection.close()
                 raise Unreachable(_first_line(error)) from None
             raise EngineError(_first_line(error)) from None
-        finally:
-            timer.cancel()
 
 
-def _cut_off(connection: psycopg.Connection, late: threading.Event) -> None:
+def _say(statement: str, *values: Any) -> sql.Composed:
+    return sql.SQL(statement).format(*values)
+
+
+def _verifier(password: str) -> str:
+    """As the server stores it (RFC 5803), of a password of ours: ASCII, which SASLprep leaves as it is.
+
+    libpq makes the same in three times the time.
+    """
+    salt = random_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    parts = [b64encode(part).decode() for part in (salt, stored_key, server_key)]
+    return f"SCRAM-SHA-256${_ITERATIONS}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
+def _cut_off(connection: psycopg.Connection) -> None:
     """A system that hangs keeps no thread of ours: whoever waits for it finds the connection closed."""
-    if connection.closed:
-        return
-    late.set()
-    wire = socket(fileno=connection.fileno())
-    try:
-        wire.shutdown(SHUT_RDWR)
-    finally:
-        wire.detach()
+    with suppress(psycopg.OperationalError, OSError):  # closed already
+        wire = socket(fileno=connection.fileno())
+        try:
+            wire.shutdown(SHUT_RDWR)
+        finally:
+            wire.detach()
 
 
 def _first_line(error: psycopg.Error) -> str:
@@ -361,6 +373,15 @@ def _first_line(error: psycopg.Error) -> str:
     return f"{error.sqlstate or type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:300]
 
 
+_WHAT_IT_HAS = """
+SELECT r.oid,
+       ARRAY(SELECT DISTINCT coalesce(d.datname, current_database())::text
+               FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
+              WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid),
+       EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = r.oid),
+       EXISTS (SELECT FROM pg_prepared_xacts WHERE owner = r.rolname)
+  FROM pg_roles r WHERE r.rolname = %(name)s
+"""
 # The server's own roles that our administrator is a member of, except the one that lending may need.
 _POWERS = r"""
 SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\_%' AND pg_has_role(current_user, oid, 'USAGE')

@@ -11,8 +11,9 @@ from django.utils import timezone
 
 from audit import events
 from audit.models import Event, SetAsideEvent
-from audit.record import SYSTEM, About, record, record_revocation
+from audit.record import SYSTEM, About, record, record_revocation, record_revocations
 from authserver.management.commands.migrate import append_only_tables
+from operations.models import Resource
 
 
 def owner_name() -> str:
@@ -121,18 +122,24 @@ class TestWriting:
     def test_but_never_a_revocation(self, transactional_db: None, monkeypatch: pytest.MonkeyPatch) -> None:
         """The event is set aside, /readyz turns red, and the revocation goes on."""
 
-        def fails(*args: object, **kwargs: object) -> None:
-            raise DatabaseError("the disk is full")
-
-        monkeypatch.setattr(Event, "save", fails)
+        monkeypatch.setattr("audit.record.SCHEMA_VERSION", 2**20)  # no smallint: PostgreSQL refuses the row
         with transaction.atomic():
             record_revocation(events.GRANT_REVOKED, About(SYSTEM), timezone.now())
+            Resource.objects.create(name="What is revoked", identifier="https://bank.example.com/")
         aside = SetAsideEvent.objects.get()
-        assert (
-            aside.kind == "grant.revoked"
-            and "the disk is full" in aside.problem
-            and '"kind":"grant.revoked"' in aside.body
-        )
+        assert aside.kind == "grant.revoked" and '"kind":"grant.revoked"' in aside.body
+        assert "smallint out of range" in aside.problem
+        assert Resource.objects.exists() and not Event.objects.exists()
+
+    def test_nor_many_of_them_of_which_one_is_refused(
+        self, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Together they are refused; one by one all others are written."""
+        told = [(About(SYSTEM, client_id), {}) for client_id in ("a", "b" * 300, "c")]
+        with transaction.atomic():
+            record_revocations(events.GRANT_REVOKED, told, timezone.now())
+        assert {event.client_id for event in Event.objects.all()} == {"a", "c"}
+        assert SetAsideEvent.objects.count() == 1
 
     def test_equal_refusals_of_a_minute_are_one_and_others_are_not(self, transactional_db: None) -> None:
         now = timezone.now().replace(second=0, microsecond=0)

@@ -27,8 +27,8 @@ from tests.credentials.systems import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
-# So many round trips each makes at the least; the last of a few jobs more run through.
-ROUND_TRIPS = {"issue": 6, "renew": 1, "revoke": 12}
+# So many round trips each makes at the least (an account is made in one); the last of a few jobs more run through.
+ROUND_TRIPS = {"issue": 1, "renew": 1, "revoke": 12}
 
 
 def make_grant(buyer: Buyer, role: Role) -> Grant:

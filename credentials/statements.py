@@ -1,0 +1,110 @@
+"""The statements that every issue and every revoke sends, put into SQL once (foundation/prepared.py).
+
+Only lifecycle.py calls those that write.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+from django.db.models import F, Q
+
+from credentials.models import Backend, Lease
+from credentials.states import COUNTED, ENDING, State, sources
+from foundation.prepared import Given, Rows, Update, names_of
+
+_IS_GIVEN = {"pk": Given("lease"), "claimed_until": Given("claimed_until")}
+
+LOCK_BACKEND = Rows(lambda: Backend.objects.select_for_update(no_key=True, of=("self",)).filter(pk=Given("backend")))
+ACTIVATE = Update(
+    lambda: Lease.objects.entitled(Given("now")).filter(
+        **_IS_GIVEN, state__in=sources(State.ACTIVE), expires_at__gt=Given("now")
+    ),
+    state=State.ACTIVE,
+    issued_at=Given("now"),
+    claimed_until=None,
+)
+
+
+def _end(only: Q) -> Update:
+    return Update(
+        lambda: Lease.objects.filter(only, pk=Given("lease"), state__in=sources(State.REVOKING)),
+        state=State.REVOKING,
+        due_at=Given("now"),
+        attempts=0,
+        problem="",
+        ended_at=Given("now"),
+        ended_why=Given("why"),
+        ended_by=Given("actor"),
+    )
+
+
+END = _end(Q())
+END_UNCLAIMED = _end(Q(claimed_until__lte=Given("now")))
+
+FIND_ENDING = Rows(
+    lambda: (
+        Lease.objects.select_related("agent", "role", "backend")
+        .only(*names_of(Lease), *names_of(Backend, "backend__"), "agent__client_id", "agent__name", "role__name")
+        .filter(pk=Given("lease"), state__in=ENDING)
+    )
+)
+# One lease, as it was just read.
+CLAIM_TO_TAKE_BACK = Update(
+    lambda: Lease.objects.filter(
+        Q(claimed_until=None) | Q(claimed_until__lte=Given("now")),
+        pk=Given("lease"),
+        state=Given("state"),
+        attempts=Given("attempts"),
+        due_at__lte=Given("now"),
+    ),
+    claimed_until=Given("until"),
+    attempts=F("attempts") + 1,
+)
+REVOKED = Update(
+    lambda: Lease.objects.filter(**_IS_GIVEN, state__in=ENDING),
+    state=State.REVOKED,
+    revoked_at=Given("now"),
+    claimed_until=None,
+    due_at=None,
+    problem="",
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the quotas and the policy of a purchase ask, at one moment."""
+
+    of_backend: int
+    of_role: int
+    of_agent: int
+    of_person: int
+    bought_in_last_minute: int
+    role_is_active: bool
+    is_recovering: bool
+
+
+def count(*, backend: UUID, role: UUID, agent: int, user: UUID | None, now: datetime) -> Counts:
+    """Under the backend's lock, which whoever buys from it waits for: the counts are exact."""
+    values: dict[str, Any] = {
+        "backend": backend, "role": role, "agent": agent, "user": user, "counted": sorted(COUNTED),
+        "since": now - timedelta(minutes=1),
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, values)
+        return Counts(*cursor.fetchone())
+
+
+_COUNT = """
+SELECT count(*),
+       count(*) FILTER (WHERE role_id = %(role)s),
+       count(*) FILTER (WHERE role_id = %(role)s AND agent_id = %(agent)s),
+       count(*) FILTER (WHERE role_id = %(role)s AND user_id = %(user)s),
+       (SELECT count(*) FROM credentials_lease WHERE agent_id = %(agent)s AND created_at > %(since)s),
+       EXISTS (SELECT FROM credentials_role WHERE id = %(role)s AND is_active),
+       EXISTS (SELECT FROM credentials_recovery WHERE ended_at IS NULL)
+  FROM credentials_lease
+ WHERE backend_id = %(backend)s AND state = ANY(%(counted)s)
+"""

@@ -1,0 +1,41 @@
+"""Calls to a system are bounded in time, by one thread for all."""
+
+import threading
+import time
+
+from credentials.engines import cutting_off
+from credentials.engines.cutting_off import cut_off_after
+
+
+def test_one_that_takes_too_long_is_cut_off_once() -> None:
+    cut = threading.Event()
+    began = time.monotonic()
+    with cut_off_after(0.3, cut.set) as call:
+        assert cut.wait(5) and call.is_late
+    assert 0.3 <= time.monotonic() - began < 3
+
+
+def test_one_that_ends_in_time_is_not() -> None:
+    cut = threading.Event()
+    with cut_off_after(0.3, cut.set) as call:
+        pass
+    assert not cut.wait(1) and not call.is_late
+
+
+def test_a_call_beside_one_that_hangs_goes_on() -> None:
+    late, other = threading.Event(), threading.Event()
+    with cut_off_after(60, other.set):
+        with cut_off_after(0.1, late.set):
+            assert late.wait(5)
+        assert not other.is_set()
+
+
+def test_one_thread_watches_over_all_and_ends_with_the_last() -> None:
+    for _ in range(20):
+        with cut_off_after(5, lambda: None), cut_off_after(5, lambda: None):
+            pass
+    assert len([thread for thread in threading.enumerate() if thread.name == "cutting off"]) <= 1
+    give_up = time.monotonic() + 5
+    while cutting_off._watcher is not None:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
