@@ -98,7 +98,7 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     ):
         assert f"✓ {shown}" in output
 
-    page.get_by_role("link", name="Activity").click()
+    page.get_by_role("navigation").get_by_role("link", name="Activity").click()
     for line in ("An agent asked for your approval", "You approved", "The agent took the approval up"):
         expect(page.get_by_role("listitem").filter(has_text=line).first).to_be_visible()
     expect(done).to_have_count(done_before + 2)
@@ -161,7 +161,7 @@ def test_a_prompt_is_answered_by_keyboard_alone(page: Page, product: Product, ag
 def test_stopping_the_agent_cancels_what_it_asks(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
     sign_in(page, product)
     page.locator(".waiting a").wait_for(timeout=15_000)
-    page.get_by_role("link", name="Agents").click()
+    page.get_by_role("navigation").get_by_role("link", name="Agents").click()
     page.get_by_text("Stop this agent").click()
     page.get_by_role("button", name="Stop Assistant now").click()
     expect(page.get_by_text("You stopped it")).to_be_visible()
