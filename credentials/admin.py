@@ -9,19 +9,18 @@ from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.http import HttpRequest
+from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html
 
 from audit import events
 from audit.record import About, record
-from credentials import lifecycle, preflight, recovery, roles, rotation, taking_back
+from credentials import ending, lifecycle, preflight, recovery, roles, rotation
 from credentials.backends import sealed
 from credentials.models import Backend, Lease, Recovery, Role
 from credentials.states import ENDING, State
 from foundation.admin import NoDeletion, ReadOnly
 from operations.models import OperationType, OperationTypeVersion
-
-NOW = 20  # leases that an action takes back while the administrator waits; the sweeper takes the rest
 
 
 def _about(request: HttpRequest) -> About:
@@ -29,12 +28,7 @@ def _about(request: HttpRequest) -> About:
 
 
 def _end(request: HttpRequest, which: Q, now: datetime, **said: Any) -> int:
-    """One record for all, then the first few at once."""
-    ids = list(Lease.objects.filter(which, state=State.ACTIVE).values_list("id", flat=True)[:NOW])
-    ended = lifecycle.end_all(which, f"user:{request.user.pk}", now, **said)
-    for lease_id in ids:
-        taking_back.take_back_now(lease_id)
-    return ended
+    return ending.end(ending.Whose("", which, said), f"user:{request.user.pk}", now)
 
 
 class PreflightAfterSaving(NoDeletion):
@@ -291,6 +285,18 @@ class LeaseAdmin(ReadOnly):
     actions = ("end_now", "try_again")
     readonly_fields = ("frozen", "overdue")
     exclude = ("settings", "wrap_digest", "idempotency_digest")
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(ending.end_view)
+        return [
+            path("end/", view, name="end-leases"),
+            path("end/<slug:by>/<str:unverified_id>/", view, name="end-leases-by"),
+            *super().get_urls(),
+        ]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        may_end = self.has_change_permission(request)
+        return super().changelist_view(request, {**(extra_context or {}), "may_end": may_end})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """For the actions; a lease's fields are nobody's to edit."""

@@ -354,13 +354,17 @@ def end(lease: Lease, why: Why, actor: str, now: datetime) -> bool:
 
 @transaction.atomic(durable=True)
 def end_all(which: Q, actor: str, now: datetime, **said: Any) -> int:
-    """An administrator's: every lease of an agent, a person, a grant, a role, a backend, or all of them."""
-    leases = list(
-        Lease.objects.select_related("agent", "role")
-        .filter(which, state__in=[State.WRAPPED, State.CREATING, State.ACTIVE])
-        .order_by("id")
-    )
-    count = sum(_end_one(lease, Why.ADMINISTRATOR, actor, now) for lease in leases)
+    """An administrator's: every lease of an agent, a person, a grant, a role, a backend, or all of them.
+
+    First those that are not handed over yet, because their grants are locked before them; the others together.
+    """
+    leases = Lease.objects.select_related("agent", "role").filter(which).order_by("id")
+    unfinished = leases.filter(state__in=[State.WRAPPED, State.CREATING])
+    count = sum(_end_one(lease, Why.ADMINISTRATOR, actor, now) for lease in unfinished)
+    active = list(leases.filter(state=State.ACTIVE).select_for_update(of=("self",)))
+    if active:
+        _end_locked(active, Why.ADMINISTRATOR, now, actor)
+    count += len(active)
     record_revocation(events.LEASES_ENDED, About(actor), now, leases=count, **said)
     return count
 
@@ -391,12 +395,12 @@ def _end_active(now: datetime, batch: int) -> int:
     return len(expired) + len(ended)
 
 
-def _end_locked(leases: list[Lease], why: Why, now: datetime) -> None:
+def _end_locked(leases: list[Lease], why: Why, now: datetime, actor: str = SYSTEM) -> None:
     """Active leases that this transaction has locked: thousands may end in one moment."""
     Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(
-        state=State.REVOKING, due_at=now, attempts=0, problem="", ended_at=now, ended_why=why, ended_by=SYSTEM
+        state=State.REVOKING, due_at=now, attempts=0, problem="", ended_at=now, ended_why=why, ended_by=actor[:300]
     )
-    told = [(_about(lease, SYSTEM), {**_facts(lease), "why": why.value}) for lease in leases]
+    told = [(_about(lease, actor), {**_facts(lease), "why": why.value}) for lease in leases]
     record_revocations(events.LEASE_ENDED, told, now)
 
 

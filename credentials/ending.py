@@ -1,0 +1,95 @@
+"""An administrator ends leases: of an agent, a person, a grant, a role, a backend, or all of them.
+
+One action and one record; the page says that it is done only when every account is confirmed gone by a read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied, ValidationError
+from django.db.models import Count, Model, Q
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from accounts.models import User
+from clients.models import Agent
+from credentials import lifecycle, taking_back
+from credentials.models import Backend, Lease, Role
+from credentials.states import ENDING, State
+from oauth.models import Grant
+
+NOW = 20  # leases that are taken back while the administrator waits; the sweeper takes the rest
+
+
+@dataclass(frozen=True)
+class Whose:
+    """Which leases: in words, as a condition, and as the record says it."""
+
+    words: str
+    which: Q = field(default_factory=Q)
+    said: dict[str, Any] = field(default_factory=lambda: {"all": True})
+
+
+# What leases can be ended by: the model, the lease's column, and what the record says of one.
+BY: dict[str, tuple[type[Model], str, Callable[[Any], str]]] = {
+    "agent": (Agent, "agent", lambda agent: str(agent.name)),
+    "person": (User, "user", lambda user: str(user.id)),
+    "grant": (Grant, "grant", lambda grant: str(grant.id)),
+    "role": (Role, "role", lambda role: str(role.name)),
+    "backend": (Backend, "backend", lambda backend: str(backend.name)),
+}
+
+
+def end(whose: Whose, actor: str, now: datetime) -> int:
+    """All at once, then the first few accounts; doing it again also tries again what is stuck. How many it ended."""
+    active = Lease.objects.filter(whose.which, state=State.ACTIVE)
+    ids = list(active.values_list("id", flat=True)[:NOW])
+    ended = lifecycle.end_all(whose.which, actor, now, **whose.said)
+    lifecycle.retry_now(whose.which, now)
+    for lease_id in ids:
+        taking_back.take_back_now(lease_id)
+    return ended
+
+
+def find_whose(by: str, unverified_id: str) -> Whose:
+    """Raises Http404."""
+    if by == "all":
+        return Whose("every lease of every agent")
+    if by not in BY:
+        raise Http404
+    model, column, name = BY[by]
+    try:
+        found = model._default_manager.filter(pk=unverified_id).first()
+    except (ValueError, ValidationError) as error:
+        raise Http404 from error
+    if found is None:
+        raise Http404
+    return Whose(f"every lease of the {by} {found}", Q(**{column: found}), {by: name(found)})
+
+
+@require_http_methods(["GET", "POST"])
+def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> HttpResponse:
+    """GET shows what is live, again every two seconds while accounts are being taken back; POST ends it."""
+    if not request.user.has_perm("credentials.change_lease"):
+        raise PermissionDenied
+    whose = find_whose(by, unverified_id)
+    if request.method == "POST":
+        end(whose, f"user:{request.user.pk}", timezone.now())
+        return redirect(request.path)
+    states = Lease.objects.filter(whose.which).exclude(state=State.REVOKED).order_by()
+    left = dict(states.values_list("state").annotate(Count("id")))
+    stuck = Lease.objects.filter(whose.which, state__in=ENDING).exclude(problem="").order_by("-attempts")
+    context: dict[str, Any] = {
+        **admin.site.each_context(request),
+        "title": f"End {whose.words}",
+        "left": [(State(state).value, left[state]) for state in State if state in left],
+        "problems": [(one.account_name, one.backend.name, one.problem) for one in stuck.select_related("backend")[:5]],
+        "is_live": any(state not in ENDING for state in left),
+        "is_done": not left,
+    }
+    return render(request, "admin/end_leases.html", context)

@@ -1,0 +1,153 @@
+"""An administrator ends leases: by agent, person, grant, role, backend, and all of them."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from django.db.models import Q
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from credentials import lifecycle
+from credentials.engines import EngineError
+from credentials.engines.postgres import PostgresLink
+from credentials.models import Backend, Lease, Role
+from foundation.handles import new_id
+from oauth.models import Grant, Use
+from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role, sweep_until_quiet
+from tests.credentials.systems import PostgresServer
+from tests.world import Caller, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ALL = "/admin/credentials/lease/end/"
+
+
+@pytest.fixture
+def admin_browser(administrator: User) -> Client:
+    return sign_in(administrator)
+
+
+def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
+    try:
+        server.connect(lent["credential"]["username"], lent["credential"]["password"]).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_all_of_them(
+    admin_browser: Client,
+    buyer: Buyer,
+    role: Role,
+    routine_role: Role,
+    postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lent = [buyer.lend(role), buyer.buy(buyer.routine_token(authorization_details=[details(routine_role)]),
+                                        routine_role.name).json()]  # fmt: skip
+    wrapped = buyer.lend(role, delivery="wrapped")["wrapped"]["handle"]
+    assert 'href="/admin/credentials/lease/end/"' in admin_browser.get("/admin/credentials/lease/").content.decode()
+    before = admin_browser.get(ALL).content.decode()
+    assert "End every lease of every agent" in before and "End them now" in before and "refresh" not in before
+    assert Lease.objects.filter(state="active").count() == 2, "looking changes nothing"
+
+    with monkeypatch.context() as broken:
+
+        def away(*_: Any) -> None:
+            raise EngineError("it is locked")
+
+        broken.setattr(PostgresLink, "revoke", away)
+        during = admin_browser.post(ALL, follow=True).content.decode()
+    assert "are being taken back" in during and "it is locked" in during and 'content="2"' in during
+    assert buyer.call("POST", "/v1/leases/unwrap", None, {"handle": wrapped}).status_code == 404
+    admin_browser.post(ALL)
+    sweep_until_quiet()
+    after = admin_browser.get(ALL).content.decode()
+    assert "Every account is confirmed gone" in after and "refresh" not in after and "<form" not in content_of(after)
+    assert not any(can_log_in(postgres_server, one) for one in lent)
+    assert set(Lease.objects.values_list("state", "ended_why")) == {("revoked", "ended by admin")}
+    assert Use.objects.count() == 2, "what was never unwrapped cost nothing"
+    first, again = [json.loads(event.body) for event in Event.objects.filter(kind="leases.ended").order_by("id")]
+    assert first["facts"] == {"all": True, "leases": 3} and again["facts"]["leases"] == 0
+    assert first["actor"].startswith("user:")
+    assert Event.objects.filter(kind="lease.ended", actor=first["actor"]).count() == 3
+
+
+def details(role: Role) -> dict[str, str]:
+    return {"type": role.operation_type.name, "purpose": "look at orders"}
+
+
+def content_of(page: str) -> str:
+    """Without the header, which has a form to sign out."""
+    return page.split('id="content"')[1]
+
+
+@pytest.fixture
+def other_lease(other_agent: Caller, buyer: Buyer, postgres_server: PostgresServer) -> Lease:
+    """Nothing of it is the same."""
+    backend = make_backend(postgres_server.system("lender"), name="archive")
+    role = make_role(backend, "archive-routine", {"groups": ["orders_reader"]}, {"risk": "routine"})
+    other = allow_leases(other_agent)
+    bought = other.buy(other.routine_token(authorization_details=[details(role)]), role.name)
+    assert bought.status_code == 201, bought.content
+    return Lease.objects.get(pk=bought.json()["lease"]["lease_id"])
+
+
+@pytest.mark.parametrize("by", ["agent", "person", "grant", "role", "backend"])
+def test_by_what_it_hangs_on(admin_browser: Client, buyer: Buyer, role: Role, other_lease: Lease, by: str) -> None:
+    lease = Lease.objects.get(pk=buyer.lend(role)["lease"]["lease_id"])
+    found = getattr(lease, {"person": "user"}.get(by, by))
+    app = {"agent": "clients/agent", "person": "accounts/user", "grant": "oauth/grant"}.get(by, f"credentials/{by}")
+    url = f"/admin/credentials/lease/end/{by}/{found.pk}/"
+    assert url in admin_browser.get(f"/admin/{app}/{found.pk}/change/").content.decode()
+    assert f"every lease of the {by}" in admin_browser.get(url).content.decode()
+    assert "confirmed gone" in admin_browser.post(url, follow=True).content.decode()
+    assert Lease.objects.get(pk=lease.pk).state == "revoked"
+    assert Lease.objects.get(pk=other_lease.pk).state == "active", "the other is not touched"
+    (event,) = Event.objects.filter(kind="leases.ended")
+    told = {"agent": "Assistant", "person": str(buyer.person.pk), "grant": str(lease.grant_id), "role": role.name,
+            "backend": "orders"}  # fmt: skip
+    assert json.loads(event.body)["facts"] == {by: told[by], "leases": 1}
+
+
+@pytest.mark.parametrize("path", ["agent/0/", "agent/x/", "grant/x/", f"grant/{new_id()}/", "nobody/1/"])
+def test_what_is_not_there(admin_browser: Client, buyer: Buyer, role: Role, path: str) -> None:
+    buyer.lend(role)
+    assert admin_browser.post(f"{ALL}{path}").status_code == 404
+    assert Lease.objects.get().state == "active"
+
+
+@pytest.mark.parametrize("staff", [False, True], ids=["a person", "one who may look at the administration"])
+def test_only_who_may_change_leases(buyer: Buyer, role: Role, person: User, staff: bool) -> None:
+    buyer.lend(role)
+    User.objects.filter(pk=person.pk).update(is_staff=staff)
+    browser = sign_in(person)
+    assert browser.get(ALL).status_code == browser.post(ALL).status_code == (403 if staff else 302)
+    assert Lease.objects.get().state == "active"
+
+
+def test_thousands_are_ended_in_a_few_statements(buyer: Buyer, role: Role, orders: Backend) -> None:
+    now, many = timezone.now(), 2000
+    grant = Grant.objects.create(
+        id=new_id(), agent=buyer.caller.agent, user=buyer.person, operation_digest="d", created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )  # fmt: skip
+    Lease.objects.bulk_create(
+        Lease(
+            role=role, backend=orders, grant=grant, agent=grant.agent, operation_digest="d", use_id=new_id(),
+            account_name=f"cs_{number}", settings={}, state="active", created_at=now, lifetime=60,
+            expires_at=grant.expires_at, max_expires_at=grant.expires_at,
+        )
+        for number in range(many)
+    )  # fmt: skip
+    with CaptureQueriesContext(connection) as captured:
+        assert lifecycle.end_all(Q(), "user:admin", now, all=True) == many
+    assert len(captured) < 12
+    assert Event.objects.filter(kind="lease.ended").count() == many
+    assert Event.objects.filter(kind="leases.ended").count() == 1
