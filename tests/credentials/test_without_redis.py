@@ -1,0 +1,101 @@
+"""Redis stopped, then hung: accounts are lent, renewed and taken back as ever, none of it late."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from credentials.models import Lease, Role
+from tests.credentials.lending import Buyer
+from tests.credentials.systems import PostgresServer
+from tests.own_redis import OwnRedis
+from tests.world import sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parent.parent.parent
+MOST = 2.0  # seconds of one call; without trouble it is a few hundredths
+
+
+def timed(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    began = time.monotonic()
+    answer = call(*arguments, **keywords)
+    assert time.monotonic() - began < MOST
+    return answer
+
+
+@contextmanager
+def sweeper(redis_url: str) -> Iterator[None]:
+    """The product's own process, which alone ends what is due."""
+    environment = os.environ | {"REDIS_URL": redis_url}
+    process = subprocess.Popen([sys.executable, "manage.py", "sweeper"], cwd=ROOT, env=environment)
+    try:
+        yield
+        assert process.poll() is None, "it is still running"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_until_revoked(lease: Lease, seconds: float = 20) -> None:
+    give_up = time.monotonic() + seconds
+    while lease.state != "revoked":
+        assert time.monotonic() < give_up, (lease.state, lease.problem)
+        time.sleep(0.1)
+        lease.refresh_from_db()
+
+
+def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
+    try:
+        server.connect(lent["credential"]["username"], lent["credential"]["password"]).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("trouble", ["stopped", "hung"])
+def test_a_leases_whole_life(
+    trouble: str, own_redis: OwnRedis, buyer: Buyer, role: Role, postgres_server: PostgresServer, administrator: User
+) -> None:
+    buyer.revoke(buyer.lend(role)["lease"]["lease_id"])  # everything is loaded
+    browser = sign_in(administrator)
+    own_redis.make_trouble(trouble)
+
+    # Bought, renewed, given back.
+    token = timed(buyer.routine_token)
+    lent = timed(buyer.buy, buyer.approved_token(role), role.name).json()
+    assert can_log_in(postgres_server, lent)
+    path = f"/v1/leases/{lent['lease']['lease_id']}"
+    renewed = timed(buyer.call, "POST", f"{path}/renew", token, {"lifetime": 1200})
+    assert renewed.status_code == 200 and renewed.json()["expires_at"] > lent["lease"]["expires_at"]
+    assert timed(buyer.call, "POST", f"{path}/revoke", token).json()["state"] == "revoked"
+    assert not can_log_in(postgres_server, lent)
+
+    # Its time is up: the sweeper alone.
+    lent = timed(buyer.buy, buyer.approved_token(role), role.name).json()
+    lease = Lease.objects.get(pk=lent["lease"]["lease_id"])
+    with sweeper(own_redis.url):
+        time.sleep(0.1)
+        assert can_log_in(postgres_server, lent)
+        Lease.objects.filter(pk=lease.pk).update(expires_at=timezone.now() + timedelta(seconds=0.2))
+        wait_until_revoked(lease)
+    assert lease.ended_why == "expired" and not can_log_in(postgres_server, lent)
+
+    assert timed(Client().get, "/readyz").json()["redis"].startswith("unreachable")
+
+    # The kill switch, last: the agent is suspended.
+    lent = timed(buyer.buy, buyer.approved_token(role), role.name).json()
+    page = timed(browser.post, f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/", follow=True)
+    assert "confirmed gone" in page.content.decode()
+    assert not can_log_in(postgres_server, lent)
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
