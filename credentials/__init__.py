@@ -22,5 +22,5 @@ backends.py     secrets opened, our own Resource; links.py keeps ways in open
 api.py          /v1/leases; pages.py: a person's own
 ending.py       an administrator ends many: one action, one record, a page that shows what is left
 metrics.py      leases in figures
-engines/        one file per kind of system, behind one small protocol
+engines/        one file per kind of system, behind one small protocol; those of others are guarded (third_party.py)
 """

@@ -29,7 +29,15 @@ def new_prefix() -> str:
 
 
 def engine_choices() -> list[tuple[str, str]]:
-    return [(name, find_engine(name).title) for name in engine_names()]
+    return [(name, _title(name)) for name in engine_names()]
+
+
+def _title(name: str) -> str:
+    """Somebody else's engine that does not work takes nobody else's away."""
+    try:
+        return find_engine(name).title
+    except UnknownEngine as error:
+        return f"{name}, which cannot be used: {error}"
 
 
 def mismatches(schema: Any, value: Any) -> list[str]:

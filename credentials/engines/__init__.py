@@ -5,7 +5,8 @@ account, chosen and written down before; it never chooses one. Everything may be
 ours or theirs, so that `revoke` is idempotent and its success is what `verify` reads afterwards, never the absence
 of an error. Nothing here retries; credentials/taking_back.py does.
 
-A third party adds an engine by an entry point of the group `countersign.engines` whose object is an `Engine`.
+A third party adds an engine by an entry point of the group `countersign.engines` whose object is an `Engine`
+(third_party.py; docs/guides/engines.md).
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,11 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 CONNECT_TIMEOUT = 5  # seconds
 STATEMENT_TIMEOUT = 10  # seconds; every single call to a system ends by then
-ENTRY_POINTS = "countersign.engines"
+LONGEST_NAME = 32  # characters of an account's name: every engine takes as many
 # Ours; each module has an `ENGINE`.
 BUILT_IN = {
     "mysql": "credentials.engines.mysql",
@@ -178,11 +178,12 @@ def find_engine(name: str) -> Engine:
     if module := BUILT_IN.get(name):
         engine: Engine = import_module(module).ENGINE
         return engine
-    for entry in entry_points(group=ENTRY_POINTS, name=name):
-        loaded: Engine = entry.load()
-        return loaded
-    raise UnknownEngine(f"no engine named {name} is installed")
+    from credentials.engines import third_party  # here: it stands on this module
+
+    return third_party.find(name)
 
 
 def engine_names() -> list[str]:
-    return sorted({*BUILT_IN, *(entry.name for entry in entry_points(group=ENTRY_POINTS))})
+    from credentials.engines import third_party
+
+    return sorted({*BUILT_IN, *third_party.names()})

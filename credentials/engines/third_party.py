@@ -1,0 +1,112 @@
+"""Engines of others: found by their entry point, looked at before they are believed, and guarded.
+
+One that is missing, does not load or is no engine is an UnknownEngine: its backends lend nothing, its leases wait and
+say why, and everything else goes on. One that fails with an error of its own making is as one that said no.
+"""
+
+import logging
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from jsonschema import Draft202012Validator, SchemaError
+
+from credentials.engines import LONGEST_NAME, Engine, EngineError, Target, UnknownEngine
+
+ENTRY_POINTS = "countersign.engines"
+_FACTS: dict[str, type] = {
+    "title": str, "backend_schema": Mapping, "role_schema": Mapping, "most_name": int, "is_revocable": bool,
+}  # fmt: skip
+_METHODS = ("problems_with_role", "connect", "log_in", "connection_facts")
+
+log = logging.getLogger(__name__)
+
+
+def names() -> set[str]:
+    return {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+
+
+@cache  # of what was found; an error is none
+def find(name: str) -> Engine:
+    """Raises UnknownEngine, whose text says what to do about it."""
+    entries = list(entry_points(group=ENTRY_POINTS, name=name))
+    if not entries:
+        raise UnknownEngine(f"no engine named {name} is installed")
+    if len(entries) > 1:
+        raise UnknownEngine(f"several packages bring an engine named {name}: {', '.join(map(_package, entries))}")
+    engine = _load(entries[0])
+    if problem := _problem_with(engine):
+        raise UnknownEngine(f"what {_package(entries[0])} brings as {name} is no engine: {problem}")
+    return cast(Engine, Guarded(name, engine))
+
+
+def _load(entry: EntryPoint) -> Any:
+    try:
+        return entry.load()
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"[:200]
+        raise UnknownEngine(f"the engine {entry.name} of {_package(entry)} does not load: {said}") from error
+
+
+def _package(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else entry.value
+
+
+def _problem_with(engine: Any) -> str:
+    if isinstance(engine, type):
+        return "it is a class, where one of its instances is wanted"
+    for name, kind in _FACTS.items():
+        if not isinstance(getattr(engine, name, None), kind):
+            return f"it has no {name}"
+    for name in _METHODS:
+        if not callable(getattr(engine, name, None)):
+            return f"it has no {name}()"
+    if engine.most_name < LONGEST_NAME:
+        return f"names of accounts have up to {LONGEST_NAME} characters, and it takes {engine.most_name}"
+    for name in ("backend_schema", "role_schema"):
+        try:
+            Draft202012Validator.check_schema(getattr(engine, name))
+        except SchemaError as error:
+            return f"its {name} is no JSON Schema: {error.message[:100]}"
+    return ""
+
+
+class Guarded:
+    """Somebody else's engine, link or session: what it raises beyond the protocol becomes an EngineError."""
+
+    def __init__(self, name: str, inner: Any) -> None:
+        self._name, self._inner = name, inner
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        found = self._call(getattr, self._inner, attribute)
+        return partial(self._call, found) if callable(found) else found
+
+    def connect(self, target: Target) -> "Guarded":
+        return Guarded(self._name, self._call(self._inner.connect, target))
+
+    @contextmanager
+    def log_in(self, target: Target, name: str, password: str) -> Iterator["Guarded"]:
+        manager = self._call(self._inner.log_in, target, name, password)
+        session = self._call(manager.__enter__)
+        try:
+            yield Guarded(self._name, session)
+        finally:
+            self._call(manager.__exit__, None, None, None)
+
+    def _call(self, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        try:
+            return method(*arguments, **more)
+        except EngineError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is that their code does
+            # Its text is not ours to repeat: it may hold the password that it was given.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(
+                "the engine %s failed: %s at %s:%s", self._name, type(error).__name__, where.filename, where.lineno
+            )
+            raise EngineError(f"the engine {self._name} failed: {type(error).__name__}") from None

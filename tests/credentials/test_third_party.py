@@ -1,0 +1,216 @@
+"""Engines of others: one that was built and installed apart works as ours do; one that is broken fails closed."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from audit.record import SYSTEM, About
+from credentials import lifecycle, links, preflight, taking_back
+from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
+from credentials.models import Backend, Lease, Role
+from tests.credentials.lending import Buyer
+from tests.world import Caller, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ROOT = Path(__file__).resolve().parent.parent.parent
+EXAMPLE = ROOT / "examples" / "htpasswd-engine"
+
+
+def install(folder: Path, name: str, engines: dict[str, str], modules: dict[str, str]) -> None:
+    """Builds a wheel and has pip install it into a folder, as a package of somebody else would be; no network."""
+    folder.mkdir(exist_ok=True)
+    wheel = folder / f"{name.replace('-', '_')}-1.0-py3-none-any.whl"
+    info = f"{name.replace('-', '_')}-1.0.dist-info"
+    points = "".join(f"{engine} = {value}\n" for engine, value in engines.items())
+    files = {f"{module}.py": text for module, text in modules.items()} | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: a test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[countersign.engines]\n{points}",
+    }
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+        archive.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
+    subprocess.run([*command, "--target", folder, wheel], check=True, timeout=60)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Path:
+    """The example of the guide, installed."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    module = "countersign_htpasswd"
+    install(
+        tmp_path / "installed", project["name"], project["entry-points"]["countersign.engines"],
+        {module: (EXAMPLE / f"{module}.py").read_text()},
+    )  # fmt: skip
+    return tmp_path / "installed"
+
+
+def run(path: Path | None, job: dict[str, Any]) -> Any:
+    environment = os.environ | {"DJANGO_SETTINGS_MODULE": "authserver.settings"}
+    if path:
+        environment["PYTHONPATH"] = str(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.credentials.third_party"], input=json.dumps(job), text=True,
+        capture_output=True, cwd=ROOT, env=environment, timeout=60,
+    )  # fmt: skip
+    return json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, person: User, tmp_path: Path) -> None:
+    (sites := tmp_path / "sites").mkdir()
+    (sites / "reports").write_text("alice:{SHA}not-ours\n")
+    job = {
+        "engine": "htpasswd", "settings": {"folder": str(sites), "url": "https://www.example.com"},
+        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk),
+    }  # fmt: skip
+    told = run(example, job)
+    assert isinstance(told, dict), told
+    assert (told["preflight"], told["status"], told["live"]) == ("", "enabled", 200)
+    assert told["connection"] == {"url": "https://www.example.com/reports/"}
+    assert (told["session"], told["renewed"], told["state"]) == ([True, False], True, "revoked")
+    assert (sites / "reports").read_text() == "alice:{SHA}not-ours\n", "what is not ours is as it was"
+    assert told["account"] not in "".join(path.read_text() for path in sites.iterdir())
+
+
+def test_where_it_is_not_installed_nobody_can_choose_it(agent: Caller, person: User, tmp_path: Path) -> None:
+    job = {
+        "engine": "htpasswd", "settings": {"folder": str(tmp_path), "url": "https://www.example.com"},
+        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk),
+    }  # fmt: skip
+    assert "no engine named htpasswd is installed" in run(None, job)
+    assert not Backend.objects.exists()
+
+
+# --- broken ones
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Installs for this process, too."""
+
+    def put(text: str, package: str = "their-engine", value: str = "their_engine:ENGINE") -> None:
+        module = value.partition(":")[0]
+        install(tmp_path / package, package, {"theirs": value}, {module: text})
+        monkeypatch.syspath_prepend(str(tmp_path / package))
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+    yield put
+    third_party.find.cache_clear()
+    links.close_all()
+    sys.modules.pop("their_engine", None)
+
+
+WHOLE = """
+class Engine:
+    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    problems_with_role = connection_facts = connect = log_in = lambda *anything: []
+ENGINE = Engine()
+"""
+BROKEN = {
+    "its module is missing what it needs": (
+        "import nothing_of_this_name",
+        "the engine theirs of their-engine does not load: ModuleNotFoundError: No module named 'nothing_of_this_name'",
+    ),
+    "its module fails": (
+        "1 / 0",
+        "the engine theirs of their-engine does not load: ZeroDivisionError: division by zero",
+    ),
+    "it is not there": ("", "the engine theirs of their-engine does not load: AttributeError"),
+    "it is something else": ("ENGINE = 7", "what their-engine brings as theirs is no engine: it has no title"),
+    "it is a class": (WHOLE.replace("Engine()", "Engine"), "is no engine: it is a class"),
+    "a method is missing": (WHOLE.replace("connect = ", ""), "is no engine: it has no connect()"),
+    "its names are short": (WHOLE.replace("64", "16"), "names of accounts have up to 32 characters, and it takes 16"),
+    "its schema is none": (WHOLE.replace("{}", "{'type': 'thing'}", 1), "its backend_schema is no JSON Schema"),
+}
+
+
+@pytest.mark.parametrize(("text", "sentence"), BROKEN.values(), ids=BROKEN)
+def test_a_broken_one_fails_closed_and_says_so(
+    text: str, sentence: str, installed: Callable[..., None], buyer: Buyer, role: Role, orders: Backend,
+    administrator: User,
+) -> None:  # fmt: skip
+    buyer.lend(role)
+    token = buyer.approved_token(role)
+    installed(text)
+    Backend.objects.update(engine="theirs")
+    with pytest.raises(UnknownEngine) as raised:
+        find_engine("theirs")
+    assert sentence in str(raised.value)
+    assert buyer.buy(token).json()["error"] == "not_lending"
+    lease = Lease.objects.get()
+    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    taking_back.take_back_now(lease.id)
+    lease.refresh_from_db()
+    assert lease.state == "revoking" and sentence in lease.problem, "its lease waits, and says for what"
+    report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
+    assert not report.passed and sentence in report.first_problem
+    assert Backend.objects.get().status == "new"
+    page = sign_in(administrator).get("/admin/credentials/backend/add/").content.decode()
+    assert "theirs, which cannot be used" in page and "PostgreSQL" in page, "the others go on"
+    Backend.objects.update(engine="postgres")  # mended
+    Lease.objects.update(due_at=timezone.now(), claimed_until=None)
+    taking_back.take_back_now(lease.id)
+    lease.refresh_from_db()
+    assert lease.state == "revoked"
+
+
+def test_two_of_one_name_are_none(installed: Callable[..., None], db: None) -> None:
+    installed(WHOLE)
+    assert "theirs" in engine_names() and find_engine("theirs").title == "Theirs"
+    third_party.find.cache_clear()
+    installed(WHOLE, package="another-engine", value="another_engine:ENGINE")
+    with pytest.raises(UnknownEngine, match="several packages bring an engine named theirs: "):
+        find_engine("theirs")
+
+
+def test_none_takes_the_place_of_one_of_ours(installed: Callable[..., None], tmp_path: Path) -> None:
+    installed(WHOLE)
+    points = next((tmp_path / "their-engine").glob("*.dist-info/entry_points.txt"))
+    points.write_text(points.read_text().replace("theirs", "postgres"))
+    assert find_engine("postgres").title == "PostgreSQL"
+
+
+FAILING = """
+class Link:
+    def create(self, account, password):
+        raise ValueError(password)
+    revoke = lambda self, account: {}["what"]
+    verify = lambda self, name: 1 / 0
+    close = lambda self: None
+class Engine:
+    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    problems_with_role = lambda self, settings: []
+    connection_facts = lambda self, target, account: {}
+    log_in = connect = lambda self, target: Link()
+ENGINE = Engine()
+"""
+
+
+def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
+    installed: Callable[..., None], buyer: Buyer, role: Role, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed(FAILING)
+    Backend.objects.update(engine="theirs")
+    with caplog.at_level(logging.WARNING):
+        answer = buyer.buy(buyer.approved_token(role))
+    assert (answer.status_code, answer.json()["error"]) == (502, "backend_unavailable")
+    lease = Lease.objects.get()
+    assert (lease.state, lease.ended_why) == ("revoking", "not created")
+    assert lease.problem == "the engine theirs failed: KeyError"
+    assert "ValueError at" in caplog.text and "their_engine.py:4" in caplog.text
+    report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
+    assert report.first_problem == "make an account: the engine theirs failed: ValueError"
+    assert report.steps[-1]["problem"] == "the engine theirs failed: AttributeError", "a method is missing"
