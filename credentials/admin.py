@@ -283,7 +283,7 @@ class LeaseAdmin(ReadOnly):
     list_per_page = 50
     show_full_result_count = False
     actions = ("end_now", "try_again")
-    readonly_fields = ("frozen", "overdue")
+    readonly_fields = ("frozen", "overdue", "revocable")
     exclude = ("settings", "wrap_digest", "idempotency_digest")
 
     def get_urls(self) -> list[Any]:
@@ -307,6 +307,10 @@ class LeaseAdmin(ReadOnly):
         if obj.state not in ENDING or obj.ended_at is None:
             return "-"
         return f"{(timezone.now() - obj.ended_at).total_seconds():.0f} s"
+
+    @admin.display(description="can be taken back", boolean=True)
+    def revocable(self, obj: Lease) -> bool | None:
+        return obj.backend.is_revocable
 
     @admin.display(description="the role's settings when it was bought")
     def frozen(self, obj: Lease) -> str:

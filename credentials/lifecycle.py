@@ -222,7 +222,7 @@ def activate(lease: Lease, now: datetime) -> bool:
         lease.state, lease.issued_at = State.ACTIVE, now
         record(events.LEASE_ISSUED, _about(lease, _agent(lease)), now, **_facts(lease),
                expires_at=lease.expires_at.isoformat(), max_expires_at=lease.max_expires_at.isoformat(),
-               bound_by=lease.bound_by)  # fmt: skip
+               bound_by=lease.bound_by, revocable=lease.backend.is_revocable)  # fmt: skip
     return bool(moved)
 
 
@@ -500,6 +500,14 @@ def note_taken_back(lease: Lease, presence: Presence | None, problem: str, now: 
         if state is State.STUCK:
             log.error("lease %s could not be taken back after %s attempts: %s", lease.id, lease.attempts, problem)
     return state
+
+
+def note_not_revocable(lease: Lease, until: datetime) -> None:
+    """It has ended, and works until the system ends it: nothing is tried before, and the lease says so."""
+    Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING).update(
+        claimed_until=None, due_at=until, attempts=F("attempts") - 1,
+        problem=f"nothing can take it back: it works until {until:%H:%M:%S} UTC",
+    )  # fmt: skip
 
 
 def note_unreachable(leases: Iterable[Lease]) -> None:

@@ -23,15 +23,17 @@ def collect(now: datetime) -> None:
     states = Lease.objects.exclude(state=State.REVOKED).values_list("backend__name", "state").annotate(Count("id"))
     for backend, state, count in states.order_by():
         LEASES.labels(backend, state).set(count)
-    oldest = Min("leases__ended_at", filter=Q(leases__state__in=ENDING))
-    for one in Backend.objects.annotate(oldest=oldest):
-        OLDEST.labels(one.name).set(_since(one.oldest, now))
+    ending = Q(leases__state__in=ENDING)
+    oldest, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
+    for one in Backend.objects.annotate(oldest=oldest, over=over):
+        # What nothing can take back is overdue only when its own time is up.
+        OLDEST.labels(one.name).set(_since(one.over if one.is_revocable is False else one.oldest, now))
         ORPHANS.labels(one.name).set(len(one.orphans))
         FAILING.labels(one.name).set(_since(one.failing_since, now))
 
 
 def _since(moment: datetime | None, now: datetime) -> float:
-    return (now - moment).total_seconds() if moment else 0.0
+    return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
 def find_worries(now: datetime) -> list[str]:

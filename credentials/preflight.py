@@ -78,6 +78,9 @@ def _probe(engine: Engine, target: Target, link: Link, account: Account, report:
 
         if made and account.settings:
             _try(report, "log in with it", log_in)
+        if not engine.is_revocable:
+            report.note("nothing takes it back: what is lent here ends by itself, within 15 minutes")
+            return
         # Also where making it failed half-way.
         taken_back = _try(report, "take it back", lambda: link.revoke(account))
         if session is not None:

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import ProgrammingError
+from django.test import Client
 from django.utils import timezone
 
 from audit.models import Event
@@ -133,7 +134,7 @@ def test_the_key_of_an_ended_lease_buys_nothing(buyer: Buyer, role: Role) -> Non
     assert buyer.buy(token, key="one").json()["error"] == "lease_ended"
 
 
-def test_a_stranger_learns_nothing(buyer: Buyer, role: Role, other_agent: Caller) -> None:
+def test_pain_15_a_stranger_learns_nothing(buyer: Buyer, role: Role, other_agent: Caller) -> None:
     lent = buyer.lend(role)
     lease_id = lent["lease"]["lease_id"]
     stranger = allow_leases(other_agent, buyer.person)
@@ -250,7 +251,7 @@ def test_pain_9_a_lease_ends_with_what_it_hangs_on(
         session.execute("SELECT 1")
 
 
-def test_a_lease_whose_time_is_up_is_gone_within_a_sweep(
+def test_pain_15_a_lease_whose_time_is_up_is_gone_within_a_sweep(
     buyer: Buyer, role: Role, postgres_server: PostgresServer
 ) -> None:
     lent = buyer.lend(role, lifetime=60)
@@ -348,23 +349,26 @@ def test_a_fast_buyer_is_slowed_down(buyer: Buyer, routine_role: Role, monkeypat
     assert codes == [201, 201, 429]
 
 
-def test_what_is_read_from_the_lease_alone_takes_it_back(buyer: Buyer, role: Role) -> None:
-    """Pain 13: the role may have changed or gone to sleep since."""
+def test_pain_13_what_is_read_from_the_lease_alone_takes_it_back(buyer: Buyer, role: Role) -> None:
+    """The role may have changed or gone to sleep since."""
     lent = buyer.lend(role)
     Role.objects.update(settings={"groups": ["somebody else"]}, is_active=False)
     assert buyer.revoke(lent["lease"]["lease_id"]).json()["state"] == "revoked"
 
 
-def test_ending_is_not_held_up_by_audit(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
-    """Pain 12: the events are set aside, and the account is gone all the same."""
+def test_pain_12_ending_is_not_held_up_by_audit(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
+    """The events are set aside, and the account is gone all the same; health is red, during and after."""
     from audit.models import SetAsideEvent
 
     lent = buyer.lend(role)
     token = buyer.routine_token()
     with audit_closed():
+        assert "audit events cannot be written" in Client().get("/readyz").content.decode()
         answer = buyer.call("POST", f"/v1/leases/{lent['lease']['lease_id']}/revoke", token)
     assert answer.json()["state"] == "revoked"
     assert sorted(SetAsideEvent.objects.values_list("kind", flat=True)) == ["lease.ended", "lease.revoked"]
+    health = Client().get("/readyz")
+    assert health.status_code == 503 and "audit events were set aside" in health.content.decode()
 
 
 def test_the_sweeper_is_not_held_up_by_audit(buyer: Buyer, role: Role) -> None:
@@ -381,7 +385,7 @@ def test_the_sweeper_is_not_held_up_by_audit(buyer: Buyer, role: Role) -> None:
     assert kinds == ["lease.ended"] * 3 + ["lease.revoked"] * 3
 
 
-def test_no_event_no_lease(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
+def test_pain_12_no_event_no_lease(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
     """Issuing fails closed."""
 
     token = buyer.approved_token(role)

@@ -89,7 +89,7 @@ def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, a
             reads(server, account, "SELECT 1", wrong)
 
 
-def test_taking_back_ends_the_open_session_within_two_seconds(
+def test_pain_1_taking_back_ends_the_open_session_within_two_seconds(
     server: MariaDb, link: MysqlLink, account: Account
 ) -> None:
     link.create(account, PASSWORD)
@@ -107,7 +107,9 @@ def test_taking_back_ends_the_open_session_within_two_seconds(
         reads(server, account, "SELECT 1")
 
 
-def test_taking_back_ends_a_statement_that_is_running(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_pain_1_taking_back_ends_a_statement_that_is_running(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
     link.create(account, PASSWORD)
     ended = threading.Event()
 

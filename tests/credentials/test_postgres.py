@@ -172,7 +172,7 @@ def test_it_takes_no_more_connections_than_it_may(lender: System, postgres_serve
     lender.take_back(account)
 
 
-def test_the_systems_own_expiry_is_the_second_line(lender: System, postgres_server: PostgresServer) -> None:
+def test_pain_15_the_systems_own_expiry_is_the_second_line(lender: System, postgres_server: PostgresServer) -> None:
     account, _ = lender.lend()
     until = postgres_server.one("SELECT rolvaliduntil FROM pg_roles WHERE rolname = %s", account.name)
     assert until == account.valid_until

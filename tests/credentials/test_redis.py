@@ -69,7 +69,9 @@ def test_no_role_administers(nodes: list[Node], link: RedisLink, account: Accoun
     holder.close()
 
 
-def test_taking_back_ends_open_sessions_on_every_node(nodes: list[Node], link: RedisLink, account: Account) -> None:
+def test_pain_1_taking_back_ends_open_sessions_on_every_node(
+    nodes: list[Node], link: RedisLink, account: Account
+) -> None:
     link.create(account, PASSWORD)
     holders = [node.client(account.name, PASSWORD) for node in nodes]
     for holder in holders:
@@ -83,7 +85,7 @@ def test_taking_back_ends_open_sessions_on_every_node(nodes: list[Node], link: R
     assert link.verify(account.name).is_gone
 
 
-def test_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
+def test_pain_11_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
     nodes: list[Node], target: Target, link: RedisLink, account: Account
 ) -> None:
     """Vault's plugin forgets to save (redis#7988): there a restart takes accounts away, or brings them back."""
@@ -98,7 +100,7 @@ def test_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
         nodes[0].client(account.name, PASSWORD).get("orders:1")
 
 
-def test_deleted_and_not_saved_is_saved_by_the_next_taking_back(
+def test_pain_11_deleted_and_not_saved_is_saved_by_the_next_taking_back(
     nodes: list[Node], target: Target, link: RedisLink, account: Account
 ) -> None:
     """A crash between DELUSER and SAVE: the user is gone from memory and would come back with a restart."""
@@ -109,7 +111,9 @@ def test_deleted_and_not_saved_is_saved_by_the_next_taking_back(
     assert account.name not in nodes[0].acl_file.read_text()
 
 
-def test_one_dead_node_keeps_the_others_from_nothing(nodes: list[Node], link: RedisLink, account: Account) -> None:
+def test_pain_11_one_dead_node_keeps_the_others_from_nothing(
+    nodes: list[Node], link: RedisLink, account: Account
+) -> None:
     link.create(account, PASSWORD)
     nodes[0].process.stop()
     with pytest.raises(Unreachable):

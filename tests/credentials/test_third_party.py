@@ -8,6 +8,7 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pytest
 from django.utils import timezone
 
 from accounts.models import User
+from audit.models import Event
 from audit.record import SYSTEM, About
-from credentials import lifecycle, links, preflight, taking_back
+from credentials import lifecycle, links, metrics, preflight, taking_back
 from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
 from credentials.models import Backend, Lease, Role
-from tests.credentials.lending import Buyer
+from tests.credentials.lending import Buyer, sweep_until_quiet
 from tests.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -214,3 +216,62 @@ def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
     assert report.first_problem == "make an account: the engine theirs failed: ValueError"
     assert report.steps[-1]["problem"] == "the engine theirs failed: AttributeError", "a method is missing"
+
+
+TICKETS = """
+from datetime import UTC, datetime
+from credentials.engines import Presence
+until = {}
+class Link:
+    def create(self, account, password):
+        until[account.name] = account.valid_until
+    def revoke(self, account):
+        assert until[account.name] <= datetime.now(UTC), "asked before its time"
+    def verify(self, name):
+        there = name in until and until[name] > datetime.now(UTC)
+        return Presence(exists=there, can_log_in=there)
+    list_owned = lambda self, prefix: []
+    excess_rights = lambda self: []
+    close = lambda self: None
+class Engine:
+    title, backend_schema, role_schema, most_name, is_revocable = "Tickets", {}, {}, 64, False
+    problems_with_role = lambda self, settings: []
+    connection_facts = lambda self, target, account: {}
+    connect = lambda self, target: Link()
+    log_in = None
+ENGINE = Engine()
+"""
+
+
+def test_pain_10_what_nothing_can_take_back_is_short_and_nobody_is_told_otherwise(
+    installed: Callable[..., None], buyer: Buyer, role: Role, administrator: User, person: User
+) -> None:
+    """Tickets that work until they expire: the lease does not lie about it."""
+    installed(TICKETS.replace("log_in = None", "log_in = connect"))
+    Backend.objects.update(engine="theirs")
+    report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
+    assert report.passed and "nothing takes it back" in report.steps[-1]["step"]
+    lent = buyer.lend(role, lifetime=3600)["lease"]
+    assert (lent["revocable"], lent["bound_by"]) == (False, "not_revocable")
+    lease = Lease.objects.get()
+    assert lease.expires_at <= lease.created_at + timedelta(minutes=15)
+    assert json.loads(Event.objects.get(kind="lease.issued").body)["facts"]["revocable"] is False
+    browser = sign_in(person)
+    assert "It cannot be taken back before." in browser.get("/activity").content.decode()
+
+    ended = buyer.revoke(lent["lease_id"]).json()
+    assert (ended["state"], ended["revocable"], ended["revoked_at"]) == ("revoking", False, None)
+    assert "it cannot be taken back: it works until" in browser.get("/activity").content.decode()
+    lease.refresh_from_db()
+    assert "nothing can take it back: it works until" in lease.problem
+    assert lease.due_at == lease.expires_at + timedelta(seconds=5), "and nothing is tried before"
+    page = sign_in(administrator).get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
+    assert "Can be taken back" in page and "icon-no" in page
+    metrics.collect(timezone.now())
+    assert metrics.OLDEST.labels("orders")._value.get() == 0, "no alarm"
+
+    sys.modules["their_engine"].until[lease.account_name] = timezone.now()
+    Lease.objects.update(expires_at=timezone.now() - timedelta(seconds=5), due_at=timezone.now())
+    sweep_until_quiet()
+    lease.refresh_from_db()
+    assert (lease.state, lease.problem) == ("revoked", "")
