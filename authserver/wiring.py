@@ -25,6 +25,7 @@ from operations.risk import AVAILABLE
 def wire() -> None:
     outbox.SOON[:] = [soon]
     outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, delivery.KIND: sending.deliver})
+    outbox.HANDLERS.update({devices.CALL: devices.call_late, devices.CALL_OFF: devices.call_off_late})
     waiting.READERS.update(
         {
             watching.PROMPTS: watching.read_prompts,

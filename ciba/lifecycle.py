@@ -78,8 +78,7 @@ def open(
     assurance = choose_assurance(facts.assurances, asked.acr_values)
     request = _store(agent, user, asked, requested, auth_req_id, assurance or Assurance.SESSION, now)
     prompt = _put_prompt(request, user)
-    if user is not None:
-        devices.call(user, prompt.id, now, request.expires_at)
+    devices.call(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,

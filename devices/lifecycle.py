@@ -6,6 +6,7 @@ transaction of the prompt that it tells of.
 
 import json
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -20,8 +21,10 @@ from foundation import outbox
 from foundation.handles import digest, new_id
 from foundation.keyring import open_sealed, seal
 from foundation.models import Work
+from foundation.outbox import Done, Outcome
 
 PUSH, MAIL = "push", "e-mail"
+CALL, CALL_OFF = "call", "call off"  # where people are hidden: all that is owed at once, for whomever there is
 # "Already answered" still reaches a phone that was off for a while.
 CALL_OFF_LIFE = timedelta(hours=1)
 NEWS_LIFE = timedelta(days=1)
@@ -143,8 +146,20 @@ def test(device: Device, now: datetime) -> None:
     _owe_push(device, f"device:{device.id}", {"kind": "test"}, now, now + timedelta(minutes=2))
 
 
-def call(user: User, prompt_id: UUID, now: datetime, until: datetime) -> None:
-    """Tells every device of this person that a prompt waits. Takes part in the caller's transaction."""
+def call(user: User | None, prompt_id: UUID, now: datetime, until: datetime) -> None:
+    """Tells every device of this person that a prompt waits. Takes part in the caller's transaction.
+
+    Where people are hidden the agent waits for the answer of this very transaction, and asks many times at once: one
+    statement, for somebody and for nobody, and the rest a second later (docs/adr/0015).
+    """
+    if settings.HIDE_UNKNOWN_USERS:
+        payload = {"user": str(user.id) if user else None, "prompt": str(prompt_id), "until": until.isoformat()}
+        outbox.owe(CALL, _about_prompt(prompt_id), payload, now, deadline=until, due=now)
+    elif user is not None:
+        _call(user, prompt_id, now, until)
+
+
+def _call(user: User, prompt_id: UUID, now: datetime, until: datetime) -> None:
     for device in live_devices(user):
         _owe_push(device, _about_prompt(prompt_id), {"kind": "prompt", "prompt": str(prompt_id)}, now, until)
     if settings.EMAIL_HOST:
@@ -152,22 +167,51 @@ def call(user: User, prompt_id: UUID, now: datetime, until: datetime) -> None:
         outbox.owe(MAIL, _about_prompt(prompt_id), payload, now, deadline=until, due=now + MAIL_AFTER)
 
 
+@transaction.atomic(durable=True)
+def call_late(payload: dict[str, Any], now: datetime) -> Outcome:
+    """The outbox's handler of CALL. `payload`: user, or None; prompt; until (ISO 8601)."""
+    prompt_id = UUID(payload["prompt"])
+    works = Work.objects.filter(about=_about_prompt(prompt_id))
+    # Locked: whoever calls off waits, and nobody is called after that. Nor a second time.
+    still_owed = works.select_for_update().filter(kind=CALL, state=Work.State.OWED).exists()
+    user = User.objects.filter(pk=payload["user"], is_active=True).first() if payload["user"] else None
+    if user is not None and still_owed and not works.filter(kind=PUSH).exists():
+        _call(user, prompt_id, now, datetime.fromisoformat(payload["until"]))
+    return Done()
+
+
 def call_off(prompt_id: UUID, now: datetime) -> None:
     """Answered, expired or withdrawn: what was not sent is not, and what was is replaced.
 
-    Takes part in the caller's transaction.
+    Takes part in the caller's transaction. Where people are hidden, what is replaced is replaced later (see call).
     """
+    if settings.HIDE_UNKNOWN_USERS:
+        outbox.withdraw(_about_prompt(prompt_id), now)
+        deadline = now + CALL_OFF_LIFE
+        outbox.owe(CALL_OFF, f"answered:{prompt_id}", {"prompt": str(prompt_id)}, now, deadline=deadline, due=now)
+    else:
+        _call_off(prompt_id, now)
+
+
+def _call_off(prompt_id: UUID, now: datetime) -> None:
     about = _about_prompt(prompt_id)
     # Locked: whoever claims one waits, and then finds it withdrawn.
     called = list(Work.objects.select_for_update().filter(about=about, kind=PUSH).order_by("id"))
     outbox.withdraw(about, now)
     for work in called:
-        on_its_way = work.claimed_until is not None and work.state == Work.State.OWED
+        on_its_way = work.claimed_until is not None and work.state in (Work.State.OWED, Work.State.WITHDRAWN)
         device = Device.objects.filter(pk=work.payload["device"], removed_at=None).first()
         if device and (on_its_way or work.state == Work.State.DONE):
             message = {"kind": "answered", "prompt": str(prompt_id)}
             due = now + OVERTAKE if on_its_way else None
             _owe_push(device, about, message, now, now + CALL_OFF_LIFE, due=due)
+
+
+@transaction.atomic(durable=True)
+def call_off_late(payload: dict[str, Any], now: datetime) -> Outcome:
+    """The outbox's handler of CALL_OFF. `payload`: prompt."""
+    _call_off(UUID(payload["prompt"]), now)
+    return Done()
 
 
 def was_reached(about: str) -> bool:

@@ -10,6 +10,7 @@ from accounts.models import User
 from foundation import outbox
 from foundation.models import Work
 from tests.agent_endpoint import AgentEndpoint
+from tests.devices.conftest import device, push_service, vapid_key  # noqa: F401 - fixtures
 from tests.world import Caller, allow_everything, make_caller
 
 TOKEN = "notify-me-0123456789-abcdefghij"

@@ -20,11 +20,17 @@ from ciba import lifecycle, watching
 from ciba.models import BackchannelRequest, Prompt
 from ciba.states import State
 from clients.models import Agent, AgentLink
+from devices import lifecycle as devices
 from devices import user_codes
+from devices.models import Device, VapidKey
 from foundation import endpoint as endpoints
+from foundation.models import Work
 from foundation.waiting import FRONT, Pause, parked
 from tests.agent_endpoint import AgentEndpoint
 from tests.ciba.conftest import TOKEN, do_owed
+from tests.devices.conftest import do_owed as do_all_owed
+from tests.devices.conftest import enrol
+from tests.push_service import PushService
 from tests.world import CALENDAR, PAYMENT, Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -199,7 +205,13 @@ class TestUserCodes:
 
 
 class TestTheSameWork:
-    """What is done for nobody is what is done for somebody, statement by statement, but for telling their devices."""
+    """What is done for nobody is what is done for somebody, statement by statement: many at once add nothing up."""
+
+    @pytest.fixture(autouse=True)
+    def two_devices(self, person: User, push_service: PushService, vapid_key: VapidKey) -> None:
+        for name in ("Phone", "Laptop"):
+            enrol(person, push_service, vapid_key, name)
+        do_all_owed()  # the first was told of the second
 
     def of_both(self, agent: Caller, person: User, act: Callable[[str], Any]) -> list[list[str]]:
         return [self.statements(lambda hint=hint: act(hint)) for hint in (person.email, "nobody@example.com")]
@@ -215,9 +227,7 @@ class TestTheSameWork:
     def test_to_ask(self, agent: Caller, person: User) -> None:
         agent.ask(person)  # whatever is only done once
         somebody, nobody = self.of_both(agent, person, lambda hint: agent.ask(login_hint=hint))
-        more = [one for one in somebody if one not in nobody]
-        assert [one for one in more if "devices_device" not in one] == []
-        assert len(nobody) == len(somebody) - len(more)
+        assert somebody == nobody
 
     def test_to_poll_and_to_expire(self, agent: Caller, person: User) -> None:
         ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
@@ -230,8 +240,78 @@ class TestTheSameWork:
     def test_to_cancel(self, agent: Caller, person: User) -> None:
         agent.post("/oauth/revoke", token="unheard-of")  # whatever is only done once
         ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
+        do_all_owed()
+        do_all_owed()  # both devices know
         somebody, nobody = self.of_both(agent, person, lambda hint: agent.post("/oauth/revoke", token=ids[hint]))
         assert somebody == nobody
+
+
+class TestCalling:
+    """The person's devices are told by a piece of work of its own, which the sweeper does a second later."""
+
+    @pytest.fixture(autouse=True)
+    def a_device(self, device: Device) -> None:
+        do_all_owed()
+
+    def test_the_device_is_told_once(self, agent: Caller, person: User, push_service: PushService) -> None:
+        agent.ask(person)
+        prompt, work = Prompt.objects.get(), Work.objects.get(kind=devices.CALL)
+        assert do_all_owed() == ["done"]
+        Work.objects.filter(pk=work.pk).update(state="owed")  # whoever did it was killed before it was recorded
+        assert do_all_owed() == ["done", "done"]
+        assert [one.message for one in push_service.received] == [{"kind": "prompt", "prompt": str(prompt.id)}]
+
+    @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
+    def test_then_it_is_told_of_the_end(self, agent: Caller, person: User, push_service: PushService, end: str) -> None:
+        auth_req_id = self.ask_and_tell(agent, person)
+        self.end(end, agent, person, auth_req_id)
+        assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
+        assert [one.message["kind"] for one in push_service.received] == ["prompt", "answered"]
+
+    @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
+    def test_what_ended_before_is_not_told(
+        self, agent: Caller, person: User, push_service: PushService, end: str
+    ) -> None:
+        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        self.end(end, agent, person, auth_req_id)
+        while do_all_owed():
+            pass
+        assert not push_service.received and Work.objects.get(kind=devices.CALL).state == "withdrawn"
+
+    def test_a_call_that_was_claimed_when_it_ended_calls_nobody(
+        self, agent: Caller, person: User, push_service: PushService
+    ) -> None:
+        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        work = Work.objects.get(kind=devices.CALL)
+        self.end("cancel", agent, person, auth_req_id)
+        devices.call_late(work.payload, timezone.now())
+        assert not Work.objects.filter(kind=devices.PUSH, payload__message__kind="prompt").exists()
+
+    def test_one_on_its_way_does_not_arrive_last(self, agent: Caller, person: User, push_service: PushService) -> None:
+        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        assert do_all_owed() == ["done"]
+        pushes = Work.objects.filter(kind=devices.PUSH, payload__message__prompt=str(Prompt.objects.get().id))
+        pushes.update(claimed_until=timezone.now() + timedelta(seconds=30), attempts=1)
+        before = timezone.now()
+        self.end("cancel", agent, person, auth_req_id)
+        do_all_owed()
+        answered = pushes.get(payload__message__kind="answered")
+        assert answered.due_at - before >= timedelta(seconds=2)
+
+    def ask_and_tell(self, agent: Caller, person: User) -> str:
+        auth_req_id = str(agent.ask(person).json()["auth_req_id"])
+        assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
+        return auth_req_id
+
+    def end(self, how: str, agent: Caller, person: User, auth_req_id: str) -> None:
+        match how:
+            case "cancel":
+                agent.post("/oauth/revoke", token=auth_req_id)
+            case "deny":
+                sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
+            case _:
+                BackchannelRequest.objects.update(expires_at=timezone.now())
+                lifecycle.expire_due(timezone.now(), 10)
 
 
 class TestTheTime:
