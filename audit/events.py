@@ -84,6 +84,7 @@ LEASE_ENDED = _declare("lease.ended", "A lease ended; its account is being taken
 LEASE_REVOKED = _declare("lease.revoked", "An account was taken back: a read confirmed it", "The account is gone")
 LEASE_DISABLED = _declare("lease.disabled", "An account cannot log in any more, but could not be dropped")
 LEASE_STUCK = _declare("lease.stuck", "ALARM: an account could not be taken back; still tried")
+LEASE_FORGOTTEN = _declare("lease.forgotten", "ALARM: an administrator gave an account up that nobody confirmed gone")
 LEASES_ENDED = _declare("leases.ended", "An administrator ended leases")
 ORPHAN_FOUND = _declare("orphan.found", "ALARM: an account of ours without a lease was found")
 ORPHAN_REVOKED = _declare("orphan.revoked", "An account without a lease was taken back")

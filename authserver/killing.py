@@ -26,7 +26,7 @@ from clients.models import Agent
 from credentials import lifecycle as leases
 from credentials import taking_back
 from credentials.models import Lease
-from credentials.states import State
+from credentials.states import FINISHED, State
 from oauth import lifecycle as grants
 from oauth.models import Grant
 
@@ -41,7 +41,7 @@ def stop(agent: Agent, by: User, now: datetime) -> None:
     grants.revoke_grants_of(agent, now, actor=actor)
     ciba.withdraw_all(agent, actor, now)
     leases.retry_now(Q(agent=agent), now)
-    live = Lease.objects.filter(agent=agent).exclude(state=State.REVOKED).values_list("id", flat=True)
+    live = Lease.objects.filter(agent=agent).exclude(state__in=FINISHED).values_list("id", flat=True)
     for lease_id in list(live[:AT_ONCE]):
         taking_back.take_back_now(lease_id)
 
@@ -58,7 +58,7 @@ class Left:
 def find_left(agent: Agent, now: datetime) -> list[Left]:
     requests = BackchannelRequest.objects.filter(agent=agent, expires_at__gt=now)
     leases.retry_now(Q(agent=agent), now)
-    live = Lease.objects.filter(agent=agent).exclude(state=State.REVOKED)
+    live = Lease.objects.filter(agent=agent).exclude(state__in=FINISHED)
     states = live.values_list("state").annotate(Count("id")).order_by("state")
     return [
         Left("The agent may call (its tokens work)", int(agent.is_active)),
@@ -91,5 +91,6 @@ def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
         "agent": agent,
         "left": left,
         "is_done": not any(one.count for one in left),
+        "forgotten": Lease.objects.filter(agent=agent, state=State.FORGOTTEN).count(),
     }
     return render(request, "admin/kill_agent.html", context)

@@ -18,7 +18,7 @@ from audit.record import About, record
 from credentials import ending, lifecycle, preflight, recovery, roles, rotation
 from credentials.backends import sealed
 from credentials.models import Backend, Lease, Recovery, Role
-from credentials.states import ENDING, State
+from credentials.states import ENDING, FINISHED
 from foundation.admin import NoDeletion, ReadOnly
 from operations.models import OperationType, OperationTypeVersion
 
@@ -84,7 +84,7 @@ class BackendForm(forms.ModelForm[Backend]):
         return cleaned
 
     def _has_live(self) -> bool:
-        return Lease.objects.filter(backend=self.instance.pk).exclude(state=State.REVOKED).exists()
+        return Lease.objects.filter(backend=self.instance.pk).exclude(state__in=FINISHED).exists()
 
 
 @admin.register(Backend)
@@ -106,7 +106,7 @@ class BackendAdmin(PreflightAfterSaving):
             super()
             .get_queryset(request)
             .annotate(
-                live_leases=Count("leases", filter=~Q(leases__state=State.REVOKED)),
+                live_leases=Count("leases", filter=~Q(leases__state__in=FINISHED)),
                 oldest_ended=Min("leases__ended_at", filter=ending),
             )
         )
@@ -243,7 +243,7 @@ class RoleAdmin(PreflightAfterSaving):
     fields = ("backend", "name", *roles.MEANING, *RoleForm.Meta.fields[2:])
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        live = Count("leases", filter=~Q(leases__state=State.REVOKED))
+        live = Count("leases", filter=~Q(leases__state__in=FINISHED))
         return super().get_queryset(request).annotate(live_leases=live)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -291,6 +291,7 @@ class LeaseAdmin(ReadOnly):
         return [
             path("end/", view, name="end-leases"),
             path("end/<slug:by>/<str:unverified_id>/", view, name="end-leases-by"),
+            path("<uuid:lease_id>/forget/", self.admin_site.admin_view(ending.forget_view), name="forget-lease"),
             *super().get_urls(),
         ]
 

@@ -20,7 +20,7 @@ from credentials.lending import Lent, Wrapped
 from credentials.lifecycle import AlreadyUnwrapped, Wanted, Why
 from credentials.models import LONGEST, Lease, Role
 from credentials.roles import SHORTEST, type_name
-from credentials.states import State
+from credentials.states import FINISHED, State
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
@@ -141,7 +141,7 @@ class Leases(LeaseView):
             raise NotAllowed()
         leases = Lease.objects.select_related("role", "backend").filter(agent=holding.agent)
         if request._request.GET.get("ended") != "true":
-            leases = leases.exclude(state=State.REVOKED)
+            leases = leases.exclude(state__in=FINISHED)
         return json_response({"leases": [shape(lease) for lease in leases[:PAGE]]})
 
 

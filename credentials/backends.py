@@ -70,6 +70,8 @@ def account_of(lease: Lease) -> Account:
         sub=str(lease.user_id or lease.agent.client_id),
         grant_id=str(lease.grant_id),
         request_id=str(lease.request_id or ""),
+        operation_digest=lease.operation_digest,
+        purpose=lease.purpose,
     )
     return Account(lease.account_name, lease.settings, lease.expires_at + timedelta(seconds=SKEW), trace)
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Model, Q
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -20,7 +22,7 @@ from accounts.models import User
 from clients.models import Agent
 from credentials import lifecycle, taking_back
 from credentials.models import Backend, Lease, Role
-from credentials.states import ENDING, State
+from credentials.states import ENDING, FINISHED, State
 from oauth.models import Grant
 
 NOW = 20  # leases that are taken back while the administrator waits; the sweeper takes the rest
@@ -72,6 +74,27 @@ def find_whose(by: str, unverified_id: str) -> Whose:
     return Whose(f"every lease of the {by} {found}", Q(**{column: found}), {by: name(found)})
 
 
+class ReasonForm(forms.Form):
+    reason = forms.CharField(
+        max_length=200, min_length=10, strip=True, widget=forms.TextInput(attrs={"class": "vTextField"}),
+        help_text="Why nobody needs to take this account back any more. It stays on the record.",
+    )  # fmt: skip
+
+
+@require_http_methods(["GET", "POST"])
+def forget_view(request: HttpRequest, lease_id: UUID) -> HttpResponse:
+    """A superuser alone gives an account up, with a reason: where the system is gone for good."""
+    if not (request.user.is_active and getattr(request.user, "is_superuser", False)):
+        raise PermissionDenied
+    lease = get_object_or_404(Lease.objects.select_related("agent", "role", "backend"), pk=lease_id, state__in=ENDING)
+    form = ReasonForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        lifecycle.forget(lease, form.cleaned_data["reason"], f"user:{request.user.pk}", timezone.now())
+        return redirect("admin:credentials_lease_change", lease.pk)
+    context = {**admin.site.each_context(request), "title": f"Forget {lease}", "lease": lease, "form": form}
+    return render(request, "admin/forget_lease.html", context)
+
+
 @require_http_methods(["GET", "POST"])
 def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> HttpResponse:
     """GET shows what is live, again every two seconds while accounts are being taken back; POST ends it."""
@@ -81,7 +104,7 @@ def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> 
     if request.method == "POST":
         end(whose, f"user:{request.user.pk}", timezone.now())
         return redirect(request.path)
-    states = Lease.objects.filter(whose.which).exclude(state=State.REVOKED).order_by()
+    states = Lease.objects.filter(whose.which).exclude(state__in=FINISHED).order_by()
     left = dict(states.values_list("state").annotate(Count("id")))
     stuck = Lease.objects.filter(whose.which, state__in=ENDING).exclude(problem="").order_by("-attempts")
     context: dict[str, Any] = {
@@ -91,5 +114,6 @@ def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> 
         "problems": [(one.account_name, one.backend.name, one.problem) for one in stuck.select_related("backend")[:5]],
         "is_live": any(state not in ENDING for state in left),
         "is_done": not left,
+        "forgotten": Lease.objects.filter(whose.which, state=State.FORGOTTEN).count(),
     }
     return render(request, "admin/end_leases.html", context)

@@ -88,7 +88,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
         return _failed(lease, error)
     breaker.note_reached(lease.backend)
     ISSUED.labels(lease.backend.name).observe((timezone.now() - began).total_seconds())
-    if not lifecycle.activate(lease, timezone.now()):
+    if not lifecycle.activate(lease, password, timezone.now()):
         lifecycle.fail(lease, "it ended while it was being made", timezone.now())
         lifecycle.release(lease)
         taking_back.take_back_now(lease.id)
@@ -116,7 +116,7 @@ def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
             link.set_password(account_of(lease), password)
     except EngineError as error:
         return _not_changed(lease, error)
-    if not lifecycle.finish_password(lease, timezone.now()):
+    if not lifecycle.finish_password(lease, password, timezone.now()):
         return _ended_meanwhile(lease)
     return Lent(lease, password, _facts(lease), is_repeat=True)
 

@@ -43,7 +43,7 @@ from credentials.policy import (
     judge_renew,
 )
 from credentials.retrying import is_stuck, pause
-from credentials.states import ENDING, State
+from credentials.states import ENDING, State, sources
 from foundation.errors import ProtocolError, TemporarilyUnavailable
 from foundation.handles import digest, new_handle, new_id
 from foundation.prepared import insert
@@ -215,14 +215,15 @@ def _life(role: Role, backend: Backend, grant: Grant, wanted: Wanted, now: datet
 
 
 @transaction.atomic(durable=True)
-def activate(lease: Lease, now: datetime) -> bool:
+def activate(lease: Lease, password: str, now: datetime) -> bool:
     """creating → active: the account is there, and its password is about to be handed over. Not where it ended."""
     moved = statements.ACTIVATE(lease=lease.pk, claimed_until=lease.claimed_until, now=now)
     if moved:
         lease.state, lease.issued_at = State.ACTIVE, now
         record(events.LEASE_ISSUED, _about(lease, _agent(lease)), now, **_facts(lease),
                expires_at=lease.expires_at.isoformat(), max_expires_at=lease.max_expires_at.isoformat(),
-               bound_by=lease.bound_by, revocable=lease.backend.is_revocable)  # fmt: skip
+               bound_by=lease.bound_by, revocable=lease.backend.is_revocable,
+               fingerprint=fingerprint(password))  # fmt: skip
     return bool(moved)
 
 
@@ -270,12 +271,21 @@ def start_password(lease: Lease, now: datetime) -> bool:
 
 
 @transaction.atomic(durable=True)
-def finish_password(lease: Lease, now: datetime) -> bool:
+def finish_password(lease: Lease, password: str, now: datetime) -> bool:
     """The new password works. False where the lease has ended meanwhile."""
     if not _release_active(lease):
         return False
-    record(events.LEASE_PASSWORD_SET, _about(lease, _agent(lease)), now, **_facts(lease))
+    told = {**_facts(lease), "fingerprint": fingerprint(password)}
+    record(events.LEASE_PASSWORD_SET, _about(lease, _agent(lease)), now, **told)
     return True
+
+
+def fingerprint(password: str) -> str:
+    """What the record keeps of a password, which is kept nowhere: whose is one that turns up somewhere?
+
+    Of 256 random bits, so that nothing is found from it.
+    """
+    return digest(password).hex()[:16]
 
 
 @transaction.atomic(durable=True)
@@ -522,6 +532,19 @@ def note_unreachable(leases: Iterable[Lease]) -> None:
 def retry_now(which: Q, now: datetime) -> int:
     """An administrator has mended something: what is stuck or disabled is due at once."""
     return Lease.objects.filter(which, state__in=ENDING).update(due_at=now)
+
+
+@transaction.atomic(durable=True)
+def forget(lease: Lease, reason: str, actor: str, now: datetime) -> bool:
+    """Gives up what cannot be confirmed, with a reason that stays on the record. False where it is not due, or gone."""
+    given_up = Lease.objects.filter(pk=lease.pk, state__in=sources(State.FORGOTTEN)).update(
+        state=State.FORGOTTEN, due_at=None, claimed_until=None, problem=f"forgotten: {reason}"[:300]
+    )
+    if given_up:
+        record(events.LEASE_FORGOTTEN, _about(lease, actor), now, **_facts(lease), reason=reason,
+               backend=lease.backend.name, attempts=lease.attempts, problem=lease.problem)  # fmt: skip
+        log.error("lease %s was forgotten by %s; its account may live: %s", lease.id, actor, lease.account_name)
+    return bool(given_up)
 
 
 # --- telling

@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from credentials import recovery
 from credentials.models import Backend, Lease
-from credentials.states import ENDING, State
+from credentials.states import ENDING, FINISHED, State
 
 LEASES = Gauge("countersign_leases", "Leases that are not confirmed gone.", ["backend", "state"])
 OLDEST = Gauge("countersign_leases_oldest_overdue_seconds", "Since when the longest ended account lives.", ["backend"])
@@ -20,7 +20,7 @@ ALARMS = Counter("countersign_lease_alarms_total", "Handles unwrapped twice, acc
 def collect(now: datetime) -> None:
     for gauge in (LEASES, OLDEST, ORPHANS, FAILING):
         gauge.clear()
-    states = Lease.objects.exclude(state=State.REVOKED).values_list("backend__name", "state").annotate(Count("id"))
+    states = Lease.objects.exclude(state__in=FINISHED).values_list("backend__name", "state").annotate(Count("id"))
     for backend, state, count in states.order_by():
         LEASES.labels(backend, state).set(count)
     ending = Q(leases__state__in=ENDING)

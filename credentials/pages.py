@@ -14,14 +14,14 @@ from accounts import sessions
 from credentials import lifecycle, taking_back
 from credentials.lifecycle import Why
 from credentials.models import Lease
-from credentials.states import State
+from credentials.states import FINISHED
 
 
 def own_leases(request: HttpRequest, now: datetime) -> str:
     """Those that are not yet confirmed gone; nothing where there are none."""
     leases = (
         Lease.objects.filter(user=request.user.pk)
-        .exclude(state=State.REVOKED)
+        .exclude(state__in=FINISHED)
         .select_related("agent", "role__operation_type__current", "backend")[:100]
     )
     return render_to_string("credentials/own_leases.html", {"leases": leases}, request) if leases else ""

@@ -7,6 +7,7 @@ revoking   to be taken back; tried until it is confirmed gone
 disabled   nobody can log in and no session is left, but its objects keep it from being dropped; still tried
 stuck      several tries have failed: a person must look; still tried
 revoked    a read on the system itself confirmed that the account is gone
+forgotten  nobody could confirm it, and an administrator has answered for that: the system is gone, perhaps
 """
 
 from enum import StrEnum
@@ -20,6 +21,7 @@ class State(StrEnum):
     DISABLED = "disabled"
     STUCK = "stuck"
     REVOKED = "revoked"
+    FORGOTTEN = "forgotten"
 
 
 # Nothing leaves the state that is not a key here.
@@ -28,16 +30,18 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     State.WRAPPED: frozenset({State.CREATING, State.REVOKED}),
     State.CREATING: frozenset({State.ACTIVE, State.REVOKING}),
     State.ACTIVE: frozenset({State.REVOKING}),
-    State.REVOKING: frozenset({State.DISABLED, State.STUCK, State.REVOKED}),
-    State.DISABLED: frozenset({State.STUCK, State.REVOKED}),
-    State.STUCK: frozenset({State.DISABLED, State.REVOKED}),
+    State.REVOKING: frozenset({State.DISABLED, State.STUCK, State.REVOKED, State.FORGOTTEN}),
+    State.DISABLED: frozenset({State.STUCK, State.REVOKED, State.FORGOTTEN}),
+    State.STUCK: frozenset({State.DISABLED, State.REVOKED, State.FORGOTTEN}),
 }
+# Nothing more is done about it. An account of a forgotten one that is found all the same is one without a lease.
+FINISHED = frozenset({State.REVOKED, State.FORGOTTEN})
 # An account may be there.
-LIVE = frozenset(State) - {State.WRAPPED, State.REVOKED}
+LIVE = frozenset(State) - {State.WRAPPED} - FINISHED
 # It is being taken back.
 ENDING = frozenset({State.REVOKING, State.DISABLED, State.STUCK})
 # It counts against quotas: what is being taken back counts too, or a dead backend would be filled without limit.
-COUNTED = frozenset(State) - {State.REVOKED}
+COUNTED = frozenset(State) - FINISHED
 
 
 def sources(target: State) -> list[State]:

@@ -60,12 +60,17 @@ class Trace:
     sub: str
     grant_id: str
     request_id: str = ""
+    operation_digest: str = ""
+    purpose: str = ""  # the agent's words
 
     @property
     def text(self) -> str:
-        return f"countersign lease={self.lease_id} agent={self.client_id} sub={self.sub} grant={self.grant_id}" + (
-            f" request={self.request_id}" if self.request_id else ""
-        )
+        """What is the agent's own comes last: it cannot pass for anything else."""
+        known = {
+            "lease": self.lease_id, "agent": self.client_id, "sub": self.sub, "grant": self.grant_id,
+            "request": self.request_id, "operation": self.operation_digest, "purpose": self.purpose,
+        }  # fmt: skip
+        return " ".join(["countersign", *(f"{name}={value}" for name, value in known.items() if value)])
 
 
 @dataclass(frozen=True)

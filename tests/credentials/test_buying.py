@@ -1,5 +1,7 @@
 """POST /v1/leases and what follows: bought with a grant, spent once, delivered once, ended for certain."""
 
+import hashlib
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -68,8 +70,10 @@ def test_the_account_leads_back_to_lease_agent_person_and_approval(
     comment = postgres_server.one(
         "SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = %s", lease.account_name
     )
-    for known in (lease.id, buyer.caller.agent.client_id, buyer.person.id, lease.grant_id, lease.request_id):
+    for known in (lease.id, buyer.caller.agent.client_id, buyer.person.id, lease.grant_id, lease.request_id,
+                  lease.operation_digest):  # fmt: skip
         assert str(known) in comment
+    assert comment.endswith(" purpose=look at orders")
     with connect(postgres_server, lent) as session:
         assert session.execute("SHOW application_name").fetchone() == (f"countersign:{lease.id}",)
 
@@ -322,6 +326,8 @@ def test_the_password_is_nowhere(
     their_log = log.read_text(errors="replace")
     assert "CREATE ROLE" in their_log, "the statements are logged"
     rows = [str(row) for model in apps.get_models() for row in model.objects.values()]
+    kept = [json.loads(event.body)["facts"].get("fingerprint") for event in Event.objects.order_by("id")]
+    assert [one for one in kept if one] == [hashlib.sha256(one.encode()).hexdigest()[:16] for one in passwords]
     for password in passwords:
         assert password not in their_log
         assert password not in caplog.text

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import Permission
 from django.db import connection
 from django.db.models import Q
 from django.test import Client
@@ -130,6 +131,40 @@ def test_only_who_may_change_leases(buyer: Buyer, role: Role, person: User, staf
     browser = sign_in(person)
     assert browser.get(ALL).status_code == browser.post(ALL).status_code == (403 if staff else 302)
     assert Lease.objects.get().state == "active"
+
+
+def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
+    admin_browser: Client, buyer: Buyer, role: Role, orders: Backend, person: User, postgres_server: PostgresServer
+) -> None:
+    """A system that is gone for good: a superuser alone says so, with a reason; nothing is called revoked."""
+    lent = buyer.lend(role)
+    lease = Lease.objects.get()
+    url = f"/admin/credentials/lease/{lease.pk}/forget/"
+    reason = {"reason": "The machine was scrapped, see ticket 7"}
+    assert admin_browser.post(url, reason).status_code == 404, "it is in use"
+    with postgres_server.down():
+        buyer.revoke(lent["lease"]["lease_id"])
+        User.objects.filter(pk=person.pk).update(is_staff=True)
+        person.user_permissions.add(Permission.objects.get(codename="change_lease"))
+        assert sign_in(person).post(url, reason).status_code == 403, "who may end leases may not forget them"
+        assert url in admin_browser.get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
+        assert "This field is required" in admin_browser.post(url, {"reason": " "}).content.decode()
+        assert Lease.objects.get().state == "revoking"
+        assert admin_browser.post(url, reason).status_code == 302
+        lease.refresh_from_db()
+        assert (lease.state, lease.revoked_at, lease.due_at) == ("forgotten", None, None)
+        facts = json.loads(Event.objects.get(kind="lease.forgotten").body)["facts"]
+        assert (facts["reason"], facts["account"]) == (reason["reason"], lease.account_name)
+        sweep_until_quiet()
+        assert buyer.call("GET", "/v1/leases", buyer.routine_token()).json()["leases"] == []
+        assert "except 1 that was forgotten" in admin_browser.get(ALL).content.decode()
+        assert admin_browser.post(url, reason).status_code == 404, "once"
+    # It was not gone after all.
+    assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) == 1
+    Backend.objects.update(scanned_at=None, tried_again_at=None)
+    sweep_until_quiet()
+    assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) is None
+    assert Event.objects.filter(kind="orphan.revoked").count() == 1
 
 
 def test_thousands_are_ended_in_a_few_statements(buyer: Buyer, role: Role, orders: Backend) -> None:

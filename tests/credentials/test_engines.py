@@ -103,7 +103,7 @@ def test_whatever_the_agent_is_called_is_only_text(system: System) -> None:
     """A client_id may be a URL, and is not ours to choose."""
     account = system.account()
     sly = """'"; DROP TABLE orders; DROP ROLE lender; -- {} %s \\ $$"""
-    account = replace(account, trace=replace(account.trace, client_id=sly, sub=sly))
+    account = replace(account, trace=replace(account.trace, client_id=sly, sub=sly, purpose=sly))
     password = new_handle()
     with system.link() as link:
         link.create(account, password)

@@ -17,8 +17,8 @@ HOUR = timedelta(hours=1)
 
 
 def test_nothing_leaves_revoked_and_everything_leads_there() -> None:
-    assert State.REVOKED not in TRANSITIONS
-    for state in State:
+    assert State.REVOKED not in TRANSITIONS and State.FORGOTTEN not in TRANSITIONS
+    for state in set(State) - {State.FORGOTTEN}:
         reached, frontier = {state}, [state]
         while frontier:
             for target in TRANSITIONS.get(frontier.pop(), frozenset()) - reached:
@@ -31,6 +31,7 @@ def test_an_account_that_may_live_is_never_called_revoked_without_being_taken_ba
     assert set(sources(State.REVOKED)) == ENDING | {State.WRAPPED}, "wrapped: there never was an account"
     assert set(sources(State.ACTIVE)) == {State.CREATING}, "and nothing becomes active again"
     assert LIVE | {State.WRAPPED} == COUNTED
+    assert set(sources(State.FORGOTTEN)) == ENDING, "and nothing is forgotten that somebody may still use by right"
 
 
 LIMITS = Limits(asked=None, approved=None, default=600, longest=3600, grant_ends_at=NOW + 3 * HOUR, is_revocable=True)
