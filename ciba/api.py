@@ -17,7 +17,7 @@ from ciba.answering import answer, find_prompt, waiting_prompts
 from ciba.models import Prompt
 from ciba.policy import AnswerVerdict
 from ciba.showing import headline
-from ciba.states import State
+from ciba.states import State, state_at
 
 PromptShape = inline_serializer(
     "Prompt",
@@ -40,7 +40,7 @@ def _shape(prompt: Prompt) -> dict[str, Any]:
     asked = prompt.request
     return {
         "id": str(prompt.id),
-        "state": asked.state,
+        "state": _state(prompt),
         "agent": asked.shown["agent"],
         "headline": headline(asked.shown),
         "shown": asked.shown,
@@ -49,6 +49,10 @@ def _shape(prompt: Prompt) -> dict[str, Any]:
         "created_at": asked.created_at.isoformat(),
         "expires_at": asked.expires_at.isoformat(),
     }
+
+
+def _state(prompt: Prompt) -> State:
+    return state_at(State(prompt.request.state), prompt.request.expires_at, timezone.now())
 
 
 class OwnPrompts(APIView):
@@ -104,7 +108,7 @@ class AnswerPrompt(OwnPrompts):
         if verdict is AnswerVerdict.SIGN_IN_AGAIN:
             return _problem("sign_in_again", "sign in again before you approve", 401)
         if verdict is not AnswerVerdict.COUNT:
-            return _problem("not_pending", f"this prompt is {prompt.request.state} or out of time", 409)
+            return _problem("not_pending", f"this prompt is {_state(prompt)} or out of time", 409)
         return _private(_shape(prompt))
 
 

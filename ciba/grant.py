@@ -11,7 +11,7 @@ from audit import events
 from audit.record import record
 from ciba import lifecycle
 from ciba.errors import AuthorizationPending, ExpiredToken, PollsTooMuch, SlowDown
-from ciba.models import Approval, BackchannelRequest, is_alive
+from ciba.models import Approval, BackchannelRequest, is_told_alive
 from ciba.polling import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
 from ciba.watching import request_topic
@@ -97,7 +97,7 @@ def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> Poll
     return PollFacts(
         state=State(request.state),
         is_own=request.agent_id == agent.pk,
-        is_alive=is_alive(request),
+        is_alive=is_told_alive(request),
         expires_at=request.expires_at,
         too_soon=poll.pace.too_soon,
     )

@@ -339,7 +339,7 @@ def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
     if found is None:
         return False
     request = _lock(found)
-    if State(request.state) in TERMINAL:
+    if State(request.state) in TERMINAL or request.expires_at <= now:  # whether or not it was swept yet
         return False
     _withdraw(request, f"agent:{agent.client_id}", now)
     delivery.settle(request, now)

@@ -16,21 +16,21 @@ from operations.models import OperationTypeVersion, Resource
 
 
 class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
+    """EXISTS everywhere, so that an UPDATE through these stays one conditional statement (see GrantQuerySet.alive)."""
+
     def alive(self) -> "RequestQuerySet":
         """Agent and person are active, the person has not stopped the agent, and no grant of it was revoked.
 
         One that was put to nobody lives like any other.
-
-        EXISTS, so that an UPDATE through this stays one conditional statement (see GrantQuerySet.alive).
         """
+        return self.alive_whoever().filter(~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)))
+
+    def alive_whoever(self) -> "RequestQuerySet":
+        """The same, whether or not the person is active: where people are hidden, an agent does not learn that."""
         stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
         revoked = Grant.objects.filter(pk=OuterRef("grant_id"), revoked_at__isnull=False)
-        return self.filter(
-            ~Exists(stops),
-            ~Exists(revoked),
-            Exists(Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)),
-            ~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)),
-        )
+        active = Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)
+        return self.filter(~Exists(stops), ~Exists(revoked), Exists(active))
 
 
 class BackchannelRequest(models.Model):
@@ -97,11 +97,18 @@ class BackchannelRequest(models.Model):
 
 
 _ALIVE = Rows(lambda: BackchannelRequest.objects.alive().filter(pk=Given("request")).values_list("pk"))
+_WHOEVER = Rows(lambda: BackchannelRequest.objects.alive_whoever().filter(pk=Given("request")).values_list("pk"))
 
 
 def is_alive(request: BackchannelRequest) -> bool:
-    """RequestQuerySet.alive of one, which every poll and every answer asks."""
+    """RequestQuerySet.alive of one, which every answer asks."""
     return _ALIVE.any(request=request.pk)
+
+
+def is_told_alive(request: BackchannelRequest) -> bool:
+    """The same for each poll. Where people are hidden, it does not tell that somebody who is asked was disabled."""
+    is_hidden = settings.HIDE_UNKNOWN_USERS and request.state == State.PENDING
+    return (_WHOEVER if is_hidden else _ALIVE).any(request=request.pk)
 
 
 class Prompt(models.Model):

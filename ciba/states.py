@@ -1,5 +1,6 @@
 """A request's states and the only ways between them. Pure."""
 
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -27,3 +28,8 @@ TERMINAL = frozenset(State) - TRANSITIONS.keys()
 def sources(target: State) -> list[State]:
     """The states that `target` may be entered from: the WHERE of its UPDATE."""
     return [source for source, targets in TRANSITIONS.items() if target in targets]
+
+
+def state_at(state: State, expires_at: datetime, now: datetime) -> State:
+    """What is told of a request: one that ran out of time has expired, whether or not it was swept yet."""
+    return State.EXPIRED if expires_at <= now and State.EXPIRED in TRANSITIONS.get(state, ()) else state

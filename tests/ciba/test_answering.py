@@ -178,6 +178,7 @@ class TestOnce:
         assert attempt(browser_of_person, prompt, "approve").status_code == 409
         page = browser_of_person.get(f"/prompts/{prompt.id}")
         assert page.status_code == 200 and b'value="approve"' not in page.content
+        assert browser_of_person.get(f"/v1/prompts/{prompt.id}").json()["state"] == "expired", "swept or not"
         assert still_pending(prompt)
 
     def test_the_evidence(self, prompt: Prompt, person: User, browser_of_person: Client) -> None:

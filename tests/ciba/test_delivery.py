@@ -430,6 +430,19 @@ class TestCancelling:
         assert row().state == "revoked" and not Grant.objects.alive(timezone.now()).exists()
         assert agent.poll(auth_req_id).json()["error"] == "invalid_grant"
 
+    @pytest.mark.parametrize("answer", [None, "approve"])
+    def test_what_ran_out_of_time_has_ended_before_a_sweep_says_so(
+        self, agent: Caller, person: User, browser_of_person: Client, answer: str | None
+    ) -> None:
+        auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+        if answer:
+            decide(browser_of_person, answer)
+        BackchannelRequest.objects.update(expires_at=timezone.now())
+        assert self.revoke(agent, auth_req_id) == 200
+        assert agent.poll(auth_req_id).json()["error"] == "expired_token"
+        lifecycle.expire_due(timezone.now(), 10)
+        assert row().state == "expired" and not Grant.objects.alive(timezone.now()).exists()
+
     def test_what_was_redeemed_stays(self, agent: Caller, person: User, browser_of_person: Client) -> None:
         auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
         decide(browser_of_person, "approve")

@@ -14,11 +14,13 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from accounts import lifecycle as people
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle, watching
 from ciba.models import BackchannelRequest, Prompt
 from ciba.states import State
+from clients import lifecycle as agents
 from clients.models import Agent, AgentLink
 from devices import lifecycle as devices
 from devices import user_codes
@@ -123,6 +125,50 @@ def test_somebody_is_asked_as_ever(agent: Caller, person: User, browser_of_perso
     assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
     assert agent.poll(auth_req_id).status_code == 200
     assert '"put_to_nobody":null' in Event.objects.get(kind="request.opened").body
+
+
+def test_a_person_who_is_disabled_meanwhile_goes_on_being_asked(
+    agent: Caller, person: User, administrator: User, browser_of_person: Client
+) -> None:
+    auth_req_id = agent.ask(person).json()["auth_req_id"]
+    people.disable(person, administrator, timezone.now())
+    assert error_of(agent.poll(auth_req_id)) == "authorization_pending"
+    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 401
+    agents.suspend(agent.agent, administrator, timezone.now())
+    assert agent.poll(auth_req_id).status_code == 401
+    BackchannelRequest.objects.update(expires_at=timezone.now())
+    Agent.objects.update(status=Agent.Status.ACTIVE)
+    assert error_of(agent.poll(auth_req_id)) == "expired_token"
+
+
+def test_an_approval_of_a_person_who_is_disabled_brings_nothing(
+    agent: Caller, person: User, administrator: User, browser_of_person: Client
+) -> None:
+    auth_req_id = agent.ask(person).json()["auth_req_id"]
+    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
+    people.disable(person, administrator, timezone.now())
+    assert error_of(agent.poll(auth_req_id)) == "invalid_grant"
+
+
+def test_the_administrations_pages(agent: Caller, administrator: User) -> None:
+    agent.ask(login_hint="nobody@example.com", authorization_details=[PAYMENT])
+    request, event, browser = BackchannelRequest.objects.get(), Event.objects.latest("id"), sign_in(administrator)
+    pages = [
+        "ciba/backchannelrequest/", "ciba/backchannelrequest/?q=person@example.com", "foundation/work/", "audit/event/",
+        f"ciba/backchannelrequest/?q={request.id}", f"audit/event/{event.pk}/change/",
+        f"clients/agent/{agent.agent.pk}/change/",
+    ]  # fmt: skip
+    for page in pages:
+        assert browser.get(f"/admin/{page}").status_code == 200, page
+    trail = browser.get(f"/admin/ciba/backchannelrequest/{request.id}/change/")
+    assert "no person whom this agent may ask" in trail.content.decode()
+
+
+def test_everything_of_the_agent_is_stopped(agent: Caller, person: User, administrator: User) -> None:
+    for hint in (person.email, "nobody@example.com"):
+        agent.ask(login_hint=hint)
+    lifecycle.withdraw_all(agent.agent, f"user:{administrator.id}", timezone.now())
+    assert set(BackchannelRequest.objects.values_list("state", flat=True)) == {State.CANCELLED}
 
 
 def test_nothing_can_be_granted_by_nobody(agent: Caller, person: User) -> None:

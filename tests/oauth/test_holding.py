@@ -1,8 +1,13 @@
 """The Prefer header (RFC 7240): what counts as a wish to wait."""
 
-import pytest
+from datetime import datetime, timedelta
 
-from oauth.holding import preferred_wait
+import pytest
+from django.test import RequestFactory
+from django.utils import timezone
+
+from foundation.waiting import FRONT, Wait, Watch, parked
+from oauth.holding import Hold, NotYet, hold_back, preferred_wait
 
 
 @pytest.mark.parametrize(
@@ -26,3 +31,20 @@ from oauth.holding import preferred_wait
 )
 def test_preferred_wait(header: str, seconds: int) -> None:
     assert preferred_wait(header) == seconds
+
+
+class Pending(NotYet):
+    code = "pending"
+
+
+@pytest.mark.parametrize(("prefer", "seconds"), [("wait=600", 30), ("wait=30", 30), ("wait=2", 2)])
+def test_nobody_is_held_longer_than_thirty_seconds(prefer: str, seconds: int) -> None:
+    now, begun = timezone.now(), list[datetime]()
+    answer = Pending()
+    answer.hold = Hold(Watch("request:1", "pending"), now + timedelta(hours=1), begun.append, lambda: None)
+    request = RequestFactory().post("/oauth/token", headers={"Prefer": prefer}, **{FRONT: True})
+    held = hold_back(request, answer, None, now)
+    assert held is not None
+    wait = parked(held)
+    assert isinstance(wait, Wait) and wait.seconds == seconds
+    assert begun == [now + timedelta(seconds=seconds)]
