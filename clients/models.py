@@ -121,6 +121,10 @@ class Agent(AbstractApplication):
     backchannel_user_code_parameter = models.BooleanField(
         "user codes", default=False, help_text="It sends user_code: a person who has set one is asked only with it."
     )
+    longest_lease = models.PositiveIntegerField(
+        "longest lease", null=True, blank=True, validators=[MinValueValidator(10)],
+        help_text="Seconds that an account lent to it may live, renewed or not; empty: as long as its role allows.",
+    )  # fmt: skip
     backchannel_authentication_request_signing_alg = models.CharField(
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",

@@ -210,6 +210,7 @@ def _life(role: Role, backend: Backend, grant: Grant, wanted: Wanted, now: datet
         longest=role.longest_lifetime,
         grant_ends_at=grant.expires_at,
         is_revocable=bool(backend.is_revocable),
+        agent_longest=grant.agent.longest_lease,
     )
     return life_of(limits, now)
 

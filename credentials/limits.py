@@ -14,6 +14,7 @@ class Bound(StrEnum):
     ASKED = "asked"  # the agent wanted no more
     DEFAULT = "role_default"
     LONGEST = "role_longest"
+    AGENT = "agent_longest"
     APPROVED = "approved"  # the lifetime in the authorization_details that the person saw
     GRANT = "grant"
     NOT_REVOCABLE = "not_revocable"
@@ -29,6 +30,7 @@ class Limits:
     longest: int
     grant_ends_at: datetime
     is_revocable: bool
+    agent_longest: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def life_of(limits: Limits, now: datetime) -> Life:
         (now + timedelta(seconds=limits.longest), Bound.LONGEST),
         (limits.grant_ends_at, Bound.GRANT),
     ]
+    if limits.agent_longest is not None:
+        ends.append((now + timedelta(seconds=limits.agent_longest), Bound.AGENT))
     if limits.approved is not None:
         ends.append((now + timedelta(seconds=limits.approved), Bound.APPROVED))
     if not limits.is_revocable:

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit.models import Event
 from clients import lifecycle as agents
+from clients.models import Agent
 from credentials import lifecycle
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant, Use
@@ -186,6 +187,7 @@ def test_a_dead_grant_buys_nothing(buyer: Buyer, role: Role) -> None:
         ({}, 60, None, 60, "asked"),
         ({"longest_lifetime": 300, "default_lifetime": 300}, 900, None, 300, "role_longest"),
         ({}, 900, 120, 120, "approved"),
+        ({}, 900, None, 240, "agent_longest"),
         ({}, 7200, None, 3600, "grant"),
     ],
 )
@@ -201,6 +203,8 @@ def test_pain_8_the_answer_says_which_limit_bound(
     for name, value in role_life.items():
         setattr(role, name, value)
     role.save()
+    if bound == "agent_longest":
+        Agent.objects.update(longest_lease=240)
     token = buyer.approved_token(role, **({"lifetime": approved} if approved else {}))
     if bound == "role_longest":
         Grant.objects.update(expires_at=timezone.now() + timedelta(hours=2))

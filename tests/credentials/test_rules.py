@@ -44,6 +44,8 @@ LIMITS = Limits(asked=None, approved=None, default=600, longest=3600, grant_ends
         ({"asked": 60}, 60, Bound.ASKED, 3600, Bound.LONGEST),
         ({"asked": 7200}, 3600, Bound.LONGEST, 3600, Bound.LONGEST),
         ({"asked": 7200, "approved": 120}, 120, Bound.APPROVED, 120, Bound.APPROVED),
+        ({"asked": 7200, "agent_longest": 400}, 400, Bound.AGENT, 400, Bound.AGENT),
+        ({"agent_longest": 7200}, 600, Bound.DEFAULT, 3600, Bound.LONGEST),
         ({"grant_ends_at": NOW + timedelta(seconds=300)}, 300, Bound.GRANT, 300, Bound.GRANT),
         ({"is_revocable": False, "default": 1800}, 900, Bound.NOT_REVOCABLE, 900, Bound.NOT_REVOCABLE),
     ],
@@ -52,6 +54,8 @@ LIMITS = Limits(asked=None, approved=None, default=600, longest=3600, grant_ends
         "asked for less",
         "asked for more than the role",
         "the yes was for less",
+        "the agent may have less",
+        "the agent may have more than the role",
         "the grant ends",
         "pain 10",
     ],
@@ -67,15 +71,22 @@ def test_how_long_it_lives(
 @given(
     asked=st.none() | st.integers(10, 10**6), approved=st.none() | st.integers(10, 10**6),
     default=st.integers(10, 86400), longest=st.integers(30, 86400), grant=st.integers(1, 10**6),
-    is_revocable=st.booleans(),
+    is_revocable=st.booleans(), agent=st.none() | st.integers(10, 10**6),
 )  # fmt: skip
 def test_no_limit_is_ever_passed(
-    asked: int | None, approved: int | None, default: int, longest: int, grant: int, is_revocable: bool
+    asked: int | None,
+    approved: int | None,
+    default: int,
+    longest: int,
+    grant: int,
+    is_revocable: bool,
+    agent: int | None,
 ) -> None:
-    limits = Limits(asked, approved, default, longest, NOW + timedelta(seconds=grant), is_revocable)
+    limits = Limits(asked, approved, default, longest, NOW + timedelta(seconds=grant), is_revocable, agent)
     life = life_of(limits, NOW)
     assert life.expires_at <= life.max_expires_at <= limits.grant_ends_at
     assert life.max_expires_at <= NOW + timedelta(seconds=longest)
+    assert agent is None or life.max_expires_at <= NOW + timedelta(seconds=agent)
     assert approved is None or life.max_expires_at <= NOW + timedelta(seconds=approved)
     assert is_revocable or life.max_expires_at <= NOW + NOT_REVOCABLE
     renewed = renewed_life(10**6, Bound.ASKED, life.max_expires_at, life.most_bound_by, NOW + timedelta(seconds=1))
