@@ -19,6 +19,7 @@ from clients.models import Agent
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
+from foundation.prepared import Given, Rows
 from foundation.waiting import Watch
 from oauth.errors import AccessDenied, InvalidGrant, UnauthorizedClient
 from oauth.holding import Hold
@@ -83,12 +84,15 @@ def _hold(request: BackchannelRequest, agent: Agent, poll: Poll) -> Hold:
     )
 
 
-def _find(poll: Poll) -> BackchannelRequest | None:
-    return (
-        BackchannelRequest.objects.select_related("agent", "user", "resource", "grant")
-        .filter(auth_req_id_digest=digest(poll.unverified_auth_req_id))
-        .first()
+_POLLED = Rows(
+    lambda: BackchannelRequest.objects.select_related("agent", "user", "resource", "grant").filter(
+        auth_req_id_digest=Given("auth_req_id_digest")
     )
+)
+
+
+def _find(poll: Poll) -> BackchannelRequest | None:
+    return _POLLED.first(auth_req_id_digest=digest(poll.unverified_auth_req_id))
 
 
 def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> PollFacts:

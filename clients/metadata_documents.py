@@ -25,6 +25,7 @@ from clients.models import Agent
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json
 from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, fetch
+from foundation.prepared import Given, Rows
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,9 @@ AT_ONCE = 3
 _places = threading.BoundedSemaphore(AT_ONCE)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)
 _JSON = re.compile(r"application/(?:[A-Za-z0-9.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
+
+
+_NAMED = Rows(lambda: Agent.objects.filter(client_id=Given("client_id")))
 
 
 class DocumentBad(Exception):
@@ -57,7 +61,7 @@ def find_agent(unverified_client_id: str, caller: str, now: datetime) -> Agent |
 
     `caller` is an IP address, whose fetches are counted. Speaks to the network: never inside a transaction.
     """
-    agent: Agent | None = Agent.objects.filter(client_id=unverified_client_id).first()
+    agent = _NAMED.first(client_id=unverified_client_id)
     if not is_document_url(unverified_client_id):
         return agent
     if not _is_taken(unverified_client_id):

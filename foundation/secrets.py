@@ -5,12 +5,13 @@ would let anybody saturate the server with wrong secrets.
 """
 
 from datetime import datetime
+from functools import cache
 from typing import Any, ClassVar, Self
 
 from django.db import models
-from django.db.models import Q
 
 from foundation.handles import digest, new_handle
+from foundation.prepared import Given, Rows
 
 LIVE_AT_MOST = 2
 
@@ -46,6 +47,11 @@ class GeneratedSecret(models.Model):
     @classmethod
     def find(cls, unverified_secret: str, owner: Any) -> Self | None:
         """The live secret of this owner that equals `unverified_secret`."""
-        return cls._default_manager.filter(
-            Q(**{cls.OWNER: owner}), secret_digest=digest(unverified_secret), revoked_at=None
-        ).first()
+        found: Self | None = _live(cls).first(owner=owner.pk, secret_digest=digest(unverified_secret))
+        return found
+
+
+@cache
+def _live(kind: type[Any]) -> Rows[Any]:
+    given = {f"{kind.OWNER}_id": Given("owner"), "secret_digest": Given("secret_digest")}
+    return Rows(lambda: kind._default_manager.filter(**given, revoked_at=None))
