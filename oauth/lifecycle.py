@@ -22,7 +22,7 @@ from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
 from foundation.handles import digest, new_handle, new_id
-from foundation.prepared import Given, Rows, Update, insert
+from foundation.prepared import Given, Rows, Update, insert, names_of
 from oauth.errors import InvalidToken, OperationMismatch, UsedUp
 from oauth.models import (
     AuthorizationCode,
@@ -332,7 +332,15 @@ def use(called: Called, resource: Resource, now: datetime) -> Use | InvalidToken
     return spend(called, resource, now)
 
 
-_LOCKED = Rows(lambda: Grant.objects.select_for_update(of=("self",)).select_related("agent").filter(pk=Given("grant")))
+_LOCKED = Rows(
+    lambda: (
+        Grant.objects.select_for_update(of=("self",))
+        .select_related("agent")
+        # An agent has sixty columns, and this is asked at each use and each lease.
+        .only(*names_of(Grant), "agent__client_id", "agent__name", "agent__longest_lease")
+        .filter(pk=Given("grant"))
+    )
+)
 _ALIVE = Rows(lambda: Grant.objects.alive(Given("now")).filter(pk=Given("grant")).values_list("pk"))
 _ALIVE_BY_TOKEN = Rows(
     lambda: (
