@@ -1,7 +1,7 @@
 """The use cases of devices: enrol, rename, renew, remove, prune; and calling a person to a prompt.
 
 The only module that writes devices. A call is work owed (foundation/outbox.py), one per device, in the
-transaction of the prompt that it tells of.
+transaction of the prompt that it tells of; where people are hidden, one in that transaction, which then owes the rest.
 """
 
 import json

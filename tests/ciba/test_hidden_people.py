@@ -33,6 +33,7 @@ from tests.ciba.conftest import TOKEN, do_owed
 from tests.devices.conftest import do_owed as do_all_owed
 from tests.devices.conftest import enrol
 from tests.push_service import PushService
+from tests.races.racing import at_once
 from tests.world import CALENDAR, PAYMENT, Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -343,6 +344,17 @@ class TestCalling:
         do_all_owed()
         answered = pushes.get(payload__message__kind="answered")
         assert answered.due_at - before >= timedelta(seconds=2)
+
+    def test_called_and_cancelled_at_once_nobody_is_left_called(self, agent: Caller, person: User) -> None:
+        for _ in range(20):
+            auth_req_id = agent.ask(person).json()["auth_req_id"]
+            call = Work.objects.filter(kind=devices.CALL).latest("created_at")
+            at_once(
+                lambda call=call: devices.call_late(call.payload, timezone.now()),
+                lambda auth_req_id=auth_req_id: lifecycle.cancel(agent.agent, auth_req_id, timezone.now()),
+            )
+            devices.call_off_late({"prompt": call.payload["prompt"]}, timezone.now())
+            assert not Work.objects.filter(about=call.about, state="owed").exists()
 
     def ask_and_tell(self, agent: Caller, person: User) -> str:
         auth_req_id = str(agent.ask(person).json()["auth_req_id"])
