@@ -1,7 +1,7 @@
 """The CIBA grant of the token endpoint (CIBA Core 10.1): what is CIBA's own, and nothing else."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from ciba.models import Approval, BackchannelRequest, is_told_alive
 from ciba.polling import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
 from ciba.watching import request_topic
-from clients.models import Agent
+from clients.models import REFRESH_TOKEN, Agent
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pacing import Pace, get_pacing
@@ -23,6 +23,7 @@ from foundation.prepared import Given, Rows
 from foundation.waiting import Watch
 from oauth.errors import AccessDenied, InvalidGrant, UnauthorizedClient
 from oauth.holding import Hold
+from oauth.lifecycle import issue_refresh_token
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
@@ -61,7 +62,7 @@ def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.ISSUE:
         if lifecycle.redeem(request, now):
-            return issue(request, poll.unverified_auth_req_id)
+            return issue(request, poll.unverified_auth_req_id, now)
         # Somebody, or time, was faster: what the row says now is the answer.
         request = _find(poll)
         verdict = judge_poll(_facts(request, agent, poll), now)
@@ -124,18 +125,25 @@ def _refusal(verdict: PollVerdict, pace: Pace) -> Verdict:
             assert_never(verdict)
 
 
-def issue(request: BackchannelRequest, auth_req_id: str) -> Issue:
-    """What an approved request buys: the same by poll, ping and push."""
+def issue(request: BackchannelRequest, auth_req_id: str, now: datetime) -> Issue:
+    """What an approved request buys: the same by poll, ping and push. In the transaction that mints.
+
+    One token that lasts as long as what was approved; or, where the person let the agent stay, a short one and a
+    refresh token for the next. Who has CIBA authenticates, so that this is bound to the agent (RFC 9449 5).
+    """
     grant = request.grant
     if grant is None:
         raise RuntimeError("an approved request has its grant")
     approval = Approval.objects.get(prompt__request=request)
+    short = now + timedelta(seconds=settings.ACCESS_TOKEN_LIFETIME)
+    stays = grant.is_offline and request.agent.allows_grant_type(REFRESH_TOKEN)
     return Issue(
         agent=request.agent,
         user=request.user,
         scopes=request.scopes,
         resource=request.resource.identifier if request.resource else None,
-        expires_at=grant.expires_at,
+        expires_at=min(grant.expires_at, short) if grant.is_offline else grant.expires_at,
+        refresh_token=issue_refresh_token(grant, {}, now) if stays else None,
         grant=grant,
         authentication=Authentication(
             auth_time=approval.signed_in_at,

@@ -44,6 +44,7 @@ from oauth.lifecycle import requested_digest, revoke_grant, revoke_grants_betwee
 from oauth.models import Grant
 from oauth.requesting import Requested
 from operations import wording
+from operations.models import OFFLINE_ACCESS
 from operations.risk import Assurance, Risk
 
 
@@ -135,7 +136,7 @@ def _store(
         operation_digest=requested_digest(requested, agent, user),
         assurance=assurance,
         uses=versions[0].uses if len(versions) == 1 else None,
-        grant_lifetime=min([version.lifetime for version in versions] or [settings.ACCESS_TOKEN_LIFETIME]),
+        grant_lifetime=_grant_lifetime(requested),
         binding_message=asked.binding_message,
         shown=_compose(agent, requested),
         wording_version=wording.VERSION,
@@ -148,6 +149,13 @@ def _store(
     return request
 
 
+def _grant_lifetime(requested: Requested) -> int:
+    """Seconds that what is approved lasts."""
+    if requested.stays:
+        return int(settings.GRANT_LIFETIME)
+    return min([version.lifetime for version in requested.versions] or [int(settings.ACCESS_TOKEN_LIFETIME)])
+
+
 def _compose(agent: Agent, requested: Requested) -> Shown:
     operations = [
         show_operation(details, title=version.title, summary=version.summary, risk=version.risk, schema=version.schema)
@@ -157,7 +165,7 @@ def _compose(agent: Agent, requested: Requested) -> Shown:
         "agent": str(agent.name),
         "resource": requested.resource.name if requested.resource else None,
         "operations": operations,
-        "access": describe_access(requested.identity_scopes, [scope.description for scope in requested.scopes]),
+        "access": describe_access(requested.of_the_person, [scope.description for scope in requested.scopes]),
     }
 
 
@@ -257,6 +265,9 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
         authorization_details=request.authorization_details,
         operation_digest=request.operation_digest,
         uses_left=request.uses,
+        is_offline=OFFLINE_ACCESS in request.scopes,
+        signed_in_at=answerer.signed_in_at,
+        acr=request.assurance,
         created_at=now,
         expires_at=_grant_end(request, now),
         request_id=request.id,

@@ -87,8 +87,8 @@ def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
 
 
 def in_words(seconds: int) -> str:
-    """A duration as a person reads it: 45 seconds, 10 minutes, 2 hours."""
-    for size, unit in ((3600, "hour"), (60, "minute"), (1, "second")):
+    """A duration as a person reads it: 45 seconds, 10 minutes, 2 hours, 90 days."""
+    for size, unit in ((86_400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
         if seconds % size == 0 and seconds >= size:
             count = seconds // size
             return f"{count} {unit}{'' if count == 1 else 's'}"

@@ -81,7 +81,7 @@ def _body_to_push(request: BackchannelRequest, kept: delivery.Kept, now: datetim
     if request.state == State.DELIVERING and lifecycle.may_go_on(request):
         return kept.answer
     if request.state == State.APPROVED and lifecycle.start_delivery(request, now):
-        response = token_endpoint.issue(issue(request, kept.auth_req_id), UNBOUND, CIBA, now)
+        response = token_endpoint.issue(issue(request, kept.auth_req_id, now), UNBOUND, CIBA, now)
         return delivery.keep_answer(request, payloads.pushed_tokens(kept.auth_req_id, response))
     if request.state in (State.APPROVED, State.DELIVERING):
         lifecycle.end_dead(request, now)

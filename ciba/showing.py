@@ -50,9 +50,9 @@ def show_operation(
     }
 
 
-def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str]) -> list[str]:
+def describe_access(of_the_person: Sequence[str], descriptions: Sequence[str]) -> list[str]:
     """`openid` alone is said only where nothing else is asked."""
-    identity = [wording.IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
+    identity = [wording.IDENTITY_WORDS[name] for name in of_the_person if name != "openid"]
     return [*descriptions, *identity]
 
 

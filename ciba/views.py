@@ -18,11 +18,11 @@ from ciba.parameters import NAMES, parse_asked
 from ciba.policy import AskVerdict
 from clients import profiles
 from clients.authentication import authenticate_agent
-from clients.models import CIBA, Agent
+from clients.models import CIBA, REFRESH_TOKEN, Agent
 from clients.profiles import Asking, Profile
 from devices.user_codes import CodeVerdict, check_code, take_as_long
 from foundation.endpoint import json_response, protocol_endpoint
-from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, ProtocolError
+from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, InvalidScope, ProtocolError
 from foundation.forms import parse_form
 from oauth.errors import UnauthorizedClient
 from oauth.request_objects import open_request
@@ -63,7 +63,9 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
         raise UnauthorizedClient(problem)  # it was changed past the form
     signed = open_request(agent, parameters, NAMES, now)
     asked = parse_asked(signed.parameters, is_called_back=agent.backchannel_token_delivery_mode != DeliveryMode.POLL)
-    requested = find_requested(agent, signed.parameters)
+    requested = find_requested(agent, signed.parameters, may_stay=agent.allows_grant_type(REFRESH_TOKEN))
+    if requested.stays and not requested.runs_unasked:
+        raise InvalidScope("offline_access is for routine scopes: everything else is asked for each time")
     asking = Asking(bool(signed.digest), bool(requested.authorization_details), bool(asked.binding_message))
     if problem := profiles.problem_with_asking(asking, Profile(agent.profile)):
         raise InvalidRequest(problem)

@@ -167,14 +167,9 @@ def _propose(
     request: HttpRequest, person: User | None, asked: Asked, parameters: Mapping[str, str], back: Back, now: datetime
 ) -> Proposal | None:
     """What may be granted of what is asked for; None where nobody is signed in. Raises a ProtocolError."""
-    names = parameters.get("scope", "").split(" ")
     agent = back.agent
     may_stay = agent.allows_grant_type(REFRESH_TOKEN)
-    is_offline = OFFLINE_ACCESS in names
-    if is_offline and not may_stay:
-        raise InvalidScope("offline_access is for agents with the grant type refresh_token")
-    rest = " ".join(name for name in names if name != OFFLINE_ACCESS)
-    requested = find_requested(agent, {**parameters, "scope": rest})
+    requested = find_requested(agent, parameters, may_stay=may_stay)
     grantable = [scope.name for scope in requested.scopes if scope.runs_unasked]
     scopes = [*requested.identity_scopes, *grantable]
     if not scopes:
@@ -186,7 +181,7 @@ def _propose(
         agent=agent,
         user=person,
         resource=requested.resource if grantable else None,
-        scopes=[*scopes, OFFLINE_ACCESS] if is_offline else scopes,
+        scopes=[*scopes, OFFLINE_ACCESS] if requested.stays else scopes,
         later_scopes=[scope.name for scope in requested.scopes if not scope.runs_unasked],
         may_stay=may_stay,
         redirect_uri=back.redirect_uri,

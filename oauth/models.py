@@ -59,8 +59,8 @@ class Grant(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True)
-    # Made by consent in the browser: when the person said yes, how and when they had signed in, and whether
-    # refresh tokens may hang on it.
+    # When the person said yes in the browser; of every yes how and when they had signed in, and whether refresh
+    # tokens may hang on it.
     consented_at = models.DateTimeField(null=True)
     signed_in_at = models.DateTimeField(null=True)
     acr = models.CharField(max_length=20, blank=True)

@@ -2,7 +2,7 @@
 
 Each refresh token works once and is followed by another. A second use ends the grant, also where the first
 answer was lost on the way: a time of grace would give a thief the same grace. What the agent then needs is
-the person's consent again, in the browser.
+the person's consent again.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from foundation.errors import (
 from foundation.forms import parse_json
 from oauth.audience import judge_audience
 from operations import schemas, wording
-from operations.models import IDENTITY_SCOPES, OperationTypeVersion, Resource, Scope
+from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationTypeVersion, Resource, Scope
 from operations.risk import Risk
 
 MAX_SCOPES = 30
@@ -38,15 +38,36 @@ class Requested:
     authorization_details: list[dict[str, Any]]
     versions: list[OperationTypeVersion]  # one per authorization_details object, in order
     resource: Resource | None
+    stays: bool = False  # offline_access: the agent goes on while the person is away
 
     @property
     def scope_names(self) -> list[str]:
-        return [*self.identity_scopes, *(scope.name for scope in self.scopes)]
+        return [*self.identity_scopes, *(scope.name for scope in self.scopes), *self._offline]
+
+    @property
+    def of_the_person(self) -> list[str]:
+        """The scopes that belong to no resource."""
+        return [*self.identity_scopes, *self._offline]
+
+    @property
+    def _offline(self) -> list[str]:
+        return [OFFLINE_ACCESS] if self.stays else []
+
+    @property
+    def runs_unasked(self) -> bool:
+        return not self.authorization_details and all(scope.runs_unasked for scope in self.scopes)
 
 
-def find_requested(agent: Agent, parameters: Mapping[str, str]) -> Requested:
-    """Reads `scope`, `authorization_details` and `resource`. Raises a ProtocolError of RFC 6749, 8707, 9396."""
+def find_requested(agent: Agent, parameters: Mapping[str, str], *, may_stay: bool = False) -> Requested:
+    """Reads `scope`, `authorization_details` and `resource`. Raises a ProtocolError of RFC 6749, 8707, 9396.
+
+    `may_stay`: whether offline_access may be asked for here.
+    """
     names = _scope_names(parameters.get("scope", ""))
+    stays = OFFLINE_ACCESS in names
+    if stays and not may_stay:
+        raise InvalidScope("offline_access is for agents with the grant type refresh_token, on behalf of a person")
+    names = [name for name in names if name != OFFLINE_ACCESS]
     identity = [name for name in names if name in IDENTITY_SCOPES]
     scopes = _find_scopes(agent, identity, [name for name in names if name not in IDENTITY_SCOPES])
     details = _parse_details(parameters.get("authorization_details"))
@@ -58,7 +79,7 @@ def find_requested(agent: Agent, parameters: Mapping[str, str]) -> Requested:
         raise InvalidTarget()
     if isinstance(identifier, ProtocolError):
         raise identifier
-    return Requested(identity, scopes, details, versions, resources[0] if resources else None)
+    return Requested(identity, scopes, details, versions, resources[0] if resources else None, stays)
 
 
 def living_scopes() -> ArraySubquery:

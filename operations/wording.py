@@ -21,6 +21,7 @@ IDENTITY_WORDS = {
     "openid": "Know which account here is yours",
     "profile": "See your name",
     "email": "See your e-mail address",
+    "offline_access": "Go on while you are away, without asking you again",
 }
 VERSION = 2  # raised when rendering changes: part of the prompt's digest
 MAX_TEXT = 300

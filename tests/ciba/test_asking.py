@@ -13,7 +13,7 @@ from joserfc import jws
 from accounts.models import User
 from audit.models import Event
 from ciba.models import BackchannelRequest, Prompt
-from clients.models import CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent, AgentLink
+from clients.models import CLIENT_CREDENTIALS, Agent, AgentLink
 from oauth.minting import sign
 from oauth.signing_keys import signing_key
 from operations.models import OperationType
@@ -194,15 +194,6 @@ def test_an_agent_asks_only_for_what_it_lists(person: User, payment_type: Operat
     assert caller.ask(person, scope="openid calendar.read").json()["error"] == "invalid_scope"
     allow_everything(caller)
     assert caller.ask(person, authorization_details=[PAYMENT]).status_code == 200
-
-
-def test_an_approval_is_not_for_later(agent: Caller, person: User, browser_of_person: Client) -> None:
-    """No refresh token: whoever wants more asks again, and is given it by a person again."""
-    Agent.objects.filter(pk=agent.agent.pk).update(grant_types=[CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN])
-    assert agent.ask(person, scope="openid offline_access").json()["error"] == "invalid_scope"
-    auth_req_id = agent.ask(person, scope="openid calendar.read").json()["auth_req_id"]
-    browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-    assert "refresh_token" not in agent.poll(auth_req_id).json()
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete", "patch"])
