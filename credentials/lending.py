@@ -80,6 +80,7 @@ def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | P
 def _make(lease: Lease) -> Lent | ProtocolError:
     password, account, began = new_handle(), account_of(lease), timezone.now()
     try:
+        facts = _facts(lease)  # first: no account is made that its holder could not be told how to reach
         with link_to(lease.backend) as link:
             if lease.claimed_until is None or timezone.now() > lease.claimed_until - LEFT:
                 raise Unreachable("it took too long to get there")
@@ -93,7 +94,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
         lifecycle.release(lease)
         taking_back.take_back_now(lease.id)
         return LeaseEnded()
-    return Lent(lease, password, _facts(lease))
+    return Lent(lease, password, facts)
 
 
 def _failed(lease: Lease, error: EngineError) -> ProtocolError:
@@ -112,13 +113,14 @@ def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
     if not lifecycle.start_password(lease, now):
         return LeaseBusy()
     try:
+        facts = _facts(lease)
         with link_to(lease.backend) as link:
             link.set_password(account_of(lease), password)
     except EngineError as error:
         return _not_changed(lease, error)
     if not lifecycle.finish_password(lease, password, timezone.now()):
         return _ended_meanwhile(lease)
-    return Lent(lease, password, _facts(lease), is_repeat=True)
+    return Lent(lease, password, facts, is_repeat=True)
 
 
 def renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
@@ -159,5 +161,6 @@ def _ended_meanwhile(lease: Lease) -> ProtocolError:
 
 
 def _facts(lease: Lease) -> dict[str, Any]:
+    """Raises EngineError, where somebody else's engine fails at it."""
     without_secret = Target(lease.backend.settings, "")
     return lease.backend.find_engine().connection_facts(without_secret, account_of(lease))

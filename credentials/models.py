@@ -12,7 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from jsonschema import Draft202012Validator
 
 from clients.models import Agent
-from credentials.engines import Engine, UnknownEngine, engine_names, find_engine
+from credentials.engines import Engine, EngineError, UnknownEngine, engine_names, find_engine
 from credentials.states import ENDING, State
 from foundation.handles import random_bytes
 from foundation.prepared import Given
@@ -143,7 +143,10 @@ class Role(models.Model):
             engine = find_engine(self.backend.engine)
         except UnknownEngine as error:
             raise ValidationError({"backend": str(error)}) from error
-        problems = mismatches(engine.role_schema, self.settings) or engine.problems_with_role(self.settings)
+        try:
+            problems = mismatches(engine.role_schema, self.settings) or engine.problems_with_role(self.settings)
+        except EngineError as error:  # somebody else's, which fails
+            problems = [str(error)]
         if problems:
             raise ValidationError({"settings": problems})
 

@@ -1,9 +1,11 @@
 """Engines of others: found by their entry point, looked at before they are believed, and guarded.
 
 One that is missing, does not load or is no engine is an UnknownEngine: its backends lend nothing, its leases wait and
-say why, and everything else goes on. One that fails with an error of its own making is as one that said no.
+say why, and everything else goes on. One that fails with an error of its own making, or answers what is no answer, is
+as one that said no.
 """
 
+import json
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +16,7 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator, SchemaError
 
-from credentials.engines import LONGEST_NAME, Engine, EngineError, Target, UnknownEngine
+from credentials.engines import LONGEST_NAME, Engine, EngineError, Presence, Target, UnknownEngine
 
 ENTRY_POINTS = "countersign.engines"
 _FACTS: dict[str, type] = {
@@ -74,6 +76,31 @@ def _problem_with(engine: Any) -> str:
     return ""
 
 
+def _is_presence(found: Any) -> bool:
+    """Nothing is believed to be gone by a value that only looks false."""
+    if not isinstance(found, Presence):
+        return False
+    return isinstance(found.exists, bool) and isinstance(found.can_log_in, bool) and isinstance(found.sessions, int)
+
+
+def _is_texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
+
+
+def _is_json_object(found: Any) -> bool:
+    try:
+        return isinstance(found, dict) and bool(json.dumps(found, allow_nan=False))
+    except (TypeError, ValueError):
+        return False
+
+
+# What the answers that we go on with have to be.
+_ANSWERS: dict[str, Callable[[Any], bool]] = {
+    "verify": _is_presence, "list_owned": _is_texts, "excess_rights": _is_texts, "problems_with_role": _is_texts,
+    "connection_facts": _is_json_object,
+}  # fmt: skip
+
+
 class Guarded:
     """Somebody else's engine, link or session: what it raises beyond the protocol becomes an EngineError."""
 
@@ -84,7 +111,7 @@ class Guarded:
         if attribute.startswith("_"):
             raise AttributeError(attribute)
         found = self._call(getattr, self._inner, attribute)
-        return partial(self._call, found) if callable(found) else found
+        return partial(self._ask, attribute, found) if callable(found) else found
 
     def connect(self, target: Target) -> "Guarded":
         return Guarded(self._name, self._call(self._inner.connect, target))
@@ -97,6 +124,12 @@ class Guarded:
             yield Guarded(self._name, session)
         finally:
             self._call(manager.__exit__, None, None, None)
+
+    def _ask(self, attribute: str, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        answer = self._call(method, *arguments, **more)
+        if attribute in _ANSWERS and not _ANSWERS[attribute](answer):
+            raise EngineError(f"the engine {self._name} failed: {attribute}() answers {type(answer).__name__}")
+        return answer
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         try:

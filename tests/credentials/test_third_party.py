@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 
 from accounts.models import User
@@ -21,6 +22,7 @@ from audit.record import SYSTEM, About
 from credentials import lifecycle, links, metrics, preflight, taking_back
 from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
 from credentials.models import Backend, Lease, Role
+from oauth.models import Use
 from tests.credentials.lending import Buyer, sweep_until_quiet
 from tests.world import Caller, sign_in
 
@@ -216,6 +218,54 @@ def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
     assert report.first_problem == "make an account: the engine theirs failed: ValueError"
     assert report.steps[-1]["problem"] == "the engine theirs failed: AttributeError", "a method is missing"
+
+
+UNTRUE = """
+from credentials.engines import Presence
+made = []
+class Link:
+    create = lambda self, account, password: made.append(account.name)
+    revoke = lambda self, account: None
+    verify = lambda self, name: VERIFIED
+    list_owned = lambda self, prefix: None
+    close = lambda self: None
+class Engine:
+    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    problems_with_role = lambda self, settings: 1 / 0
+    connection_facts = lambda self, target, account: FACTS
+    log_in = connect = lambda self, target: Link()
+ENGINE = Engine()
+"""
+
+
+@pytest.mark.parametrize("facts", ["1 / 0", "{1, 2}", "{'port': self}"])
+def test_no_account_is_made_that_nobody_can_be_told_how_to_reach(
+    facts: str, installed: Callable[..., None], buyer: Buyer, role: Role
+) -> None:
+    installed(UNTRUE.replace("FACTS", facts).replace("VERIFIED", "Presence(exists=False)"))
+    Backend.objects.update(engine="theirs")
+    answer = buyer.buy(buyer.approved_token(role))
+    assert (answer.status_code, answer.json()["error"]) == (502, "backend_unavailable")
+    assert sys.modules["their_engine"].made == []
+    assert Lease.objects.get().state == "revoked"
+    assert not Use.objects.exists(), "nothing was spent"
+
+
+@pytest.mark.parametrize("verified", ["True", "Presence(exists=None)"])
+def test_an_answer_that_is_none_does_not_count(
+    verified: str, installed: Callable[..., None], buyer: Buyer, role: Role
+) -> None:
+    """Its leases say so, and get stuck, as where it says no; nothing is called gone."""
+    lent = buyer.lend(role)["lease"]["lease_id"]
+    installed(UNTRUE.replace("FACTS", "{}").replace("VERIFIED", verified))
+    Backend.objects.update(engine="theirs")
+    assert buyer.revoke(lent).status_code == 200
+    lease = Lease.objects.get()
+    assert (lease.state, lease.claimed_until) == ("revoking", None)
+    assert lease.problem.startswith("the engine theirs failed: verify() answers ")
+    sweep_until_quiet()  # looks for accounts without a lease, too
+    with pytest.raises(ValidationError, match="the engine theirs failed: ZeroDivisionError"):
+        Role.objects.get(pk=role.pk).clean()
 
 
 TICKETS = """
