@@ -30,8 +30,6 @@ from credentials.states import FINISHED, State
 from oauth import lifecycle as grants
 from oauth.models import Grant
 
-AT_ONCE = 20  # accounts that are taken back while the administrator waits; the sweeper takes the rest
-
 
 def stop(agent: Agent, by: User, now: datetime) -> None:
     """Each step commits by itself, the most important first; doing it again finishes what was interrupted."""
@@ -42,8 +40,7 @@ def stop(agent: Agent, by: User, now: datetime) -> None:
     ciba.withdraw_all(agent, actor, now)
     leases.retry_now(Q(agent=agent), now)
     live = Lease.objects.filter(agent=agent).exclude(state__in=FINISHED).values_list("id", flat=True)
-    for lease_id in list(live[:AT_ONCE]):
-        taking_back.take_back_now(lease_id)
+    taking_back.take_back_first(list(live[: taking_back.FIRST]))
 
 
 @dataclass(frozen=True)

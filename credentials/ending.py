@@ -25,8 +25,6 @@ from credentials.models import Backend, Lease, Role
 from credentials.states import ENDING, FINISHED, State
 from oauth.models import Grant
 
-NOW = 20  # leases that are taken back while the administrator waits; the sweeper takes the rest
-
 
 @dataclass(frozen=True)
 class Whose:
@@ -50,11 +48,10 @@ BY: dict[str, tuple[type[Model], str, Callable[[Any], str]]] = {
 def end(whose: Whose, actor: str, now: datetime) -> int:
     """All at once, then the first few accounts; doing it again also tries again what is stuck. How many it ended."""
     active = Lease.objects.filter(whose.which, state=State.ACTIVE)
-    ids = list(active.values_list("id", flat=True)[:NOW])
+    ids = list(active.values_list("id", flat=True)[: taking_back.FIRST])
     ended = lifecycle.end_all(whose.which, actor, now, **whose.said)
     lifecycle.retry_now(whose.which, now)
-    for lease_id in ids:
-        taking_back.take_back_now(lease_id)
+    taking_back.take_back_first(ids)
     return ended
 
 

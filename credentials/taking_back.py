@@ -7,6 +7,7 @@ claims. Redis is not asked, and what audit cannot write is set aside: neither ho
 import logging
 import threading
 import time
+from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 10  # leases of one claim
 THREADS = 4  # per backend and process, where much is due
 RUN = 5.0  # seconds until a thread lets the sweeper look again
+FIRST = 20  # of many that end together are taken back while somebody waits
+PATIENCE = 5.0  # seconds after which no more of these is begun
 WAIT = 0.3  # seconds that a sweep waits for its threads, so that an idle one is not asked in vain
 
 _threads: dict[UUID, list[threading.Thread]] = {}
@@ -101,6 +104,15 @@ def take_back_now(lease_id: UUID) -> None:
     with slot(lease.backend_id, wait=0) as free:
         if free and lifecycle.claim_this(lease, now):
             _take_back([lease])
+
+
+def take_back_first(lease_ids: Iterable[UUID]) -> None:
+    """Some of many, for who waits for it: each may take as long as its system lets it. The sweeper takes the rest."""
+    give_up = time.monotonic() + PATIENCE
+    for lease_id in lease_ids:
+        if time.monotonic() > give_up:
+            return
+        take_back_now(lease_id)
 
 
 def _take_back(leases: list[Lease]) -> bool:

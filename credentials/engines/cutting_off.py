@@ -4,11 +4,14 @@ A thread of its own for each would cost more than most calls do: it has to run b
 while there are calls, and looks at them a few times a second.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+log = logging.getLogger(__name__)
 
 EVERY = 0.2  # seconds
 
@@ -52,7 +55,14 @@ def _watch() -> None:
             for call in [call for call in _calls if call.ends_at <= time.monotonic()]:
                 _calls.discard(call)
                 call.is_late = True
-                call.cut_off()
+                _cut_off(call)
             if not _calls:
                 _watcher = None
                 return
+
+
+def _cut_off(call: Call) -> None:
+    try:
+        call.cut_off()
+    except Exception:  # this thread watches over everybody else's calls, too
+        log.exception("a call that takes too long could not be cut off")

@@ -3,6 +3,8 @@
 import threading
 import time
 
+import pytest
+
 from credentials.engines import cutting_off
 from credentials.engines.cutting_off import cut_off_after
 
@@ -28,6 +30,17 @@ def test_a_call_beside_one_that_hangs_goes_on() -> None:
         with cut_off_after(0.1, late.set):
             assert late.wait(5)
         assert not other.is_set()
+
+
+def test_one_that_cannot_be_cut_off_leaves_the_others_watched(caplog: pytest.LogCaptureFixture) -> None:
+    cut = threading.Event()
+
+    def fail() -> None:
+        raise ValueError
+
+    with cut_off_after(0.6, cut.set), cut_off_after(0.1, fail) as call:
+        assert cut.wait(5) and call.is_late
+    assert "could not be cut off" in caplog.text
 
 
 def test_one_thread_watches_over_all_and_ends_with_the_last() -> None:

@@ -1,6 +1,7 @@
 """An administrator ends leases: by agent, person, grant, role, backend, and all of them."""
 
 import json
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,8 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from credentials import lifecycle
-from credentials.engines import EngineError
+from credentials import lifecycle, taking_back
+from credentials.engines import Account, EngineError
 from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from foundation.handles import new_id
@@ -78,6 +79,33 @@ def test_all_of_them(
     assert first["facts"] == {"all": True, "leases": 3} and again["facts"]["leases"] == 0
     assert first["actor"].startswith("user:")
     assert Event.objects.filter(kind="lease.ended", actor=first["actor"]).count() == 3
+
+
+@pytest.mark.parametrize("whom", ["all", "agent"])
+def test_nobody_waits_long_for_a_system_that_is_slow(
+    admin_browser: Client, buyer: Buyer, routine_role: Role, monkeypatch: pytest.MonkeyPatch, whom: str
+) -> None:
+    """A call may take twenty seconds, and more than one may be slow: what is left is the sweeper's."""
+    for _ in range(3):
+        bought = buyer.buy(buyer.routine_token(authorization_details=[details(routine_role)]), routine_role.name)
+        assert bought.status_code == 201, bought.content
+    asked = []
+
+    def slow(_: PostgresLink, account: Account) -> None:
+        asked.append(account.name)
+        time.sleep(0.2)
+        raise EngineError("it is locked")
+
+    with monkeypatch.context() as slowed:
+        slowed.setattr(PostgresLink, "revoke", slow)
+        slowed.setattr(taking_back, "PATIENCE", 0.1)
+        url = ALL if whom == "all" else f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
+        assert admin_browser.post(url).status_code == 302
+    assert len(asked) == 1
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoking"}, "all have ended"
+    Lease.objects.update(due_at=timezone.now())
+    sweep_until_quiet()
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
 
 
 def details(role: Role) -> dict[str, str]:
