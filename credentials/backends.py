@@ -71,7 +71,7 @@ def account_of(lease: Lease) -> Account:
         grant_id=str(lease.grant_id),
         request_id=str(lease.request_id or ""),
         operation_digest=lease.operation_digest,
-        purpose=lease.purpose,
+        purpose=" ".join(lease.purpose.split()),  # a person may be shown several lines, a system's file or log not
     )
     return Account(lease.account_name, lease.settings, lease.expires_at + timedelta(seconds=SKEW), trace)
 

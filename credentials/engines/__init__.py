@@ -61,7 +61,7 @@ class Trace:
     grant_id: str
     request_id: str = ""
     operation_digest: str = ""
-    purpose: str = ""  # the agent's words
+    purpose: str = ""  # the agent's words, on one line
 
     @property
     def text(self) -> str:

@@ -79,6 +79,8 @@ def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, pe
     job = {
         "engine": "htpasswd", "settings": {"folder": str(sites), "url": "https://www.example.com"},
         "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk),
+        # A person may be shown several lines. In such a file one would be an account that nobody lent.
+        "purpose": "to try it\nmallory:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
     }  # fmt: skip
     told = run(example, job)
     assert isinstance(told, dict), told
@@ -92,7 +94,7 @@ def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, pe
 def test_where_it_is_not_installed_nobody_can_choose_it(agent: Caller, person: User, tmp_path: Path) -> None:
     job = {
         "engine": "htpasswd", "settings": {"folder": str(tmp_path), "url": "https://www.example.com"},
-        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk),
+        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk), "purpose": "to try it",
     }  # fmt: skip
     assert "no engine named htpasswd is installed" in run(None, job)
     assert not Backend.objects.exists()

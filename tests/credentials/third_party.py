@@ -1,7 +1,7 @@
 """A process of the product that has somebody else's package on its path: it checks a backend, lends and takes back.
 
-`python -m tests.credentials.third_party` reads {engine, settings, role, agent, person} from standard input, and tells
-what came of it.
+`python -m tests.credentials.third_party` reads {engine, settings, role, purpose, agent, person} from standard input,
+and tells what came of it.
 """
 
 import json
@@ -40,7 +40,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
         resource=role.operation_type.resource, operation_digest="d" * 43, uses_left=1, created_at=now,
         authorization_details=[{"type": role.operation_type.name}], expires_at=now + timedelta(hours=1),
     )  # fmt: skip
-    lent = lending.lend(lifecycle.Wanted(role, grant.id, "to try it", None, None, None, None), now)
+    lent = lending.lend(lifecycle.Wanted(role, grant.id, job["purpose"], None, None, None, None), now)
     if not isinstance(lent, lending.Lent):
         return {"preflight": report.first_problem, "refused": str(lent)}
     engine, target = backend.find_engine(), lending.Target(backend.settings, "none")
