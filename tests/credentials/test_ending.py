@@ -195,6 +195,28 @@ def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
     assert Event.objects.filter(kind="orphan.revoked").count() == 1
 
 
+def test_grants_are_locked_in_one_order(buyer: Buyer, role: Role, orders: Backend) -> None:
+    """As by a person's stop of the agent in the same moment: two orders would be a deadlock, and one of both fails."""
+    now = timezone.now()
+    ids = sorted(new_id() for _ in range(4))
+    for grant_id in ids[:2]:
+        Grant.objects.create(
+            id=grant_id, agent=buyer.caller.agent, user=buyer.person, operation_digest="d", created_at=now,
+            expires_at=now + timedelta(hours=1),
+        )  # fmt: skip
+    for lease_id, grant_id in zip(ids[2:], reversed(ids[:2]), strict=True):
+        Lease.objects.create(
+            id=lease_id, role=role, backend=orders, grant_id=grant_id, agent=buyer.caller.agent, operation_digest="d",
+            use_id=new_id(), account_name=lease_id.hex, settings={}, state="wrapped", created_at=now, lifetime=60,
+            expires_at=now + timedelta(hours=1), max_expires_at=now + timedelta(hours=1),
+        )  # fmt: skip
+    with CaptureQueriesContext(connection) as captured:
+        assert lifecycle.end_all(Q(), "user:admin", now, all=True) == 2
+    asked = [one["sql"] for one in captured.captured_queries]
+    locks = [one for one in asked if 'FROM "oauth_grant"' in one and "FOR UPDATE" in one]
+    assert [next(one for one in ids if one.hex in lock.replace("-", "")) for lock in locks] == ids[:2]
+
+
 def test_thousands_are_ended_in_a_few_statements(buyer: Buyer, role: Role, orders: Backend) -> None:
     now, many = timezone.now(), 2000
     grant = Grant.objects.create(
