@@ -62,10 +62,9 @@ def settle(backend_id: UUID, about: About, now: datetime) -> bool | None:
     following = next_target_of(backend)
     if following is None:
         return None
-    engine = backend.find_engine()
     for target, is_new in ((following, True), (target_of(backend), False)):
         try:
-            engine.connect(target).close()
+            backend.find_engine().connect(target).close()
         except Refused:
             continue
         except EngineError as error:

@@ -108,6 +108,22 @@ def test_after_a_rotation_only_this_server_knows_the_secret(
         reset_secret(postgres_server)
 
 
+def test_where_nobody_speaks_to_one_any_more_the_others_are_settled(
+    orders: Backend, postgres_server: PostgresServer
+) -> None:
+    long_ago = timezone.now() - timedelta(minutes=5)
+    gone = make_backend(postgres_server.system("lender"), name="a-gone")
+    Backend.objects.filter(pk=gone.pk).update(engine="gone")
+    for backend in (gone, orders):
+        following = sealed(backend, "never told", is_next=True)
+        Backend.objects.filter(pk=backend.pk).update(sealed_next_secret=following, rotating_since=long_ago)
+    assert rotation.settle_left_over(timezone.now(), 10) == 1
+    assert Backend.objects.get(rotating_since__isnull=False).pk == gone.pk, "the other goes on with its old secret"
+    Backend.objects.filter(pk=gone.pk).update(sealed_next_secret=None, rotating_since=None)
+    with pytest.raises(rotation.RotationFailed, match="no engine named gone is installed"):
+        rotation.rotate(Backend.objects.get(pk=gone.pk), ABOUT, timezone.now())
+
+
 @pytest.mark.parametrize("told", [False, True])
 def test_a_rotation_that_was_cut_off_is_settled_by_a_login(
     orders: Backend, postgres_server: PostgresServer, told: bool
