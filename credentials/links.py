@@ -6,6 +6,7 @@ is never taken again; nothing is kept after an error.
 
 import hashlib
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ MOST_IDLE = 8  # per backend and process
 
 SLOTS = 4  # requests of one process that speak to one backend at once; a web process has eight threads
 
+log = logging.getLogger(__name__)
+
 _slots: dict[UUID, threading.BoundedSemaphore] = {}
 _idle: dict[tuple[UUID, bytes], list[tuple[float, Link]]] = {}
 _lock = threading.Lock()
@@ -36,7 +39,7 @@ def link_to(backend: Backend) -> Iterator[Link]:
     try:
         yield link
     except BaseException:
-        link.close()
+        _close(link)
         raise
     _keep(key, link)
 
@@ -83,7 +86,7 @@ def _take(key: tuple[UUID, bytes]) -> Link | None:
                 return link
         except EngineError:
             pass  # closed below; the next one is tried, or a new one made
-        link.close()
+        _close(link)
 
 
 def _keep(key: tuple[UUID, bytes], link: Link) -> None:
@@ -92,14 +95,22 @@ def _keep(key: tuple[UUID, bytes], link: Link) -> None:
             fresh = [(since, one) for since, one in _idle[known] if time.monotonic() - since < IDLE]
             for since, one in _idle[known]:
                 if (since, one) not in fresh:
-                    one.close()
+                    _close(one)
             _idle[known] = fresh
             if not fresh:
                 del _idle[known]
         if len(_idle.setdefault(key, [])) < MOST_IDLE:
             _idle[key].append((time.monotonic(), link))
             return
-    link.close()
+    _close(link)
+
+
+def _close(link: Link) -> None:
+    """One that is not used any more: that it does not close in order stops nobody, of other backends least of all."""
+    try:
+        link.close()
+    except EngineError as error:
+        log.warning("a link was not closed in order: %s", error)
 
 
 def close_all() -> None:
@@ -107,5 +118,5 @@ def close_all() -> None:
     with _lock:
         for kept in _idle.values():
             for _, link in kept:
-                link.close()
+                _close(link)
         _idle.clear()

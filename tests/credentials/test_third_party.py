@@ -20,6 +20,7 @@ from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
 from credentials import lifecycle, links, metrics, preflight, taking_back
+from credentials.backends import sealed
 from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
 from credentials.models import Backend, Lease, Role
 from oauth.models import Use
@@ -268,6 +269,20 @@ def test_an_answer_that_is_none_does_not_count(
     sweep_until_quiet()  # looks for accounts without a lease, too
     with pytest.raises(ValidationError, match="the engine theirs failed: ZeroDivisionError"):
         Role.objects.get(pk=role.pk).clean()
+
+
+def test_a_link_of_theirs_that_does_not_close_is_nobody_elses_trouble(
+    installed: Callable[..., None], buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    untrue = UNTRUE.replace("FACTS", "{}").replace("VERIFIED", "1")
+    installed(untrue.replace("close = lambda self: None", "close = lambda self: 1 / 0"))
+    theirs = Backend(name="elsewhere", engine="theirs", settings={})
+    theirs.sealed_secret = sealed(theirs, "none")
+    with links.link_to(theirs):
+        pass  # it is kept for the next call
+    monkeypatch.setattr(links, "IDLE", 0.0)
+    assert buyer.lend(role)["lease"]["state"] == "active"
+    assert not any(key[0] == theirs.pk for key in links._idle)
 
 
 TICKETS = """
