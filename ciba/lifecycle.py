@@ -165,7 +165,9 @@ def _compose(agent: Agent, requested: Requested) -> Shown:
         "agent": str(agent.name),
         "resource": requested.resource.name if requested.resource else None,
         "operations": operations,
-        "access": describe_access(requested.of_the_person, [scope.description for scope in requested.scopes]),
+        "access": describe_access(
+            requested.identity_scopes, [scope.description for scope in requested.scopes], stays=requested.stays
+        ),
     }
 
 

@@ -50,10 +50,10 @@ def show_operation(
     }
 
 
-def describe_access(of_the_person: Sequence[str], descriptions: Sequence[str]) -> list[str]:
-    """`openid` alone is said only where nothing else is asked."""
-    identity = [wording.IDENTITY_WORDS[name] for name in of_the_person if name != "openid"]
-    return [*descriptions, *identity]
+def describe_access(identity_scopes: Sequence[str], descriptions: Sequence[str], *, stays: bool) -> list[str]:
+    """`openid` alone is said only where nothing else is asked. `stays`: offline_access."""
+    identity = [wording.IDENTITY_WORDS[name] for name in identity_scopes if name != "openid"]
+    return [*descriptions, *identity, *([wording.STAYING_WORDS] if stays else [])]
 
 
 def headline(shown: Shown) -> str:

@@ -41,6 +41,6 @@ def _line(name: str, scopes: dict[str, Scope]) -> dict[str, str]:
 
 def told(proposed: AuthorizationRequest) -> dict[str, str]:
     """What the person reads of the event at /activity."""
-    words = [IDENTITY_WORDS[name] for name in proposed.scopes if name in IDENTITY_WORDS and name != OFFLINE_ACCESS]
+    words = [IDENTITY_WORDS[name] for name in proposed.scopes if name in IDENTITY_WORDS]
     words += Scope.objects.filter(name__in=proposed.scopes).values_list("description", flat=True)
     return {"agent": str(proposed.agent), "headline": ", ".join(words)}

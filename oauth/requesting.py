@@ -42,16 +42,8 @@ class Requested:
 
     @property
     def scope_names(self) -> list[str]:
-        return [*self.identity_scopes, *(scope.name for scope in self.scopes), *self._offline]
-
-    @property
-    def of_the_person(self) -> list[str]:
-        """The scopes that belong to no resource."""
-        return [*self.identity_scopes, *self._offline]
-
-    @property
-    def _offline(self) -> list[str]:
-        return [OFFLINE_ACCESS] if self.stays else []
+        offline = [OFFLINE_ACCESS] if self.stays else []
+        return [*self.identity_scopes, *(scope.name for scope in self.scopes), *offline]
 
     @property
     def runs_unasked(self) -> bool:

@@ -21,8 +21,8 @@ IDENTITY_WORDS = {
     "openid": "Know which account here is yours",
     "profile": "See your name",
     "email": "See your e-mail address",
-    "offline_access": "Go on while you are away, without asking you again",
 }
+STAYING_WORDS = "Go on while you are away, without asking you again"  # offline_access
 VERSION = 2  # raised when rendering changes: part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string
