@@ -78,7 +78,6 @@ def _show(request: HttpRequest, prompt: Prompt) -> HttpResponse:
         "lifetime": in_words(asked.grant_lifetime),
         "is_long": is_long(asked.shown),
         "is_open": asked.state == State.PENDING and asked.expires_at > now,
-        "is_expired": asked.state == State.PENDING and asked.expires_at <= now,
         "must_sign_in": not sessions.is_recent(sessions.signed_in_at(request), now),
         "sign_in_url": _sign_in_for(prompt.id),
         "now": now,
