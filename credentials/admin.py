@@ -28,7 +28,7 @@ def _about(request: HttpRequest) -> About:
 
 
 def _end(request: HttpRequest, which: Q, now: datetime, **said: Any) -> int:
-    return ending.end(ending.Whose("", which, said), f"user:{request.user.pk}", now)
+    return ending.end(which, f"user:{request.user.pk}", now, **said)
 
 
 class PreflightAfterSaving(NoDeletion):

@@ -45,12 +45,12 @@ BY: dict[str, tuple[type[Model], str, Callable[[Any], str]]] = {
 }
 
 
-def end(whose: Whose, actor: str, now: datetime) -> int:
+def end(which: Q, actor: str, now: datetime, **said: Any) -> int:
     """All at once, then the first few accounts; doing it again also tries again what is stuck. How many it ended."""
-    active = Lease.objects.filter(whose.which, state=State.ACTIVE)
+    active = Lease.objects.filter(which, state=State.ACTIVE)
     ids = list(active.values_list("id", flat=True)[: taking_back.FIRST])
-    ended = lifecycle.end_all(whose.which, actor, now, **whose.said)
-    lifecycle.retry_now(whose.which, now)
+    ended = lifecycle.end_all(which, actor, now, **said)
+    lifecycle.retry_now(which, now)
     taking_back.take_back_first(ids)
     return ended
 
@@ -99,7 +99,7 @@ def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> 
         raise PermissionDenied
     whose = find_whose(by, unverified_id)
     if request.method == "POST":
-        end(whose, f"user:{request.user.pk}", timezone.now())
+        end(whose.which, f"user:{request.user.pk}", timezone.now(), **whose.said)
         return redirect(request.path)
     states = Lease.objects.filter(whose.which).exclude(state__in=FINISHED).order_by()
     left = dict(states.values_list("state").annotate(Count("id")))

@@ -140,13 +140,13 @@ def _take_back(leases: list[Lease]) -> bool:
 
 def _take_back_one(lease: Lease, link: Link) -> None:
     """Success is what a read says, not the absence of an error. Raises Unreachable."""
-    until = account_of(lease).valid_until
-    if lease.backend.is_revocable is False and until > timezone.now():
-        lifecycle.note_not_revocable(lease, until)
+    account = account_of(lease)
+    if lease.backend.is_revocable is False and account.valid_until > timezone.now():
+        lifecycle.note_not_revocable(lease, account.valid_until)
         return
     problem, presence = "", None
     try:
-        link.revoke(account_of(lease))
+        link.revoke(account)
     except Unreachable:
         raise
     except EngineError as error:

@@ -149,3 +149,12 @@ def routine_role(orders: Backend) -> Role:
 @pytest.fixture
 def buyer(agent: Caller, person: User, role: Role, routine_role: Role) -> Buyer:
     return allow_leases(agent, person)
+
+
+def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
+    """`lent`: the answer of POST /v1/leases."""
+    try:
+        server.connect(lent["credential"]["username"], lent["credential"]["password"]).close()
+    except psycopg.OperationalError:
+        return False
+    return True

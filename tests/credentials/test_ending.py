@@ -5,7 +5,6 @@ import time
 from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 from django.contrib.auth.models import Permission
 from django.db import connection
@@ -22,7 +21,7 @@ from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from foundation.handles import new_id
 from oauth.models import Grant, Use
-from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role, sweep_until_quiet
+from tests.credentials.lending import Buyer, allow_leases, can_log_in, make_backend, make_role, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 from tests.world import Caller, sign_in
 
@@ -33,14 +32,6 @@ ALL = "/admin/credentials/lease/end/"
 @pytest.fixture
 def admin_browser(administrator: User) -> Client:
     return sign_in(administrator)
-
-
-def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
-    try:
-        server.connect(lent["credential"]["username"], lent["credential"]["password"]).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 def test_all_of_them(

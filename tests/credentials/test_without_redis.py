@@ -10,14 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
 from credentials.models import Lease, Role
-from tests.credentials.lending import Buyer
+from tests.credentials.lending import Buyer, can_log_in
 from tests.credentials.systems import PostgresServer
 from tests.own_redis import OwnRedis
 from tests.world import sign_in
@@ -53,14 +52,6 @@ def wait_until_revoked(lease: Lease, seconds: float = 20) -> None:
         assert time.monotonic() < give_up, (lease.state, lease.problem)
         time.sleep(0.1)
         lease.refresh_from_db()
-
-
-def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
-    try:
-        server.connect(lent["credential"]["username"], lent["credential"]["password"]).close()
-    except psycopg.OperationalError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "hung"])
