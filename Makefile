@@ -32,7 +32,7 @@ bench-inboxes: $(VENV)/demo.stamp ## a thousand open inboxes on one web process
 bench-longpoll: $(VENV)/demo.stamp ## five thousand agents that wait on one web process
 	@$(PYTHON) bench/longpoll.py
 
-bench-hidden: $(VENV)/dev.stamp ## can the time of an answer tell who exists? (two minutes)
+bench-hidden: $(VENV)/dev.stamp ## can the time of an answer tell who exists? (some minutes)
 	@$(PYTHON) bench/hidden.py
 
 format: $(VENV)/dev.stamp ## format the code

@@ -120,11 +120,8 @@ def main() -> int:
         report(f"{AT_ONCE} at once", [(somebody[0], nobody[0]) for somebody, nobody in volleys]),
         report(f"{AT_ONCE} cancelled", [(somebody[1], nobody[1]) for somebody, nobody in volleys]),
     ]
-    return (
-        0
-        if all(abs(share - 0.5) <= most for share, most in zip(shares, (MOST, *[MOST_AT_ONCE] * 2), strict=True))
-        else 1
-    )
+    limits = [MOST, MOST_AT_ONCE, MOST_AT_ONCE]
+    return int(any(abs(share - 0.5) > most for share, most in zip(shares, limits, strict=True)))
 
 
 def report(what: str, pairs: list[tuple[float, float]]) -> float:
