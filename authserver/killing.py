@@ -54,7 +54,6 @@ class Left:
 
 def find_left(agent: Agent, now: datetime) -> list[Left]:
     requests = BackchannelRequest.objects.filter(agent=agent, expires_at__gt=now)
-    leases.retry_now(Q(agent=agent), now)
     live = Lease.objects.filter(agent=agent).exclude(state__in=FINISHED)
     states = live.values_list("state").annotate(Count("id")).order_by("state")
     return [

@@ -194,6 +194,9 @@ EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
 MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
 # Whom an agent may not ask is not told apart from who does not answer (docs/adr/0015).
 HIDE_UNKNOWN_USERS = env.bool("CIBA_HIDE_UNKNOWN_USERS", default=False)
+# Accounts on lease over all roles, of one agent (unless it has a number of its own) and in one person's name.
+LEASES_MAX_PER_AGENT = env.int("LEASES_MAX_PER_AGENT", default=100)
+LEASES_MAX_PER_PERSON = env.int("LEASES_MAX_PER_PERSON", default=100)
 # A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.

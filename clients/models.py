@@ -125,6 +125,10 @@ class Agent(AbstractApplication):
         "longest lease", null=True, blank=True, validators=[MinValueValidator(10)],
         help_text="Seconds that an account lent to it may live, renewed or not; empty: as long as its role allows.",
     )  # fmt: skip
+    most_leases = models.PositiveIntegerField(
+        "most leases", null=True, blank=True, validators=[MinValueValidator(1)],
+        help_text="Accounts lent to it at a time, over all roles; empty: LEASES_MAX_PER_AGENT.",
+    )  # fmt: skip
     backchannel_authentication_request_signing_alg = models.CharField(
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",

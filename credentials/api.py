@@ -184,7 +184,7 @@ class Unwrap(LeaseView):
     @extend_schema(
         operation_id="lease_unwrap",
         request=inline_serializer("Unwrapping", {"handle": serializers.CharField()}),
-        responses={201: LentShape, 404: Refusal},
+        responses={201: LentShape, 404: Refusal, 502: Refusal, 503: Refusal},
     )
     def post(self, request: Request) -> HttpResponse:
         """Whoever holds the handle, once. The answer says whose it is; a second time ends the lease."""

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from foundation.errors import ProtocolError
+from foundation.errors import ProtocolError, TemporarilyUnavailable
 
 
 class NotAllowed(ProtocolError):
@@ -77,13 +77,31 @@ class NotLending(ProtocolError):
     default_description = "nothing is lent from there now"
 
 
+class NoAnswer(TemporarilyUnavailable):
+    """The system behind the role does not answer; the sweeper finds out when it does again."""
+
+    default_description = "the system behind this role does not answer; nothing was spent"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=5)
+
+
+class SlowAnswer(TemporarilyUnavailable):
+    """So many calls wait for systems that lend that the next ones would keep everybody waiting."""
+
+    default_description = "the system behind this role is slow now; nothing was spent"
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=2)
+
+
 class QuotaExceeded(ProtocolError):
     code = "quota_exceeded"
     status = 429
 
 
 class BackendUnavailable(ProtocolError):
-    """The system behind the role does not answer, or refused; nothing was spent."""
+    """The system behind the role refused; nothing was spent."""
 
     code = "backend_unavailable"
     status = 502

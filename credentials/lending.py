@@ -14,13 +14,13 @@ from django.utils import timezone
 from credentials import breaker, lifecycle, taking_back
 from credentials.backends import SKEW, account_of
 from credentials.engines import EngineError, Target, Unreachable
-from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded
+from credentials.errors import BackendUnavailable, LeaseBusy, LeaseEnded, NoAnswer, SlowAnswer
 from credentials.lifecycle import AlreadyUnwrapped, Bought, Wanted
 from credentials.limits import Life
 from credentials.links import link_to, slot
 from credentials.metrics import ISSUED
 from credentials.models import Lease
-from foundation.errors import ProtocolError, TemporarilyUnavailable
+from foundation.errors import ProtocolError
 from foundation.handles import new_handle
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,7 @@ class Wrapped:
 
 def lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
     with slot(wanted.role.backend_id, wait=SLOT_WAIT) as free:
-        return _lend(wanted, now) if free else _busy()
-
-
-def _busy() -> ProtocolError:
-    return TemporarilyUnavailable("the system behind this role is slow now; nothing was spent", retry_after=2)
+        return _lend(wanted, now) if free else SlowAnswer()
 
 
 def _lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
@@ -70,9 +66,8 @@ def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | P
     lease = lifecycle.unwrap(unverified_handle, now)
     if isinstance(lease, AlreadyUnwrapped):
         taking_back.take_back_now(lease.lease_id)
+    if not isinstance(lease, Lease):
         return lease
-    if lease is None:
-        return None
     # It was opened and cannot be opened again: here nobody is turned away.
     return _make(lease)
 
@@ -103,13 +98,15 @@ def _failed(lease: Lease, error: EngineError) -> ProtocolError:
     lifecycle.release(lease)
     if isinstance(error, Unreachable):
         breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
-        return TemporarilyUnavailable("the system behind this role does not answer; nothing was spent", retry_after=5)
+        return NoAnswer()
     taking_back.take_back_now(lease.id)
     return BackendUnavailable()
 
 
 def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
     lease, password = bought.lease, new_handle()
+    if breaker.is_open(lease.backend):
+        return NoAnswer()
     if not lifecycle.start_password(lease, now):
         return LeaseBusy()
     try:
@@ -125,10 +122,12 @@ def _set_password(bought: Bought, now: datetime) -> Lent | ProtocolError:
 
 def renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
     with slot(lease.backend_id, wait=SLOT_WAIT) as free:
-        return _renew(lease, asked, now) if free else _busy()
+        return _renew(lease, asked, now) if free else SlowAnswer()
 
 
 def _renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolError:
+    if breaker.is_open(lease.backend):
+        return NoAnswer()
     life = lifecycle.start_renewal(lease, asked, now)
     if isinstance(life, ProtocolError):
         return life
@@ -150,7 +149,7 @@ def _not_changed(lease: Lease, error: EngineError) -> ProtocolError:
     lifecycle.release(lease)
     if isinstance(error, Unreachable):
         breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
-        return TemporarilyUnavailable("the system behind this role does not answer", retry_after=5)
+        return NoAnswer()
     return BackendUnavailable("the system behind this role refused; the lease goes on as it was")
 
 

@@ -16,16 +16,18 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, F, Q
 
 from audit import events
 from audit.record import SYSTEM, About, record, record_refusal, record_revocation, record_revocations
-from credentials import recovery, statements
+from credentials import breaker, recovery, statements
 from credentials.engines import Presence
 from credentials.errors import (
     LeaseBusy,
     LeaseEnded,
+    NoAnswer,
     NotLending,
     NotRenewable,
     QuotaExceeded,
@@ -44,7 +46,7 @@ from credentials.policy import (
 )
 from credentials.retrying import is_stuck, pause
 from credentials.states import ENDING, State, sources
-from foundation.errors import ProtocolError, TemporarilyUnavailable
+from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle, new_id
 from foundation.prepared import insert
 from oauth.lifecycle import Called, give_back, lock_grant, spend_locked
@@ -101,10 +103,11 @@ def buy(wanted: Wanted, now: datetime) -> Bought | ProtocolError:
     key = digest(wanted.idempotency_key) if wanted.idempotency_key else None
     if key and (before := _find(grant=grant, idempotency_digest=key)):
         return _repeat(before, wanted, now)
-    # Whoever buys from this backend waits here: quotas are counted exactly.
+    # Whoever buys from this backend, for this agent or for this person waits here: quotas are counted exactly.
     (backend,) = statements.LOCK_BACKEND(backend=wanted.role.backend_id)
+    statements.lock_holders(grant.agent_id, grant.user_id)
     facts = _buy_facts(wanted, backend, grant, now)
-    if refusal := _refusal(judge_buy(facts), facts, backend, now):
+    if refusal := _refusal(judge_buy(facts), facts):
         record(events.LEASE_REFUSED, _about_grant(grant), now, role=wanted.role.name, error=refusal.code,
                detail=refusal.description)  # fmt: skip
         return refusal
@@ -135,34 +138,37 @@ def _buy_facts(wanted: Wanted, backend: Backend, grant: Grant, now: datetime) ->
     role = wanted.role
     live = statements.count(backend=backend.pk, role=role.pk, agent=grant.agent_id, user=grant.user_id, now=now)
     quotas = [
-        Quota("agent", live.of_agent, role.most_per_agent),
-        Quota("role", live.of_role, role.most_leases),
-        Quota("backend", live.of_backend, backend.most_leases),
+        Quota("agent's leases of this role", live.of_agent_in_role, role.most_per_agent),
+        Quota("agent's leases", live.of_agent, grant.agent.most_leases or settings.LEASES_MAX_PER_AGENT),
+        Quota("leases of this role", live.of_role, role.most_leases),
+        Quota("backend's leases", live.of_backend, backend.most_leases),
     ]
     if grant.user_id:
-        quotas.insert(1, Quota("person", live.of_person, role.most_per_person))
+        quotas += [
+            Quota("person's leases of this role", live.of_person_in_role, role.most_per_person),
+            Quota("person's leases", live.of_person, settings.LEASES_MAX_PER_PERSON),
+        ]
     return BuyFacts(
         role_is_active=live.role_is_active,
         backend_lends=backend.status == Backend.Status.ENABLED and backend.is_revocable is not None,
         is_recovering=live.is_recovering,
-        backend_is_reachable=backend.tried_again_at is None or backend.tried_again_at <= now,
+        backend_is_reachable=not breaker.is_open(backend),
         quotas=quotas,
         bought_in_last_minute=live.bought_in_last_minute,
     )
 
 
-def _refusal(verdict: BuyVerdict, facts: BuyFacts, backend: Backend, now: datetime) -> ProtocolError | None:
+def _refusal(verdict: BuyVerdict, facts: BuyFacts) -> ProtocolError | None:
     match verdict:
         case BuyVerdict.BUY:
             return None
         case BuyVerdict.NOT_LENDING:
             return NotLending(retry_after=60)
         case BuyVerdict.UNREACHABLE:
-            wait = (backend.tried_again_at - now).total_seconds() if backend.tried_again_at else 1.0
-            return TemporarilyUnavailable("the system behind this role does not answer", retry_after=int(wait) + 1)
+            return NoAnswer()
         case BuyVerdict.FULL:
             full = facts.full
-            return QuotaExceeded(f"the {full.what} has {full.most} leases, the most it may have" if full else "")
+            return QuotaExceeded(f"the {full.whose} are {full.live}, and may be {full.most}" if full else "")
         case BuyVerdict.TOO_FAST:
             return QuotaExceeded("the agent buys too many leases a minute", retry_after=60)
 
@@ -236,11 +242,13 @@ class AlreadyUnwrapped:
 
 
 @transaction.atomic(durable=True)
-def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | None:
+def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | NoAnswer | None:
     """wrapped → creating, once: of two at the same moment one wins, and the other ends it."""
     lease = _find(wrap_digest=digest(unverified_handle))
     if lease is None:
         return None
+    if lease.state == State.WRAPPED and breaker.is_open(lease.backend):
+        return NoAnswer()  # and the handle stays good for as long as it was
     lends = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
     recovering = Exists(Recovery.objects.filter(ended_at=None))
     won = (
@@ -523,7 +531,7 @@ def note_not_revocable(lease: Lease, until: datetime) -> None:
 
 
 def note_unreachable(leases: Iterable[Lease]) -> None:
-    """Nothing is known about these: they stay due, and the backend's breaker says when to try again."""
+    """Nothing is known about these: they stay due, and the next sweep asks the backend again."""
     for lease in leases:
         Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING).update(
             claimed_until=None, attempts=F("attempts") - 1

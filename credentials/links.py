@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
+from django.conf import settings
+
 from credentials.backends import target_of
 from credentials.engines import EngineError, Link
 from credentials.models import Backend
@@ -22,11 +24,15 @@ IDLE = 20.0  # seconds
 FRESH = 0.5  # seconds that an idle one is believed to answer
 MOST_IDLE = 8  # per backend and process
 
-SLOTS = 4  # requests of one process that speak to one backend at once; a web process has eight threads
+# Requests of one process that speak to systems at once: to one, and to all of them. A call may take long, and somebody
+# else's engine may never come back: threads are left for everybody else.
+SLOTS = max(1, settings.WEB_THREADS // 2)
+ALL_SLOTS = max(1, settings.WEB_THREADS * 3 // 4)
 
 log = logging.getLogger(__name__)
 
 _slots: dict[UUID, threading.BoundedSemaphore] = {}
+_all_slots = threading.BoundedSemaphore(ALL_SLOTS)
 _idle: dict[tuple[UUID, bytes], list[tuple[float, Link]]] = {}
 _lock = threading.Lock()
 
@@ -54,9 +60,19 @@ def _connect(backend: Backend) -> Link:
 
 @contextmanager
 def slot(backend_id: UUID, *, wait: float) -> Iterator[bool]:
-    """For who answers a request meanwhile: False where a slow backend holds as many threads as it may already."""
+    """For who answers a request meanwhile: False where slow backends hold as many threads as they may already."""
     with _lock:
         slots = _slots.setdefault(backend_id, threading.BoundedSemaphore(SLOTS))
+    with _one_of(slots, wait) as free:
+        if not free:
+            yield False
+            return
+        with _one_of(_all_slots, 0) as free_of_all:
+            yield free_of_all
+
+
+@contextmanager
+def _one_of(slots: threading.BoundedSemaphore, wait: float) -> Iterator[bool]:
     free = slots.acquire(timeout=wait) if wait else slots.acquire(blocking=False)
     try:
         yield free

@@ -242,6 +242,8 @@ class Lease(models.Model):
                 name="lease_to_take_back", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING))
             ),
             models.Index(name="lease_not_revoked", fields=["backend", "role"], condition=~Q(state=State.REVOKED)),
+            models.Index(name="lease_of_agent_not_revoked", fields=["agent"], condition=~Q(state=State.REVOKED)),
+            models.Index(name="lease_of_person_not_revoked", fields=["user"], condition=~Q(state=State.REVOKED)),
             models.Index(fields=["agent", "-created_at"]),
             models.Index(fields=["user", "-created_at"]),
         ]

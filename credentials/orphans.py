@@ -27,7 +27,8 @@ EVERY = timedelta(seconds=60)
 
 
 def is_due(now: datetime) -> Q:
-    return Q(scanned_at=None) | Q(scanned_at__lte=now - EVERY)
+    """A backend that does not answer is looked at until it does: it may come back as something older than it was."""
+    return Q(scanned_at=None) | Q(scanned_at__lte=now - EVERY) | breaker.IS_OPEN
 
 
 def find_orphans(backend: Backend, link: Link) -> list[str]:

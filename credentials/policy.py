@@ -8,9 +8,9 @@ MOST_A_MINUTE = 60  # leases bought by one agent
 
 @dataclass(frozen=True)
 class Quota:
-    """`what` is told to the agent: role, agent, person or backend."""
+    """`whose` are counted, told to the agent: the agent's, the person's, the role's or the backend's."""
 
-    what: str
+    whose: str
     live: int
     most: int
 

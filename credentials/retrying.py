@@ -7,17 +7,11 @@ BASE = 1.0  # seconds; doubled with each attempt
 MOST = 300.0
 MOST_HARMLESS = 900.0  # nobody can log in any more
 STUCK_AFTER = 5  # attempts that the system refused
-BREAKER_MOST = 5.0  # seconds: what is due is done this soon after a backend's return
 
 
 def pause(attempts: int, *, harmless: bool = False) -> timedelta:
     """Doubled, capped, with jitter."""
     return _jittered(min(BASE * 2.0 ** min(attempts - 1, 16), MOST_HARMLESS if harmless else MOST))
-
-
-def breaker_pause(failures: int) -> timedelta:
-    """Until somebody asks a backend again that did not answer; one at a time asks."""
-    return _jittered(min(0.5 * 2.0 ** min(failures, 8), BREAKER_MOST))
 
 
 def is_stuck(attempts: int) -> bool:

@@ -81,13 +81,27 @@ class Counts:
     of_role: int
     of_agent: int
     of_person: int
+    of_agent_in_role: int
+    of_person_in_role: int
     bought_in_last_minute: int
     role_is_active: bool
     is_recovering: bool
 
 
+def lock_holders(agent: int, user: UUID | None) -> None:
+    """The agent, and the person, as holders of leases of several backends; until the transaction ends.
+
+    Not their rows: who stops an agent locks its row first and its grants after, and a purchase has the grant already.
+    """
+    names = [f"leases of agent {agent}"] + ([f"leases of person {user}"] if user else [])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(%s::text[]) AS name", [names]
+        )
+
+
 def count(*, backend: UUID, role: UUID, agent: int, user: UUID | None, now: datetime) -> Counts:
-    """Under the backend's lock, which whoever buys from it waits for: the counts are exact."""
+    """Under the locks that other purchases wait for: the counts are exact."""
     values: dict[str, Any] = {
         "backend": backend, "role": role, "agent": agent, "user": user, "counted": sorted(COUNTED),
         "since": now - timedelta(minutes=1),
@@ -98,13 +112,15 @@ def count(*, backend: UUID, role: UUID, agent: int, user: UUID | None, now: date
 
 
 _COUNT = """
-SELECT count(*),
+SELECT count(*) FILTER (WHERE backend_id = %(backend)s),
        count(*) FILTER (WHERE role_id = %(role)s),
+       count(*) FILTER (WHERE agent_id = %(agent)s),
+       count(*) FILTER (WHERE user_id = %(user)s),
        count(*) FILTER (WHERE role_id = %(role)s AND agent_id = %(agent)s),
        count(*) FILTER (WHERE role_id = %(role)s AND user_id = %(user)s),
        (SELECT count(*) FROM credentials_lease WHERE agent_id = %(agent)s AND created_at > %(since)s),
        EXISTS (SELECT FROM credentials_role WHERE id = %(role)s AND is_active),
        EXISTS (SELECT FROM credentials_recovery WHERE ended_at IS NULL)
   FROM credentials_lease
- WHERE backend_id = %(backend)s AND state = ANY(%(counted)s)
+ WHERE (backend_id = %(backend)s OR agent_id = %(agent)s OR user_id = %(user)s) AND state = ANY(%(counted)s)
 """

@@ -49,11 +49,10 @@ def sweep(now: datetime, batch: int) -> int:
 
 
 def due_backends(now: datetime) -> list[UUID]:
-    """Where something is due, or a look for orphans; and that may be asked now."""
+    """Where something is due, or a look for orphans, or whether it answers again; and that may be asked now."""
     due = Lease.objects.filter(state__in=ENDING, due_at__lte=now).values("backend_id")
     wanted = Q(pk__in=due) | orphans.is_due(now)
-    free = Q(tried_again_at=None) | Q(tried_again_at__lte=now)
-    return list(Backend.objects.filter(wanted, free).values_list("id", flat=True))
+    return list(Backend.objects.filter(wanted, breaker.is_askable(now)).values_list("id", flat=True))
 
 
 def _start(backend_id: UUID, now: datetime) -> None:
@@ -82,7 +81,7 @@ def serve(backend_id: UUID, *, until: float) -> None:
     """Takes back what is due from one backend until nothing is, then looks for orphans where that is due."""
     while time.monotonic() < until:
         now = timezone.now()
-        if not breaker.may_try(Backend.objects.get(pk=backend_id), now):
+        if not breaker.may_ask(Backend.objects.get(pk=backend_id), now):
             return
         leases = lifecycle.claim_to_take_back(backend_id, now, AT_ONCE)
         if leases and not _take_back(leases):
@@ -95,11 +94,12 @@ def serve(backend_id: UUID, *, until: float) -> None:
 def take_back_now(lease_id: UUID) -> None:
     """At once, for who waits for it: after a revoke by its agent, its person or an administrator.
 
-    Where somebody else speaks to the system about it, the sweeper does it after them.
+    Where somebody else speaks to the system about it, the sweeper does it after them; where it does not answer, once
+    it does.
     """
     now = timezone.now()
     lease = FIND_ENDING.first(lease=lease_id)
-    if lease is None or not breaker.may_try(lease.backend, now):
+    if lease is None or breaker.is_open(lease.backend):
         return
     with slot(lease.backend_id, wait=0) as free:
         if free and lifecycle.claim_this(lease, now):

@@ -337,7 +337,7 @@ _LOCKED = Rows(
         Grant.objects.select_for_update(of=("self",))
         .select_related("agent")
         # An agent has sixty columns, and this is asked at each use and each lease.
-        .only(*names_of(Grant), "agent__client_id", "agent__name", "agent__longest_lease")
+        .only(*names_of(Grant), "agent__client_id", "agent__name", "agent__longest_lease", "agent__most_leases")
         .filter(pk=Given("grant"))
     )
 )

@@ -40,7 +40,7 @@ def find(name: str) -> Engine:
     if len(entries) > 1:
         raise UnknownEngine(f"several packages bring an engine named {name}: {', '.join(map(_package, entries))}")
     engine = _load(entries[0])
-    if problem := _problem_with(engine):
+    if problem := _looked_at(engine):
         raise UnknownEngine(f"what {_package(entries[0])} brings as {name} is no engine: {problem}")
     return cast(Engine, Guarded(name, engine))
 
@@ -55,6 +55,13 @@ def _load(entry: EntryPoint) -> Any:
 
 def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
+
+
+def _looked_at(engine: Any) -> str:
+    try:
+        return _problem_with(engine)
+    except Exception as error:  # noqa: BLE001 - a fact may be code of theirs
+        return f"reading it fails: {type(error).__name__}"
 
 
 def _problem_with(engine: Any) -> str:

@@ -276,22 +276,36 @@ def test_pain_15_a_lease_whose_time_is_up_is_gone_within_a_sweep(
         session.execute("SELECT 1")
 
 
-@pytest.mark.parametrize("what", ["agent", "person", "role", "backend"])
-def test_pain_7_quotas_are_kept(buyer: Buyer, role: Role, orders: Backend, what: str) -> None:
-    match what:
-        case "agent":
+@pytest.mark.parametrize(
+    "whose",
+    [
+        "agent's leases of this role", "agent's leases", "this agent's own", "person's leases of this role",
+        "person's leases", "leases of this role", "backend's leases",
+    ],
+)  # fmt: skip
+def test_pain_7_quotas_are_kept(buyer: Buyer, role: Role, routine_role: Role, settings: Any, whose: str) -> None:
+    first_of, words = role, whose
+    match whose:
+        case "agent's leases of this role":
             Role.objects.filter(pk=role.pk).update(most_per_agent=1)
-        case "person":
+        case "agent's leases":
+            settings.LEASES_MAX_PER_AGENT, first_of = 1, routine_role
+        case "this agent's own":
+            Agent.objects.update(most_leases=1)
+            words, first_of = "agent's leases", routine_role
+        case "person's leases of this role":
             Role.objects.filter(pk=role.pk).update(most_per_person=1)
-        case "role":
+        case "person's leases":
+            settings.LEASES_MAX_PER_PERSON, first_of = 1, routine_role
+        case "leases of this role":
             Role.objects.filter(pk=role.pk).update(most_leases=1)
-        case "backend":
+        case "backend's leases":
             Backend.objects.update(most_leases=1)
-    first = buyer.lend(role)
+    first = buyer.lend(first_of)
     token = buyer.approved_token(role)
     full = buyer.buy(token)
     assert (full.status_code, full.json()["error"]) == (429, "quota_exceeded")
-    assert what in full.json()["error_description"]
+    assert full.json()["error_description"] == f"the {words} are 1, and may be 1"
     assert Grant.objects.latest("created_at").uses_left == 1, "nothing was spent"
     buyer.revoke(first["lease"]["lease_id"])
     assert buyer.buy(token).status_code == 201

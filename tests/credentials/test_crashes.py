@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
@@ -119,53 +118,9 @@ def test_killed_after_every_round_trip(
             assert left == 0
 
 
-def test_pain_2_a_backend_that_is_down_longer_than_the_lease(
-    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
-) -> None:
-    lent = buy(make_grant(buyer, crash_role), crash_role)
-    other = buy(make_grant(buyer, crash_role), crash_role)
-    with postgres_server.connect(lent.lease.account_name, lent.password) as session:
-        with postgres_server.down():
-            Lease.objects.update(expires_at=timezone.now())
-            for _ in range(20):
-                taking_back.sweep(timezone.now(), 100)
-                join()
-                Backend.objects.update(tried_again_at=timezone.now())
-            orders.refresh_from_db()
-            assert orders.failures > 6, "more often than others try at all"
-            assert orders.failing_since and orders.problem
-            assert set(Lease.objects.values_list("state", flat=True)) == {"revoking"}, "and nothing gave up"
-        Backend.objects.update(tried_again_at=timezone.now())
-        assert sweep_until_quiet() == 1
-        assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
-        assert accounts(postgres_server, orders) == set()
-        orders.refresh_from_db()
-        assert (orders.failures, orders.failing_since, orders.problem) == (0, None, "")
-        with pytest.raises(psycopg.OperationalError):
-            session.execute("SELECT 1")
-    assert other.lease.state == "active"
-
-
 def join() -> None:
     for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
         thread.join(30)
-
-
-def test_while_it_is_down_nothing_is_bought_and_nothing_spent(
-    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer
-) -> None:
-    links.close_all()
-    grant = make_grant(buyer, crash_role)
-    with postgres_server.down():
-        first = buy(grant, crash_role)
-        second = buy(grant, crash_role)
-    assert first.status == second.status == 503 and second.retry_after
-    grant.refresh_from_db()
-    assert grant.uses_left == 1
-    Backend.objects.update(tried_again_at=timezone.now())
-    sweep_until_quiet()
-    assert Lease.objects.get().state == "revoked", "the second was not even written down"
-    assert buy(grant, crash_role).password
 
 
 def test_one_dead_backend_delays_nobody_else(

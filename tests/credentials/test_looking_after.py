@@ -349,11 +349,11 @@ def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
 
     now = timezone.now()
     breaker.note_unreachable(orders.pk, "gone", now)
-    assert not breaker.may_try(read(), now)
-    later, seen = now + timedelta(seconds=6), read()
-    assert breaker.may_try(seen, later) and not breaker.may_try(seen, later)
+    assert breaker.is_open(read()) and not breaker.may_ask(read(), now)
+    later, seen = now + breaker.AGAIN, read()
+    assert breaker.may_ask(seen, later) and not breaker.may_ask(seen, later)
     breaker.note_reached(read())
-    assert breaker.may_try(read(), later) and breaker.may_try(read(), later)
+    assert breaker.may_ask(read(), later) and breaker.may_ask(read(), later)
 
 
 # --- people
@@ -502,6 +502,9 @@ def test_the_kill_switch_shows_progress_until_all_is_gone(
         broken.setattr(PostgresLink, "revoke", away)
         during = admin_browser.post(url, follow=True).content.decode()
         assert "What is left is being taken back" in during and "1 revoking" in during
+        due = Lease.objects.get().due_at
+        admin_browser.get(url)
+        assert Lease.objects.get().due_at == due, "looking is not trying"
     admin_browser.post(url)
     sweep_until_quiet()
     after = admin_browser.get(url).content.decode()

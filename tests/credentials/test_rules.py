@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from credentials.limits import NOT_REVOCABLE, Bound, Limits, life_of, renewed_life
 from credentials.policy import BuyFacts, BuyVerdict, Quota, RenewFacts, RenewVerdict, judge_buy, judge_renew
-from credentials.retrying import BREAKER_MOST, MOST, MOST_HARMLESS, breaker_pause, is_stuck, pause
+from credentials.retrying import MOST, MOST_HARMLESS, is_stuck, pause
 from credentials.states import COUNTED, ENDING, LIVE, TRANSITIONS, State, sources
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -136,5 +136,4 @@ def test_may_it_be_renewed(changes: dict[str, bool], verdict: RenewVerdict) -> N
 def test_pauses_grow_and_never_end(attempts: int) -> None:
     assert 0.75 <= pause(attempts).total_seconds() <= MOST
     assert pause(attempts, harmless=True).total_seconds() <= MOST_HARMLESS
-    assert 0 < breaker_pause(attempts).total_seconds() <= BREAKER_MOST
     assert is_stuck(attempts) == (attempts >= 5)

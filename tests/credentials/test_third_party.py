@@ -140,6 +140,10 @@ BROKEN = {
     "it is a class": (WHOLE.replace("Engine()", "Engine"), "is no engine: it is a class"),
     "a method is missing": (WHOLE.replace("connect = ", ""), "is no engine: it has no connect()"),
     "its names are short": (WHOLE.replace("64", "16"), "names of accounts have up to 32 characters, and it takes 16"),
+    "a fact of it fails": (
+        WHOLE.replace("title, backend", "is_it, backend") + "Engine.title = property(lambda engine: 1 / 0)",
+        "is no engine: reading it fails: ZeroDivisionError",
+    ),
     "its schema is none": (WHOLE.replace("{}", "{'type': 'thing'}", 1), "its backend_schema is no JSON Schema"),
 }
 

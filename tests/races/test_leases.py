@@ -7,13 +7,14 @@ import pytest
 from django.utils import timezone
 
 from audit.models import Event
+from clients.models import Agent
 from credentials import lending, lifecycle, taking_back
 from credentials.lending import Lent
 from credentials.models import Backend, Lease, Role
 from credentials.states import LIVE
 from oauth.models import Grant, Use
 from tests.credentials.conftest import buyer, orders, postgres_server, role, routine_role
-from tests.credentials.lending import Buyer, sweep_until_quiet
+from tests.credentials.lending import Buyer, make_backend, make_role, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 from tests.credentials.test_crashes import accounts, make_grant
 from tests.races.racing import ROUNDS, Duel, at_once
@@ -23,9 +24,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def plenty(role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+def plenty(role: Role, monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     from credentials import policy
 
+    settings.LEASES_MAX_PER_AGENT = settings.LEASES_MAX_PER_PERSON = 10_000
     monkeypatch.setattr(policy, "MOST_A_MINUTE", 100_000)
     Role.objects.update(most_per_agent=10_000, most_per_person=10_000, most_leases=10_000)
 
@@ -60,6 +62,19 @@ def test_quotas_hold_for_two_at_once(buyer: Buyer, role: Role) -> None:
     for _ in range(ROUNDS):
         grants = [make_grant(buyer, role) for _ in range(2)]
         acts = [lambda one=one: lifecycle.buy(wanted(one, fresh(role)), timezone.now()) for one in grants]
+        assert sorted(type(one).__name__ for one in at_once(*acts)) == ["Bought", "QuotaExceeded"]
+        Lease.objects.all().delete()
+
+
+def test_an_agents_quota_holds_for_two_backends_at_once(
+    buyer: Buyer, role: Role, postgres_server: PostgresServer
+) -> None:
+    """They wait for each other, although neither backend's lock is the other's."""
+    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    Agent.objects.update(most_leases=1)
+    for _ in range(ROUNDS):
+        both = [(make_grant(buyer, one), fresh(one)) for one in (role, other)]
+        acts = [lambda one=one: lifecycle.buy(wanted(*one), timezone.now()) for one in both]
         assert sorted(type(one).__name__ for one in at_once(*acts)) == ["Bought", "QuotaExceeded"]
         Lease.objects.all().delete()
 
