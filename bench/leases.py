@@ -1,7 +1,8 @@
 """`make bench-leases`: leases on the real product with its durable PostgreSQL, which is also what it lends from.
 
 1. Issues and revokes per second with 1 and 4 worker processes, beside the same SQL alone: every statement that an issue
-   and a revoke send, to our own database and to the backend, timed where it is sent.
+   and a revoke send, to our own database and to the backend, timed where it is sent. Twice: as waiting for the servers
+   alone, and with the SCRAM verifiers (RFC 5803) that CREATE ROLE needs and whoever sends it has to compute.
 2. After all of them: what is left in pg_class.relacl and pg_authid.
 3. Leases that expire at once, taken back by the product's own sweeper: how long, how much memory, and how fast other
    requests are answered meanwhile.
@@ -26,13 +27,15 @@ from product import answers, product, say
 
 
 class SqlClock:
-    """Seconds that this process spends in statements: our own database's and the backend's."""
+    """Seconds that this process spends in statements, our own database's and the backend's; and in verifiers."""
 
     def __init__(self) -> None:
         import psycopg
 
-        self.seconds, self.count = 0.0, 0
-        wait = psycopg.Connection.wait
+        from credentials.engines import postgres
+
+        self.seconds, self.count, self.verifiers = 0.0, 0, 0.0
+        wait, verifier = psycopg.Connection.wait, postgres._verifier
 
         def timed(connection: Any, *arguments: Any, **more: Any) -> Any:
             began = time.perf_counter()
@@ -42,7 +45,14 @@ class SqlClock:
                 self.seconds += time.perf_counter() - began
                 self.count += 1
 
+        def timed_verifier(password: str) -> str:
+            began = time.perf_counter()
+            made = verifier(password)
+            self.verifiers += time.perf_counter() - began
+            return made
+
         psycopg.Connection.wait = timed  # type: ignore[method-assign]
+        postgres._verifier = timed_verifier
 
 
 def in_workers(count: int, act: Callable[[int], dict[str, float]]) -> list[dict[str, float]]:
@@ -105,7 +115,8 @@ def work(grants: list[str]) -> dict[str, float]:
     role = Role.objects.select_related("backend", "operation_type__resource").get()
     clock, spent = SqlClock(), {}
     for what in ("issue", "revoke"):
-        began, sql_began, count_began = time.perf_counter(), clock.seconds, clock.count
+        began = time.perf_counter()
+        before = clock.seconds, clock.count, clock.verifiers
         if what == "issue":
             wanted = [lifecycle.Wanted(role, grant, "to measure", None, None, None, None) for grant in grants]
             lent = [lending.lend(one, timezone.now()) for one in wanted]
@@ -114,8 +125,9 @@ def work(grants: list[str]) -> dict[str, float]:
                 lifecycle.end(one.lease, lifecycle.Why.AGENT, "agent:bench", timezone.now())
                 taking_back.take_back_now(one.lease.pk)
         spent[what] = time.perf_counter() - began
-        spent[f"{what} sql"] = clock.seconds - sql_began
-        spent[f"{what} round trips"] = (clock.count - count_began) / len(grants)
+        spent[f"{what} sql"] = clock.seconds - before[0]
+        spent[f"{what} verifiers"] = clock.verifiers - before[2]
+        spent[f"{what} round trips"] = (clock.count - before[1]) / len(grants)
     return spent
 
 
@@ -166,11 +178,13 @@ def measure_rates(each: int) -> None:
         for what in ("issue", "revoke"):
             rate = sum(each / one[what] for one in ours)
             sql = sum(each / one[f"{what} sql"] for one in ours)
+            whole = sum(each / (one[f"{what} sql"] + one[f"{what} verifiers"]) for one in ours)
             trips = statistics.mean(one[f"{what} round trips"] for one in ours)
             backend = sum(each / one[what] for one in alone)
             say(
                 f"  {workers} worker{'s' if workers > 1 else ' '} {what:6} {rate:7.0f}/s   the same SQL alone "
-                f"{sql:7.0f}/s   ratio {rate / sql:.2f}   ({trips:.0f}; {backend:.0f}/s)"
+                f"{sql:7.0f}/s   ratio {rate / sql:.2f}   with verifiers {rate / whole:.2f}   "
+                f"({trips:.0f}; {backend:.0f}/s)"
             )
 
 
