@@ -53,6 +53,7 @@ def scan_if_due(backend_id: UUID, now: datetime) -> None:
         return
     except EngineError as error:
         log.error("backend %s could not be scanned for orphans: %s", backend, error)
+        breaker.note_reached(backend)  # it answered, and said no
         return
     breaker.note_reached(backend)
     Backend.objects.filter(pk=backend_id).update(orphans=left)

@@ -10,7 +10,9 @@ import pytest
 from django.utils import timezone
 
 from audit.models import Event
-from credentials import lending, lifecycle, links, taking_back
+from credentials import breaker, lending, lifecycle, links, taking_back
+from credentials.engines import EngineError
+from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.cable import Cable, laid
 from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role
@@ -93,6 +95,20 @@ def test_a_backend_is_asked_again_with_every_sweep(far: Far) -> None:
     sweep()
     far.backend.refresh_from_db()
     assert far.backend.failing_since is None
+
+
+@pytest.mark.parametrize("far", ["postgres"], indirect=True)
+def test_one_that_says_no_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would never lend again."""
+
+    def refuse(*_: Any) -> list[str]:
+        raise EngineError("not this")
+
+    monkeypatch.setattr(PostgresLink, "list_owned", refuse)
+    breaker.note_unreachable(far.backend.pk, "gone", timezone.now() - breaker.AGAIN)
+    sweep()
+    far.backend.refresh_from_db()
+    assert not breaker.is_open(far.backend)
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
