@@ -9,10 +9,12 @@ states.py       a lease's states and the only ways between them (pure)
 limits.py       how long a lease lives, and which limit said so (pure)
 policy.py       may it be bought, renewed (pure)
 branches.py     leases as branches of their grant (oauth/tree.py)
-lifecycle.py    the use cases, one transaction each; the only writer of `state`
+lifecycle/      the use cases, one transaction each; the only writer of `state`
 statements.py   its statements that every issue and revoke sends, put into SQL once
 lending.py      giving: what happens between two of them, where an engine speaks to a system
-taking_back.py  the sweeper's part: claim, revoke, read, record; without a last attempt (retrying.py, breaker.py)
+taking_back.py  the sweeper's part: claim, revoke, read, record
+retrying.py     how long a claim lasts, and the pauses between attempts, of which none is the last
+breaker.py      a system that does not answer is asked by the sweepers alone
 orphans.py      accounts that no lease accounts for
 recovery.py     after a restore: taking back is paused, and the difference reported (differences.py)
 preflight.py    a probe is made, used and taken back before a backend lends

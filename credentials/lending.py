@@ -1,4 +1,4 @@
-"""Giving: what happens between two transactions of lifecycle.py, where an engine speaks to a system.
+"""Giving: what happens between two transactions of lifecycle, where an engine speaks to a system.
 
 The order is what makes it safe: written down → told to the system → confirmed in the table → handed over. Wherever
 it breaks, the row says what may be there, and the sweeper takes it back.
@@ -20,6 +20,7 @@ from credentials.limits import Life
 from credentials.links import link_to, slot
 from credentials.metrics import ISSUED
 from credentials.models import Lease
+from credentials.retrying import CLAIM
 from foundation.errors import ProtocolError
 from foundation.handles import new_handle
 
@@ -131,7 +132,7 @@ def _renew(lease: Lease, asked: int | None, now: datetime) -> Life | ProtocolErr
     life = lifecycle.start_renewal(lease, asked, now)
     if isinstance(life, ProtocolError):
         return life
-    lease.claimed_until = now + lifecycle.CLAIM
+    lease.claimed_until = now + CLAIM
     account = replace(account_of(lease), valid_until=life.expires_at + timedelta(seconds=SKEW))
     try:
         with link_to(lease.backend) as link:

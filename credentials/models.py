@@ -182,7 +182,7 @@ class Recovery(models.Model):
 class Lease(models.Model):
     """One loan: everything that taking it back needs, frozen when it was bought.
 
-    Written down (committed) before the system is touched. `state` is written by credentials/lifecycle.py alone.
+    Written down (committed) before the system is touched. `state` is written by credentials/lifecycle alone.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)

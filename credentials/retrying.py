@@ -1,8 +1,12 @@
-"""When to try again. There is no last attempt: an account that lives is not given up."""
+"""How long somebody has a lease in hand, and when it is tried again. There is no last attempt: an account that lives is
+not given up."""
 
 import random
 from datetime import timedelta
 
+# Whoever speaks to a system about a lease; longer than any call may take (credentials/engines), and the least that a
+# crash of ours costs.
+CLAIM = timedelta(seconds=45)
 BASE = 1.0  # seconds; doubled with each attempt
 MOST = 300.0
 MOST_HARMLESS = 900.0  # nobody can log in any more

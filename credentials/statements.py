@@ -1,6 +1,6 @@
 """The statements that every issue and every revoke sends, put into SQL once (foundation/prepared.py).
 
-Only lifecycle.py calls those that write.
+Only lifecycle calls those that write.
 """
 
 from dataclasses import dataclass

@@ -7,8 +7,8 @@ import pytest
 
 from accounts.models import User
 from credentials import statements
-from credentials.lifecycle import CLAIM
 from credentials.models import Lease, Role
+from credentials.retrying import CLAIM
 from foundation.handles import new_id
 from oauth.models import Grant
 from tests.credentials.lending import Buyer
