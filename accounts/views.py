@@ -20,7 +20,7 @@ LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for
 @sensitive_post_parameters("password")
 @require_http_methods(["GET", "HEAD", "POST"])
 def login(request: HttpRequest) -> HttpResponse:
-    next_page = _safe_next(request)
+    next_page = safe_next(request)
     signed_in = sessions.person(request)
     hint = request.GET.get("login_hint", "") or (signed_in.email if signed_in else "")
     form = SignInForm(request.POST or None, initial={"email": hint[:254]})
@@ -44,11 +44,11 @@ def _sign_in(request: HttpRequest, form: SignInForm) -> User | lifecycle.Wrong |
     return answer
 
 
-def _safe_next(request: HttpRequest) -> str:
+def safe_next(request: HttpRequest, default: str = "/") -> str:
     """Where to go after signing in: a path of ours, whatever the link said."""
-    wanted = request.POST.get("next") or request.GET.get("next") or "/"
+    wanted = request.POST.get("next") or request.GET.get("next") or default
     mine = url_has_allowed_host_and_scheme(wanted, allowed_hosts=None) and wanted.startswith("/")
-    return wanted if mine else "/"
+    return wanted if mine else default
 
 
 @require_POST

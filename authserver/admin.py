@@ -3,12 +3,13 @@
 from typing import Any, NoReturn
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import urlencode
 
-from accounts.views import logout
+from accounts.views import logout, safe_next
 
 
 class CountersignAdminSite(admin.AdminSite):
@@ -23,8 +24,13 @@ class CountersignAdminSite(admin.AdminSite):
         return [kill, *super().get_urls()]
 
     def login(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
-        """People sign in in one place, where guessing is locked out."""
-        return redirect(f"{reverse('login')}?{urlencode({'next': request.get_full_path()})}")
+        """Where Django sends whoever may not see a page. People sign in in one place, where guessing is locked out."""
+        wanted = safe_next(request, reverse("admin:index"))
+        if self.has_permission(request):
+            return redirect(wanted)
+        if request.user.is_authenticated:
+            raise PermissionDenied  # signing in again as the same person would lead here again
+        return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")
 
     def logout(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:  # type: ignore[override]
         return logout(request)

@@ -171,6 +171,7 @@ class Recovery(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        verbose_name_plural = "recoveries"
         constraints = [
             models.UniqueConstraint(models.Value(1), name="recovery_one_at_a_time", condition=Q(ended_at=None))
         ]

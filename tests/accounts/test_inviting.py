@@ -105,6 +105,25 @@ class TestTheAdministration:
             assert response.status_code == 302
         assert not Invitation.objects.exists()
 
+    def test_whoever_opens_it_signs_in_once(self, administrator: User) -> None:
+        """And is where they wanted to be, not at a second sign-in."""
+        browser = Client()
+        form = browser.get("/admin/audit/event/?q=x", follow=True)
+        assert "Sign in" in form.content.decode()
+        page = browser.post(
+            "/login",
+            {"email": administrator.email, "password": PASSWORD, "next": form.context["next"]},
+            follow=True,
+        )
+        assert (page.status_code, page.redirect_chain) == (200, [("/admin/audit/event/?q=x", 302)])
+        assert browser.get("/admin/login/?next=/admin/audit/event/")["Location"] == "/admin/audit/event/"
+        for elsewhere in ("//evil.example/admin/", "https://evil.example/", "javascript:alert(1)", ""):
+            assert browser.get("/admin/login/", {"next": elsewhere})["Location"] == "/admin/"
+
+    def test_who_is_no_administrator_is_told_so(self, person: User) -> None:
+        refused = sign_in(person).get("/admin/", follow=True)
+        assert refused.status_code == 403 and "You may not do this" in refused.content.decode()
+
     def test_people_are_not_deleted(self, person: User, administrator: User) -> None:
         browser = sign_in(administrator)
         assert browser.post(f"/admin/accounts/user/{person.pk}/delete/", {"post": "yes"}).status_code == 403
