@@ -72,7 +72,8 @@ def started() -> Iterator[MariaDb]:
     folder = Path(tempfile.mkdtemp(prefix="countersign-mariadb-"))
     account = _account(folder)
     try:
-        options = ["--no-defaults", f"--datadir={folder / 'data'}"]
+        # A tmpdir of its own: one that starts deletes the temporary tables that it finds, also of those that run.
+        options = ["--no-defaults", f"--datadir={folder / 'data'}", f"--tmpdir={folder}"]
         subprocess.run(
             [installer, *options, "--auth-root-authentication-method=normal", "--skip-test-db"],
             check=True, capture_output=True, user=account.uid if account else None,
