@@ -1,68 +1,101 @@
-"""A process that is killed (kill -9) after the n-th round trip to the backend; the parent tells how each ended.
+"""A process that is killed (kill -9) right before its n-th call to the outside; the parent tells how each ended.
 
-`python -m tests.credentials.crash` reads jobs from standard input: a JSON list of {act, id, kill_after}. Each runs in
-a child of its own, forked before anything is connected.
+`python -m tests.credentials.crash` reads jobs from standard input, one a line: {act, id, call}. Each runs in a child
+of its own, forked before anything is connected; how it ended is written before the next is read.
 """
 
 import json
 import os
 import signal
 import sys
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import django
 import psycopg
+import pymysql
+import redis
+from django.db import connection
 
-LENDER = "lender"
+LONGEST = 60  # seconds of one job
+# To a connected system, and to our own database. Who connects is one call, and so is each statement or command, also
+# those of a login.
+CALLS: list[tuple[Any, str]] = [
+    (psycopg, "connect"),
+    (psycopg.Connection, "wait"),
+    (pymysql.Connection, "connect"),
+    (pymysql.Connection, "_execute_command"),
+    (redis.Connection, "_connect"),
+    (redis.Connection, "send_packed_command"),
+]
 
 
-def kill_after(count: int) -> None:
-    """After so many round trips of our administrator's connections; 0 is before the first."""
-    seen = 0
-    wait = psycopg.Connection.wait
+def kill_before(call: int) -> None:
+    """Right before one call is right after the one before: nothing of ours that lasts lies between."""
+    made = 0
 
-    def counted(connection: Any, *arguments: Any, **more: Any) -> Any:
-        nonlocal seen
-        if connection.info.user != LENDER:
-            return wait(connection, *arguments, **more)
-        if seen == count:
+    def count() -> None:
+        nonlocal made
+        if threading.current_thread() is not threading.main_thread():
+            return  # such as those that keep our own connections
+        if made == call:
             os.kill(os.getpid(), signal.SIGKILL)
-        answer = wait(connection, *arguments, **more)
-        seen += 1
-        if seen == count:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return answer
+        made += 1
 
-    psycopg.Connection.wait = counted  # type: ignore[method-assign]
+    for owner, name in CALLS:
+        setattr(owner, name, _counted(getattr(owner, name), count))
+
+
+def _counted(function: Callable[..., Any], count: Callable[[], None]) -> Callable[..., Any]:
+    def counted(*arguments: Any, **more: Any) -> Any:
+        # This one of psycopg's only notes what is to be sent later.
+        if not any(getattr(one, "__name__", "") == "_set_autocommit_gen" for one in arguments):
+            count()
+        return function(*arguments, **more)
+
+    return counted
 
 
 def act(job: dict[str, Any]) -> None:
     from django.utils import timezone
 
-    from credentials import lending, lifecycle, taking_back
+    from credentials import lending, lifecycle
     from credentials.models import Lease, Role
+    from foundation.errors import ProtocolError
 
     now = timezone.now()
-    match job["act"]:
-        case "issue":
-            role = Role.objects.select_related("backend", "operation_type").get()
-            lending.lend(lifecycle.Wanted(role, job["id"], "to crash", None, None, None, None), now)
-        case "renew":
-            lending.renew(_lease(Lease, job), 1200, now)
-        case "revoke":
-            lifecycle.end(_lease(Lease, job), lifecycle.Why.AGENT, "agent:crash", now)
-            taking_back.take_back_now(job["id"])
+    if job["act"] == "issue":
+        role = Role.objects.select_related("backend", "operation_type").get()
+        wanted = lifecycle.Wanted(role, job["id"], "to crash", None, None, None, None)
+        begin: Callable[[], Any] = partial(lending.lend, wanted, now)
+    else:
+        lease = Lease.objects.select_related("agent", "role", "backend").get(pk=job["id"])
+        begin = partial(lending.renew, lease, 1200, now) if job["act"] == "renew" else partial(_revoke, lease, now)
+    kill_before(job["call"])
+    answer = begin()
+    assert not isinstance(answer, ProtocolError), answer
 
 
-def _lease(model: Any, job: dict[str, Any]) -> Any:
-    return model.objects.select_related("agent", "role", "backend").get(pk=job["id"])
+def _revoke(lease: Any, now: Any) -> None:
+    from credentials import lifecycle, taking_back
+
+    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:crash", now)
+    taking_back.take_back_now(lease.id)
 
 
 def run(job: dict[str, Any]) -> int:
+    """The child's exit code, or the number of the signal that ended it, negative."""
     child = os.fork()
     if child == 0:
-        kill_after(job["kill_after"])
-        act(job)
+        signal.alarm(LONGEST)
+        try:
+            act(job)
+        except BaseException:  # noqa: BLE001 - the child does not go on as its parent
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status)
@@ -70,6 +103,12 @@ def run(job: dict[str, Any]) -> int:
 
 if __name__ == "__main__":
     django.setup()
-    import credentials.lending  # noqa: F401 - loaded once, before the forks
+    # Loaded once, before the forks.
+    import credentials.lending  # noqa: F401
+    from credentials.engines import BUILT_IN, find_engine
 
-    print(json.dumps([run(job) for job in json.load(sys.stdin)]))  # noqa: T201
+    for name in BUILT_IN:
+        find_engine(name)
+    assert connection.vendor == "postgresql"
+    for line in sys.stdin:
+        print(run(json.loads(line)), flush=True)  # noqa: T201

@@ -19,10 +19,12 @@ from audit.record import SYSTEM, About
 from ciba import lifecycle as ciba
 from ciba.models import Prompt
 from clients.models import AgentLink
-from credentials import links, roles, taking_back
+from credentials import lending, lifecycle, links, roles, taking_back
 from credentials.backends import sealed
 from credentials.models import Backend, Lease, Role
 from credentials.states import ENDING
+from foundation.handles import new_id
+from oauth.models import Grant
 from operations.models import OperationType, Scope
 from operations.risk import Assurance
 from tests.credentials.systems import PostgresServer, System
@@ -95,6 +97,21 @@ class Buyer:
 
     def revoke(self, lease_id: str) -> Any:
         return self.call("POST", f"/v1/leases/{lease_id}/revoke", self.routine_token())
+
+
+def make_grant(buyer: Buyer, role: Role) -> Grant:
+    """As an approval makes it."""
+    now = timezone.now()
+    return Grant.objects.create(
+        id=new_id(), agent=buyer.caller.agent, user=buyer.person, resource=role.operation_type.resource,
+        authorization_details=[{"type": role.operation_type.name, "purpose": "to crash"}], operation_digest="d" * 43,
+        uses_left=1, created_at=now, expires_at=now + timedelta(hours=1),
+    )  # fmt: skip
+
+
+def buy(grant: Grant, role: Role) -> Any:
+    wanted = lifecycle.Wanted(role, grant.id, "to crash", None, None, None, None)
+    return lending.lend(wanted, timezone.now())
 
 
 def allow_leases(caller: Caller, person: User | None = None) -> Buyer:

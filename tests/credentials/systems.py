@@ -146,13 +146,13 @@ def mysql_server() -> Iterator[mariadb.MariaDb]:
 @pytest.fixture(scope="session")
 def mysql_system(mysql_server: mariadb.MariaDb) -> System:
     role = {"grants": [{"privileges": ["SELECT"], "database": "shop_1", "table": "orders"}]}
-    return System("mysql", mysql_server.target, role)
+    return System("mysql", mysql_server.target, role, {"server": mysql_server})
 
 
 @pytest.fixture(scope="session")
 def redis_system() -> Iterator[System]:
     with redis_nodes.started() as nodes:
-        yield System("redis", redis_nodes.target_of(nodes), {"rules": ["~orders:*", "+@read"]})
+        yield System("redis", redis_nodes.target_of(nodes), {"rules": ["~orders:*", "+@read"]}, {"nodes": nodes})
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,6 @@
-"""kill -9 after every round trip to the backend, for issue, renew and revoke; and a backend that is not there."""
+"""A backend that is not there, hangs or is slow, and many that end at once. Kills: test_kills.py."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,43 +12,12 @@ from audit.models import Event
 from clients.models import Agent
 from credentials import lifecycle, links, taking_back
 from credentials.models import Backend, Lease, Role
-from credentials.states import LIVE
 from foundation.handles import new_id
-from oauth.models import Grant, Use
-from tests.credentials.lending import Buyer, sweep_until_quiet
+from oauth.models import Grant
+from tests.credentials.lending import Buyer, buy, make_grant, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).resolve().parent.parent.parent
-# So many round trips each makes at the least (an account is made in one); the last of a few jobs more run through.
-ROUND_TRIPS = {"issue": 1, "renew": 1, "revoke": 12}
-
-
-def make_grant(buyer: Buyer, role: Role) -> Grant:
-    """As an approval makes it."""
-    now = timezone.now()
-    return Grant.objects.create(
-        id=new_id(), agent=buyer.caller.agent, user=buyer.person, resource=role.operation_type.resource,
-        authorization_details=[{"type": role.operation_type.name, "purpose": "to crash"}], operation_digest="d" * 43,
-        uses_left=1, created_at=now, expires_at=now + timedelta(hours=1),
-    )  # fmt: skip
-
-
-def buy(grant: Grant, role: Role) -> Any:
-    from credentials import lending
-
-    wanted = lifecycle.Wanted(role, grant.id, "to crash", None, None, None, None)
-    return lending.lend(wanted, timezone.now())
-
-
-def run(jobs: list[dict[str, Any]]) -> list[int]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.credentials.crash"], input=json.dumps(jobs), text=True, capture_output=True,
-        cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "authserver.settings"}, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    codes: list[int] = json.loads(done.stdout)
-    return codes
 
 
 def accounts(server: PostgresServer, backend: Backend) -> set[str]:
@@ -69,53 +32,6 @@ def crash_role(orders: Backend, role: Role, buyer: Buyer) -> Role:
     Role.objects.exclude(pk=role.pk).delete()
     Role.objects.update(most_per_agent=1000, most_per_person=1000, settings={"groups": ["orders_writer"]})
     return Role.objects.select_related("backend", "operation_type__resource").get()
-
-
-@pytest.mark.parametrize("act", ["issue", "renew", "revoke"])
-def test_killed_after_every_round_trip(
-    buyer: Buyer, crash_role: Role, orders: Backend, postgres_server: PostgresServer, act: str
-) -> None:
-    ids = []
-    for _ in range(ROUND_TRIPS[act] + 8):
-        grant = make_grant(buyer, crash_role)
-        if act == "issue":
-            ids.append(str(grant.id))
-            continue
-        lent = buy(grant, crash_role)
-        ids.append(str(lent.lease.id))
-        for database in ("orders", "archive"):
-            name = sql.Identifier(f"made by {lent.lease.account_name}")
-            with postgres_server.connect(lent.lease.account_name, lent.password, database) as session:
-                session.execute(sql.SQL("CREATE TABLE public.{} (id int)").format(name))
-    links.close_all()
-    codes = run([{"act": act, "id": one, "kill_after": count} for count, one in enumerate(ids)])
-    assert codes.count(-signal.SIGKILL) > ROUND_TRIPS[act] and set(codes) == {0, -signal.SIGKILL}, codes
-    if act == "renew":
-        Lease.objects.update(expires_at=timezone.now(), claimed_until=None)
-    # The claims of the dead run out; then one sweep.
-    Lease.objects.filter(claimed_until__isnull=False).update(claimed_until=timezone.now())
-    Lease.objects.filter(due_at__isnull=False).update(due_at=timezone.now())
-    assert sweep_until_quiet() == 1
-
-    live = set(Lease.objects.filter(state__in=LIVE).values_list("account_name", flat=True))
-    revoked = set(Lease.objects.filter(state="revoked").values_list("account_name", flat=True))
-    there = accounts(postgres_server, orders)
-    assert there - live == set(), "no account without a lease"
-    assert there & revoked == set(), "no lease is called revoked whose account lives"
-    if act == "issue":
-        # What was cut off is given back; what was delivered goes on.
-        assert (
-            len(there)
-            == codes.count(0) + codes.count(-signal.SIGKILL) - Event.objects.filter(kind="use.given_back").count()
-        )
-        assert Use.objects.count() == len(there)
-    else:
-        assert there == live == set()
-        for database in ("orders", "archive"):
-            left = postgres_server.one(
-                "SELECT count(*) FROM pg_class WHERE relname LIKE 'made by%%'", database=database
-            )
-            assert left == 0
 
 
 def join() -> None:

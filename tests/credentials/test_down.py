@@ -15,9 +15,8 @@ from credentials.engines import EngineError
 from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.cable import Cable, laid
-from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role
+from tests.credentials.lending import Buyer, allow_leases, buy, make_backend, make_grant, make_role
 from tests.credentials.systems import PostgresServer, System
-from tests.credentials.test_crashes import buy, make_grant
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SWEEP = 1.0  # seconds from one sweep to the next, as `manage.py sweeper` makes them

@@ -14,9 +14,9 @@ from credentials.models import Backend, Lease, Role
 from credentials.states import LIVE
 from oauth.models import Grant, Use
 from tests.credentials.conftest import buyer, orders, postgres_server, role, routine_role
-from tests.credentials.lending import Buyer, make_backend, make_role, sweep_until_quiet
+from tests.credentials.lending import Buyer, make_backend, make_grant, make_role, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
-from tests.credentials.test_crashes import accounts, make_grant
+from tests.credentials.test_crashes import accounts
 from tests.races.racing import ROUNDS, Duel, at_once
 
 __all__ = ["buyer", "orders", "postgres_server", "role", "routine_role"]
