@@ -155,7 +155,7 @@ class Renew(LeaseView):
     @extend_schema(
         operation_id="lease_renew",
         request=inline_serializer("Renewing", {"lifetime": serializers.IntegerField(required=False)}),
-        responses={200: LeaseShape, 404: Refusal, 409: Refusal, 503: Refusal},
+        responses={200: LeaseShape, 404: Refusal, 409: Refusal, 502: Refusal, 503: Refusal},
     )
     def post(self, request: Request, lease_id: UUID) -> HttpResponse:
         """From now on, never beyond max_expires_at; the grant must be alive."""
@@ -184,7 +184,7 @@ class Unwrap(LeaseView):
     @extend_schema(
         operation_id="lease_unwrap",
         request=inline_serializer("Unwrapping", {"handle": serializers.CharField()}),
-        responses={201: LentShape, 404: Refusal, 502: Refusal, 503: Refusal},
+        responses={201: LentShape, 404: Refusal, 409: Refusal, 502: Refusal, 503: Refusal},
     )
     def post(self, request: Request) -> HttpResponse:
         """Whoever holds the handle, once. The answer says whose it is; a second time ends the lease."""

@@ -64,13 +64,26 @@ def _lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
 
 def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | ProtocolError | None:
     """None: no such handle, or its time is over."""
+    backend_id = lifecycle.find_backend(unverified_handle)
+    if backend_id is None:
+        return None
+    with slot(backend_id, wait=SLOT_WAIT) as free:
+        return _unwrap(unverified_handle, now) if free else SlowAnswer()
+
+
+def _unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | ProtocolError | None:
     lease = lifecycle.unwrap(unverified_handle, now)
     if isinstance(lease, AlreadyUnwrapped):
         taking_back.take_back_now(lease.lease_id)
     if not isinstance(lease, Lease):
         return lease
-    # It was opened and cannot be opened again: here nobody is turned away.
-    return _make(lease)
+    answer = _make(lease)
+    if isinstance(answer, NoAnswer | BackendUnavailable):
+        # Whoever repeated this call would find nothing: it was opened, and cannot be opened again.
+        return BackendUnavailable(
+            "the account could not be made, and the handle is used up: buy it again; nothing was spent"
+        )
+    return answer
 
 
 def _make(lease: Lease) -> Lent | ProtocolError:
@@ -79,7 +92,7 @@ def _make(lease: Lease) -> Lent | ProtocolError:
         facts = _facts(lease)  # first: no account is made that its holder could not be told how to reach
         with link_to(lease.backend) as link:
             if lease.claimed_until is None or timezone.now() > lease.claimed_until - LEFT:
-                raise Unreachable("it took too long to get there")
+                raise EngineError("it took us too long to get there")
             link.create(account, password)
     except EngineError as error:
         return _failed(lease, error)
@@ -98,7 +111,7 @@ def _failed(lease: Lease, error: EngineError) -> ProtocolError:
     lifecycle.fail(lease, str(error), timezone.now())
     lifecycle.release(lease)
     if isinstance(error, Unreachable):
-        breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
+        breaker.note_unreachable(lease.backend_id, error, timezone.now())
         return NoAnswer()
     taking_back.take_back_now(lease.id)
     return BackendUnavailable()
@@ -149,7 +162,7 @@ def _not_changed(lease: Lease, error: EngineError) -> ProtocolError:
     log.warning("the account of lease %s was not changed: %s", lease.id, error)
     lifecycle.release(lease)
     if isinstance(error, Unreachable):
-        breaker.note_unreachable(lease.backend_id, str(error), timezone.now())
+        breaker.note_unreachable(lease.backend_id, error, timezone.now())
         return NoAnswer()
     return BackendUnavailable("the system behind this role refused; the lease goes on as it was")
 

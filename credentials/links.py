@@ -16,7 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from credentials.backends import target_of
-from credentials.engines import EngineError, Link
+from credentials.engines import EngineError, Link, NotAsked
 from credentials.models import Backend
 from foundation.keyring import KeyringError
 
@@ -54,26 +54,30 @@ def _connect(backend: Backend) -> Link:
     try:
         target = target_of(backend)
     except KeyringError as error:
-        raise EngineError(str(error)) from error
+        raise NotAsked(str(error)) from error
     return backend.find_engine().connect(target)
 
 
 @contextmanager
 def slot(backend_id: UUID, *, wait: float) -> Iterator[bool]:
-    """For who answers a request meanwhile: False where slow backends hold as many threads as they may already."""
+    """For who answers a request meanwhile: False where slow backends hold as many threads as they may already.
+
+    `wait`: seconds, altogether.
+    """
+    give_up = time.monotonic() + wait
     with _lock:
         slots = _slots.setdefault(backend_id, threading.BoundedSemaphore(SLOTS))
-    with _one_of(slots, wait) as free:
+    with _one_of(slots, give_up) as free:
         if not free:
             yield False
             return
-        with _one_of(_all_slots, 0) as free_of_all:
+        with _one_of(_all_slots, give_up) as free_of_all:
             yield free_of_all
 
 
 @contextmanager
-def _one_of(slots: threading.BoundedSemaphore, wait: float) -> Iterator[bool]:
-    free = slots.acquire(timeout=wait) if wait else slots.acquire(blocking=False)
+def _one_of(slots: threading.BoundedSemaphore, give_up: float) -> Iterator[bool]:
+    free = slots.acquire(timeout=max(0.0, give_up - time.monotonic()))
     try:
         yield free
     finally:

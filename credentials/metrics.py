@@ -1,6 +1,7 @@
 """Leases in figures: read at /metrics, told at /readyz."""
 
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Count, Min, Q
 from prometheus_client import Counter, Gauge, Histogram
@@ -25,7 +26,8 @@ def collect(now: datetime) -> None:
         LEASES.labels(backend, state).set(count)
     ending = Q(leases__state__in=ENDING)
     oldest, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
-    for one in Backend.objects.annotate(oldest=oldest, over=over):
+    in_service: Any = Backend.objects.in_service()
+    for one in in_service.annotate(oldest=oldest, over=over):
         # What nothing can take back is overdue only when its own time is up.
         OLDEST.labels(one.name).set(_since(one.over if one.is_revocable is False else one.oldest, now))
         ORPHANS.labels(one.name).set(len(one.orphans))
@@ -45,11 +47,11 @@ def find_worries(now: datetime) -> list[str]:
     ]
     worries += [
         f"backend {one.name} does not answer since {one.failing_since:%Y-%m-%d %H:%M} UTC"
-        for one in Backend.objects.exclude(failing_since=None).order_by("name")
+        for one in Backend.objects.in_service().exclude(failing_since=None).order_by("name")
     ]
     worries += [
         f"backend {one.name} has {len(one.orphans)} accounts that no lease accounts for"
-        for one in Backend.objects.exclude(orphans=[]).order_by("name")
+        for one in Backend.objects.in_service().exclude(orphans=[]).order_by("name")
     ]
     if recovery.is_on():
         worries.append("recovery: nothing is taken back until it is ended (docs/operations.md)")

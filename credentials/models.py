@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from clients.models import Agent
 from credentials.engines import Engine, EngineError, UnknownEngine, engine_names, find_engine
-from credentials.states import ENDING, State
+from credentials.states import ENDING, FINISHED, State
 from foundation.handles import random_bytes
 from foundation.prepared import Given
 from oauth.models import Grant
@@ -46,6 +46,13 @@ def mismatches(schema: Any, value: Any) -> list[str]:
     return [f"{'/'.join(map(str, error.absolute_path)) or 'settings'}: {error.message[:200]}" for error in found]
 
 
+class BackendQuerySet(models.QuerySet["Backend"]):
+    def in_service(self) -> "BackendQuerySet":
+        """All but those that were drained and have nothing left: their systems may be gone, and nobody asks them."""
+        left = Lease.objects.filter(backend=OuterRef("pk")).exclude(state__in=FINISHED)
+        return self.exclude(~Exists(left), status=Backend.Status.DRAINING)
+
+
 class Backend(models.Model):
     """A connected system. Its administrator's secret is sealed; nothing lists or shows it."""
 
@@ -75,6 +82,8 @@ class Backend(models.Model):
     problem = models.CharField(max_length=300, blank=True, editable=False)
     scanned_at = models.DateTimeField(null=True, editable=False)
     orphans = models.JSONField(default=list, editable=False)
+
+    objects = BackendQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

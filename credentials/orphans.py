@@ -5,7 +5,6 @@ Our own order of writing down first leaves none; a restored database, or a hand 
 
 import logging
 from datetime import datetime, timedelta
-from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -27,8 +26,7 @@ EVERY = timedelta(seconds=60)
 
 
 def is_due(now: datetime) -> Q:
-    """A backend that does not answer is looked at until it does: it may come back as something older than it was."""
-    return Q(scanned_at=None) | Q(scanned_at__lte=now - EVERY) | breaker.IS_OPEN
+    return Q(scanned_at=None) | Q(scanned_at__lte=now - EVERY)
 
 
 def find_orphans(backend: Backend, link: Link) -> list[str]:
@@ -40,23 +38,20 @@ def find_orphans(backend: Backend, link: Link) -> list[str]:
     return [name for name in suspects if link.verify(name).exists]
 
 
-def scan_if_due(backend_id: UUID, now: datetime) -> None:
-    """One process at a time; the others find it done."""
-    if not Backend.objects.filter(is_due(now), pk=backend_id).update(scanned_at=now):
-        return
-    backend = Backend.objects.get(pk=backend_id)
+def scan_if_due(backend: Backend, now: datetime) -> bool:
+    """One process at a time; the others find it done. False where it is not due."""
+    if not Backend.objects.filter(is_due(now), pk=backend.pk).update(scanned_at=now):
+        return False
     try:
         with link_to(backend) as link:
             left = [name for name in find_orphans(backend, link) if not _take_back(backend, link, name)]
-    except Unreachable as error:
-        breaker.note_unreachable(backend_id, str(error), timezone.now())
-        return
     except EngineError as error:
         log.error("backend %s could not be scanned for orphans: %s", backend, error)
-        breaker.note_reached(backend)  # it answered, and said no
-        return
+        breaker.note_error(backend, error)
+        return True
     breaker.note_reached(backend)
-    Backend.objects.filter(pk=backend_id).update(orphans=left)
+    Backend.objects.filter(pk=backend.pk).update(orphans=left)
+    return True
 
 
 def _take_back(backend: Backend, link: Link, name: str) -> bool:

@@ -9,6 +9,7 @@ from datetime import timedelta
 CLAIM = timedelta(seconds=45)
 BASE = 1.0  # seconds; doubled with each attempt
 MOST = 300.0
+MOST_REFUSED = 60.0  # between logins with a secret that is not taken: too many would lock our administrator out
 MOST_HARMLESS = 900.0  # nobody can log in any more
 STUCK_AFTER = 5  # attempts that the system refused
 
@@ -16,6 +17,11 @@ STUCK_AFTER = 5  # attempts that the system refused
 def pause(attempts: int, *, harmless: bool = False) -> timedelta:
     """Doubled, capped, with jitter."""
     return _jittered(min(BASE * 2.0 ** min(attempts - 1, 16), MOST_HARMLESS if harmless else MOST))
+
+
+def refused_pause(failures: int) -> timedelta:
+    """Until our administrator tries to log in again; an administrator's hand has to mend it."""
+    return _jittered(min(BASE * 2.0 ** min(failures, 16), MOST_REFUSED))
 
 
 def is_stuck(attempts: int) -> bool:

@@ -101,10 +101,14 @@ def lock_holders(agent: int, user: UUID | None) -> None:
 
 
 def count(*, backend: UUID, role: UUID, agent: int, user: UUID | None, now: datetime) -> Counts:
-    """Under the locks that other purchases wait for: the counts are exact."""
+    """Under the locks that other purchases wait for: the counts are exact.
+
+    What is being taken back counts where it is: over all roles a dead backend must not use up what its holders may have
+    elsewhere.
+    """
     values: dict[str, Any] = {
         "backend": backend, "role": role, "agent": agent, "user": user, "counted": sorted(COUNTED),
-        "since": now - timedelta(minutes=1),
+        "ending": sorted(ENDING), "since": now - timedelta(minutes=1),
     }  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute(_COUNT, values)
@@ -114,13 +118,13 @@ def count(*, backend: UUID, role: UUID, agent: int, user: UUID | None, now: date
 _COUNT = """
 SELECT count(*) FILTER (WHERE backend_id = %(backend)s),
        count(*) FILTER (WHERE role_id = %(role)s),
-       count(*) FILTER (WHERE agent_id = %(agent)s),
-       count(*) FILTER (WHERE user_id = %(user)s),
+       count(*) FILTER (WHERE agent_id = %(agent)s AND is_held),
+       count(*) FILTER (WHERE user_id = %(user)s AND is_held),
        count(*) FILTER (WHERE role_id = %(role)s AND agent_id = %(agent)s),
        count(*) FILTER (WHERE role_id = %(role)s AND user_id = %(user)s),
        (SELECT count(*) FROM credentials_lease WHERE agent_id = %(agent)s AND created_at > %(since)s),
        EXISTS (SELECT FROM credentials_role WHERE id = %(role)s AND is_active),
        EXISTS (SELECT FROM credentials_recovery WHERE ended_at IS NULL)
-  FROM credentials_lease
+  FROM credentials_lease, LATERAL (SELECT backend_id = %(backend)s OR state <> ALL(%(ending)s)) AS held (is_held)
  WHERE (backend_id = %(backend)s OR agent_id = %(agent)s OR user_id = %(user)s) AND state = ANY(%(counted)s)
 """

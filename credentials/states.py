@@ -40,7 +40,7 @@ FINISHED = frozenset({State.REVOKED, State.FORGOTTEN})
 LIVE = frozenset(State) - {State.WRAPPED} - FINISHED
 # It is being taken back.
 ENDING = frozenset({State.REVOKING, State.DISABLED, State.STUCK})
-# It counts against quotas: what is being taken back counts too, or a dead backend would be filled without limit.
+# It counts against quotas of its backend: what is being taken back too, or a dead one would be filled without limit.
 COUNTED = frozenset(State) - FINISHED
 
 

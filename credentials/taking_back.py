@@ -51,8 +51,9 @@ def sweep(now: datetime, batch: int) -> int:
 def due_backends(now: datetime) -> list[UUID]:
     """Where something is due, or a look for orphans, or whether it answers again; and that may be asked now."""
     due = Lease.objects.filter(state__in=ENDING, due_at__lte=now).values("backend_id")
-    wanted = Q(pk__in=due) | orphans.is_due(now)
-    return list(Backend.objects.filter(wanted, breaker.is_askable(now)).values_list("id", flat=True))
+    wanted = Q(pk__in=due) | orphans.is_due(now) | breaker.IS_OPEN
+    askable = Backend.objects.in_service().filter(wanted, breaker.is_askable(now))
+    return list(askable.values_list("id", flat=True))
 
 
 def _start(backend_id: UUID, now: datetime) -> None:
@@ -79,16 +80,27 @@ def _run(backend_id: UUID) -> None:
 
 def serve(backend_id: UUID, *, until: float) -> None:
     """Takes back what is due from one backend until nothing is, then looks for orphans where that is due."""
-    while time.monotonic() < until:
-        now = timezone.now()
-        if not breaker.may_ask(Backend.objects.get(pk=backend_id), now):
-            return
-        leases = lifecycle.claim_to_take_back(backend_id, now, AT_ONCE)
-        if leases and not _take_back(leases):
-            return
-        if not leases:
-            orphans.scan_if_due(backend_id, now)
-            return
+    more = True
+    while more and time.monotonic() < until:
+        backend, now = Backend.objects.get(pk=backend_id), timezone.now()
+        with breaker.asking(backend, now) as may:
+            if not may:
+                return
+            leases = lifecycle.claim_to_take_back(backend_id, now, AT_ONCE)
+            more = bool(leases) and _take_back(leases)
+            if not leases and not orphans.scan_if_due(backend, now) and breaker.is_open(backend):
+                _ask(backend)
+
+
+def _ask(backend: Backend) -> None:
+    """Nothing is due there; does it answer again?"""
+    try:
+        with link_to(backend) as link:
+            link.verify("")
+    except EngineError as error:
+        breaker.note_error(backend, error)
+    else:
+        breaker.note_reached(backend)
 
 
 def take_back_now(lease_id: UUID) -> None:
@@ -124,44 +136,55 @@ def _take_back(leases: list[Lease]) -> bool:
             while left:
                 _take_back_one(left[0], link)
                 left.pop(0)
+    except LinkLost:
+        lifecycle.let_go(left[1:])  # at once, over another link; this one has had its turn
     except Unreachable as error:
-        lifecycle.note_unreachable(left)
-        breaker.note_unreachable(backend.id, str(error), timezone.now())
+        lifecycle.let_go(left)
+        breaker.note_error(backend, error)
         log.warning("backend %s cannot be reached; %s leases wait for it: %s", backend, len(left), error)
         return False
     except EngineError as error:
         # Nobody here speaks to such systems, or the like: the leases say so.
         for lease in left:
             lifecycle.note_taken_back(lease, None, str(error), timezone.now())
+        breaker.note_error(backend, error)
         return False
     breaker.note_reached(backend)
     return True
 
 
+class LinkLost(Exception):
+    """The system answers, but no longer over this link: what was asked of it took too long."""
+
+
 def _take_back_one(lease: Lease, link: Link) -> None:
-    """Success is what a read says, not the absence of an error. Raises Unreachable."""
+    """Success is what a read says, not the absence of an error. Raises Unreachable and LinkLost."""
     account = account_of(lease)
     if lease.backend.is_revocable is False and account.valid_until > timezone.now():
         lifecycle.note_not_revocable(lease, account.valid_until)
         return
-    problem, presence = "", None
+    problem, presence, lost = "", None, False
     try:
         link.revoke(account)
-    except Unreachable:
-        raise
     except EngineError as error:
         problem = str(error)
     try:
-        presence = link.verify(lease.account_name)
+        try:
+            presence = link.verify(lease.account_name)
+        except Unreachable as error:
+            # The system's trouble, or this one's own doing: then it waits its turn, and holds up nobody else.
+            problem, lost = problem or str(error), True
+            with link_to(lease.backend) as another:
+                presence = another.verify(lease.account_name)
     except Unreachable:
-        if problem:  # this one's own doing, perhaps: it waits its turn, or it would hold up all that come after
-            lifecycle.note_taken_back(lease, None, problem, timezone.now())
         raise
     except EngineError as error:
         problem = problem or str(error)
     if not problem and presence is not None and not presence.is_gone:
         problem = _left(presence)
     lifecycle.note_taken_back(lease, presence, problem, timezone.now())
+    if lost:
+        raise LinkLost
 
 
 def _left(presence: Presence) -> str:

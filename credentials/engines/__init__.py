@@ -39,6 +39,10 @@ class Refused(Unreachable):
     """The system does not let our administrator in."""
 
 
+class NotAsked(EngineError):
+    """It did not come to asking the system: nothing is known about it."""
+
+
 class AccountMissing(EngineError):
     """There is no such account, where one was to be changed."""
 
@@ -174,7 +178,7 @@ class Engine(Protocol):
         """What the holder needs besides name and password: host, port, database ... No secret."""
 
 
-class UnknownEngine(EngineError):
+class UnknownEngine(NotAsked):
     """Nothing installed speaks to this kind of system."""
 
 

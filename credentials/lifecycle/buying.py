@@ -202,6 +202,11 @@ class AlreadyUnwrapped:
     lease_id: UUID
 
 
+def find_backend(unverified_handle: str) -> UUID | None:
+    """Of the lease that this handle is for."""
+    return Lease.objects.filter(wrap_digest=digest(unverified_handle)).values_list("backend_id", flat=True).first()
+
+
 @transaction.atomic(durable=True)
 def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | NoAnswer | None:
     """wrapped → creating, once: of two at the same moment one wins, and the other ends it."""
@@ -221,9 +226,11 @@ def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | 
         lease.state, lease.claimed_until = State.CREATING, now + CLAIM
         record(events.LEASE_UNWRAPPED, about_lease(lease, SYSTEM), now, **facts_of(lease))
         return lease
-    lease.refresh_from_db(fields=["state"])
+    lease.refresh_from_db(fields=["state", "ended_why"])
     if lease.state == State.WRAPPED:
         return None  # too late, or no longer entitled: the sweeper ends it
+    if lease.ended_why == Why.FAILED:
+        return None  # nobody has got anything: an alarm would be false
     end_one(lease, Why.UNWRAPPED_TWICE, SYSTEM, now)
     record_revocation(events.LEASE_UNWRAPPED_TWICE, about_lease(lease, SYSTEM), now, **facts_of(lease))
     ALARMS.labels("unwrapped twice").inc()

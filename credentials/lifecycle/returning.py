@@ -79,8 +79,8 @@ def note_not_revocable(lease: Lease, until: datetime) -> None:
     )  # fmt: skip
 
 
-def note_unreachable(leases: Iterable[Lease]) -> None:
-    """Nothing is known about these: they stay due, and the next sweep asks the backend again."""
+def let_go(leases: Iterable[Lease]) -> None:
+    """Nothing was tried on these, or nothing is known: they stay due, for whoever comes next."""
     for lease in leases:
         Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING).update(
             claimed_until=None, attempts=F("attempts") - 1

@@ -3,20 +3,24 @@
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from audit.models import Event
-from credentials import breaker, lending, lifecycle, links, taking_back
-from credentials.engines import EngineError
-from credentials.engines.postgres import PostgresLink
+from clients.models import Agent
+from credentials import breaker, lending, lifecycle, links, metrics, taking_back
+from credentials.engines import Account, EngineError, Refused, Trace, Unreachable
+from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.cable import Cable, laid
 from tests.credentials.lending import Buyer, allow_leases, buy, make_backend, make_grant, make_role
 from tests.credentials.systems import PostgresServer, System
+from tests.races.racing import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SWEEP = 1.0  # seconds from one sweep to the next, as `manage.py sweeper` makes them
@@ -104,10 +108,109 @@ def test_one_that_says_no_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch
         raise EngineError("not this")
 
     monkeypatch.setattr(PostgresLink, "list_owned", refuse)
-    breaker.note_unreachable(far.backend.pk, "gone", timezone.now() - breaker.AGAIN)
+    open_breaker(far.backend)
+    Backend.objects.update(scanned_at=None)
     sweep()
     far.backend.refresh_from_db()
     assert not breaker.is_open(far.backend)
+
+
+def open_breaker(backend: Backend) -> None:
+    """A moment ago: the next sweep asks again."""
+    breaker.note_unreachable(backend.pk, Unreachable("gone"), timezone.now() - breaker.AGAIN)
+    backend.refresh_from_db()
+
+
+def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
+    open_breaker(orders)
+    now = timezone.now()
+    with breaker.asking(orders, now) as first, breaker.asking(orders, now) as second:
+        assert first and not second
+    with breaker.asking(orders, now) as at_once:
+        assert not at_once, "it was asked just now"
+    with breaker.asking(orders, now + breaker.PROBE) as later:
+        assert later
+    breaker.note_reached(orders)
+    orders.refresh_from_db()
+    with breaker.asking(orders, now) as first, breaker.asking(orders, now) as second:
+        assert first and second
+
+
+def test_one_that_answered_meanwhile_is_not_kept_waiting(orders: Backend) -> None:
+    """A sweeper that read it as open comes second: what is due there is due with the next sweep."""
+    open_breaker(orders)
+    breaker.note_reached(Backend.objects.get(pk=orders.pk))
+    with breaker.asking(orders, timezone.now()) as stale:
+        assert not stale
+    orders.refresh_from_db()
+    assert (orders.failing_since, orders.tried_again_at) == (None, None)
+    assert Backend.objects.filter(breaker.is_askable(timezone.now()), pk=orders.pk).exists()
+
+
+@pytest.mark.parametrize("raised", [EngineError("blocked"), KeyError("ours")])
+def test_whatever_went_wrong_the_next_sweep_asks_again(
+    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    lent = buy(make_grant(buyer, role), role)
+    links.close_all()
+    open_breaker(orders)
+    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+
+    def fail(*_: Any) -> None:
+        raise raised
+
+    with monkeypatch.context() as broken, suppress(KeyError):
+        broken.setattr(Postgres, "connect", fail)
+        taking_back.serve(orders.pk, until=time.monotonic() + 5)
+    Lease.objects.update(due_at=timezone.now(), claimed_until=None)
+    time.sleep(SWEEP)
+    sweep()
+    assert Lease.objects.get().state == "revoked"
+
+
+def test_a_secret_that_is_refused_is_tried_less_and_less(orders: Backend) -> None:
+    """Else our administrator would be locked out, where systems do that."""
+    pauses = []
+    for _ in range(9):
+        now = timezone.now()
+        breaker.note_unreachable(orders.pk, Refused("authentication failed"), now)
+        orders.refresh_from_db()
+        assert orders.tried_again_at
+        pauses.append((orders.tried_again_at - now).total_seconds())
+    assert pauses[0] <= 1 < pauses[2] < pauses[4] and 45 <= pauses[8] <= 60
+
+
+def test_while_it_is_asked_whether_it_answers_nobody_looks_for_orphans(orders: Backend) -> None:
+    """A preflight may be under way, whose probe is none."""
+    with links.link_to(orders) as link:
+        link.create(
+            Account(f"{orders.prefix}probe1", {}, timezone.now() + timedelta(minutes=5), Trace("", "", "", "")), "x"
+        )
+    open_breaker(orders)
+    sweep()
+    orders.refresh_from_db()
+    assert not breaker.is_open(orders)
+    with links.link_to(orders) as link:
+        assert link.verify(f"{orders.prefix}probe1").exists
+    assert not Event.objects.filter(kind__startswith="orphan").exists()
+    Backend.objects.update(scanned_at=None)
+    sweep()
+
+
+def test_what_was_drained_and_has_nothing_left_is_asked_nothing_and_no_worry(
+    buyer: Buyer, role: Role, orders: Backend
+) -> None:
+    lent = buy(make_grant(buyer, role), role)
+    open_breaker(orders)
+    Backend.objects.update(status=Backend.Status.DRAINING, scanned_at=None)
+    assert taking_back.due_backends(timezone.now()) == [orders.pk], "one account is left"
+    assert "does not answer" in str(metrics.find_worries(timezone.now()))
+    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    sweep()
+    assert Lease.objects.get().state == "revoked"
+    open_breaker(orders)
+    assert taking_back.due_backends(timezone.now()) == []
+    assert metrics.find_worries(timezone.now()) == []
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
@@ -146,6 +249,37 @@ def test_while_it_is_down_nothing_is_spent_and_nobody_waits(buyer: Buyer, far: F
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
+def test_who_unwraps_when_it_has_just_gone_raises_no_alarm(buyer: Buyer, far: Far) -> None:
+    """The handle is used up, and nobody has got anything by it: not a second holder's doing."""
+    grant = make_grant(buyer, far.role)
+    wanted = lifecycle.Wanted(far.role, grant.id, "later", None, None, 60, "a key")
+    wrapped = lifecycle.buy(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
+    far.cable.cut()
+    answer: Any = lending.unwrap(wrapped.handle, timezone.now())
+    assert (answer.status, answer.retry_after) == (502, None) and "buy it again" in answer.description
+    assert lending.unwrap(wrapped.handle, timezone.now()) is None
+    assert not Event.objects.filter(kind="lease.unwrapped_twice").exists()
+    far.cable.mend()
+    time.sleep(SWEEP)
+    sweep()
+    again = lifecycle.buy(wanted, timezone.now())
+    assert isinstance(again, lifecycle.Bought) and again.handle, "nothing was spent"
+
+
+@pytest.mark.parametrize("far", ["postgres"], indirect=True)
+def test_a_dead_backend_uses_up_nothing_elsewhere(buyer: Buyer, far: Far, role: Role) -> None:
+    Agent.objects.update(most_leases=1)
+    lent = buy(make_grant(buyer, far.role), far.role)
+    assert buy(make_grant(buyer, role), role).code == "quota_exceeded"
+    far.cable.cut()
+    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    sweep()
+    assert Lease.objects.get().state == "revoking"
+    assert buy(make_grant(buyer, role), role).password, "of another backend"
+
+
+@pytest.mark.parametrize("far", ["postgres"], indirect=True)
 def test_whoever_ends_a_lease_then_does_not_wait_for_its_system(buyer: Buyer, far: Far) -> None:
     lent = buy(make_grant(buyer, far.role), far.role)
     Backend.objects.filter(pk=far.backend.pk).update(failing_since=timezone.now(), failures=1)
@@ -156,6 +290,30 @@ def test_whoever_ends_a_lease_then_does_not_wait_for_its_system(buyer: Buyer, fa
     sweep()
     assert Lease.objects.get().state == "revoked"
     assert Event.objects.filter(kind="lease.revoked").count() == 1
+
+
+def test_who_comes_with_many_others_waits_a_moment(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
+    """As many as a web process has threads, at two systems that are well."""
+    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    both = [Role.objects.select_related("backend", "operation_type__resource").get(pk=one.pk) for one in (role, other)]
+    bought = [(make_grant(buyer, one), one) for one in both for _ in range(4)]
+    answers = at_once(*[lambda one=one: buy(*one) for one in bought])
+    assert [type(one) for one in answers] == [lending.Lent] * 8
+
+
+def test_who_unwraps_where_it_is_slow_may_come_again(
+    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lending, "SLOT_WAIT", 0.05)
+    wanted = lifecycle.Wanted(role, make_grant(buyer, role).id, "later", None, None, 60, None)
+    wrapped = lifecycle.buy(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
+    with ExitStack() as busy:
+        for _ in range(links.SLOTS):
+            assert busy.enter_context(links.slot(orders.pk, wait=0))
+        slow: Any = lending.unwrap(wrapped.handle, timezone.now())
+        assert (slow.code, slow.retry_after) == ("temporarily_unavailable", 2)
+    assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent)
 
 
 def test_slow_systems_leave_threads_for_everybody_else(buyer: Buyer, role: Role, routine_role: Role) -> None:

@@ -180,7 +180,7 @@ def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
         assert admin_browser.post(url, reason).status_code == 404, "once"
     # It was not gone after all.
     assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) == 1
-    Backend.objects.update(scanned_at=None, tried_again_at=None)
+    Backend.objects.update(scanned_at=None, tried_again_at=timezone.now())
     sweep_until_quiet()
     assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) is None
     assert Event.objects.filter(kind="orphan.revoked").count() == 1

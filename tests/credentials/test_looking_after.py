@@ -14,7 +14,7 @@ from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.management.commands.recovery import Command as RecoveryCommand
 from ciba.models import BackchannelRequest
-from credentials import breaker, lifecycle, links, metrics, preflight, recovery, rotation, taking_back
+from credentials import lifecycle, links, metrics, preflight, recovery, rotation, taking_back
 from credentials.backends import account_of, sealed, target_of
 from credentials.engines import EngineError, Refused
 from credentials.engines.postgres import PostgresLink
@@ -341,19 +341,6 @@ def test_a_secret_that_cannot_be_opened_is_a_state_and_not_a_crash(
     attempts(lease, 1)
     lease.refresh_from_db()
     assert lease.state == "revoked"
-
-
-def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
-    def read() -> Backend:
-        return Backend.objects.get()
-
-    now = timezone.now()
-    breaker.note_unreachable(orders.pk, "gone", now)
-    assert breaker.is_open(read()) and not breaker.may_ask(read(), now)
-    later, seen = now + breaker.AGAIN, read()
-    assert breaker.may_ask(seen, later) and not breaker.may_ask(seen, later)
-    breaker.note_reached(read())
-    assert breaker.may_ask(read(), later) and breaker.may_ask(read(), later)
 
 
 # --- people
