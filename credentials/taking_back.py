@@ -163,19 +163,13 @@ def _take_back_one(lease: Lease, link: Link) -> None:
     if lease.backend.is_revocable is False and account.valid_until > timezone.now():
         lifecycle.note_not_revocable(lease, account.valid_until)
         return
-    problem, presence, lost = "", None, False
+    problem, presence, is_lost = "", None, False
     try:
         link.revoke(account)
     except EngineError as error:
         problem = str(error)
     try:
-        try:
-            presence = link.verify(lease.account_name)
-        except Unreachable as error:
-            # The system's trouble, or this one's own doing: then it waits its turn, and holds up nobody else.
-            problem, lost = problem or str(error), True
-            with link_to(lease.backend) as another:
-                presence = another.verify(lease.account_name)
+        presence, is_lost = _read(lease, link)
     except Unreachable:
         raise
     except EngineError as error:
@@ -183,8 +177,20 @@ def _take_back_one(lease: Lease, link: Link) -> None:
     if not problem and presence is not None and not presence.is_gone:
         problem = _left(presence)
     lifecycle.note_taken_back(lease, presence, problem, timezone.now())
-    if lost:
+    if is_lost:
         raise LinkLost
+
+
+def _read(lease: Lease, link: Link) -> tuple[Presence, bool]:
+    """What is there; and whether that was read over another link, because this one is of no use any more.
+
+    It may be the system's trouble, or this lease's own: then it waits its turn, and holds up nobody else.
+    """
+    try:
+        return link.verify(lease.account_name), False
+    except Unreachable:
+        with link_to(lease.backend) as another:
+            return another.verify(lease.account_name), True
 
 
 def _left(presence: Presence) -> str:
