@@ -46,14 +46,15 @@ class PreflightAfterSaving(NoDeletion):
         raise NotImplementedError
 
     def tell(self, request: HttpRequest, who: Any, report: preflight.Report) -> None:
-        if report.passed:
-            more = (
-                f" Its administrator can do more than lending needs: {' '.join(report.excess)}" if report.excess else ""
-            )
-            level = messages.WARNING if report.excess else messages.SUCCESS
-            self.message_user(request, f"{who}: an account was made, used and taken back.{more}", level)
-        else:
+        if not report.passed:
             self.message_user(request, f"{who} lends nothing: {report.first_problem}", messages.ERROR)
+            return
+        done = "made, used and taken back" if report.used else "made and taken back; with no active role, none was used"
+        more = f" Its administrator can do more than lending needs: {' '.join(report.excess)}" if report.excess else ""
+        level = messages.WARNING if report.excess else messages.SUCCESS
+        self.message_user(request, f"{who}: an account was {done}.{more}", level)
+        for role, problem in report.asleep.items():
+            self.message_user(request, f"The role {role} was put to sleep: {problem}", messages.ERROR)
 
 
 class BackendForm(forms.ModelForm[Backend]):
@@ -134,6 +135,8 @@ class BackendAdmin(PreflightAfterSaving):
             f"{'✓' if step['ok'] else '✕'} {step['step']}{': ' if step['problem'] else ''}{step['problem']}"
             for step in obj.preflight.get("steps", [])
         ]
+        asleep = obj.preflight.get("asleep", {}).items()
+        lines += [f"✕ role {role}, which was put to sleep: {problem}" for role, problem in asleep]
         lines += [f"More than it needs: {text}" for text in obj.preflight.get("excess", [])]
         return format_html("<pre>{}</pre>", "\n".join(lines) or "not run yet")
 

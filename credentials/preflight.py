@@ -1,6 +1,8 @@
 """Before a backend lends: a probe account is made, used and taken back, with the administrator's own rights.
 
-What cannot be taken back is never lent: the day to find that out is the day the backend is saved.
+What cannot be taken back is never lent: the day to find that out is the day the backend is saved. An account that
+can do nothing shows little: a session that would go on shows only where there is one. So a backend is probed with
+what each of its active roles gives.
 """
 
 from collections.abc import Mapping
@@ -26,10 +28,15 @@ PROBE_LIFE = timedelta(minutes=5)
 
 @dataclass
 class Report:
-    """What was tried, in order; `excess` is what our administrator can do there and need not."""
+    """What was tried, in order; `excess` is what our administrator can do there and need not.
+
+    `used` are the roles whose probe was made, used and taken back; `asleep` those that were put to sleep, and why.
+    """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     excess: list[str] = field(default_factory=list)
+    used: list[str] = field(default_factory=list)
+    asleep: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -101,43 +108,83 @@ def _try(report: Report, step: str, act: Any) -> bool:
 
 
 def check_backend(backend: Backend, about: About, now: datetime) -> Report:
-    """Enables the backend where it passes; where it does not, the backend lends nothing."""
-    # No scan for orphans meanwhile: it would find the probe.
-    Backend.objects.filter(pk=backend.pk).update(scanned_at=now)
-    try:
-        report = probe(backend.find_engine(), target_of(backend), backend.prefix, {}, now)
-    except (EngineError, KeyringError) as error:
-        report = Report()
-        report.note("find an engine and the secret", str(error))
-    _record(backend, report, about, timezone.now())
+    """Enables the backend where it passes; where it does not, the backend lends nothing.
+
+    A role whose probe alone does not pass is put to sleep. Where none passes it is the administrator rather than the
+    roles: they stay as they are, and the backend lends nothing.
+    """
+    backend = Backend.objects.get(pk=backend.pk)
+    report = _probed(backend, {}, now)
+    asleep: list[Role] = []
+    if report.passed:
+        asleep = _probe_roles(list(backend.roles.filter(is_active=True)), backend, report)
+    _record(backend, report, asleep, about, timezone.now())
     return report
 
 
+def _probed(backend: Backend, settings: Mapping[str, Any], now: datetime) -> Report:
+    # No scan for orphans meanwhile: it would find the probe.
+    Backend.objects.filter(pk=backend.pk).update(scanned_at=now)
+    try:
+        return probe(backend.find_engine(), target_of(backend), backend.prefix, settings, now)
+    except (EngineError, KeyringError) as error:
+        report = Report()
+        report.note("find an engine and the secret", str(error))
+        return report
+
+
+def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Role]:
+    """Those that are to be put to sleep."""
+    problems: dict[Role, str] = {}
+    for role in roles:
+        of_role = _probed(backend, role.settings, timezone.now())
+        if of_role.passed:
+            report.used.append(role.name)
+            report.note(f"role {role.name}: " + ", ".join(step["step"] for step in of_role.steps[1:]))
+        else:
+            problems[role] = of_role.first_problem
+    if report.used:
+        report.asleep = {role.name: problem for role, problem in problems.items()}
+        return list(problems)
+    for role, problem in problems.items():
+        report.note(f"role {role.name}", problem)
+    return []
+
+
 @transaction.atomic(durable=True)
-def _record(backend: Backend, report: Report, about: About, now: datetime) -> None:
-    backend = Backend.objects.select_for_update().get(pk=backend.pk)
+def _record(probed: Backend, report: Report, asleep: list[Role], about: About, now: datetime) -> None:
+    backend = Backend.objects.select_for_update().get(pk=probed.pk)
+    if _way_in(backend) != _way_in(probed):
+        report.note("look again", "its settings or its secret were changed meanwhile: check it again")
     backend.preflight, backend.preflight_at = asdict(report), now
     if backend.status != Backend.Status.DRAINING:
         backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
     backend.save(update_fields=["preflight", "preflight_at", "status"])
-    record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed,
-           problem=report.first_problem, excess=report.excess)  # fmt: skip
+    _put_to_sleep(asleep)
+    record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
+           problem=report.first_problem, excess=report.excess, asleep=report.asleep)  # fmt: skip
+
+
+def _way_in(backend: Backend) -> tuple[Any, ...]:
+    """What the probe took, and whoever changes a backend may have replaced since."""
+    return backend.engine, backend.settings, bytes(backend.sealed_secret)
+
+
+def _put_to_sleep(roles: list[Role]) -> None:
+    """Nobody is asked for what could not be given."""
+    Role.objects.filter(pk__in=[role.pk for role in roles]).update(is_active=False)
+    OperationType.objects.filter(pk__in=[role.operation_type_id for role in roles]).update(is_active=False)
 
 
 def check_role(role: Role, about: About, now: datetime) -> Report:
     """Puts the role to sleep where its probe does not pass."""
-    backend = role.backend
-    Backend.objects.filter(pk=backend.pk).update(scanned_at=now)
-    try:
-        report = probe(backend.find_engine(), target_of(backend), backend.prefix, role.settings, now)
-    except (EngineError, KeyringError) as error:
-        report = Report()
-        report.note("find an engine and the secret", str(error))
+    backend = Backend.objects.get(pk=role.backend_id)
+    report = _probed(backend, role.settings, now)
+    if report.passed:
+        report.used = [role.name]
     with transaction.atomic(durable=True):
         if not report.passed:
-            # Nobody is asked for what could not be given.
-            Role.objects.filter(pk=role.pk).update(is_active=False)
-            OperationType.objects.filter(pk=role.operation_type_id).update(is_active=False)
+            _put_to_sleep([role])
         record(events.BACKEND_CHECKED, about, timezone.now(), backend=backend.name, role=role.name,
                passed=report.passed, problem=report.first_problem)  # fmt: skip
     return report

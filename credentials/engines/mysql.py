@@ -3,6 +3,10 @@
 Tables have no owner there. What runs with its definer's rights has one (views, routines, triggers, events), so that
 no role may give the privileges that make such things: nothing of an account outlives it. There is no expiry of its
 own that is exact to minutes.
+
+Our administrator needs CREATE USER; PROCESS to see the sessions of others, without which nothing is made and no read
+confirms anything; CONNECTION ADMIN (MySQL: CONNECTION_ADMIN) to end them; SELECT on `mysql`.*; and what roles give,
+WITH GRANT OPTION.
 """
 
 import hashlib
@@ -41,6 +45,14 @@ _END = r"(?![\s\S])"  # a dollar sign would let a line break through
 _NAME = r"^[^\x00-\x1f\x7f/\\.]{1,64}" + _END
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+# Without PROCESS the server lists only one's own sessions, and says nothing of it: an account at work looks gone. The
+# second table is refused then (a small one, which takes no lock), by the rights that this very
+# connection has: those that it is given or loses later count from the next connection, for both tables.
+_SESSIONS = """
+SELECT 'session', ID FROM information_schema.PROCESSLIST WHERE USER = %s
+UNION ALL SELECT 'sees others', page_size FROM information_schema.INNODB_CMP
+"""
+BLIND = "our administrator may not see the sessions of others: it needs PROCESS"
 SESSIONS_END = 5.0  # seconds: KILL marks a session, which ends at its next step
 _GONE = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST}
 _BUSY = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OUT_OF_RESOURCES}
@@ -64,6 +76,7 @@ class MysqlLink:
         """Locked until it has all of its grants: a statement here is its own transaction."""
         if self._users(account.name):
             raise EngineError("there is an account of this name already")
+        self._sessions(account.name)  # raises where nobody could say later that they have ended
         require = " REQUIRE SSL" if self._tls else ""
         if self._is_mariadb:
             self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK", account.name, self._host,
@@ -144,7 +157,16 @@ class MysqlLink:
             raise AccountMissing("there is no such account")
 
     def _sessions(self, name: str) -> list[int]:
-        return [row[0] for row in self._rows("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", name)]
+        """Raises EngineError where our administrator may not see them: none seen is not none there."""
+        try:
+            rows = self._rows(_SESSIONS, name)
+        except EngineError as problem:
+            if _refusal(problem) == ER.SPECIFIC_ACCESS_DENIED_ERROR:
+                raise EngineError(BLIND) from problem
+            raise
+        if not any(_text(what) != "session" for what, _ in rows):
+            raise EngineError(BLIND)
+        return [number for what, number in rows if _text(what) == "session"]
 
     def _end_sessions(self, name: str) -> None:
         give_up = time.monotonic() + SESSIONS_END
@@ -159,7 +181,7 @@ class MysqlLink:
         try:
             self._do("KILL CONNECTION %s", session)
         except EngineError as problem:
-            if not isinstance(problem.__cause__, pymysql.MySQLError) or _code(problem.__cause__) != ER.NO_SUCH_THREAD:
+            if _refusal(problem) != ER.NO_SUCH_THREAD:
                 raise
 
     def _do(self, statement: str, *values: Any) -> None:
@@ -302,6 +324,11 @@ def _text(value: Any) -> str:
 
 def _code(error: BaseException) -> int:
     return error.args[0] if error.args and isinstance(error.args[0], int) else 0
+
+
+def _refusal(problem: EngineError) -> int:
+    """The server's own code."""
+    return _code(problem.__cause__) if isinstance(problem.__cause__, pymysql.MySQLError) else 0
 
 
 @contextmanager

@@ -46,6 +46,19 @@ class MariaDb:
     def target(self) -> Target:
         return Target({"host": "127.0.0.1", "port": self.port, "user": "lender"}, self.secret)
 
+    @contextmanager
+    def administrator(self, privileges: str) -> Iterator[Target]:
+        """Another one, who has these on the whole server, and what the role of the tests gives."""
+        name, secret = f"lender_{secrets.token_hex(4)}", secrets.token_urlsafe(24)
+        self.rows("CREATE USER %s@'%%' IDENTIFIED BY %s", name, secret)
+        self.rows(f"GRANT {privileges} ON *.* TO %s@'%%'", name)
+        self.rows("GRANT SELECT ON mysql.* TO %s@'%%'", name)
+        self.rows("GRANT SELECT ON `shop\\_1`.* TO %s@'%%' WITH GRANT OPTION", name)
+        try:
+            yield Target({"host": "127.0.0.1", "port": self.port, "user": name}, secret)
+        finally:
+            self.rows("DROP USER %s@'%%'", name)
+
     def furnish(self) -> None:
         """Something to lend from, and an administrator with no more than what lending needs."""
         self.rows("CREATE USER lender@'%%' IDENTIFIED BY %s", self.secret)

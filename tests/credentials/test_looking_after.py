@@ -1,4 +1,4 @@
-"""Preflight, rotation, drain, orphans, recovery, what stays stuck; the administration, the person's page, figures."""
+"""Rotation, drain, orphans, recovery, what stays stuck; the administration, the person's page, figures."""
 
 from contextlib import closing
 from datetime import timedelta
@@ -14,73 +14,18 @@ from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.management.commands.recovery import Command as RecoveryCommand
 from ciba.models import BackchannelRequest
-from credentials import lifecycle, links, metrics, preflight, recovery, rotation, taking_back
+from credentials import lifecycle, links, metrics, recovery, rotation, taking_back
 from credentials.backends import account_of, sealed, target_of
 from credentials.engines import EngineError, Refused
 from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, make_backend, make_role, sweep_until_quiet
+from tests.credentials.lending import Buyer, can_log_in, make_backend, sweep_until_quiet
 from tests.credentials.systems import PostgresServer, drop_everything
 from tests.world import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOUT = About(SYSTEM)
-
-
-# --- preflight
-
-
-def test_preflight_makes_uses_and_takes_back_a_probe(
-    orders: Backend, role: Role, postgres_server: PostgresServer
-) -> None:
-    Backend.objects.update(status="new")
-    report = preflight.check_backend(orders, ABOUT, timezone.now())
-    assert report.passed and report.excess == []
-    assert [step["step"] for step in report.steps] == [
-        "log in as the administrator", "make an account", "take it back", "a read finds it gone",
-    ]  # fmt: skip
-    orders.refresh_from_db()
-    assert orders.status == "enabled"
-    report = preflight.check_role(role, ABOUT, timezone.now())
-    assert report.passed and "its session has ended" in [step["step"] for step in report.steps]
-    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix) == 0
-
-
-def test_pain_4_what_could_not_be_taken_back_is_never_lent(
-    orders: Backend, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The administrator may make accounts and not drop them: found out on the first day, and the backend is closed."""
-
-    def may_not(*_: Any) -> None:
-        raise EngineError("42501: permission denied to drop role")
-
-    monkeypatch.setattr(PostgresLink, "revoke", may_not)
-    report = preflight.check_backend(orders, ABOUT, timezone.now())
-    assert not report.passed and "permission denied" in report.first_problem
-    orders.refresh_from_db()
-    assert orders.status == "new"
-    monkeypatch.undo()
-    drop_everything(postgres_server)
-
-
-def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend, postgres_server: PostgresServer) -> None:
-    greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
-    report = preflight.check_role(greedy, ABOUT, timezone.now())
-    assert not report.passed
-    greedy.refresh_from_db()
-    assert not greedy.is_active and not greedy.operation_type.is_active
-
-
-def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: PostgresServer, db: None) -> None:
-    backend = make_backend(postgres_server.system("postgres"), "powerful")
-    assert "It is a superuser." in preflight.check_backend(backend, ABOUT, timezone.now()).excess
-
-
-def test_a_new_backend_lends_nothing(buyer: Buyer, role: Role, orders: Backend) -> None:
-    token = buyer.approved_token(role)
-    Backend.objects.update(status="new")
-    assert buyer.buy(token).json()["error"] == "not_lending"
 
 
 # --- rotation
@@ -309,21 +254,27 @@ def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(buyer: Buyer,
 
 
 def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
-    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
     """Login off, then sessions: even where the rest fails nobody works on with it."""
+    Role.objects.filter(pk=role.pk).update(settings={"groups": ["orders_writer"]})
     lent = buyer.lend(role)
     session = postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
-
-    def may_not(*_: Any) -> None:
-        raise EngineError("may not clear")
-
-    monkeypatch.setattr(PostgresLink, "_clear", may_not)
+    session.execute("CREATE TABLE public.notes (id int)")
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
     lease = Lease.objects.get()
-    with closing(orders.find_engine().connect(target_of(orders))) as link, pytest.raises(EngineError):
-        link.revoke(account_of(lease))
+    with closing(orders.find_engine().connect(target_of(orders))) as link:
+        with pytest.raises(EngineError, match="2BP01"):  # dependent objects still exist
+            link.revoke(account_of(lease))
+        left = link.verify(lease.account_name)
+        assert (left.exists, left.can_log_in, left.sessions) == (True, False, 0)
     with pytest.raises(psycopg.OperationalError):
         session.execute("SELECT 1")
+    assert not can_log_in(postgres_server, lent)
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("DROP VIEW relies")
+    drop_everything(postgres_server)
 
 
 def test_a_secret_that_cannot_be_opened_is_a_state_and_not_a_crash(
@@ -376,7 +327,7 @@ def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
     admin_browser: Client, postgres_server: PostgresServer, buyer: Buyer, role: Role, orders: Backend
 ) -> None:
     answer = admin_browser.post("/admin/credentials/backend/add/", backend_form(postgres_server), follow=True)
-    assert b"was made, used and taken back" in answer.content
+    assert b"was made and taken back; with no active role, none was used" in answer.content
     backend = Backend.objects.get(name="new-one")
     assert backend.status == "enabled"
     page = admin_browser.get(f"/admin/credentials/backend/{backend.pk}/change/").content

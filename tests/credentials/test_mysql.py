@@ -215,3 +215,73 @@ def test_a_link_whose_server_went_away_is_unreachable(server: MariaDb, link: Mys
 def test_connection_facts_hold_no_secret(target: Target, account: Account) -> None:
     facts = ENGINE.connection_facts(target, account)
     assert facts == {"host": "127.0.0.1", "port": target.settings["port"], "databases": ["shop_1"], "tls": False}
+
+
+# --- an administrator that may make and drop accounts, and may not see or end the sessions of others
+
+
+@pytest.fixture
+def blind(server: MariaDb) -> Iterator[Target]:
+    with server.administrator("CREATE USER") as target:
+        yield target
+
+
+def test_an_administrator_who_sees_no_sessions_confirms_nothing(
+    server: MariaDb, link: MysqlLink, account: Account, blind: Target
+) -> None:
+    """The server lists one's own sessions alone, and does not say so: what works on would be called gone."""
+    link.create(account, PASSWORD)
+    with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        other = ENGINE.connect(blind)
+        with pytest.raises(EngineError, match="it needs PROCESS"):
+            other.verify(account.name)
+        with pytest.raises(EngineError, match="it needs PROCESS"):
+            other.revoke(account)
+        other.close()
+        cursor.execute("SELECT 1")
+        there = link.verify(account.name)
+        assert (there.exists, there.can_log_in, there.sessions) == (True, False, 1), "nobody else comes in meanwhile"
+        link.revoke(account)
+    assert link.verify(account.name).is_gone
+
+
+def test_an_administrator_who_sees_no_sessions_makes_nothing(
+    server: MariaDb, link: MysqlLink, account: Account, blind: Target
+) -> None:
+    other = ENGINE.connect(blind)
+    with pytest.raises(EngineError, match="it needs PROCESS"):
+        other.create(account, PASSWORD)
+    other.close()
+    assert link.verify(account.name).is_gone
+
+
+def test_rights_lost_later_are_missed_by_the_next_connection(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
+    """The server gives and takes them with a login: what a connection may see it goes on seeing, and no more."""
+    link.create(account, PASSWORD)
+    with server.administrator("CREATE USER, PROCESS") as target:
+        seeing = ENGINE.connect(target)
+        server.rows("REVOKE PROCESS ON *.* FROM %s@'%%'", target.settings["user"])
+        blind = ENGINE.connect(target)
+        server.rows("GRANT PROCESS ON *.* TO %s@'%%'", target.settings["user"])
+        with server.connect(account.name, PASSWORD):
+            assert seeing.verify(account.name).sessions == 1
+            with pytest.raises(EngineError, match="it needs PROCESS"):
+                blind.verify(account.name)
+        seeing.close()
+        blind.close()
+
+
+def test_an_administrator_who_may_end_no_sessions_takes_nothing_back(
+    server: MariaDb, link: MysqlLink, account: Account
+) -> None:
+    link.create(account, PASSWORD)
+    with server.administrator("CREATE USER, PROCESS") as target, server.connect(account.name, PASSWORD) as session:
+        session.ping(reconnect=False)
+        other = ENGINE.connect(target)
+        with pytest.raises(EngineError, match="KILL_DENIED_ERROR"):
+            other.revoke(account)
+        assert other.verify(account.name).sessions == 1
+        other.close()

@@ -1,11 +1,12 @@
 """PostgreSQL: what an account can do, what it cannot, and what becomes of what it made."""
 
+from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from credentials.engines import EngineError
+from credentials.engines import EngineError, Target
 from credentials.engines.postgres import ENGINE
 from tests.credentials.systems import PostgresServer, System, drop_everything
 
@@ -241,3 +242,24 @@ def test_what_the_administrator_can_do_beyond_need_is_said(postgres_server: Post
         assert link.excess_rights() == []
     with postgres_server.system("postgres").link() as link:
         assert "It is a superuser." in link.excess_rights()
+
+
+def test_sessions_are_seen_by_whoever_looks(lender: System, postgres_server: PostgresServer) -> None:
+    """The server hides from others what a session does, not whose it is: none seen is none there."""
+    account, password = lender.lend()
+    with postgres_server.superuser() as connection:
+        connection.execute("CREATE ROLE onlooker LOGIN PASSWORD 'looks'")
+        connection.execute("GRANT CONNECT ON DATABASE orders TO onlooker")
+    try:
+        with (
+            postgres_server.connect(account.name, password),
+            closing(ENGINE.connect(Target(postgres_server.settings("onlooker"), "looks"))) as link,
+        ):
+            there = link.verify(account.name)
+            assert (there.exists, there.can_log_in, there.sessions) == (True, True, 1)
+            with pytest.raises(EngineError, match="42501"):
+                link.revoke(account)
+    finally:
+        with postgres_server.superuser() as connection:
+            connection.execute("REVOKE CONNECT ON DATABASE orders FROM onlooker")
+            connection.execute("DROP ROLE onlooker")

@@ -190,3 +190,21 @@ def test_the_account_itself_logs_in_for_the_preflight(target: Target, link: Redi
 def test_connection_facts_hold_no_secret(target: Target, account: Account) -> None:
     facts = ENGINE.connection_facts(target, account)
     assert facts == {"nodes": target.settings["nodes"], "tls": False}
+
+
+@pytest.mark.parametrize("rights", [("+ping", "+acl"), ("+ping", "+acl", "+client|kill")], ids=["neither", "ends them"])
+def test_an_administrator_who_sees_no_sessions_confirms_nothing(
+    nodes: list[Node], link: RedisLink, account: Account, rights: tuple[str, ...]
+) -> None:
+    """Whoever may not list sessions is told so: none is believed to be gone."""
+    link.create(account, PASSWORD)
+    for node in nodes:
+        node.client().execute_command("ACL SETUSER", "blind", "reset", f">{ADMIN}", *rights, "on")
+    blind = ENGINE.connect(Target({"nodes": [node.address for node in nodes], "user": "blind"}, ADMIN))
+    with pytest.raises(EngineError, match="has no permissions"):
+        blind.verify(account.name)
+    if "+client|kill" not in rights:
+        with pytest.raises(EngineError, match="has no permissions"):
+            blind.revoke(account)
+        assert not link.verify(account.name).can_log_in, "and nobody else comes in meanwhile"
+    blind.close()

@@ -1,0 +1,204 @@
+"""Before a backend lends: with each role's own settings, by administrators that may and that may not."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from audit.record import SYSTEM, About
+from credentials import links, preflight, taking_back
+from credentials.backends import sealed
+from credentials.engines import Target
+from credentials.models import Backend, Lease, Role
+from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role
+from tests.credentials.mariadb import MariaDb
+from tests.credentials.systems import PostgresServer, System
+from tests.world import Caller, sign_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+ABOUT = About(SYSTEM)
+USED = "make an account, log in with it, take it back, its session has ended, a read finds it gone"
+
+
+def check(backend: Backend) -> preflight.Report:
+    report = preflight.check_backend(backend, ABOUT, timezone.now())
+    backend.refresh_from_db()
+    return report
+
+
+def test_preflight_makes_uses_and_takes_back_a_probe(
+    orders: Backend, role: Role, postgres_server: PostgresServer
+) -> None:
+    Backend.objects.update(status="new")
+    report = check(orders)
+    assert report.passed and report.excess == [] and report.used == [role.name]
+    assert [step["step"] for step in report.steps] == [
+        "log in as the administrator", "make an account", "take it back", "a read finds it gone",
+        f"role orders-readonly: {USED}",
+    ]  # fmt: skip
+    assert orders.status == "enabled"
+    report = preflight.check_role(role, ABOUT, timezone.now())
+    assert report.passed and "its session has ended" in [step["step"] for step in report.steps]
+    assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix) == 0
+
+
+def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend) -> None:
+    greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    report = preflight.check_role(greedy, ABOUT, timezone.now())
+    assert not report.passed
+    greedy.refresh_from_db()
+    assert not greedy.is_active and not greedy.operation_type.is_active
+
+
+def test_where_some_roles_can_be_given_the_others_are_put_to_sleep(orders: Backend, role: Role) -> None:
+    greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    sleeping = make_role(orders, "sleeping", {"groups": ["no such group"]}, is_active=False)
+    report = check(orders)
+    assert report.passed and report.used == [role.name] and orders.status == "enabled"
+    assert list(report.asleep) == ["greedy"] and "permission denied" in report.asleep["greedy"]
+    for one in (role, greedy, sleeping):
+        one.refresh_from_db()
+        one.operation_type.refresh_from_db()
+        assert one.is_active is one.operation_type.is_active is (one == role)
+    facts = json.loads(Event.objects.get(kind="backend.checked").body)["facts"]
+    assert (facts["used"], facts["asleep"]) == ([role.name], report.asleep)
+
+
+def test_where_no_role_can_be_given_the_backend_lends_nothing(orders: Backend) -> None:
+    """It is the administrator, or may be: once that is mended the roles lend as before."""
+    role = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    report = check(orders)
+    assert not report.passed and report.first_problem.startswith("role greedy: make an account: 42501")
+    assert orders.status == "new"
+    role.refresh_from_db()
+    assert role.is_active
+
+
+def test_what_was_changed_meanwhile_is_not_enabled(
+    orders: Backend, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two administrators: what the first one's probe found says nothing of what the second one saved."""
+    probe = preflight.probe
+
+    def meanwhile(*arguments: Any) -> preflight.Report:
+        Backend.objects.update(sealed_secret=sealed(orders, "another"), status="new")
+        return probe(*arguments)
+
+    monkeypatch.setattr(preflight, "probe", meanwhile)
+    report = check(orders)
+    assert not report.passed and "changed meanwhile" in report.first_problem
+    assert orders.status == "new"
+
+
+def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: PostgresServer, db: None) -> None:
+    backend = make_backend(postgres_server.system("postgres"), "powerful")
+    assert "It is a superuser." in check(backend).excess
+
+
+def test_a_new_backend_lends_nothing(buyer: Buyer, role: Role, orders: Backend) -> None:
+    token = buyer.approved_token(role)
+    Backend.objects.update(status="new")
+    assert buyer.buy(token).json()["error"] == "not_lending"
+
+
+def test_the_page_says_what_was_used_and_what_was_not(
+    administrator: User, orders: Backend, role: Role, postgres_server: PostgresServer
+) -> None:
+    browser, act = sign_in(administrator), {"action": "check_and_enable", "_selected_action": [str(orders.pk)]}
+    make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    said = browser.post("/admin/credentials/backend/", act, follow=True).content.decode()
+    assert "an account was made, used and taken back." in said and "The role greedy was put to sleep" in said
+    page = browser.get(f"/admin/credentials/backend/{orders.pk}/change/").content.decode()
+    assert f"✓ role orders-readonly: {USED}" in page and "✕ role greedy, which was put to sleep: " in page
+    Role.objects.update(is_active=False)
+    said = browser.post("/admin/credentials/backend/", act, follow=True).content.decode()
+    assert "made and taken back; with no active role, none was used" in said
+
+
+# --- administrators that may not, on a real MariaDB
+
+
+@pytest.fixture
+def shop(mysql_system: System, db: None) -> Iterator[Backend]:
+    yield make_backend(mysql_system, "shop")
+    links.close_all()
+
+
+@pytest.fixture
+def shop_role(shop: Backend, mysql_system: System) -> Role:
+    role = make_role(shop, "shop-readonly", mysql_system.role)
+    assert preflight.check_role(role, ABOUT, timezone.now()).passed
+    return role
+
+
+@pytest.fixture
+def shopper(agent: Caller, person: User, shop_role: Role) -> Buyer:
+    return allow_leases(agent, person)
+
+
+def give(backend: Backend, target: Target, **fields: Any) -> None:
+    """Another administrator, as if typed into the page."""
+    Backend.objects.filter(pk=backend.pk).update(
+        settings=target.settings, sealed_secret=sealed(backend, target.secret), **fields
+    )
+    backend.refresh_from_db()
+
+
+def test_pain_4_what_could_not_be_taken_back_is_never_lent(
+    shop: Backend, shop_role: Role, mysql_server: MariaDb
+) -> None:
+    """It makes and drops accounts, and may not end the session of one: only an account that is used shows it."""
+    with mysql_server.administrator("CREATE USER, PROCESS") as target:
+        give(shop, target, status="new")
+        report = check(shop)
+        assert [step["ok"] for step in report.steps] == [True, True, True, True, False]
+        assert "KILL_DENIED_ERROR" in report.first_problem and shop.status == "new"
+        shop_role.refresh_from_db()
+        assert shop_role.is_active
+    give(shop, mysql_server.target)
+    assert check(shop).passed and shop.status == "enabled"
+    drop_probes(mysql_server, shop)
+
+
+def test_pain_4_who_sees_no_sessions_confirms_none_gone(shop: Backend, shop_role: Role, mysql_server: MariaDb) -> None:
+    with mysql_server.administrator("CREATE USER") as target:
+        give(shop, target, status="new")
+        report = check(shop)
+        assert "it needs PROCESS" in report.first_problem and shop.status == "new"
+        assert not report.used
+
+
+def drop_probes(server: MariaDb, backend: Backend) -> None:
+    """Those that their administrator could not take back."""
+    for (name,) in server.rows("SELECT User FROM mysql.global_priv WHERE User LIKE %s", f"{backend.prefix}probe%"):
+        server.rows("DROP USER %s@'%%'", name)
+
+
+def test_nothing_is_called_revoked_by_an_administrator_who_sees_no_sessions(
+    shopper: Buyer, shop: Backend, shop_role: Role, mysql_server: MariaDb
+) -> None:
+    """Given that way in after the account was lent, without anybody's preflight."""
+    lent = shopper.lend(shop_role)
+    credential = lent["credential"]
+    with (
+        mysql_server.administrator("CREATE USER") as target,
+        mysql_server.connect(credential["username"], credential["password"]) as session,
+        session.cursor() as cursor,
+    ):
+        give(shop, target)
+        ended = shopper.revoke(lent["lease"]["lease_id"]).json()
+        assert (ended["state"], ended["revoked_at"]) == ("revoking", None)
+        assert "it needs PROCESS" in Lease.objects.get().problem
+        cursor.execute("SELECT 1")  # it works on, and is not said to be gone
+        refused = shopper.buy(shopper.approved_token(shop_role), shop_role.name)
+        assert (refused.status_code, refused.json()["error"]) == (502, "backend_unavailable"), "nothing more is made"
+    give(shop, mysql_server.target)
+    Lease.objects.update(due_at=timezone.now(), claimed_until=None)
+    for lease in Lease.objects.all():
+        taking_back.take_back_now(lease.pk)
+    assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
+    assert mysql_server.rows("SELECT User FROM mysql.global_priv WHERE User LIKE %s", f"{shop.prefix}%") == []
