@@ -1,6 +1,6 @@
 """A process that is killed (kill -9) right before its n-th call to the outside; the parent tells how each ended.
 
-`python -m tests.credentials.crash` reads jobs from standard input, one a line: {act, id, call}. Each runs in a child
+`python -m tests.credentials.crash` reads jobs from standard input, one a line: {act, what, call}. Each runs in a child
 of its own, forked before anything is connected; how it ended is written before the next is read.
 """
 
@@ -21,6 +21,7 @@ import redis
 from django.db import connection
 
 LONGEST = 60  # seconds of one job
+KEY = "asked twice"  # the Idempotency-Key of a purchase that is repeated
 # To a connected system, and to our own database. Who connects is one call, and so is each statement or command, also
 # those of a login.
 CALLS: list[tuple[Any, str]] = [
@@ -59,31 +60,58 @@ def _counted(function: Callable[..., Any], count: Callable[[], None]) -> Callabl
     return counted
 
 
-def act(job: dict[str, Any]) -> None:
-    from django.utils import timezone
+def wanted(grant_id: Any, **more: Any) -> Any:
+    """A purchase from the only role."""
+    from credentials import lifecycle
+    from credentials.models import Role
 
-    from credentials import lending, lifecycle
-    from credentials.models import Lease, Role
+    fields = {"lifetime": None, "wrap_for": None, "idempotency_key": None} | more
+    role = Role.objects.select_related("backend", "operation_type").get()
+    return lifecycle.Wanted(role, grant_id, "to crash", approved_lifetime=None, **fields)
+
+
+def act(job: dict[str, Any]) -> None:
     from foundation.errors import ProtocolError
 
-    now = timezone.now()
-    if job["act"] == "issue":
-        role = Role.objects.select_related("backend", "operation_type").get()
-        wanted = lifecycle.Wanted(role, job["id"], "to crash", None, None, None, None)
-        begin: Callable[[], Any] = partial(lending.lend, wanted, now)
-    else:
-        lease = Lease.objects.select_related("agent", "role", "backend").get(pk=job["id"])
-        begin = partial(lending.renew, lease, 1200, now) if job["act"] == "renew" else partial(_revoke, lease, now)
+    begin = prepared(job["act"], job["what"])
     kill_before(job["call"])
     answer = begin()
-    assert not isinstance(answer, ProtocolError), answer
+    assert answer is not None and not isinstance(answer, ProtocolError), answer
 
 
-def _revoke(lease: Any, now: Any) -> None:
+def prepared(act: str, what: str) -> Callable[[], Any]:
+    """The call, with all that was read before. `what`: the grant that is bought with, a handle, or the lease."""
+    from django.utils import timezone
+
+    from credentials import lending
+
+    now = timezone.now()
+    match act:
+        case "issue":
+            return partial(lending.lend, wanted(what), now)
+        case "password":
+            return partial(lending.lend, wanted(what, idempotency_key=KEY), now)
+        case "unwrap":
+            return partial(lending.unwrap, what, now)
+        case "renew":
+            return partial(lending.renew, _lease(what), 1200, now)
+        case "revoke":
+            return partial(_revoke, _lease(what), now)
+    raise ValueError(act)
+
+
+def _lease(lease_id: str) -> Any:
+    from credentials.models import Lease
+
+    return Lease.objects.select_related("agent", "role", "backend").get(pk=lease_id)
+
+
+def _revoke(lease: Any, now: Any) -> bool:
     from credentials import lifecycle, taking_back
 
-    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:crash", now)
+    ended = lifecycle.end(lease, lifecycle.Why.AGENT, "agent:crash", now)
     taking_back.take_back_now(lease.id)
+    return ended
 
 
 def run(job: dict[str, Any]) -> int:

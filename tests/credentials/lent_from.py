@@ -5,6 +5,9 @@ from contextlib import closing
 from datetime import datetime
 from typing import Any
 
+import psycopg
+import pymysql
+import redis
 from psycopg import sql
 
 from tests.credentials.systems import System
@@ -29,6 +32,10 @@ class LentFrom:
 
     def traces(self, prefix: str) -> list[set[str]]:
         """Of which accounts there are any: by node, and by kind."""
+        raise NotImplementedError
+
+    def lets_in(self, name: str, password: str) -> list[bool]:
+        """By node."""
         raise NotImplementedError
 
     def ends_before(self, name: str, moment: datetime) -> bool:
@@ -57,6 +64,13 @@ class LentFromPostgres(LentFrom):
         tables = "SELECT relname FROM pg_class"
         found = [self._ask(tables, prefix, database) for database in ("orders", "archive")]
         return [*found, self._ask("SELECT usename FROM pg_stat_activity", prefix)]
+
+    def lets_in(self, name: str, password: str) -> list[bool]:
+        try:
+            self.system.extra["server"].connect(name, password).close()
+        except psycopg.OperationalError:
+            return [False]
+        return [True]
 
     def ends_before(self, name: str, moment: datetime) -> bool:
         query = "SELECT rolvaliduntil < %s FROM pg_roles WHERE rolname = %s"
@@ -91,6 +105,13 @@ class LentFromMariaDb(LentFrom):
     def traces(self, prefix: str) -> list[set[str]]:
         return [self._ask("SELECT USER FROM information_schema.PROCESSLIST", prefix)]
 
+    def lets_in(self, name: str, password: str) -> list[bool]:
+        try:
+            self.system.extra["server"].connect(name, password).close()
+        except pymysql.OperationalError:
+            return [False]
+        return [True]
+
     def _ask(self, query: str, prefix: str) -> set[str]:
         return {str(name) for (name,) in self.system.extra["server"].rows(query) if str(name).startswith(prefix)}
 
@@ -115,6 +136,18 @@ class LentFromRedis(LentFrom):
     def traces(self, prefix: str) -> list[set[str]]:
         found = self._ask(lambda client: [one["user"] for one in client.client_list()])
         return [{name for name in names if name.startswith(prefix)} for names in found]
+
+    def lets_in(self, name: str, password: str) -> list[bool]:
+        answers = []
+        for node in self.system.extra["nodes"]:
+            try:
+                with closing(node.client(name, password)) as client:
+                    client.get("orders:1")
+            except redis.AuthenticationError:
+                answers.append(False)
+            else:
+                answers.append(True)
+        return answers
 
     def _ask(self, question: Callable[[Any], list[str]]) -> list[set[str]]:
         answers = []
