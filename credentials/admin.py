@@ -141,13 +141,16 @@ class BackendAdmin(PreflightAfterSaving):
         return format_html("<pre>{}</pre>", "\n".join(lines) or "not run yet")
 
     def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:
-        if secret := form.cleaned_data.get("secret"):
+        secret = form.cleaned_data.get("secret")
+        if secret:
             obj.sealed_secret = sealed(obj, secret)
             obj.secret_changed_at = timezone.now()
-        if set(form.changed_data) & {"settings", "secret", "engine"}:
-            obj.status = Backend.Status.NEW if obj.status == Backend.Status.ENABLED else obj.status
-            request.saved_here = obj  # type: ignore[attr-defined]
         super().save_model(request, obj, form, change)
+        if secret and change:
+            obj.save(update_fields=["sealed_secret", "secret_changed_at"])
+        if set(form.changed_data) & {"settings", "secret", "engine"}:
+            Backend.objects.filter(pk=obj.pk, status=Backend.Status.ENABLED).update(status=Backend.Status.NEW)
+            request.saved_here = obj  # type: ignore[attr-defined]
         record(
             events.BACKEND_CHANGED, _about(request), timezone.now(),
             backend=obj.name, engine=obj.engine, settings=obj.settings, changed=sorted(form.changed_data),
@@ -262,7 +265,7 @@ class RoleAdmin(PreflightAfterSaving):
 
     def save_model(self, request: HttpRequest, obj: Role, form: Any, change: bool) -> None:
         meaning = {name: form.cleaned_data[name] for name in roles.MEANING}
-        roles.put(obj, meaning, _about(request), timezone.now())
+        roles.put(obj, meaning, _about(request), timezone.now(), changed=form.changed_data if change else None)
         if obj.is_active and set(form.changed_data) & {"settings", "is_active", "backend"}:
             request.saved_here = obj  # type: ignore[attr-defined]
 

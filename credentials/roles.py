@@ -3,6 +3,7 @@
 Risk, assurance, wording and how many leases one yes buys live there, and nowhere else.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -44,12 +45,19 @@ def schema_of(role: Role) -> dict[str, Any]:
 
 
 @transaction.atomic
-def put(role: Role, meaning: dict[str, Any], about: About, now: datetime) -> None:
-    """Saves the role with its operation type, a new version where something changed. Raises ValidationError."""
+def put(
+    role: Role, meaning: dict[str, Any], about: About, now: datetime, *, changed: Iterable[str] | None = None
+) -> None:
+    """Saves the role with its operation type, a new version where something changed. Raises ValidationError.
+
+    `changed`: what counts of `role`, where it was read before; the rest stays as it is by now, a role that was put to
+    sleep meanwhile sleeping. Without it, everything counts.
+    """
     resource, name = own_resource(), type_name(role.name)
-    is_new = role._state.adding
-    if is_new:
+    if role._state.adding:
         role.operation_type = OperationType.objects.create(resource=resource, name=name)
+    elif changed is not None:
+        _bring_up_to_date(role, set(changed))
     full = {name: meaning[name] for name in MEANING}
     # The grant of one yes lives as long as the lease may: a lease never outlives its grant.
     full |= {"schema": schema_of(role), "lifetime": max(30, role.longest_lifetime)}
@@ -60,3 +68,11 @@ def put(role: Role, meaning: dict[str, Any], about: About, now: datetime) -> Non
         events.ROLE_CHANGED, about, now, role=role.name, backend=role.backend.name, settings=role.settings,
         default_lifetime=role.default_lifetime, longest_lifetime=role.longest_lifetime, is_active=role.is_active,
     )  # fmt: skip
+
+
+def _bring_up_to_date(role: Role, changed: set[str]) -> None:
+    """Locks the row, and takes from it what was not changed."""
+    now_there = Role.objects.select_for_update(no_key=True).get(pk=role.pk)
+    for field in Role._meta.concrete_fields:
+        if field.name not in changed:
+            setattr(role, field.attname, getattr(now_there, field.attname))

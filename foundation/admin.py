@@ -1,10 +1,12 @@
 """What the admin classes of several apps share: pages that only show, and nothing that deletes."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import Model
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -30,6 +32,20 @@ class NoDeletion(admin.ModelAdmin[Any]):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Of a row that was there only what was changed here: the rest may be newer than what was read.
+
+        A whole row would undo whatever was committed since, a suspension or a rotated secret as much as a count.
+        """
+        obj.save(update_fields=changed_fields(obj, form.changed_data) if change else None)
+
+
+def changed_fields(obj: Model, names: Iterable[str]) -> list[str]:
+    """The columns among what a form says was changed, and those that tell when a row was."""
+    changed = set(names) & {field.name for field in obj._meta.concrete_fields}
+    kept = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
+    return sorted(changed) + (kept if changed else [])
 
 
 class ReadOnly(NoDeletion):

@@ -1,0 +1,134 @@
+"""A page of the administration saves what was changed on it: what was committed since it was read stays."""
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from accounts.models import User
+from audit.record import SYSTEM, About
+from clients import lifecycle as agents
+from clients.admin import AgentForm
+from clients.models import Agent
+from credentials import rotation
+from credentials.admin import BackendForm, RoleForm
+from credentials.backends import sealed, target_of
+from credentials.models import Backend, Role
+from operations.models import OperationType
+from tests.credentials.lending import Buyer
+from tests.credentials.systems import PostgresServer
+from tests.credentials.test_looking_after import admin_browser, reset_secret
+from tests.races.racing import at_once
+
+__all__ = ["admin_browser"]
+pytestmark = pytest.mark.django_db(transaction=True)
+ABOUT = About(SYSTEM)
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, form: type, act: Callable[[], Any]) -> None:
+    """Something is committed after the page's row was read and before it is saved."""
+    clean = form.clean
+
+    def committed(self: Any) -> Any:
+        at_once(act)
+        return clean(self)
+
+    monkeypatch.setattr(form, "clean", committed)
+
+
+@pytest.mark.parametrize("how", ["rotated", "settled"])
+def test_saving_a_backend_brings_no_older_secret_back(
+    admin_browser: Client, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The one before logs in nowhere any more: with it back, nobody could take anything back."""
+    url, form = f"/admin/credentials/backend/{orders.pk}/change/", {"settings": json.dumps(orders.settings)}
+
+    def rotate() -> None:
+        if how == "rotated":
+            rotation.rotate(Backend.objects.get(), ABOUT, timezone.now())
+            return
+        following = sealed(orders, "what lends next", is_next=True)
+        Backend.objects.update(sealed_next_secret=following, rotating_since=timezone.now() - timedelta(minutes=5))
+        with closing(orders.find_engine().connect(target_of(orders))) as link:
+            link.set_own_secret("what lends next")
+        assert rotation.settle_left_over(timezone.now(), 10) == 1
+        Backend.objects.update(failures=3, failing_since=timezone.now(), orphans=["x"], status="draining")
+
+    meanwhile(monkeypatch, BackendForm, rotate)
+    try:
+        assert admin_browser.post(url, form | {"most_leases": "77"}).status_code == 302
+        backend = Backend.objects.get()
+        assert backend.most_leases == 77
+        orders.find_engine().connect(target_of(backend)).close()
+        assert backend.sealed_next_secret is None and backend.rotating_since is None
+        assert backend.secret_changed_at is not None
+        if how == "settled":
+            assert (backend.failures, backend.orphans, backend.status) == (3, ["x"], "draining")
+    finally:
+        reset_secret(postgres_server)
+
+
+def test_a_secret_that_is_typed_in_counts_and_a_drained_backend_stays_drained(
+    admin_browser: Client, orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, form = f"/admin/credentials/backend/{orders.pk}/change/", {"settings": json.dumps(orders.settings)}
+    Backend.objects.update(sealed_secret=sealed(orders, "wrong"))
+    meanwhile(monkeypatch, BackendForm, lambda: Backend.objects.update(status="draining"))
+    assert admin_browser.post(url, form | {"most_leases": "77", "secret": "what lends"}).status_code == 302
+    backend = Backend.objects.get()
+    assert target_of(backend).secret == "what lends" and backend.secret_changed_at is not None
+    assert backend.status == "draining"
+
+
+def test_saving_a_role_wakes_none_that_was_put_to_sleep(
+    admin_browser: Client, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a preflight that found that it cannot be given."""
+    form = {
+        "title": "Read orders", "summary": "Read the orders database", "risk": "sensitive", "assurance": "session",
+        "uses": "1", "settings": json.dumps(role.settings), "default_lifetime": "60", "longest_lifetime": "900",
+        "most_leases": "5", "most_per_agent": "1", "most_per_person": "1", "is_active": "on",
+    }  # fmt: skip
+
+    def sleep() -> None:
+        Role.objects.update(is_active=False)
+        OperationType.objects.filter(credential_role=role).update(is_active=False)
+
+    meanwhile(monkeypatch, RoleForm, sleep)
+    assert admin_browser.post(f"/admin/credentials/role/{role.pk}/change/", form).status_code == 302
+    role.refresh_from_db()
+    role.operation_type.refresh_from_db()
+    assert not role.is_active and not role.operation_type.is_active
+    assert (role.most_leases, role.longest_lifetime) == (5, 900)
+    assert role.operation_type.current and role.operation_type.current.lifetime == 900
+
+
+def test_saving_an_agent_resumes_none_that_was_suspended(
+    admin_browser: Client, buyer: Buyer, administrator: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the kill switch, in the moment in which somebody else changes its name."""
+    agent = buyer.caller.agent
+    page = admin_browser.get(f"/admin/clients/agent/{agent.pk}/change/")
+    shown = page.context["adminform"].form
+    form = {name: shown[name].value() for name in shown.fields}
+    form = {name: value for name, value in form.items() if value not in (None, "", False)}
+    form |= {"client_jwks": json.dumps(agent.client_jwks), "name": "Renamed"}
+    for name in ("scopes", "operation_types", "groups", "linked_people"):
+        form[name] = [getattr(one, "pk", one) for one in form.get(name, [])]
+
+    def suspend() -> None:
+        assert agents.suspend(agent, administrator, timezone.now())
+        Agent.objects.update(first_used_at=timezone.now())
+
+    meanwhile(monkeypatch, AgentForm, suspend)
+    answer = admin_browser.post(f"/admin/clients/agent/{agent.pk}/change/", form)
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
+    before = agent.updated
+    agent.refresh_from_db()
+    assert (agent.name, agent.status) == ("Renamed", "suspended") and agent.first_used_at is not None
+    assert agent.updated > before, "and the row says when"
