@@ -1,7 +1,8 @@
 """A process that is killed (kill -9) right before its n-th call to the outside; the parent tells how each ended.
 
-`python -m tests.credentials.crash` reads jobs from standard input, one a line: {act, what, call}. Each runs in a child
-of its own, forked before anything is connected; how it ended is written before the next is read.
+`python -m tests.credentials.crash` reads jobs from standard input, one a line: {act, what, call}, perhaps with the
+seconds of a {claim}. Each runs in a child of its own, forked before anything is connected; how it ended is written
+before the next is read.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -60,6 +62,16 @@ def _counted(function: Callable[..., Any], count: Callable[[], None]) -> Callabl
     return counted
 
 
+def shorten_claims(seconds: float) -> None:
+    """In every module that has the rule."""
+    from credentials import retrying
+
+    rule = retrying.CLAIM
+    for name, module in list(sys.modules.items()):
+        if name.startswith("credentials.") and vars(module).get("CLAIM") is rule:
+            vars(module)["CLAIM"] = timedelta(seconds=seconds)
+
+
 def wanted(grant_id: Any, **more: Any) -> Any:
     """A purchase from the only role."""
     from credentials import lifecycle
@@ -74,6 +86,8 @@ def act(job: dict[str, Any]) -> None:
     from foundation.errors import ProtocolError
 
     begin = prepared(job["act"], job["what"])
+    if "claim" in job:
+        shorten_claims(job["claim"])
     kill_before(job["call"])
     answer = begin()
     assert answer is not None and not isinstance(answer, ProtocolError), answer

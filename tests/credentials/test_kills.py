@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -24,10 +24,10 @@ from oauth.models import Grant, Use
 from tests.credentials.crash import KEY, prepared, wanted
 from tests.credentials.lending import Buyer, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
 from tests.credentials.lent_from import LentFrom, LentFromMariaDb, LentFromPostgres, LentFromRedis
+from tests.credentials.sweeper import ROOT, sweeper
 from tests.world import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
-ROOT = Path(__file__).resolve().parent.parent.parent
 # What is on the record once it is done.
 DONE = {
     "issue": "lease.issued",
@@ -214,3 +214,26 @@ def check_that_the_next_repeat_has_a_password(crashed: list[Crashed], lent_from:
         assert one.lent and isinstance(again, lending.Lent) and again.lease.id == one.lent.lease.id
         assert all(lent_from.lets_in(again.lease.account_name, again.password))
         assert not any(lent_from.lets_in(again.lease.account_name, one.lent.password))
+
+
+@pytest.mark.parametrize("lent_from", ["postgres"], indirect=True)
+def test_claims_of_the_dead_run_out_by_themselves(
+    agent: Caller, person: User, crash_role: Role, lent_from: LentFrom, crash: Crash
+) -> None:
+    """In real time, by the product's own sweeper: nobody else touches a row."""
+    buyer, life, claim = allow_leases(agent, person), 3, 5  # seconds: over before the dead let go of it
+    for act in ("renew", "revoke"):
+        for call in range(1, LEAST["postgres"][act], 2):
+            one = make_ready(act, make_grant(buyer, crash_role), lent_from, life)
+            assert crash(act=act, what=one.what, call=call, claim=claim) == -signal.SIGKILL
+    held = dict(Lease.objects.filter(claimed_until__gt=timezone.now()).values_list("id", "claimed_until"))
+    states = set(Lease.objects.filter(pk__in=held).values_list("state", flat=True))
+    assert states == {"active", "revoking"}, "some renewals and some revocations are in a dead hand"
+    free = max(filter(None, held.values()))
+    with sweeper():
+        while Lease.objects.exclude(state="revoked").exists():
+            assert timezone.now() < free + timedelta(seconds=10), "a few sweeps later"
+            time.sleep(0.2)
+    for lease_id, until in held.items():
+        assert Lease.objects.get(pk=lease_id, revoked_at__gt=until), "not before: who had it may have been alive"
+    check_that_only_what_is_lent_is_there(lent_from, crash_role.backend, with_traces=True)

@@ -1,11 +1,7 @@
 """Redis stopped, then hung: accounts are lent, renewed and taken back as ever, none of it late."""
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ from django.utils import timezone
 from accounts.models import User
 from credentials.models import Lease, Role
 from tests.credentials.lending import Buyer, can_log_in
+from tests.credentials.sweeper import sweeper
 from tests.credentials.systems import PostgresServer
 from tests.own_redis import OwnRedis
 from tests.world import sign_in
@@ -31,19 +28,6 @@ def timed(call: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
     answer = call(*arguments, **keywords)
     assert time.monotonic() - began < MOST
     return answer
-
-
-@contextmanager
-def sweeper(redis_url: str) -> Iterator[None]:
-    """The product's own process, which alone ends what is due."""
-    environment = os.environ | {"REDIS_URL": redis_url}
-    process = subprocess.Popen([sys.executable, "manage.py", "sweeper"], cwd=ROOT, env=environment)
-    try:
-        yield
-        assert process.poll() is None, "it is still running"
-    finally:
-        process.terminate()
-        process.wait(20)
 
 
 def wait_until_revoked(lease: Lease, seconds: float = 20) -> None:
@@ -75,7 +59,7 @@ def test_a_leases_whole_life(
     # Its time is up: the sweeper alone.
     lent = timed(buyer.buy, buyer.approved_token(role), role.name).json()
     lease = Lease.objects.get(pk=lent["lease"]["lease_id"])
-    with sweeper(own_redis.url):
+    with sweeper(REDIS_URL=own_redis.url):
         time.sleep(0.1)
         assert can_log_in(postgres_server, lent)
         Lease.objects.filter(pk=lease.pk).update(expires_at=timezone.now() + timedelta(seconds=0.2))
