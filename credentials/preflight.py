@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.record import About, record
+from credentials import breaker
 from credentials.backends import target_of
 from credentials.engines import Account, Engine, EngineError, Link, Session, Target, Trace
 from credentials.models import Backend, Role
@@ -160,6 +161,8 @@ def _record(probed: Backend, report: Report, asleep: list[Role], about: About, n
     if backend.status != Backend.Status.DRAINING:
         backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
     backend.save(update_fields=["preflight", "preflight_at", "status"])
+    if report.passed:
+        breaker.note_reached(backend)  # a secret that was refused is mended: nobody waits for the next try
     _put_to_sleep(asleep)
     record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
            problem=report.first_problem, excess=report.excess, asleep=report.asleep)  # fmt: skip

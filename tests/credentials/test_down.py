@@ -13,12 +13,12 @@ from django.utils import timezone
 
 from audit.models import Event
 from clients.models import Agent
-from credentials import breaker, lending, lifecycle, links, metrics, taking_back
+from credentials import breaker, lending, lifecycle, links, metrics, preflight, taking_back
 from credentials.engines import Account, EngineError, Refused, Trace, Unreachable
 from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.cable import Cable, laid
-from tests.credentials.lending import Buyer, allow_leases, buy, make_backend, make_grant, make_role
+from tests.credentials.lending import ABOUT, Buyer, allow_leases, buy, make_backend, make_grant, make_role
 from tests.credentials.systems import PostgresServer, System
 from tests.races.racing import at_once
 
@@ -178,6 +178,8 @@ def test_a_secret_that_is_refused_is_tried_less_and_less(orders: Backend) -> Non
         assert orders.tried_again_at
         pauses.append((orders.tried_again_at - now).total_seconds())
     assert pauses[0] <= 1 < pauses[2] < pauses[4] and 45 <= pauses[8] <= 60
+    assert preflight.check_backend(orders, ABOUT, timezone.now()).passed
+    assert not breaker.is_open(Backend.objects.get()), "whoever mends it does not wait for the next try"
 
 
 def test_while_it_is_asked_whether_it_answers_nobody_looks_for_orphans(orders: Backend) -> None:
