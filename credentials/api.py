@@ -154,11 +154,14 @@ class OneLease(LeaseView):
 class Renew(LeaseView):
     @extend_schema(
         operation_id="lease_renew",
-        request=inline_serializer("Renewing", {"lifetime": serializers.IntegerField(required=False)}),
+        request=inline_serializer(
+            "Renewing",
+            {"lifetime": serializers.IntegerField(required=False, help_text="Seconds; as it was bought, otherwise.")},
+        ),
         responses={200: LeaseShape, 404: Refusal, 409: Refusal, 502: Refusal, 503: Refusal},
     )
     def post(self, request: Request, lease_id: UUID) -> HttpResponse:
-        """From now on, never beyond max_expires_at; the grant must be alive."""
+        """From now on, never beyond max_expires_at; the grant must be alive, and the agent still allowed to ask."""
         body = _read(request, optional=True)
         _only(body, {"lifetime"})
         lease = Holding(request._request).find_lease(lease_id)

@@ -58,9 +58,32 @@ def life_of(limits: Limits, now: datetime) -> Life:
     return _earlier(now + timedelta(seconds=limits.default if limits.asked is None else limits.asked), wish, most)
 
 
-def renewed_life(seconds: int, wish: Bound, max_expires_at: datetime, bound_at_most: Bound, now: datetime) -> Life:
-    """From now on, and never beyond what the lease was given at the most."""
-    return _earlier(now + timedelta(seconds=seconds), wish, (max_expires_at, bound_at_most))
+@dataclass(frozen=True)
+class Renewal:
+    """What a renewal asks for, and its limits: those that the lease was given, and those of by now, in seconds."""
+
+    seconds: int
+    wish: Bound
+    created_at: datetime
+    max_expires_at: datetime
+    most_bound_by: Bound
+    longest: int
+    agent_longest: int | None = None
+
+
+def renewed_life(renewal: Renewal, now: datetime) -> Life:
+    """From now on, never beyond what the lease was given at the most, nor what its role or agent may have by now.
+
+    Of equal limits the first named counts.
+    """
+    ends = [
+        (renewal.max_expires_at, renewal.most_bound_by),
+        (renewal.created_at + timedelta(seconds=renewal.longest), Bound.LONGEST),
+    ]
+    if renewal.agent_longest is not None:
+        ends.append((renewal.created_at + timedelta(seconds=renewal.agent_longest), Bound.AGENT))
+    most = min(ends, key=lambda end: end[0])
+    return _earlier(now + timedelta(seconds=renewal.seconds), renewal.wish, most)
 
 
 def _earlier(wanted: datetime, wish: Bound, most: tuple[datetime, Bound]) -> Life:

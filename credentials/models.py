@@ -212,7 +212,8 @@ class Lease(models.Model):
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
     created_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
-    lifetime = models.PositiveIntegerField()  # seconds from the issue, and from each renewal
+    # Seconds from the purchase, and from each renewal that asks for no other.
+    lifetime = models.PositiveIntegerField()
     expires_at = models.DateTimeField()
     max_expires_at = models.DateTimeField()
     # Which limits these two come from (credentials/limits.py).

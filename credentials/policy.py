@@ -60,6 +60,7 @@ class RenewVerdict(Enum):
     ENDED = auto()
     AT_MOST = auto()
     NOT_LENDING = auto()
+    NOT_ALLOWED = auto()
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class RenewFacts:
     is_active: bool  # the lease's state, and its time is not up
     grant_is_alive: bool  # and with it agent, person and resource
     is_lent: bool  # the role is active, its backend lends, and nothing is being recovered
+    may_ask: bool  # the role's operation type is active, and still among the agent's
     is_longer: bool  # renewing would move its end
 
 
@@ -75,6 +77,8 @@ def judge_renew(facts: RenewFacts) -> RenewVerdict:
         return RenewVerdict.ENDED
     if not facts.is_lent:
         return RenewVerdict.NOT_LENDING
+    if not facts.may_ask:
+        return RenewVerdict.NOT_ALLOWED
     if not facts.is_longer:
         return RenewVerdict.AT_MOST
     return RenewVerdict.RENEW

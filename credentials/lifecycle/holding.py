@@ -10,7 +10,7 @@ from audit.record import record
 from credentials import recovery
 from credentials.errors import LeaseBusy, LeaseEnded, NotLending, NotRenewable
 from credentials.lifecycle.told import about_lease, actor_of, facts_of, fingerprint
-from credentials.limits import Bound, Life, renewed_life
+from credentials.limits import Bound, Life, Renewal, renewed_life
 from credentials.models import Backend, Lease
 from credentials.policy import RenewFacts, RenewVerdict, judge_renew
 from credentials.retrying import CLAIM
@@ -39,14 +39,12 @@ def start_renewal(lease: Lease, asked: int | None, now: datetime) -> Life | Prot
     """May it be renewed, and until when? Claims the lease; the system is told next."""
     locked = Lease.objects.select_for_update(of=("self",)).select_related("role", "agent", "backend")
     lease = locked.get(pk=lease.pk)
-    wish = Bound.DEFAULT if asked is None else Bound.ASKED
-    life = renewed_life(
-        asked or lease.role.default_lifetime, wish, lease.max_expires_at, Bound(lease.most_bound_by), now
-    )
+    life = renewed_life(_renewal(lease, asked), now)
     facts = RenewFacts(
         is_active=lease.state == State.ACTIVE and lease.expires_at > now,
         grant_is_alive=Lease.objects.entitled(now).filter(pk=lease.pk).exists(),
         is_lent=lease.role.is_active and lease.backend.status == Backend.Status.ENABLED and not recovery.is_on(),
+        may_ask=lease.agent.operation_types.filter(pk=lease.role.operation_type_id, is_active=True).exists(),
         is_longer=life.expires_at > lease.expires_at,
     )
     match judge_renew(facts):
@@ -56,10 +54,27 @@ def start_renewal(lease: Lease, asked: int | None, now: datetime) -> Life | Prot
             refusal: ProtocolError = LeaseEnded()
         case RenewVerdict.NOT_LENDING:
             refusal = NotLending()
+        case RenewVerdict.NOT_ALLOWED:
+            refusal = NotRenewable("this agent may not ask for the role any more: it lasts until its end")
         case RenewVerdict.AT_MOST:
             refusal = NotRenewable(f"it already lasts as long as it may: {life.bound_by} sets its end")
     record(events.LEASE_REFUSED, about_lease(lease, actor_of(lease)), now, **facts_of(lease), error=refusal.code)
     return refusal
+
+
+def _renewal(lease: Lease, asked: int | None) -> Renewal:
+    """Where nothing is asked for: as long again as it was bought for."""
+    role, seconds = lease.role, asked or lease.lifetime
+    is_default = asked is None and seconds == role.default_lifetime
+    return Renewal(
+        seconds=seconds,
+        wish=Bound.DEFAULT if is_default else Bound.ASKED,
+        created_at=lease.created_at,
+        max_expires_at=lease.max_expires_at,
+        most_bound_by=Bound(lease.most_bound_by),
+        longest=role.longest_lifetime,
+        agent_longest=lease.agent.longest_lease,
+    )
 
 
 @transaction.atomic(durable=True)

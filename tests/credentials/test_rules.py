@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credentials.limits import NOT_REVOCABLE, Bound, Limits, life_of, renewed_life
+from credentials.limits import NOT_REVOCABLE, Bound, Limits, Renewal, life_of, renewed_life
 from credentials.policy import BuyFacts, BuyVerdict, Quota, RenewFacts, RenewVerdict, judge_buy, judge_renew
 from credentials.retrying import MOST, MOST_HARMLESS, is_stuck, pause
 from credentials.states import COUNTED, ENDING, LIVE, TRANSITIONS, State, sources
@@ -89,8 +89,44 @@ def test_no_limit_is_ever_passed(
     assert agent is None or life.max_expires_at <= NOW + timedelta(seconds=agent)
     assert approved is None or life.max_expires_at <= NOW + timedelta(seconds=approved)
     assert is_revocable or life.max_expires_at <= NOW + NOT_REVOCABLE
-    renewed = renewed_life(10**6, Bound.ASKED, life.max_expires_at, life.most_bound_by, NOW + timedelta(seconds=1))
+    renewal = Renewal(10**6, Bound.ASKED, NOW, life.max_expires_at, life.most_bound_by, longest, agent)
+    renewed = renewed_life(renewal, NOW + timedelta(seconds=1))
     assert renewed.expires_at == life.max_expires_at, "renewing never goes beyond"
+    assert renewed.bound_by == life.most_bound_by
+
+
+RENEWAL = Renewal(
+    seconds=600, wish=Bound.ASKED, created_at=NOW, max_expires_at=NOW + HOUR, most_bound_by=Bound.GRANT, longest=3600,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds", "bound"),
+    [
+        ({}, 660, Bound.ASKED),
+        ({"seconds": 7200}, 3600, Bound.GRANT),
+        ({"longest": 7200, "agent_longest": 7200, "seconds": 9000}, 3600, Bound.GRANT),
+        ({"longest": 300}, 300, Bound.LONGEST),
+        ({"agent_longest": 400}, 400, Bound.AGENT),
+        ({"longest": 300, "agent_longest": 200}, 200, Bound.AGENT),
+        ({"longest": 200, "agent_longest": 300}, 200, Bound.LONGEST),
+        ({"longest": 30}, 30, Bound.LONGEST),
+    ],
+    ids=[
+        "as asked, from now",
+        "what it was given at the most",
+        "limits that were raised give nothing",
+        "the role may have less by now",
+        "the agent may have less by now",
+        "both, the agent less",
+        "both, the role less",
+        "less than it has had already",
+    ],
+)
+def test_how_long_it_lives_when_renewed(changes: dict[str, int], seconds: int, bound: Bound) -> None:
+    """A minute after the purchase; the limits count from the purchase."""
+    life = renewed_life(replace(RENEWAL, **changes), NOW + timedelta(minutes=1))  # type: ignore[arg-type]
+    assert ((life.expires_at - NOW).total_seconds(), life.bound_by) == (seconds, bound)
 
 
 BUY = BuyFacts(
@@ -115,7 +151,7 @@ def test_may_it_be_bought(changes: dict[str, object], verdict: BuyVerdict) -> No
     assert judge_buy(replace(BUY, **changes)) is verdict  # type: ignore[arg-type]
 
 
-RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_lent=True, is_longer=True)
+RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_lent=True, may_ask=True, is_longer=True)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +161,7 @@ RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_lent=True, is_longer=
         ({"is_active": False}, RenewVerdict.ENDED),
         ({"grant_is_alive": False}, RenewVerdict.ENDED),
         ({"is_lent": False}, RenewVerdict.NOT_LENDING),
+        ({"may_ask": False}, RenewVerdict.NOT_ALLOWED),
         ({"is_longer": False}, RenewVerdict.AT_MOST),
     ],
 )
