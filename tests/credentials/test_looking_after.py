@@ -20,9 +20,9 @@ from credentials.engines import EngineError, Refused
 from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, can_log_in, make_backend, sweep_until_quiet
+from tests.credentials.lending import Buyer, allow_leases, can_log_in, make_backend, sweep_until_quiet
 from tests.credentials.systems import PostgresServer, drop_everything
-from tests.world import sign_in
+from tests.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOUT = About(SYSTEM)
@@ -421,9 +421,17 @@ def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend
 
 
 def test_the_kill_switch_shows_progress_until_all_is_gone(
-    admin_browser: Client, buyer: Buyer, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    admin_browser: Client, buyer: Buyer, role: Role, other_agent: Caller, postgres_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """And another agent, with the same role and person, goes on as if nothing were."""
     lent = buyer.lend(role)
+    lease = Lease.objects.get()
+    other = allow_leases(other_agent, buyer.person)
+    others_lent, others_token = other.lend(role), other.routine_token()
+    others_question = other.caller.ask(
+        buyer.person, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
+    ).json()
     waiting = buyer.caller.ask(
         buyer.person, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
     )
@@ -440,19 +448,23 @@ def test_the_kill_switch_shows_progress_until_all_is_gone(
         broken.setattr(PostgresLink, "revoke", away)
         during = admin_browser.post(url, follow=True).content.decode()
         assert "What is left is being taken back" in during and "1 revoking" in during
-        due = Lease.objects.get().due_at
+        due = Lease.objects.get(pk=lease.pk).due_at
         admin_browser.get(url)
-        assert Lease.objects.get().due_at == due, "looking is not trying"
+        assert Lease.objects.get(pk=lease.pk).due_at == due, "looking is not trying"
     admin_browser.post(url)
     sweep_until_quiet()
     after = admin_browser.get(url).content.decode()
     assert "confirmed gone" in after and "refresh" not in after
     assert BackchannelRequest.objects.filter(state="cancelled").count() == 1
-    assert not Grant.objects.filter(revoked_at=None).exists()
+    assert not Grant.objects.filter(agent=buyer.caller.agent, revoked_at=None).exists()
     assert buyer.call("GET", "/v1/leases", token).status_code == 401
-    assert Lease.objects.get().state == "revoked"
-    with pytest.raises(psycopg.OperationalError):
-        postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+    assert Lease.objects.get(pk=lease.pk).state == "revoked"
+    assert not can_log_in(postgres_server, lent)
+
+    assert [one["state"] for one in other.call("GET", "/v1/leases", others_token).json()["leases"]] == ["active"]
+    assert can_log_in(postgres_server, others_lent)
+    assert other.caller.poll(others_question["auth_req_id"]).json()["error"] == "authorization_pending"
+    assert not Grant.objects.filter(agent=other.caller.agent).exclude(revoked_at=None).exists()
 
 
 def test_only_who_may_change_agents_reaches_the_kill_switch(buyer: Buyer, browser_of_person: Client) -> None:

@@ -9,15 +9,17 @@ from django.utils import timezone
 from audit.models import Event
 from clients.models import Agent
 from credentials import lending, lifecycle, taking_back
+from credentials.errors import LeaseEnded
 from credentials.lending import Lent
 from credentials.models import Backend, Lease, Role
 from credentials.states import LIVE
 from oauth.models import Grant, Use
 from tests.credentials.conftest import buyer, orders, postgres_server, role, routine_role
-from tests.credentials.lending import Buyer, make_backend, make_grant, make_role, sweep_until_quiet
+from tests.credentials.lending import Buyer, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 from tests.credentials.test_crashes import accounts
 from tests.races.racing import ROUNDS, Duel, at_once
+from tests.world import Caller
 
 __all__ = ["buyer", "orders", "postgres_server", "role", "routine_role"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,6 +81,20 @@ def test_an_agents_quota_holds_for_two_backends_at_once(
         Lease.objects.all().delete()
 
 
+def test_a_persons_quota_holds_for_two_agents_at_once(
+    buyer: Buyer, role: Role, other_agent: Caller, postgres_server: PostgresServer, settings: Any
+) -> None:
+    """They share neither the agent's lock nor a backend's: the person's alone."""
+    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    second = allow_leases(other_agent, buyer.person)
+    settings.LEASES_MAX_PER_PERSON = 1
+    for _ in range(ROUNDS):
+        both = [(make_grant(whose, one), fresh(one)) for whose, one in ((buyer, role), (second, other))]
+        acts = [lambda one=one: lifecycle.buy(wanted(*one), timezone.now()) for one in both]
+        assert sorted(type(one).__name__ for one in at_once(*acts)) == ["Bought", "QuotaExceeded"]
+        Lease.objects.all().delete()
+
+
 def test_a_revoked_grant_against_issuing_leaves_no_account(
     buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
@@ -122,13 +138,22 @@ def test_two_revokes_at_once_are_one(
 def test_one_handle_opens_one_account(
     buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
-    """And the lease is ended: who has it twice has lost it."""
+    """And the lease is ended: who has it twice has lost it, before the account was handed over or after."""
+    duel = Duel()
     for _ in range(ROUNDS // 4):
         bought = lifecycle.buy(wanted(make_grant(buyer, role), fresh(role), wrap_for=60), timezone.now())
         assert isinstance(bought, lifecycle.Bought) and bought.handle
-        answers = at_once(*[lambda: lending.unwrap(bought.handle, timezone.now())] * 2)  # noqa: B023
-        assert sum(isinstance(one, Lent) for one in answers) <= 1
+
+        def unwrap(handle: str = bought.handle) -> Any:
+            return lending.unwrap(handle, timezone.now())
+
+        answers = duel.fight(unwrap, unwrap)
         assert sum(isinstance(one, lifecycle.AlreadyUnwrapped) for one in answers) == 1
+        (other,) = [one for one in answers if not isinstance(one, lifecycle.AlreadyUnwrapped)]
+        assert isinstance(other, Lent | LeaseEnded)
+        duel.note(first_won=isinstance(answers[0], Lent))
+    duel.assert_both_won()
+    assert Event.objects.filter(kind="lease.unwrapped").count() == ROUNDS // 4
     sweep_until_quiet()
     assert not Lease.objects.filter(state__in=LIVE).exists()
     assert accounts(postgres_server, orders) == set()
