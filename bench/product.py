@@ -80,6 +80,18 @@ def leave_database() -> None:
         connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's has one
 
 
+def backend_login() -> dict[str, Any]:
+    """As its administrator at the system that the demo lends from."""
+    from credentials.backends import target_of
+    from credentials.models import Backend
+
+    target = target_of(Backend.objects.get())
+    at = target.settings
+    return {
+        "host": at["host"], "port": at["port"], "dbname": at["database"], "user": at["user"], "password": target.secret
+    }  # fmt: skip
+
+
 # --- the web process
 
 
