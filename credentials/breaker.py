@@ -28,7 +28,7 @@ def is_open(backend: Backend) -> bool:
 
 
 def is_askable(now: datetime) -> Q:
-    return ~IS_OPEN | Q(tried_again_at__lte=now)
+    return ~IS_OPEN | Q(tried_again_at=None) | Q(tried_again_at__lte=now)
 
 
 @contextmanager
@@ -41,7 +41,7 @@ def asking(backend: Backend, now: datetime) -> Iterator[bool]:
         yield True
         return
     until = now + PROBE
-    may = Backend.objects.filter(IS_OPEN, pk=backend.pk, tried_again_at__lte=now).update(tried_again_at=until)
+    may = Backend.objects.filter(IS_OPEN, is_askable(now), pk=backend.pk).update(tried_again_at=until)
     try:
         yield bool(may)
     finally:

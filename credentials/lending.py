@@ -64,19 +64,21 @@ def _lend(wanted: Wanted, now: datetime) -> Lent | Wrapped | ProtocolError:
 
 def unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | ProtocolError | None:
     """None: no such handle, or its time is over."""
-    backend_id = lifecycle.find_backend(unverified_handle)
+    backend_id = lifecycle.find_backend_of_unopened(unverified_handle)
     if backend_id is None:
-        return None
+        return _unwrap(unverified_handle, now, may_open=False)  # a second one ends it, and waits for nobody
     with slot(backend_id, wait=SLOT_WAIT) as free:
-        return _unwrap(unverified_handle, now) if free else SlowAnswer()
+        return _unwrap(unverified_handle, now, may_open=free)
 
 
-def _unwrap(unverified_handle: str, now: datetime) -> Lent | AlreadyUnwrapped | ProtocolError | None:
-    lease = lifecycle.unwrap(unverified_handle, now)
-    if isinstance(lease, AlreadyUnwrapped):
-        taking_back.take_back_now(lease.lease_id)
-    if not isinstance(lease, Lease):
-        return lease
+def _unwrap(unverified_handle: str, now: datetime, *, may_open: bool) -> Lent | AlreadyUnwrapped | ProtocolError | None:
+    found = lifecycle.unwrap(unverified_handle, now, may_open=may_open)
+    if isinstance(found, AlreadyUnwrapped):
+        taking_back.take_back_now(found.lease_id)
+    return _open(found) if isinstance(found, Lease) else found
+
+
+def _open(lease: Lease) -> Lent | ProtocolError:
     answer = _make(lease)
     if isinstance(answer, NoAnswer | BackendUnavailable):
         # Whoever repeated this call would find nothing: it was opened, and cannot be opened again.

@@ -26,12 +26,13 @@ def collect(now: datetime) -> None:
         LEASES.labels(backend, state).set(count)
     ending = Q(leases__state__in=ENDING)
     oldest, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
-    in_service: Any = Backend.objects.in_service()
-    for one in in_service.annotate(oldest=oldest, over=over):
+    in_service = set(Backend.objects.in_service().values_list("pk", flat=True))
+    backends: Any = Backend.objects.annotate(oldest=oldest, over=over)
+    for one in backends:
         # What nothing can take back is overdue only when its own time is up.
         OLDEST.labels(one.name).set(_since(one.over if one.is_revocable is False else one.oldest, now))
         ORPHANS.labels(one.name).set(len(one.orphans))
-        FAILING.labels(one.name).set(_since(one.failing_since, now))
+        FAILING.labels(one.name).set(_since(one.failing_since, now) if one.pk in in_service else 0)
 
 
 def _since(moment: datetime | None, now: datetime) -> float:
@@ -51,7 +52,7 @@ def find_worries(now: datetime) -> list[str]:
     ]
     worries += [
         f"backend {one.name} has {len(one.orphans)} accounts that no lease accounts for"
-        for one in Backend.objects.in_service().exclude(orphans=[]).order_by("name")
+        for one in Backend.objects.exclude(orphans=[]).order_by("name")
     ]
     if recovery.is_on():
         worries.append("recovery: nothing is taken back until it is ended (docs/operations.md)")

@@ -48,7 +48,7 @@ def mismatches(schema: Any, value: Any) -> list[str]:
 
 class BackendQuerySet(models.QuerySet["Backend"]):
     def in_service(self) -> "BackendQuerySet":
-        """All but those that were drained and have nothing left: their systems may be gone, and nobody asks them."""
+        """All but those that were drained and have nothing left: their systems may be gone, and nobody misses them."""
         left = Lease.objects.filter(backend=OuterRef("pk")).exclude(state__in=FINISHED)
         return self.exclude(~Exists(left), status=Backend.Status.DRAINING)
 

@@ -51,9 +51,9 @@ def sweep(now: datetime, batch: int) -> int:
 def due_backends(now: datetime) -> list[UUID]:
     """Where something is due, or a look for orphans, or whether it answers again; and that may be asked now."""
     due = Lease.objects.filter(state__in=ENDING, due_at__lte=now).values("backend_id")
-    wanted = Q(pk__in=due) | orphans.is_due(now) | breaker.IS_OPEN
-    askable = Backend.objects.in_service().filter(wanted, breaker.is_askable(now))
-    return list(askable.values_list("id", flat=True))
+    silent = Backend.objects.in_service().filter(breaker.IS_OPEN).values("pk")
+    wanted = Q(pk__in=due) | orphans.is_due(now) | Q(pk__in=silent)
+    return list(Backend.objects.filter(wanted, breaker.is_askable(now)).values_list("id", flat=True))
 
 
 def _start(backend_id: UUID, now: datetime) -> None:
@@ -95,8 +95,7 @@ def serve(backend_id: UUID, *, until: float) -> None:
 def _ask(backend: Backend) -> None:
     """Nothing is due there; does it answer again?"""
     try:
-        with link_to(backend) as link:
-            link.verify("")
+        _ask_anew(backend, "")
     except EngineError as error:
         breaker.note_error(backend, error)
     else:
@@ -139,7 +138,8 @@ def _take_back(leases: list[Lease]) -> bool:
     except LinkLost:
         lifecycle.let_go(left[1:])  # at once, over another link; this one has had its turn
     except Unreachable as error:
-        lifecycle.let_go(left)
+        lifecycle.let_go(left[1:])
+        lifecycle.let_go(left[:1], timezone.now())
         breaker.note_error(backend, error)
         log.warning("backend %s cannot be reached; %s leases wait for it: %s", backend, len(left), error)
         return False
@@ -174,23 +174,31 @@ def _take_back_one(lease: Lease, link: Link) -> None:
         raise
     except EngineError as error:
         problem = problem or str(error)
-    if not problem and presence is not None and not presence.is_gone:
-        problem = _left(presence)
+    if not problem and not (presence and presence.is_gone):
+        problem = _left(presence) if presence else "no answer about this account, and to others there is"
     lifecycle.note_taken_back(lease, presence, problem, timezone.now())
     if is_lost:
         raise LinkLost
 
 
-def _read(lease: Lease, link: Link) -> tuple[Presence, bool]:
-    """What is there; and whether that was read over another link, because this one is of no use any more.
+def _read(lease: Lease, link: Link) -> tuple[Presence | None, bool]:
+    """What is there; and whether this link is of no use any more. Raises Unreachable where it is the system's trouble.
 
-    It may be the system's trouble, or this lease's own: then it waits its turn, and holds up nobody else.
+    Where the system answers to others, it is this lease's own: it waits its turn, and holds up nobody else.
     """
     try:
         return link.verify(lease.account_name), False
     except Unreachable:
-        with link_to(lease.backend) as another:
-            return another.verify(lease.account_name), True
+        _ask_anew(lease.backend, "")
+    try:
+        return _ask_anew(lease.backend, lease.account_name), True
+    except Unreachable:
+        return None, True
+
+
+def _ask_anew(backend: Backend, name: str) -> Presence:
+    with link_to(backend) as another:
+        return another.verify(name)
 
 
 def _left(presence: Presence) -> str:

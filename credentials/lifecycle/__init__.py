@@ -14,7 +14,15 @@ Ending is never held back: not by audit (record_revocation), not by Redis (which
 backend, whose account goes on being taken back after the lease has ended.
 """
 
-from credentials.lifecycle.buying import AlreadyUnwrapped, Bought, Wanted, activate, buy, find_backend, unwrap
+from credentials.lifecycle.buying import (
+    AlreadyUnwrapped,
+    Bought,
+    Wanted,
+    activate,
+    buy,
+    find_backend_of_unopened,
+    unwrap,
+)
 from credentials.lifecycle.ending import end, end_all, end_due, fail
 from credentials.lifecycle.holding import finish_password, finish_renewal, release, start_password, start_renewal
 from credentials.lifecycle.returning import (
@@ -30,7 +38,7 @@ from credentials.lifecycle.told import Why, refuse
 
 __all__ = [
     "AlreadyUnwrapped", "Bought", "Wanted", "Why", "activate", "buy", "claim_this", "claim_to_take_back", "end",
-    "end_all", "end_due", "fail", "find_backend", "finish_password", "finish_renewal", "forget", "let_go",
+    "end_all", "end_due", "fail", "find_backend_of_unopened", "finish_password", "finish_renewal", "forget", "let_go",
     "note_not_revocable", "note_taken_back", "refuse", "release", "retry_now", "start_password", "start_renewal",
     "unwrap",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from django.db.models import Exists
 from audit import events
 from audit.record import SYSTEM, record, record_revocation
 from credentials import breaker, statements
-from credentials.errors import LeaseBusy, LeaseEnded, NoAnswer, NotLending, QuotaExceeded
+from credentials.errors import LeaseBusy, LeaseEnded, NoAnswer, NotLending, QuotaExceeded, SlowAnswer
 from credentials.lifecycle.ending import end_one
 from credentials.lifecycle.told import Why, about_grant, about_lease, actor_of, facts_of, fingerprint
 from credentials.limits import Life, Limits, life_of
@@ -202,19 +202,27 @@ class AlreadyUnwrapped:
     lease_id: UUID
 
 
-def find_backend(unverified_handle: str) -> UUID | None:
-    """Of the lease that this handle is for."""
-    return Lease.objects.filter(wrap_digest=digest(unverified_handle)).values_list("backend_id", flat=True).first()
+def find_backend_of_unopened(unverified_handle: str) -> UUID | None:
+    """Of the lease that this handle is for, where it is still wrapped."""
+    wrapped = Lease.objects.filter(wrap_digest=digest(unverified_handle), state=State.WRAPPED)
+    return wrapped.values_list("backend_id", flat=True).first()
 
 
 @transaction.atomic(durable=True)
-def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | NoAnswer | None:
-    """wrapped → creating, once: of two at the same moment one wins, and the other ends it."""
+def unwrap(
+    unverified_handle: str, now: datetime, *, may_open: bool = True
+) -> Lease | AlreadyUnwrapped | ProtocolError | None:
+    """wrapped → creating, once: of two at the same moment one wins, and the other ends it.
+
+    Where nobody may open it now, or its system does not answer, the handle stays good for as long as it was.
+    """
     lease = _find(wrap_digest=digest(unverified_handle))
     if lease is None:
         return None
     if lease.state == State.WRAPPED and breaker.is_open(lease.backend):
-        return NoAnswer()  # and the handle stays good for as long as it was
+        return NoAnswer()
+    if lease.state == State.WRAPPED and not may_open:
+        return SlowAnswer()
     lends = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
     recovering = Exists(Recovery.objects.filter(ended_at=None))
     won = (
@@ -226,12 +234,13 @@ def unwrap(unverified_handle: str, now: datetime) -> Lease | AlreadyUnwrapped | 
         lease.state, lease.claimed_until = State.CREATING, now + CLAIM
         record(events.LEASE_UNWRAPPED, about_lease(lease, SYSTEM), now, **facts_of(lease))
         return lease
-    lease.refresh_from_db(fields=["state", "ended_why"])
+    lease.refresh_from_db(fields=["state"])
     if lease.state == State.WRAPPED:
         return None  # too late, or no longer entitled: the sweeper ends it
-    if lease.ended_why == Why.FAILED:
-        return None  # nobody has got anything: an alarm would be false
     end_one(lease, Why.UNWRAPPED_TWICE, SYSTEM, now)
+    lease.refresh_from_db(fields=["issued_at", "ended_why"])
+    if lease.issued_at is None and lease.ended_why != Why.UNWRAPPED_TWICE:
+        return None  # it had ended before anybody got anything: an alarm would be false
     record_revocation(events.LEASE_UNWRAPPED_TWICE, about_lease(lease, SYSTEM), now, **facts_of(lease))
     ALARMS.labels("unwrapped twice").inc()
     log.error("the handle of lease %s was unwrapped a second time; the lease is ended", lease.id)

@@ -79,11 +79,15 @@ def note_not_revocable(lease: Lease, until: datetime) -> None:
     )  # fmt: skip
 
 
-def let_go(leases: Iterable[Lease]) -> None:
-    """Nothing was tried on these, or nothing is known: they stay due, for whoever comes next."""
+def let_go(leases: Iterable[Lease], now: datetime | None = None) -> None:
+    """Nothing was tried on these, or nothing is known: they stay due, for whoever comes next.
+
+    `now`: behind all that are due; it might be the one that the system does not stand.
+    """
+    behind = {"due_at": now} if now else {}
     for lease in leases:
         Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING).update(
-            claimed_until=None, attempts=F("attempts") - 1
+            claimed_until=None, attempts=F("attempts") - 1, **behind
         )
 
 

@@ -199,9 +199,7 @@ def test_while_it_is_asked_whether_it_answers_nobody_looks_for_orphans(orders: B
     sweep()
 
 
-def test_what_was_drained_and_has_nothing_left_is_asked_nothing_and_no_worry(
-    buyer: Buyer, role: Role, orders: Backend
-) -> None:
+def test_what_was_drained_and_has_nothing_left_may_be_gone(buyer: Buyer, role: Role, orders: Backend) -> None:
     lent = buy(make_grant(buyer, role), role)
     open_breaker(orders)
     Backend.objects.update(status=Backend.Status.DRAINING, scanned_at=None)
@@ -213,6 +211,9 @@ def test_what_was_drained_and_has_nothing_left_is_asked_nothing_and_no_worry(
     open_breaker(orders)
     assert taking_back.due_backends(timezone.now()) == []
     assert metrics.find_worries(timezone.now()) == []
+    Backend.objects.update(scanned_at=None, orphans=["cs_left"])
+    assert taking_back.due_backends(timezone.now()) == [orders.pk], "once a minute, for what nobody accounts for"
+    assert "cs_left" not in str(metrics.find_worries(timezone.now())) and metrics.find_worries(timezone.now())
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
@@ -316,6 +317,86 @@ def test_who_unwraps_where_it_is_slow_may_come_again(
         slow: Any = lending.unwrap(wrapped.handle, timezone.now())
         assert (slow.code, slow.retry_after) == ("temporarily_unavailable", 2)
     assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent)
+
+
+def test_a_second_unwrapping_waits_for_nobody(buyer: Buyer, role: Role, orders: Backend) -> None:
+    """Whoever opened it first has a password that works."""
+    wanted = lifecycle.Wanted(role, make_grant(buyer, role).id, "later", None, None, 60, None)
+    wrapped = lifecycle.buy(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
+    assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent)
+    with ExitStack() as busy:
+        for _ in range(links.SLOTS):
+            assert busy.enter_context(links.slot(orders.pk, wait=0))
+        assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lifecycle.AlreadyUnwrapped)
+    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoking", "unwrapped twice")
+    assert Event.objects.filter(kind="lease.unwrapped_twice").count() == 1
+
+
+@pytest.mark.parametrize("trouble", [EngineError("not this one"), Unreachable("hangs")])
+def test_one_account_that_is_never_answered_for_holds_up_nobody_else(
+    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, trouble: EngineError
+) -> None:
+    bad, good = [buy(make_grant(buyer, role), role).lease for _ in range(2)]
+    revoke, verify = PostgresLink.revoke, PostgresLink.verify
+
+    def fail_to_revoke(link: PostgresLink, account: Account) -> None:
+        if account.name == bad.account_name:
+            raise trouble
+        revoke(link, account)
+
+    def fail_to_verify(link: PostgresLink, name: str) -> Any:
+        if name == bad.account_name:
+            raise Unreachable("hangs")
+        return verify(link, name)
+
+    monkeypatch.setattr(PostgresLink, "revoke", fail_to_revoke)
+    monkeypatch.setattr(PostgresLink, "verify", fail_to_verify)
+    for one in (bad, good):
+        lifecycle.end(one, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    sweep()
+    good.refresh_from_db()
+    bad.refresh_from_db()
+    orders.refresh_from_db()
+    assert (good.state, bad.state, bad.attempts) == ("revoked", "revoking", 1)
+    assert bad.problem and not breaker.is_open(orders)
+    monkeypatch.undo()
+    Lease.objects.filter(pk=bad.pk).update(due_at=timezone.now())
+    sweep()
+    assert Lease.objects.get(pk=bad.pk).state == "revoked"
+
+
+def test_one_that_the_system_does_not_stand_goes_last(
+    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It crashes at this account: whatever else is due there is done between two crashes."""
+    bad, good = [buy(make_grant(buyer, role), role).lease for _ in range(2)]
+    revoke, verify, connect = PostgresLink.revoke, PostgresLink.verify, Postgres.connect
+    down: list[bool] = []
+
+    def crash(link: PostgresLink, account: Account) -> None:
+        if account.name == bad.account_name:
+            down.append(True)
+        if down:
+            raise Unreachable("crashed")
+        revoke(link, account)
+
+    def crashed(*_: Any) -> Any:
+        if down:
+            raise Unreachable("crashed")
+        return connect(*_)
+
+    monkeypatch.setattr(PostgresLink, "revoke", crash)
+    monkeypatch.setattr(PostgresLink, "verify", lambda link, name: crashed() if down else verify(link, name))
+    monkeypatch.setattr(Postgres, "connect", crashed)
+    for one in (bad, good):
+        lifecycle.end(one, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    for _ in range(2):
+        sweep()
+        down.clear()
+        Backend.objects.update(tried_again_at=timezone.now())
+    assert Lease.objects.get(pk=good.pk).state == "revoked"
+    assert Lease.objects.get(pk=bad.pk).state == "revoking"
 
 
 def test_slow_systems_leave_threads_for_everybody_else(buyer: Buyer, role: Role, routine_role: Role) -> None:

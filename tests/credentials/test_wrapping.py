@@ -64,6 +64,8 @@ def test_what_is_not_unwrapped_in_time_is_over_and_costs_nothing(buyer: Buyer, r
     assert unwrap(buyer, handle).status_code == 404
     sweep_until_quiet()
     assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoked", "not unwrapped")
+    assert unwrap(buyer, handle).status_code == 404
+    assert not Event.objects.filter(kind="lease.unwrapped_twice").exists(), "whoever comes late is no second one"
     assert Grant.objects.get().uses_left == 1
 
 
@@ -71,7 +73,8 @@ def test_a_wrapped_lease_ends_unopened(buyer: Buyer, role: Role) -> None:
     handle, bought = wrap(buyer, role)
     assert buyer.revoke(bought["lease"]["lease_id"]).json()["state"] == "revoked"
     assert unwrap(buyer, handle).status_code == 404
-    assert Lease.objects.get().ended_why == "given back", "and no alarm: it was never opened"
+    assert Lease.objects.get().ended_why == "given back"
+    assert not Event.objects.filter(kind="lease.unwrapped_twice").exists(), "it was never opened"
 
 
 def test_nothing_is_unwrapped_under_a_dead_grant(buyer: Buyer, role: Role) -> None:
