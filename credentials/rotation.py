@@ -6,13 +6,16 @@ crashes between, one of the two works, and the sweeper finds out which.
 
 import logging
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from audit import events
 from audit.record import SYSTEM, About, record
+from credentials import breaker
 from credentials.backends import next_target_of, sealed, target_of
 from credentials.engines import EngineError, Refused
 from credentials.models import Backend
@@ -21,6 +24,7 @@ from foundation.handles import new_handle
 log = logging.getLogger(__name__)
 
 UNSETTLED = timedelta(seconds=60)  # longer than a rotation takes
+NEITHER = "neither the old nor the new administrator secret logs in"
 
 
 class RotationFailed(Exception):
@@ -72,7 +76,7 @@ def settle(backend_id: UUID, about: About, now: datetime) -> bool | None:
             return None
         _commit(backend, target.secret if is_new else None, about, now)
         return is_new
-    Backend.objects.filter(pk=backend_id).update(problem="neither the old nor the new administrator secret logs in")
+    breaker.note_unreachable(backend_id, Refused(NEITHER), now)
     log.error("neither the old nor the new secret of backend %s logs in", backend)
     return None
 
@@ -80,18 +84,24 @@ def settle(backend_id: UUID, about: About, now: datetime) -> bool | None:
 @transaction.atomic(durable=True)
 def _commit(backend: Backend, secret: str | None, about: About, now: datetime) -> None:
     row = Backend.objects.filter(pk=backend.pk, sealed_next_secret=backend.sealed_next_secret)
-    if secret is None:
-        row.update(sealed_next_secret=None, rotating_since=None)
+    settled: dict[str, Any] = {"sealed_next_secret": None, "rotating_since": None}
+    if secret is not None:
+        settled |= {"sealed_secret": sealed(backend, secret), "secret_changed_at": now}
+    if not row.update(**settled):
         return
-    if row.update(
-        sealed_secret=sealed(backend, secret), sealed_next_secret=None, rotating_since=None, secret_changed_at=now
-    ):
+    if secret is not None:
         record(events.BACKEND_ROTATED, about, now, backend=backend.name)
+    # It logged in a moment ago: what was refused before, maybe with the other one, keeps nobody waiting.
+    breaker.note_reached(Backend.objects.get(pk=backend.pk))
 
 
 def settle_left_over(now: datetime, batch: int) -> int:
-    """Rotations that a crash interrupted."""
-    left = Backend.objects.filter(rotating_since__lte=now - UNSETTLED).values_list("id", flat=True)[:batch]
+    """Rotations that a crash interrupted. Where neither secret logs in, both are tried as rarely as a refused one.
+
+    Only then: while the old one alone is known to be refused, trying the new one is what mends it.
+    """
+    due = Backend.objects.filter(breaker.is_askable(now) | ~Q(problem=NEITHER), rotating_since__lte=now - UNSETTLED)
+    left = due.values_list("id", flat=True)[:batch]
     return sum(settle(backend_id, About(SYSTEM), now) is not None for backend_id in left)
 
 

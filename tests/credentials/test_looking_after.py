@@ -14,10 +14,10 @@ from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.management.commands.recovery import Command as RecoveryCommand
 from ciba.models import BackchannelRequest
-from credentials import lifecycle, links, metrics, recovery, rotation, taking_back
+from credentials import breaker, lifecycle, links, metrics, recovery, rotation, taking_back
 from credentials.backends import account_of, sealed, target_of
-from credentials.engines import EngineError, Refused
-from credentials.engines.postgres import PostgresLink
+from credentials.engines import EngineError, Refused, Target
+from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
 from tests.credentials.lending import Buyer, allow_leases, can_log_in, make_backend, sweep_until_quiet
@@ -88,6 +88,58 @@ def test_a_rotation_that_was_cut_off_is_settled_by_a_login(
         assert orders.sealed_next_secret is None and orders.rotating_since is None
     finally:
         reset_secret(postgres_server)
+
+
+def interrupt(backend: Backend, old: str, new: str) -> None:
+    """A rotation between these two, by a process that died meanwhile."""
+    Backend.objects.filter(pk=backend.pk).update(
+        sealed_secret=sealed(backend, old),
+        sealed_next_secret=sealed(backend, new, is_next=True),
+        rotating_since=timezone.now() - timedelta(minutes=5),
+    )
+
+
+@pytest.mark.parametrize(("old", "new"), [("what lends", "never told"), ("before", "what lends")])
+def test_what_settles_a_rotation_closes_the_breaker(
+    buyer: Buyer, role: Role, orders: Backend, old: str, new: str
+) -> None:
+    """Meanwhile the sweepers were refused, maybe with the wrong one: nobody waits for their next try."""
+    interrupt(orders, old, new)
+    for _ in range(7):
+        breaker.note_unreachable(orders.pk, Refused("authentication failed"), timezone.now())
+    assert rotation.settle_left_over(timezone.now(), 10) == 1
+    orders.refresh_from_db()
+    assert target_of(orders).secret == "what lends" and orders.rotating_since is None
+    assert (orders.failing_since, orders.tried_again_at, orders.failures, orders.problem) == (None, None, 0, "")
+    assert buyer.lend(role)["lease"]["state"] == "active"
+
+
+def test_where_neither_secret_logs_in_both_are_tried_less_and_less(
+    orders: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else our administrator would be locked out, where systems do that."""
+    interrupt(orders, "wrong", "wrong too")
+    connect, tried = Postgres.connect, []
+
+    def counted(self: Postgres, target: Target) -> PostgresLink:
+        tried.append(target.secret)
+        return connect(self, target)
+
+    monkeypatch.setattr(Postgres, "connect", counted)
+    began = timezone.now()
+    for second in range(300):
+        assert rotation.settle_left_over(began + timedelta(seconds=second), 10) == 0
+    assert 2 * 300 / 60 <= len(tried) <= 2 * 15, tried
+    orders.refresh_from_db()
+    assert breaker.is_open(orders) and orders.problem == rotation.NEITHER
+
+    # Mended there, and found by the next try: by the one that settles, whoever else was refused in between.
+    Backend.objects.update(sealed_next_secret=sealed(orders, "what lends", is_next=True))
+    now = began + timedelta(seconds=300)
+    assert rotation.settle_left_over(now, 10) == 0, "its time has not come"
+    breaker.note_unreachable(orders.pk, Refused("the old one"), now)
+    assert rotation.settle_left_over(now, 10) == 1
+    assert not breaker.is_open(Backend.objects.get())
 
 
 def test_two_rotations_do_not_meet(orders: Backend) -> None:
