@@ -18,7 +18,7 @@ from audit import events
 from audit.record import About, record
 from credentials import breaker
 from credentials.backends import target_of
-from credentials.engines import Account, Engine, EngineError, Link, Session, Target, Trace
+from credentials.engines import Account, Engine, EngineError, Link, Session, Target, Trace, Unreachable
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, random_bytes
 from foundation.keyring import KeyringError
@@ -32,16 +32,23 @@ class Report:
     """What was tried, in order; `excess` is what our administrator can do there and need not.
 
     `used` are the roles whose probe was made, used and taken back; `asleep` those that were put to sleep, and why.
+    `is_unreachable`: what failed is the system or our way in, and says nothing of a role.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     excess: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     asleep: dict[str, str] = field(default_factory=dict)
+    is_unreachable: bool = False
 
     @property
     def passed(self) -> bool:
         return bool(self.steps) and all(step["ok"] for step in self.steps)
+
+    @property
+    def answered(self) -> bool:
+        """It let our administrator in, and has not gone away since."""
+        return bool(self.steps) and self.steps[0]["ok"] and not self.is_unreachable
 
     @property
     def first_problem(self) -> str:
@@ -49,6 +56,10 @@ class Report:
 
     def note(self, step: str, problem: str = "") -> None:
         self.steps.append({"step": step, "ok": not problem, "problem": problem[:300]})
+
+    def note_error(self, step: str, error: EngineError) -> None:
+        self.note(step, str(error))
+        self.is_unreachable |= isinstance(error, Unreachable)
 
 
 def probe(engine: Engine, target: Target, prefix: str, settings: Mapping[str, Any], now: datetime) -> Report:
@@ -58,13 +69,14 @@ def probe(engine: Engine, target: Target, prefix: str, settings: Mapping[str, An
         link = engine.connect(target)
     except EngineError as error:
         report.note("log in as the administrator", str(error))
+        report.is_unreachable = True  # whatever it says: it is the same way in for every role
         return report
     report.note("log in as the administrator")
     try:
         _probe(engine, target, link, _account(prefix, settings, now), report)
         report.excess = link.excess_rights()
     except EngineError as error:
-        report.note("look around", str(error))
+        report.note_error("look around", error)
     finally:
         link.close()
     return report
@@ -102,7 +114,7 @@ def _try(report: Report, step: str, act: Any) -> bool:
     try:
         act()
     except EngineError as error:
-        report.note(step, str(error))
+        report.note_error(step, error)
         return False
     report.note(step)
     return True
@@ -112,7 +124,8 @@ def check_backend(backend: Backend, about: About, now: datetime) -> Report:
     """Enables the backend where it passes; where it does not, the backend lends nothing.
 
     A role whose probe alone does not pass is put to sleep. Where none passes it is the administrator rather than the
-    roles: they stay as they are, and the backend lends nothing.
+    roles, and where the system goes away meanwhile it is the system: they stay as they are, and the backend lends
+    nothing.
     """
     backend = Backend.objects.get(pk=backend.pk)
     report = _probed(backend, {}, now)
@@ -129,7 +142,7 @@ def _probed(backend: Backend, settings: Mapping[str, Any], now: datetime) -> Rep
     try:
         return probe(backend.find_engine(), target_of(backend), backend.prefix, settings, now)
     except (EngineError, KeyringError) as error:
-        report = Report()
+        report = Report(is_unreachable=True)
         report.note("find an engine and the secret", str(error))
         return report
 
@@ -142,6 +155,10 @@ def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Ro
         if of_role.passed:
             report.used.append(role.name)
             report.note(f"role {role.name}: " + ", ".join(step["step"] for step in of_role.steps[1:]))
+        elif of_role.is_unreachable:
+            report.is_unreachable = True
+            report.note(f"role {role.name}", of_role.first_problem)
+            return []
         else:
             problems[role] = of_role.first_problem
     if report.used:
@@ -155,17 +172,24 @@ def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Ro
 @transaction.atomic(durable=True)
 def _record(probed: Backend, report: Report, asleep: list[Role], about: About, now: datetime) -> None:
     backend = Backend.objects.select_for_update().get(pk=probed.pk)
-    if _way_in(backend) != _way_in(probed):
+    if _way_in(backend) == _way_in(probed):
+        _note_answered(backend, report)
+        _put_to_sleep(asleep)
+    else:
         report.note("look again", "its settings or its secret were changed meanwhile: check it again")
+        report.asleep = {}
     backend.preflight, backend.preflight_at = asdict(report), now
     if backend.status != Backend.Status.DRAINING:
         backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
     backend.save(update_fields=["preflight", "preflight_at", "status"])
-    if report.passed:
-        breaker.note_reached(backend)  # a secret that was refused is mended: nobody waits for the next try
-    _put_to_sleep(asleep)
     record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
            problem=report.first_problem, excess=report.excess, asleep=report.asleep)  # fmt: skip
+
+
+def _note_answered(backend: Backend, report: Report) -> None:
+    """A secret that was refused is mended, whatever else does not pass: nobody waits for the next try."""
+    if report.answered:
+        breaker.note_reached(backend)
 
 
 def _way_in(backend: Backend) -> tuple[Any, ...]:
@@ -180,12 +204,18 @@ def _put_to_sleep(roles: list[Role]) -> None:
 
 
 def check_role(role: Role, about: About, now: datetime) -> Report:
-    """Puts the role to sleep where its probe does not pass."""
+    """For a role that was just saved. Puts it to sleep where its probe does not pass, and also where the system did
+    not answer: nobody knows whether what was saved can be given, whatever the role gave before. Saving it as active
+    probes it again.
+    """
     backend = Backend.objects.get(pk=role.backend_id)
     report = _probed(backend, role.settings, now)
     if report.passed:
         report.used = [role.name]
     with transaction.atomic(durable=True):
+        now_there = Backend.objects.get(pk=backend.pk)
+        if _way_in(now_there) == _way_in(backend):
+            _note_answered(now_there, report)
         if not report.passed:
             _put_to_sleep([role])
         record(events.BACKEND_CHECKED, about, timezone.now(), backend=backend.name, role=role.name,

@@ -10,9 +10,10 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
-from credentials import links, preflight, taking_back
+from credentials import breaker, links, preflight, taking_back
 from credentials.backends import sealed
-from credentials.engines import Target
+from credentials.engines import EngineError, Refused, Target, Unreachable
+from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role
 from tests.credentials.mariadb import MariaDb
@@ -76,6 +77,99 @@ def test_where_no_role_can_be_given_the_backend_lends_nothing(orders: Backend) -
     assert orders.status == "new"
     role.refresh_from_db()
     assert role.is_active
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: EngineError, *, after: int) -> None:
+    """The call after so many that are done as ever."""
+    real, calls = getattr(owner, method), iter(range(after + 1))
+
+    def failing(self: Any, *arguments: Any) -> Any:
+        if next(calls, None) == after:
+            raise error
+        return real(self, *arguments)
+
+    monkeypatch.setattr(owner, method, failing)
+
+
+AWAY = [
+    (Postgres, "connect", Unreachable("timeout expired")),
+    (Postgres, "connect", Refused("authentication failed")),
+    (Postgres, "connect", EngineError("too many connections")),
+    (PostgresLink, "create", Unreachable("57P01: terminating connection")),
+    (PostgresLink, "verify", Unreachable("57P01: terminating connection")),
+]
+
+
+@pytest.mark.parametrize(("owner", "method", "error"), AWAY)
+def test_a_system_that_goes_away_meanwhile_puts_no_role_to_sleep(
+    orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: EngineError
+) -> None:
+    """Not during the probe of one role either: the others' had passed, and nobody would have woken it."""
+    make_role(orders, "other", role.settings)
+    make_role(orders, "third", role.settings)
+    fail_once(
+        monkeypatch, owner, method, error, after=2
+    )  # the backend's own, that of `orders-readonly`, that of `other`
+    report = check(orders)
+    assert not report.passed and report.is_unreachable and orders.status == "new"
+    assert str(error) in report.first_problem and "role third" not in report.first_problem
+    assert report.asleep == {} and set(Role.objects.values_list("is_active", flat=True)) == {True}
+    assert check(orders).used == ["orders-readonly", "other", "third"] and orders.status == "enabled"
+
+
+def test_a_role_that_was_saved_while_the_system_was_away_is_not_lent(
+    orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it gave before: nobody knows whether what was saved can be given."""
+    fail_once(monkeypatch, Postgres, "connect", Unreachable("timeout expired"), after=0)
+    report = preflight.check_role(role, ABOUT, timezone.now())
+    assert not report.passed and report.is_unreachable
+    role.refresh_from_db()
+    role.operation_type.refresh_from_db()
+    assert not role.is_active and not role.operation_type.is_active
+    assert preflight.check_role(role, ABOUT, timezone.now()).passed
+
+
+def refuse(backend: Backend) -> None:
+    """For as long that the next try is most of a minute away."""
+    for _ in range(7):
+        breaker.note_unreachable(backend.pk, Refused("authentication failed"), timezone.now())
+
+
+def test_an_administrator_who_gets_in_closes_the_breaker_whatever_else_does_not_pass(orders: Backend) -> None:
+    greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    refuse(orders)
+    assert not check(orders).passed
+    assert not breaker.is_open(orders)
+    refuse(orders)
+    assert not preflight.check_role(greedy, ABOUT, timezone.now()).passed
+    assert not breaker.is_open(Backend.objects.get())
+
+
+def test_one_that_goes_away_again_leaves_it_open(orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse(orders)
+    fail_once(monkeypatch, Postgres, "connect", Refused("authentication failed"), after=1)
+    assert not check(orders).passed
+    assert breaker.is_open(orders)
+
+
+def test_what_was_changed_meanwhile_puts_no_role_to_sleep(
+    orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an administrator who is not the one any more could not give says nothing of the role."""
+    make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
+    probe = preflight.probe
+
+    def meanwhile(engine: Any, target: Target, *arguments: Any) -> preflight.Report:
+        Backend.objects.update(sealed_secret=sealed(orders, "another"), status="new")
+        return probe(engine, target, *arguments)
+
+    monkeypatch.setattr(preflight, "probe", meanwhile)
+    report = check(orders)
+    assert report.used == [role.name] and "changed meanwhile" in report.first_problem and orders.status == "new"
+    assert set(Role.objects.values_list("is_active", flat=True)) == {True}
+    facts = json.loads(Event.objects.get(kind="backend.checked").body)["facts"]
+    assert facts["asleep"] == report.asleep == orders.preflight["asleep"] == {}
 
 
 def test_what_was_changed_meanwhile_is_not_enabled(
