@@ -35,8 +35,10 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     backend.refresh_from_db()
     role = make_role(backend, "elsewhere-readonly", job["role"])
     of_role = preflight.check_role(role, about, now)
+    agent = Agent.objects.get(pk=job["agent"])
+    agent.operation_types.add(role.operation_type)
     grant = Grant.objects.create(
-        id=new_id(), agent=Agent.objects.get(pk=job["agent"]), user=User.objects.get(pk=job["person"]),
+        id=new_id(), agent=agent, user=User.objects.get(pk=job["person"]),
         resource=role.operation_type.resource, operation_digest="d" * 43, uses_left=1, created_at=now,
         authorization_details=[{"type": role.operation_type.name}], expires_at=now + timedelta(hours=1),
     )  # fmt: skip
