@@ -222,6 +222,9 @@ class RoleForm(forms.ModelForm[Role]):
         current = self.instance.operation_type.current if not self.instance._state.adding else None
         if current:
             self.initial.update({name: getattr(current, name) for name in roles.MEANING})
+        for field in self.fields.values():
+            # Changed is what differs from the page as it was shown: a page may have been open for long.
+            field.show_hidden_initial = True
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()

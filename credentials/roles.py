@@ -50,14 +50,15 @@ def put(
 ) -> None:
     """Saves the role with its operation type, a new version where something changed. Raises ValidationError.
 
-    `changed`: what counts of `role`, where it was read before; the rest stays as it is by now, a role that was put to
-    sleep meanwhile sleeping. Without it, everything counts.
+    `changed`: what counts of `role` and `meaning`, where they were read before; the rest stays as it is by now, a role
+    that was put to sleep meanwhile sleeping. Without it, everything counts.
     """
     resource, name = own_resource(), type_name(role.name)
     if role._state.adding:
         role.operation_type = OperationType.objects.create(resource=resource, name=name)
     elif changed is not None:
         _bring_up_to_date(role, set(changed))
+        meaning = meaning | _meaning_now(role, set(MEANING) - set(changed))
     full = {name: meaning[name] for name in MEANING}
     # The grant of one yes lives as long as the lease may: a lease never outlives its grant.
     full |= {"schema": schema_of(role), "lifetime": max(30, role.longest_lifetime)}
@@ -76,3 +77,10 @@ def _bring_up_to_date(role: Role, changed: set[str]) -> None:
     for field in Role._meta.concrete_fields:
         if field.name not in changed:
             setattr(role, field.attname, getattr(now_there, field.attname))
+
+
+def _meaning_now(role: Role, names: set[str]) -> dict[str, Any]:
+    """Of the newest version; locks the type."""
+    kind = OperationType.objects.select_for_update().get(pk=role.operation_type_id)
+    newest = kind.versions.order_by("-number").first()
+    return {name: getattr(newest, name) for name in names} if newest else {}

@@ -37,6 +37,8 @@ class NoDeletion(admin.ModelAdmin[Any]):
         """Of a row that was there only what was changed here: the rest may be newer than what was read.
 
         A whole row would undo whatever was committed since, a suspension or a rotated secret as much as a count.
+        "Changed" compares with the row as it is when the page is sent; where it must be the page as it was shown,
+        which may have been open for long, the form shows its hidden initials (RoleForm).
         """
         obj.save(update_fields=changed_fields(obj, form.changed_data) if change else None)
 

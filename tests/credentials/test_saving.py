@@ -1,6 +1,8 @@
 """A page of the administration saves what was changed on it: what was committed since it was read stays."""
 
+import html
 import json
+import re
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -15,7 +17,7 @@ from audit.record import SYSTEM, About
 from clients import lifecycle as agents
 from clients.admin import AgentForm
 from clients.models import Agent
-from credentials import rotation
+from credentials import roles, rotation
 from credentials.admin import BackendForm, RoleForm
 from credentials.backends import sealed, target_of
 from credentials.models import Backend, Role
@@ -39,6 +41,19 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, form: type, act: Callable[[], Any
         return clean(self)
 
     monkeypatch.setattr(form, "clean", committed)
+
+
+def shown_on(page: Any) -> dict[str, Any]:
+    """What a browser sends of a page on which nothing was touched: every field, and what it held at first."""
+    form = page.context["adminform"].form
+    sent = {}
+    for bound in form:
+        value = bound.value()
+        if value is not False:
+            sent[bound.html_name] = "on" if value is True else value
+        if hidden := re.search(rf'name="{bound.html_initial_name}" value="([^"]*)"', page.content.decode()):
+            sent[bound.html_initial_name] = html.unescape(hidden[1])
+    return sent
 
 
 @pytest.mark.parametrize("how", ["rotated", "settled"])
@@ -89,23 +104,52 @@ def test_saving_a_role_wakes_none_that_was_put_to_sleep(
     admin_browser: Client, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a preflight that found that it cannot be given."""
-    form = {
-        "title": "Read orders", "summary": "Read the orders database", "risk": "sensitive", "assurance": "session",
-        "uses": "1", "settings": json.dumps(role.settings), "default_lifetime": "60", "longest_lifetime": "900",
-        "most_leases": "5", "most_per_agent": "1", "most_per_person": "1", "is_active": "on",
-    }  # fmt: skip
+    url = f"/admin/credentials/role/{role.pk}/change/"
+    sent = shown_on(admin_browser.get(url)) | {"longest_lifetime": "900", "most_leases": "5"}
 
     def sleep() -> None:
         Role.objects.update(is_active=False)
         OperationType.objects.filter(credential_role=role).update(is_active=False)
 
     meanwhile(monkeypatch, RoleForm, sleep)
-    assert admin_browser.post(f"/admin/credentials/role/{role.pk}/change/", form).status_code == 302
+    assert admin_browser.post(url, sent).status_code == 302
     role.refresh_from_db()
     role.operation_type.refresh_from_db()
     assert not role.is_active and not role.operation_type.is_active
     assert (role.most_leases, role.longest_lifetime) == (5, 900)
     assert role.operation_type.current and role.operation_type.current.lifetime == 900
+
+
+def test_a_page_that_was_opened_before_brings_nothing_older_back(
+    admin_browser: Client, orders: Backend, role: Role
+) -> None:
+    """It may be open for hours: a checkbox that nobody touched wakes no role, and lowers no risk."""
+    url = f"/admin/credentials/role/{role.pk}/change/"
+    sent = shown_on(admin_browser.get(url))
+    assert (sent["is_active"], sent["initial-is_active"], sent["initial-risk"]) == ("on", "True", "sensitive")
+    meaning = {"title": "Read orders", "summary": "Read every order", "risk": "critical", "assurance": "session"}
+    role.is_active, role.longest_lifetime = False, 1800
+    roles.put(role, meaning | {"uses": 1}, ABOUT, timezone.now())
+    assert admin_browser.post(url, sent | {"most_leases": "5", "title": "Read the orders"}).status_code == 302
+    role.refresh_from_db()
+    role.operation_type.refresh_from_db()
+    now_there = role.operation_type.current
+    assert now_there and (now_there.title, now_there.summary) == ("Read the orders", "Read every order")
+    assert (now_there.risk, now_there.lifetime, role.longest_lifetime, role.most_leases) == ("critical", 1800, 1800, 5)
+    assert not role.is_active and not role.operation_type.is_active
+
+    sent = shown_on(admin_browser.get(url))
+    assert "is_active" not in sent and sent["initial-is_active"] == "False"
+    assert admin_browser.post(url, sent | {"is_active": "on", "risk": "sensitive"}).status_code == 302
+    role.refresh_from_db()
+    role.operation_type.refresh_from_db()
+    assert role.is_active and role.operation_type.is_active, "what was touched counts"
+    assert role.operation_type.current and role.operation_type.current.risk == "sensitive"
+    sent = shown_on(admin_browser.get(url))
+    del sent["is_active"]
+    assert admin_browser.post(url, sent).status_code == 302
+    role.refresh_from_db()
+    assert not role.is_active
 
 
 def test_saving_an_agent_resumes_none_that_was_suspended(
