@@ -73,7 +73,7 @@ class Backend(models.Model):
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW, editable=False)
     preflight = models.JSONField(default=dict, editable=False)
     preflight_at = models.DateTimeField(null=True, editable=False)
-    rotating_since = models.DateTimeField(null=True, editable=False)
+    rotating_since = models.DateTimeField(null=True, editable=False)  # or since neither secret logged in
     secret_changed_at = models.DateTimeField(null=True, editable=False)
     # The circuit breaker: after failures to reach it nobody tries again before `tried_again_at`.
     failures = models.PositiveIntegerField(default=0, editable=False)

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
 from django.utils import timezone
 
 from audit import events
@@ -23,8 +22,7 @@ from foundation.handles import new_handle
 
 log = logging.getLogger(__name__)
 
-UNSETTLED = timedelta(seconds=60)  # longer than a rotation takes
-NEITHER = "neither the old nor the new administrator secret logs in"
+UNSETTLED = timedelta(seconds=60)  # longer than a rotation takes, and between two tries to settle one
 
 
 class RotationFailed(Exception):
@@ -76,7 +74,9 @@ def settle(backend_id: UUID, about: About, now: datetime) -> bool | None:
             return None
         _commit(backend, target.secret if is_new else None, about, now)
         return is_new
-    breaker.note_unreachable(backend_id, Refused(NEITHER), now)
+    # Both again when this one's time has come: too many logins would lock our administrator out.
+    Backend.objects.filter(pk=backend_id, sealed_next_secret=backend.sealed_next_secret).update(rotating_since=now)
+    breaker.note_unreachable(backend_id, Refused("neither the old nor the new administrator secret logs in"), now)
     log.error("neither the old nor the new secret of backend %s logs in", backend)
     return None
 
@@ -96,12 +96,8 @@ def _commit(backend: Backend, secret: str | None, about: About, now: datetime) -
 
 
 def settle_left_over(now: datetime, batch: int) -> int:
-    """Rotations that a crash interrupted. Where neither secret logs in, both are tried as rarely as a refused one.
-
-    Only then: while the old one alone is known to be refused, trying the new one is what mends it.
-    """
-    due = Backend.objects.filter(breaker.is_askable(now) | ~Q(problem=NEITHER), rotating_since__lte=now - UNSETTLED)
-    left = due.values_list("id", flat=True)[:batch]
+    """Rotations that a crash interrupted, and those of which neither secret logged in the last time."""
+    left = Backend.objects.filter(rotating_since__lte=now - UNSETTLED).values_list("id", flat=True)[:batch]
     return sum(settle(backend_id, About(SYSTEM), now) is not None for backend_id in left)
 
 
