@@ -122,12 +122,21 @@ def allow_leases(caller: Caller, person: User | None = None) -> Buyer:
     return Buyer(caller, person or caller.agent.user)
 
 
+def sweep() -> None:
+    """One, and what it started."""
+    taking_back.sweep(timezone.now(), 100)
+    wait_for_sweep()
+
+
+def wait_for_sweep() -> None:
+    for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
+        thread.join(30)
+
+
 def sweep_until_quiet(most: int = 20) -> int:
     """Sweeps until nothing is due any more; how many sweeps it took."""
     for number in range(1, most + 1):
-        taking_back.sweep(timezone.now(), 100)
-        for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
-            thread.join(30)
+        sweep()
         if not Lease.objects.filter(state__in=ENDING, due_at__lte=timezone.now()).exists():
             return number
     raise AssertionError("leases are still due")

@@ -14,7 +14,7 @@ from credentials import lifecycle, links, taking_back
 from credentials.models import Backend, Lease, Role
 from foundation.handles import new_id
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, buy, make_grant, sweep_until_quiet
+from tests.credentials.lending import Buyer, buy, make_grant, sweep, sweep_until_quiet, wait_for_sweep
 from tests.credentials.systems import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,11 +32,6 @@ def crash_role(orders: Backend, role: Role, buyer: Buyer) -> Role:
     Role.objects.exclude(pk=role.pk).delete()
     Role.objects.update(most_per_agent=1000, most_per_person=1000, settings={"groups": ["orders_writer"]})
     return Role.objects.select_related("backend", "operation_type__resource").get()
-
-
-def join() -> None:
-    for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
-        thread.join(30)
 
 
 def test_one_dead_backend_delays_nobody_else(
@@ -61,7 +56,7 @@ def test_one_dead_backend_delays_nobody_else(
             taking_back.sweep(timezone.now(), 100)
             assert time.monotonic() - began < 2
     assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoking"
-    join()
+    wait_for_sweep()
     Backend.objects.filter(pk=orders.pk).update(settings=orders.settings, tried_again_at=timezone.now())
     sweep_until_quiet()
     assert Lease.objects.get(pk=bad_lent.lease.pk).state == "revoked"
@@ -91,7 +86,7 @@ def test_pain_7_many_that_expire_at_once_while_others_are_served(
         assert timezone.now() < give_up
         taking_back.sweep(timezone.now(), 100)
         served += buyer.call("GET", "/v1/leases", buyer.routine_token()).status_code == 200
-    join()
+    wait_for_sweep()
     assert served > 0 and accounts(postgres_server, orders) == set()
     assert set(Lease.objects.values_list("attempts", flat=True)) == {1}, "each was taken back once"
     assert Event.objects.filter(kind="lease.revoked").count() == len(ids)
@@ -117,8 +112,7 @@ def test_a_lease_that_takes_too_long_does_not_hold_up_the_others(
     links.close_all()
     lifecycle.end(slow, lifecycle.Why.AGENT, "agent:x", timezone.now())
     lifecycle.end(quick, lifecycle.Why.AGENT, "agent:x", timezone.now())
-    taking_back.sweep(timezone.now(), 100)
-    join()
+    sweep()
     slow.refresh_from_db()
     assert (slow.state, slow.attempts) == ("disabled", 1) and "0.5 s" in slow.problem, "read over another link"
     assert slow.due_at and slow.due_at > timezone.now() - timedelta(seconds=2)

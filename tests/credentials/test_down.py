@@ -18,7 +18,7 @@ from credentials.engines import Account, EngineError, Refused, Trace, Unreachabl
 from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from tests.credentials.cable import Cable, laid
-from tests.credentials.lending import ABOUT, Buyer, allow_leases, buy, make_backend, make_grant, make_role
+from tests.credentials.lending import ABOUT, Buyer, allow_leases, buy, make_backend, make_grant, make_role, sweep
 from tests.credentials.systems import PostgresServer, System
 from tests.races.racing import at_once
 
@@ -55,13 +55,6 @@ def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, buyer: 
         allow_leases(buyer.caller, buyer.person)
         yield Far(system, cable, backend, Role.objects.select_related("backend", "operation_type").get(pk=role.pk))
         links.close_all()
-
-
-def sweep() -> None:
-    """One, and what it started."""
-    taking_back.sweep(timezone.now(), 100)
-    for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
-        thread.join(30)
 
 
 def test_pain_2_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(buyer: Buyer, far: Far) -> None:
