@@ -209,9 +209,7 @@ def find_backend_of_unopened(unverified_handle: str) -> UUID | None:
 
 
 @transaction.atomic(durable=True)
-def unwrap(
-    unverified_handle: str, now: datetime, *, may_open: bool = True
-) -> Lease | AlreadyUnwrapped | ProtocolError | None:
+def unwrap(unverified_handle: str, now: datetime, *, may_open: bool) -> Lease | AlreadyUnwrapped | ProtocolError | None:
     """wrapped → creating, once: of two at the same moment one wins, and the other ends it.
 
     Where nobody may open it now, or its system does not answer, the handle stays good for as long as it was.
