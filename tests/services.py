@@ -43,6 +43,7 @@ def _start() -> None:
     if not os.environ.get("DATABASE_URL"):
         server = postgres.start(data_dir, durable=False)
         _processes.append(server.process)
+        _made["cluster_of"] = str(data_dir)
         os.environ["DATABASE_URL"] = server.url(postgres.APPLICATION)
         os.environ["DATABASE_OWNER_URL"] = server.url(postgres.OWNER)
     _use_own_database()
@@ -68,6 +69,7 @@ def pytest_unconfigure() -> None:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
     while _processes:
         _processes.pop().stop()
-    if data_dir := _made.pop("data_dir", None):
+    if data_dir := _made.pop("cluster_of", None):
         postgres.forget_cluster(Path(data_dir))
+    if data_dir := _made.pop("data_dir", None):
         shutil.rmtree(data_dir)
