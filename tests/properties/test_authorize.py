@@ -5,18 +5,18 @@ from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clients import redirects, uris
 from foundation.errors import ProtocolError
 from oauth.authorization_request import parse_asked, parse_query
+from tests.budget import examples
 from tests.consenting import CALLBACK, WebAgent, make_web_agent, query_of
 from tests.properties.conftest import undone
 from tests.world import FORM, ResourceServer
 
-pytestmark = pytest.mark.django_db
-SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 NAMES = st.sampled_from(
     ["response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method",
@@ -46,7 +46,7 @@ def goes_where_it_may(response: Any, web: WebAgent) -> None:
         assert told["iss"] == "http://localhost:8000" and ("error" in told) != ("code" in told)
 
 
-@SETTINGS
+@examples(200, 20000)
 @given(changed=st.dictionaries(NAMES, TEXT | LIKELY | st.none(), max_size=5))
 def test_any_request(web: WebAgent, browser_of_person: Client, changed: dict[str, str | None]) -> None:
     browser = browser_of_person
@@ -57,7 +57,7 @@ def test_any_request(web: WebAgent, browser_of_person: Client, changed: dict[str
         goes_where_it_may(browser.post("/authorize", body, content_type=FORM), web)
 
 
-@SETTINGS
+@examples(200, 20000)
 @given(text=TEXT | st.from_regex(r"[a-z_]{1,12}=[^&]{0,20}(&[a-z_]{1,12}=[^&]{0,20}){0,4}", fullmatch=True))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
@@ -67,7 +67,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert len(asked.code_challenge) == 43
 
 
-@SETTINGS
+@examples(200, 20000)
 @given(uri=TEXT | st.from_regex(r"(https?|[a-z.]{1,12}):/{0,3}[^ ]{0,30}", fullmatch=True))
 def test_any_registered_uri_has_one_place(uri: str) -> None:
     """What is put into a policy and before a person's eyes holds nothing that ends it."""
@@ -79,7 +79,7 @@ def test_any_registered_uri_has_one_place(uri: str) -> None:
     assert not set(source) & set(" ;,'\"<>\n\r*") and redirects.place_of(uri)
 
 
-@SETTINGS
+@examples(200, 20000)
 @given(handle=TEXT, answer=TEXT | st.sampled_from(["allow", "deny"]), scope=st.lists(TEXT, max_size=3))
 def test_any_answer(web: WebAgent, browser_of_person: Client, handle: str, answer: str, scope: list[str]) -> None:
     browser = browser_of_person

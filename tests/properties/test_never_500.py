@@ -8,18 +8,18 @@ from urllib.parse import urlencode
 import pytest
 from django.test import Client
 from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts.models import User
 from ciba.models import BackchannelRequest, Prompt
 from oauth.models import Grant
+from tests.budget import examples
 from tests.properties.conftest import undone
 from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
-SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 NAMES = st.sampled_from(
     ["grant_type", "scope", "resource", "authorization_details", "login_hint", "id_token_hint", "login_hint_token",
@@ -74,7 +74,7 @@ def specified(response: Any) -> bool:
     return True
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     path=st.sampled_from(PROTOCOL),
     body=st.binary(max_size=300),
@@ -84,7 +84,7 @@ def test_any_bytes_from_anybody(signing: None, path: str, body: bytes, content_t
     assert specified(Client().generic("POST", path, body, content_type=content_type))
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     path=st.sampled_from(PROTOCOL),
     header=TEXT | st.sampled_from(["Basic ", "Basic Og==", "Basic /w==", "Bearer x", "Basic YTpi"]),
@@ -93,7 +93,7 @@ def test_any_authorization_header(signing: None, path: str, header: str) -> None
     assert specified(Client().post(path, "token=x", content_type=FORM, headers={"Authorization": header}))
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(assertion=TEXT | st.from_regex(r"[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}\.[A-Za-z0-9_-]{0,40}", fullmatch=True))
 def test_any_assertion(signing: None, assertion: str) -> None:
     form = {"grant_type": "client_credentials", "client_assertion_type": JWT_BEARER, "client_assertion": assertion}
@@ -101,7 +101,7 @@ def test_any_assertion(signing: None, assertion: str) -> None:
     assert specified(response) and response.status_code in {400, 401}
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(parameters=st.dictionaries(NAMES.filter(lambda name: not name.startswith("client")), TEXT | LIKELY, max_size=6))
 @pytest.mark.parametrize("path", PROTOCOL)
 def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, parameters: dict[str, str]) -> None:
@@ -112,7 +112,7 @@ def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, para
             assert not BackchannelRequest.objects.exists() and not Grant.objects.exists()
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     claims=st.dictionaries(NAMES | st.sampled_from(["aud", "iss", "exp", "iat", "nbf", "jti", "sub"]), JSON | LIKELY)
 )
@@ -121,7 +121,7 @@ def test_any_request_object(agent: Caller, person: User, claims: dict[str, Any])
         assert specified(agent.post("/bc-authorize", request=agent.request_object(person, **claims)))
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     details=JSON
     | st.lists(
@@ -138,7 +138,7 @@ def test_any_authorization_details(agent: Caller, person: User, details: Any) ->
         assert specified(agent.client_credentials(authorization_details=details))
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     body=JSON
     | st.fixed_dictionaries({"token": JSON, "operation_digest": JSON | st.from_regex("[a-z]{43}", fullmatch=True)}),
@@ -149,7 +149,7 @@ def test_any_use_by_a_resource(bank: ResourceServer, signing: None, body: Any, k
     assert specified(bank.http.post("/v1/uses", body, content_type="application/json", headers=headers))
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(token=TEXT | st.from_regex(r"[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}\.[A-Za-z0-9_-]{1,60}", fullmatch=True))
 def test_any_token_at_introspection(bank: ResourceServer, signing: None, token: str) -> None:
     response = bank.introspect(token)
@@ -179,14 +179,14 @@ def test_every_path_with_every_method_signed_in_and_not(path: str, person: User,
             assert response.status_code < 500 or path == "/readyz", (method, path, response.content)
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(path=st.text(string.printable + "\x00é\u202e", max_size=40), query=TEXT)
 def test_any_address(signing: None, path: str, query: str) -> None:
     response = Client().get("/" + path.lstrip("/"), query_params={"q": query})
     assert response.status_code < 500
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(path=st.sampled_from(every_path()), query=st.dictionaries(NAMES | TEXT, TEXT | LIKELY, max_size=5))
 def test_any_query_at_every_path(person: User, signing: None, path: str, query: dict[str, str]) -> None:
     browser = Client()
@@ -196,7 +196,7 @@ def test_any_query_at_every_path(person: User, signing: None, path: str, query: 
             assert client.get(path, query_params=query).status_code < 500 or path == "/readyz"
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     path=st.sampled_from(every_path()),
     method=st.sampled_from(["POST", "PUT", "PATCH", "DELETE"]),
@@ -211,7 +211,7 @@ def test_any_json_at_every_path(person: User, signing: None, path: str, method: 
             assert client.generic(method, path, text, content_type="application/json").status_code < 500
 
 
-@SETTINGS
+@examples(150, 20000)
 @given(
     form=st.dictionaries(
         st.sampled_from(["answer", "email", "password", "next", "name", "subscription"]) | TEXT, TEXT, max_size=4

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 from django.utils import timezone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from accounts import lifecycle as people
@@ -26,10 +26,11 @@ from oauth.models import Grant
 from oauth.requesting import find_requested
 from oauth.token_endpoint import TokenRequest
 from operations.risk import Assurance
+from tests.budget import examples
 from tests.properties.conftest import undone
 from tests.world import PAYMENT, Caller
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
 ACTS = [
     "approve", "deny", "approve by a stranger", "approve too long signed in", "poll", "poll by another agent",
@@ -108,7 +109,7 @@ class World:
         return State(BackchannelRequest.objects.values_list("state", flat=True).get(pk=self.id))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(60, 5000)
 @given(steps=STEPS)
 def test_a_request_never_leaves_the_transition_table(
     agent: Caller, other_agent: Caller, person: User, stranger: User, administrator: User, steps: list[tuple[str, int]]

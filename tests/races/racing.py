@@ -7,7 +7,9 @@ from typing import Any
 
 from django.db import connection
 
-ROUNDS = 100
+from tests.budget import rounds
+
+ROUNDS = rounds(100, 2000)
 
 
 def at_once(*acts: Callable[[], Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from tests.consenting import CALLBACK, WebAgent, challenge_of, make_web_agent
 from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import ResourceServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 @pytest.fixture
@@ -166,7 +166,7 @@ def test_going_on_against_stopping_leaves_nothing_alive(web: WebAgent, person: U
 
 
 def test_one_access_token_revoked_twice_is_one_event(web: WebAgent, person: User) -> None:
-    for _ in range(20):
+    for _ in range(ROUNDS // 5):
         token = first_tokens(web, person)["access_token"]
         before = Event.objects.filter(kind="token.revoked").count()
         answers = at_once(*[lambda token=token: revoke_access_token(web.agent, token, timezone.now())] * 2)

@@ -30,7 +30,7 @@ from tests.races.racing import ROUNDS, at_once
 from tests.races.test_one_winner import Asking
 from tests.world import PAYMENT, Caller
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 ACTS = ("approve", "deny", "redeem", "deliver", "expire", "cancel")
 FROM_PENDING = [pair for pair in combinations_with_replacement(ACTS, 2) if {"approve", "deny"} & set(pair)]
 FROM_PENDING += [("expire", "expire"), ("expire", "cancel"), ("cancel", "cancel")]

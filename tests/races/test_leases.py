@@ -22,7 +22,7 @@ from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import Caller
 
 __all__ = ["buyer", "orders", "postgres_server", "role", "routine_role"]
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 @pytest.fixture(autouse=True)

@@ -32,7 +32,7 @@ from operations.risk import Assurance
 from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import PAYMENT, Caller, ResourceServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 def answerer(person: User) -> lifecycle.Answerer:

@@ -1,4 +1,4 @@
-"""kill -9 of everything at random moments during 300 requests: what is owed is done, once; nothing waits for ever.
+"""kill -9 of everything at random moments during hundreds of requests: what is owed is done, once; nothing waits.
 
 PostgreSQL runs durable here, as in production. The moments come from a seed, which a failure names.
 """
@@ -7,7 +7,6 @@ import copy
 import json
 import os
 import queue
-import random
 import shutil
 import signal
 import tempfile
@@ -26,14 +25,17 @@ import pytest
 from psycopg.rows import dict_row
 
 from authserver.servers.postgres import forget_cluster
+from tests import budget
+from tests.budget import rounds
 from tests.push_service import PushService
 from tests.real_clients import SignedIn, example_agent
 from tests.stories.conftest import ROOT, Product, free_port_pair
 
-SEED = int(os.environ.get("CRASH_SEED") or 20261124)
-FLOWS = 300
+pytestmark = pytest.mark.soak
+
+FLOWS = rounds(300, 5000)
 AT_ONCE = 40
-KILLS_EACH = 3
+KILLS_EACH = rounds(3, 40)
 LIFETIME = 20  # seconds of a request
 SETTLED = 90.0  # seconds after the last flow until nothing may be left
 CIBA = "urn:openid:params:grant-type:ciba"
@@ -56,7 +58,7 @@ class UnsteadyPushService(PushService):
     def __init__(self) -> None:
         self.deliveries: list[Delivery] = []
         self.to_answer: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self.chance = random.Random(f"{SEED} service")
+        self.chance = budget.chance("service")
         super().__init__()
 
     def take(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str]]:
@@ -85,7 +87,7 @@ class Phone(SignedIn):
                 prompt = self.push_service.to_answer.get(timeout=0.2)
             except queue.Empty:
                 continue
-            chance = random.Random(f"{SEED} {prompt}").random()
+            chance = budget.chance(prompt).random()
             if chance < 0.93:
                 self.answer(prompt, "approve" if chance < 0.75 else "deny")
 
@@ -133,7 +135,7 @@ class Crew:
 
     def flow(self, number: int) -> str:
         """How it ended for the agent."""
-        chance = random.Random(f"{SEED} flow {number}")
+        chance = budget.chance(f"flow {number}")
         time.sleep(chance.uniform(0, 2))
         auth_req_id, lost = self.ask(number), False
         if chance.random() < 0.05:
@@ -168,7 +170,7 @@ class Killer:
     killed: Counter[str] = field(default_factory=Counter)
 
     def run(self) -> None:
-        chance = random.Random(f"{SEED} killer")
+        chance = budget.chance("killer")
         plan = [name for name in TARGETS for _ in range(KILLS_EACH)]
         chance.shuffle(plan)
         for name in plan:
@@ -234,7 +236,7 @@ def wait_until_settled(product: Product) -> None:
             left = {"owed": -1, "open": -1}
         if not any(left.values()):
             return
-        assert time.monotonic() < give_up, f"something waits for ever: {left} (CRASH_SEED={SEED})"
+        assert time.monotonic() < give_up, f"something waits for ever: {left}"
         time.sleep(0.5)
 
 
@@ -266,7 +268,7 @@ def run(phone: Phone, crew: Crew, killer: Killer) -> Counter[str]:
         phone.stop.set()
         for one in answering:
             one.result()
-    print(f"\nseed {SEED}: {dict(ended)}, again {dict(again)}; killed {dict(killer.killed)}")  # noqa: T201
+    print(f"\n{dict(ended)}, again {dict(again)}; killed {dict(killer.killed)}")  # noqa: T201
     assert all(killer.killed[name] >= 2 for name in TARGETS), killer.killed
     return ended + again
 
