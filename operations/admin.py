@@ -10,7 +10,7 @@ from django.utils import timezone
 from audit import events
 from audit.record import About, record
 from foundation.admin import LegibleJSON, NoDeletion, show_once
-from operations import lifecycle
+from operations import lifecycle, schemas
 from operations.models import OperationType, OperationTypeVersion, Resource, Scope
 
 
@@ -109,15 +109,14 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
 @admin.register(OperationType)
 class OperationTypeAdmin(NoDeletion):
     form = OperationTypeForm
-    list_display = ("name", "resource", "risk", "assurance", "version", "is_active")
+    list_display = ("name", "resource", "risk", "assurance", "version", "is_active", "problem")
     list_filter = ("resource", "is_active", "current__risk")
     list_select_related = ("resource", "current")
     search_fields = ("name", "current__title")
-    readonly_fields = ("version",)
-    fields = ("resource", "name", "is_active", "version", *OperationTypeVersion.MEANING)
+    fields = ("resource", "name", "is_active", "version", "problem", *OperationTypeVersion.MEANING)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("version", "name", "resource") if obj else ("version",)
+        return ("version", "problem", "name", "resource") if obj else ("version", "problem")
 
     @admin.display(description="risk")
     def risk(self, obj: OperationType) -> str:
@@ -130,6 +129,12 @@ class OperationTypeAdmin(NoDeletion):
     @admin.display(description="version")
     def version(self, obj: OperationType) -> str:
         return str(obj.current.number) if obj.current else "-"
+
+    @admin.display(description="problem")
+    def problem(self, obj: OperationType) -> str:
+        """A schema that was stored under other rules. Requests that its broken part concerns are refused."""
+        found = schemas.problems_with(obj.current.schema) if obj.current else []
+        return found[0] if found else "-"
 
     def save_model(self, request: HttpRequest, obj: OperationType, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -87,7 +87,16 @@ class OperationType(models.Model):
 
     id = models.BigAutoField(primary_key=True)
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="operation_types")
-    name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[A-Za-z0-9._:/-]+\Z")])
+    # RFC 9396 2: often a URI, so every character that RFC 3986 2 allows in one.
+    name = models.CharField(
+        max_length=255,
+        unique=True,
+        validators=[
+            RegexValidator(
+                r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z", "Letters, digits and the other characters of a URI."
+            )
+        ],
+    )
     is_active = models.BooleanField("active", default=True)
     current = models.ForeignKey(
         "OperationTypeVersion", null=True, editable=False, on_delete=models.PROTECT, related_name="+"

@@ -8,7 +8,7 @@ nothing but the fields of the operation.
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ IDENTITY_WORDS = {
     "email": "See your e-mail address",
 }
 STAYING_WORDS = "Go on while you are away, without asking you again"  # offline_access
-VERSION = 2  # raised when rendering changes: part of the prompt's digest
+VERSION = 3  # raised when rendering changes: part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string
 
@@ -31,6 +31,7 @@ _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 # Not what Decimal reads: 1e9 needs an eye for it, 1E999999999 fills the memory, and ١٢ is not what is sent.
 _MONEY = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?", re.ASCII)
 _JOINT = re.compile(r"[,;:“”]| and ")
+_FRACTION = re.compile(r"[.,]([0-9]+)")
 _INSIDE = re.compile(r"(?P<field>\w+(?:\.\w+)*)(?:\|(?P<formatter>[a-z]+)(?::(?P<other>\w+(?:\.\w+)*))?)?")
 
 
@@ -62,9 +63,9 @@ def _scalar(value: Any) -> str:
     return "none" if value is None else str(value) or "(empty)"
 
 
-def _item(value: Any) -> str:
+def _item(value: Any, part: dict[str, Any] | None = None) -> str:
     """One of several: in quotes where its own text could pass for the joint between two."""
-    text = _plain(value, None)
+    text = _formatted(value, part or {})
     return f"“{text}”" if isinstance(value, str) and _JOINT.search(text) else text
 
 
@@ -84,11 +85,16 @@ def _date(value: Any, _other: Any) -> str:
 
 
 def _time(value: Any, _other: Any) -> str:
+    """A date and time, or a time alone. Nothing of it is left out: a second later may be another operation."""
+    text = str(value).upper()
     try:
-        at = datetime.fromisoformat(str(value))
+        at = time.fromisoformat(text) if ":" in text[:3] else datetime.fromisoformat(text)
     except ValueError as error:
-        raise WordingError("time needs an ISO 8601 date and time") from error
-    return f"{at:%-d %B %Y, %H:%M} {at:%Z}".strip()
+        raise WordingError("time needs an ISO 8601 time, or date and time") from error
+    fraction = _FRACTION.search(text)
+    seconds = f"{at:%S}.{fraction[1]}" if fraction else f"{at:%S}" if at.second else ""
+    day = f"{at:%-d %B %Y}, " if isinstance(at, datetime) else ""
+    return f"{day}{at:%H:%M}{':' if seconds else ''}{seconds} {at:%Z}".strip()
 
 
 def _host(value: Any, _other: Any) -> str:
@@ -114,6 +120,18 @@ def _list(value: Any, _other: Any) -> str:
     items = [_item(item) for item in value]
     return " and ".join([", ".join(items[:-1]), items[-1]]) if len(items) > 1 else "".join(items) or "none"
 
+
+def _uri(value: Any, _other: Any) -> str:
+    """As it is, and where it leads if that is not what stands first: https://bank.example@evil.example/."""
+    parts = urlsplit(str(value))
+    host = parts.hostname
+    return f"{value} (leads to {host})" if host and parts.netloc.lower() != host else str(value)
+
+
+# How a value of a format is shown in the list of all fields. What is not here is shown as it is.
+_BY_FORMAT: dict[str, Callable[[Any, Any], str]] = {
+    "date": _date, "date-time": _time, "time": _time, "uri": _uri,
+}  # fmt: skip
 
 FORMATTERS: dict[str, Callable[[Any, Any], str]] = {
     "plain": _plain, "money": _money, "date": _date, "time": _time, "host": _host, "list": _list,
@@ -189,30 +207,55 @@ def all_fields(details: dict[str, Any], schema: dict[str, Any]) -> list[Field]:
 
     A property's `title` in the schema is its label; without one, its name is.
     """
-    parts = schema.get("properties", {})
+    definitions = schema.get("$defs", {})
     return [
         field
         for name, value in details.items()
         if name != "type"
-        for field in _fields_of(_label(name, parts.get(name, {})), value, parts.get(name, {}))
+        for field in _fields_of(*_property(name, schema, definitions), value, definitions)
     ]
 
 
-def _fields_of(label: str, value: Any, part: dict[str, Any]) -> Iterator[Field]:
+def _fields_of(label: str, part: dict[str, Any], value: Any, definitions: dict[str, Any]) -> Iterator[Field]:
     """An object's fields one by one, and so those of objects in a list, numbered."""
     if isinstance(value, dict) and value:
-        parts = part.get("properties", {})
         for name, item in value.items():
-            yield from _fields_of(f"{label}: {_label(name, parts.get(name, {}))}", item, parts.get(name, {}))
-    elif isinstance(value, list) and any(isinstance(item, dict | list) for item in value):
+            inner, its_part = _property(name, part, definitions)
+            yield from _fields_of(f"{label}: {inner}", its_part, item, definitions)
+        return
+    if not isinstance(value, list) or not value:
+        yield Field(label, _formatted(value, part))
+        return
+    items = _resolved(part.get("items"), definitions)
+    if any(isinstance(item, dict | list) for item in value):
         for number, item in enumerate(value, 1):
-            yield from _fields_of(f"{label} {number}", item, part.get("items", {}))
+            yield from _fields_of(f"{label} {number}", items, item, definitions)
     else:
-        yield Field(label, _plain(value, None))
+        yield Field(label, ", ".join(_item(item, items) for item in value))
 
 
-def _label(name: str, part: dict[str, Any]) -> str:
-    return str(part.get("title") or label(name))
+def _property(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The label of a property, and its schema."""
+    part = _resolved(schema.get("properties", {}).get(name), definitions)
+    return str(part.get("title") or label(name)), part
+
+
+def _resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+    """With what its $ref points to; what stands beside the $ref comes first. schemas.py has refused circles."""
+    if not isinstance(part, dict):
+        return {}
+    if "$ref" not in part:
+        return part
+    beside = {keyword: said for keyword, said in part.items() if keyword != "$ref"}
+    return _resolved(definitions.get(part["$ref"].rpartition("/")[2]), definitions) | beside
+
+
+def _formatted(value: Any, part: dict[str, Any]) -> str:
+    show = _BY_FORMAT.get(part.get("format", "")) if isinstance(value, str) else None
+    try:
+        return show(value, None) if show else _plain(value, None)
+    except ValueError:  # what only one of two readers takes: shown as it will be sent
+        return _plain(value, None)
 
 
 def unshowable(value: Any, place: str = "the object") -> str | None:

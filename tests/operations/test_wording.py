@@ -30,6 +30,14 @@ SCHEMA: dict[str, Any] = {
         ("Pay {amount|money}", {"amount": -0.5}, "Pay -0.5"),
         ("On {day|date}", {"day": "2026-11-04"}, "On 4 November 2026"),
         ("At {at|time}", {"at": "2026-11-04T09:30:00+00:00"}, "At 4 November 2026, 09:30 UTC"),
+        ("At {at|time}", {"at": "2026-11-04t09:30:15.2500z"}, "At 4 November 2026, 09:30:15.2500 UTC"),
+        (
+            "At {at|time}",
+            {"at": "2026-11-04T09:30:00.123456789+02:00"},
+            "At 4 November 2026, 09:30:00.123456789 UTC+02:00",
+        ),
+        ("At {at|time}", {"at": "2026-11-04T09:30"}, "At 4 November 2026, 09:30"),
+        ("At {at|time}", {"at": "09:30:00-05:00"}, "At 09:30 UTC-05:00"),
         ("Open {url|host}", {"url": "https://user@shop.example.com:8443/x?y"}, "Open shop.example.com"),
         ("Send to {to|list}", {"to": ["a", "b", "c"]}, "Send to a, b and c"),
         ("Send to {to|list}", {"to": []}, "Send to none"),
@@ -209,6 +217,48 @@ class TestEveryField:
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("date", "2026-11-04", "4 November 2026"),
+        ("date-time", "2026-11-04T09:30:00Z", "4 November 2026, 09:30 UTC"),
+        ("date-time", "2026-11-04T09:30:01.5+02:00", "4 November 2026, 09:30:01.5 UTC+02:00"),
+        ("time", "09:30:00+02:00", "09:30 UTC+02:00"),
+        ("time", "09:30:00.0000001Z", "09:30:00.0000001 UTC"),
+        ("uri", "https://bank.example.com/pay?to=1", "https://bank.example.com/pay?to=1"),
+        (
+            "uri",
+            "https://bank.example.com@evil.example/",
+            "https://bank.example.com@evil.example/ (leads to evil.example)",
+        ),
+        ("uri", "https://BANK.example:443/", "https://BANK.example:443/ (leads to bank.example)"),
+        ("uri", "urn:isbn:1", "urn:isbn:1"),
+        ("uri", "javascript:alert(1)", "javascript:alert(1)"),
+        ("ipv4", "10.0.0.6", "10.0.0.6"),
+        ("ipv6", "::ffff:10.0.0.6", "::ffff:10.0.0.6"),
+        ("hostname", "xn--bnk-6cd.example.com", "xn--bnk-6cd.example.com"),
+        # A stored value that the format's reader does not take is shown as it was sent.
+        ("date-time", "soon", "soon"),
+        ("uri", "http://[::1", "http://[::1"),
+        ("date", None, "none"),
+    ],
+)
+def test_a_value_of_a_format_is_shown_in_words(name: str, value: Any, shown: str) -> None:
+    part = {"type": "string", "format": name}
+    for schema in (
+        {"properties": {"a": part}},
+        {"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#/$defs/y"}, "y": part}},
+    ):
+        assert [field.value for field in all_fields({"a": value}, schema)] == [shown]
+    listed = {"properties": {"a": {"items": part}}}
+    assert [field.value.strip("“”") for field in all_fields({"a": [value]}, listed)] == [shown]
+
+
+def test_a_title_behind_a_reference_is_the_label() -> None:
+    schema = {"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"title": "Payee"}}}
+    assert [field.label for field in all_fields({"a": "Acme"}, schema)] == ["Payee"]
+
+
+@pytest.mark.parametrize(
     ("text", "problem"),
     [
         ("", "empty"),
@@ -239,4 +289,4 @@ def test_a_missing_value_is_an_error_and_not_a_gap() -> None:
 
 
 def test_the_version_is_part_of_what_is_bound() -> None:
-    assert wording.VERSION == 2, "rendering changed: raise it, so that the evidence says which one was shown"
+    assert wording.VERSION == 3, "rendering changed: raise it, so that the evidence says which one was shown"

@@ -1,0 +1,41 @@
+"""Formats of JSON Schemas (Validation 7.3): which are checked here. Pure.
+
+The libraries behind jsonschema let through what only looks like the thing: a line break at the end, or in a host name
+a letter that only lower-cases to ASCII. So what its specification writes in ASCII must be printable ASCII first.
+"""
+
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+from operations import patterns
+
+# jsonschema has a function for each of them where its extra `format-nongpl` is installed; without it, nothing starts.
+_LIBRARY = Draft202012Validator.FORMAT_CHECKER.checkers
+_IN_ASCII = ("date", "date-time", "time", "uri", "ipv4", "ipv6", "hostname", "uuid")
+_ADDRESSES = ("email", "idn-email")
+
+
+def _printable_ascii(name: str) -> Any:
+    conforms, raises = _LIBRARY[name]
+
+    def check(value: object) -> bool:
+        if not isinstance(value, str):
+            return True  # a format speaks of strings alone
+        return value.isascii() and value.isprintable() and bool(conforms(value))
+
+    return check, raises
+
+
+def _is_pattern(value: object) -> bool:
+    if isinstance(value, str):
+        patterns.check(value)
+    return True
+
+
+CHECKER = FormatChecker(formats=())
+CHECKER.checkers = {
+    **{name: _printable_ascii(name) for name in _IN_ASCII},
+    **{name: _LIBRARY[name] for name in _ADDRESSES},
+    "regex": (_is_pattern, patterns.PatternError),
+}
