@@ -1,6 +1,6 @@
 """The middleware. Protocol paths pass only the guard and the security headers; the rest is for pages."""
 
-import ipaddress
+import logging
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -19,9 +19,12 @@ from django.shortcuts import render
 from django.utils.deprecation import MiddlewareMixin
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from authserver.forwarded import parse_network, read_sender
 from clients.mutual_tls import CERTIFICATE, IS_TRUSTED
 from foundation.endpoint import error_response
 from foundation.errors import BodyTooLarge
+
+log = logging.getLogger(__name__)
 
 # Answered with neither session, cookie nor template.
 PROTOCOL_PREFIXES = (
@@ -39,7 +42,8 @@ class Guard:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.trusted = [ipaddress.ip_network(proxy) for proxy in settings.TRUSTED_PROXIES]
+        self.trusted = [parse_network(proxy) for proxy in settings.TRUSTED_PROXIES]
+        self.logged: set[str] = set()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         self._see_through_proxy(request)
@@ -57,38 +61,38 @@ class Guard:
         return self.get_response(request)
 
     def _see_through_proxy(self, request: HttpRequest) -> None:
-        """Believes X-Forwarded-For and -Proto from trusted proxies only: the last address that is not one.
+        """Puts the sender's address and scheme in place of the proxy's (forwarded.py).
 
         Likewise Client-Cert (RFC 9440); nobody else's is looked at by anything behind this.
         """
-        peer = request.META.get("REMOTE_ADDR") or "0.0.0.0"  # noqa: S104 - stands for "not known"
-        certificate = request.META.pop("HTTP_CLIENT_CERT", None)
-        outcome = request.META.pop("HTTP_CLIENT_CERT_VERIFY", None)
-        if self._is_trusted(peer):
-            if settings.MTLS_URL and certificate is not None:
-                request.META[CERTIFICATE] = certificate
-                request.META[IS_TRUSTED] = outcome == "SUCCESS"
-            if request.headers.get("X-Forwarded-Proto", "").strip() == "https":
-                # META is the WSGI environ, which request.scheme reads.
-                request.META["wsgi.url_scheme"] = "https"
-            for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
-                if not _is_address(hop.strip()):
-                    break
-                peer = hop.strip()
-                if not self._is_trusted(peer):
-                    break
-        request.META["REMOTE_ADDR"] = peer
+        meta = request.META
+        certificate = meta.pop("HTTP_CLIENT_CERT", None)
+        outcome = meta.pop("HTTP_CLIENT_CERT_VERIFY", None)
+        sender = read_sender(
+            meta.get("REMOTE_ADDR") or "",
+            meta.get("HTTP_X_FORWARDED_FOR", ""),
+            meta.get("HTTP_X_FORWARDED_PROTO", ""),
+            self.trusted,
+        )
+        meta["REMOTE_ADDR"] = sender.address
+        if sender.scheme is not None:
+            meta["wsgi.url_scheme"] = sender.scheme  # META is the WSGI environ, which request.scheme reads
+        if sender.is_behind_proxy and settings.MTLS_URL and certificate is not None:
+            meta[CERTIFICATE] = certificate
+            meta[IS_TRUSTED] = outcome == "SUCCESS"
+        for member in sender.unreadable:
+            self._log_once(member)
 
-    def _is_trusted(self, address: str) -> bool:
-        return _is_address(address) and any(ipaddress.ip_address(address) in net for net in self.trusted)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    def _log_once(self, member: str) -> None:
+        """Once for each header: it comes with every request, and its text may be anybody's."""
+        header = member.partition(":")[0]
+        if header not in self.logged:
+            self.logged.add(header)
+            log.warning(
+                "a trusted proxy sent a header that cannot be read: %r. "
+                "Rate limits, lockouts and audit events use the proxy's own address or scheme instead",
+                member[:100],
+            )
 
 
 def _content_length(request: HttpRequest) -> int:

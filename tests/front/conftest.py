@@ -84,7 +84,7 @@ class Served:
 
 
 @contextmanager
-def serving(application: str, **environment: str) -> Iterator[Served]:
+def serving(application: str, *, host: str = "127.0.0.1", **environment: str) -> Iterator[Served]:
     port = free_port()
     ours = {
         "DATABASE_URL": os.environ["DATABASE_URL"],
@@ -96,8 +96,8 @@ def serving(application: str, **environment: str) -> Iterator[Served]:
         "DJANGO_SETTINGS_MODULE": "authserver.settings",
     }
     command = [
-        sys.executable, "-m", "granian", "--interface", "asgi", application, "--port", str(port), "--http", "1",
-        "--backpressure", "20000", "--no-ws", "--log-level", "error", "--workers-kill-timeout", "10s",
+        sys.executable, "-m", "granian", "--interface", "asgi", application, "--host", host, "--port", str(port),
+        "--http", "1", "--backpressure", "20000", "--no-ws", "--log-level", "error", "--workers-kill-timeout", "10s",
     ]  # fmt: skip
     process = subprocess.Popen(command, env=os.environ | ours | environment, cwd=ROOT)
     served = Served(port, process)

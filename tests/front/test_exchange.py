@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from authserver.forwarded import parse_network, read_sender
 from authserver.front import application
 from authserver.front.hub import Hub
 from foundation.errors import TemporarilyUnavailable
@@ -50,6 +51,18 @@ class TestTheRequest:
         assert seen["HTTP_HOST"] == "localhost:1"
         assert (seen["REMOTE_ADDR"], seen["wsgi.url_scheme"]) == ("127.0.0.1", "http")
         assert seen["CONTENT_LENGTH"] == ""
+
+    def test_a_proxy_is_known_through_an_ipv6_socket_too(self) -> None:
+        """BIND_ADDRESS=:: takes IPv4 connections too, and writes their addresses in IPv6."""
+        try:
+            socket.create_server(("::", 0), family=socket.AF_INET6).close()
+        except OSError:
+            pytest.skip("there is no IPv6 on this machine")
+        with serving("tests.front.odd:application", host="::") as odd:
+            seen = environ(odd, get(b"/", b"X-Forwarded-For: 203.0.113.9"))
+        assert seen["REMOTE_ADDR"] == "::ffff:127.0.0.1"
+        proxies = [parse_network("127.0.0.0/8")]
+        assert read_sender(seen["REMOTE_ADDR"], seen["HTTP_X_FORWARDED_FOR"], "", proxies).address == "203.0.113.9"
 
     def test_a_repeated_header_is_joined_in_order(self, odd: Served) -> None:
         seen = environ(odd, get(b"/", b"X-Forwarded-For: 1.1.1.1", b"X-Forwarded-For: 2.2.2.2"))
