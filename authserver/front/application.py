@@ -28,8 +28,12 @@ SEND_TIMEOUT = 30.0  # seconds that a reader may keep us from sending the next p
 FAILED = Answer(500, [(b"content-type", b"text/plain"), (b"content-length", b"14")], b"internal error")
 
 
-class Gone(Exception):
-    """The client has closed the connection."""
+class BodyIncomplete(ProtocolError):
+    """The body ended early, or its chunks cannot be read (RFC 9112 7.1, 8). granian tells both as a disconnect."""
+
+    code = "invalid_request"
+    status = HTTPStatus.BAD_REQUEST
+    default_description = "the body is incomplete or its chunks cannot be read"
 
 
 class BodyTooSlow(ProtocolError):
@@ -106,8 +110,6 @@ class Front:
             body = await self._read_body(scope, receive)
             mark = self._hub.mark()
             answer = await self._pool.run(call, self._wsgi, environ_of(scope, body))
-        except Gone:
-            return
         except QueueFull:
             await refuse(send, TemporarilyUnavailable(retry_after=1))
         except ProtocolError as error:
@@ -119,7 +121,7 @@ class Front:
             await self._send(scope, answer, mark, receive, send)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises ProtocolError where it is too large, too slow or too much with all others'; Gone."""
+        """The whole body. Raises ProtocolError where it cannot be read or is too large, too slow or too much."""
         headers = dict(scope["headers"])
         declared = int(headers.get(b"content-length") or 0)
         if not declared and b"transfer-encoding" not in headers:
@@ -133,7 +135,7 @@ class Front:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise Gone
+                        raise BodyIncomplete()
                     part, more = message.get("body", b""), message.get("more_body", False)
                     held += len(part)
                     self._buffered += len(part)
@@ -274,6 +276,6 @@ async def refuse(send: Send, error: ProtocolError) -> None:
     ]
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
-    if error.status in (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
+    if isinstance(error, BodyIncomplete | BodyTooSlow | BodyTooLarge):
         headers.append((b"connection", b"close"))  # what is left of the body is not read
     await send_whole(send, Answer(error.status, headers, body))

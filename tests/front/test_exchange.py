@@ -38,6 +38,13 @@ def read_all(peer: socket.socket) -> bytes:
     return received
 
 
+def check_is_bad_request(answer: bytes) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400"), head
+    assert b"connection: close" in head.lower()
+    assert json.loads(body)["error"] == "invalid_request"
+
+
 def get(path: bytes, *headers: bytes) -> bytes:
     lines = [b"GET " + path + b" HTTP/1.1", b"Host: localhost:1", b"Connection: close", *headers]
     return b"\r\n".join(lines) + b"\r\n\r\n"
@@ -97,6 +104,54 @@ class TestTheRequest:
     def test_so_is_one_in_chunks_once_it_is(self, odd: Served) -> None:
         with odd.raw(get(b"/", b"Transfer-Encoding: chunked"), b"3e8\r\n" + b"x" * 1000 + b"\r\n1\r\nx\r\n") as peer:
             assert peer.recv(12) == b"HTTP/1.1 413"
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            pytest.param(b"-1\r\nabc\r\n0\r\n\r\n", id="a chunk of negative size"),
+            pytest.param(b"zz\r\nabc\r\n0\r\n\r\n", id="a chunk whose size is no number"),
+            pytest.param(b"0x3\r\nabc\r\n0\r\n\r\n", id="a chunk whose size has a prefix"),
+            pytest.param(b"\r\nabc\r\n0\r\n\r\n", id="a chunk without a size"),
+            pytest.param(b"f" * 18 + b"\r\nabc\r\n0\r\n\r\n", id="a chunk whose size fits into no integer"),
+            pytest.param(b"3\r\nabcdef\r\n0\r\n\r\n", id="a chunk that is longer than it says"),
+            pytest.param(b"3\r\nabc\r\n-1\r\n", id="a good chunk and a bad one"),
+            pytest.param(b"3\r\nabc\r\n0\r\nno trailer\r\n\r\n", id="a trailer that is no header"),
+        ],
+    )
+    def test_chunks_that_cannot_be_read_are_a_bad_request(self, odd: Served, body: bytes) -> None:
+        with odd.raw(get(b"/", b"Transfer-Encoding: chunked"), body) as peer:
+            check_is_bad_request(read_all(peer))
+
+    @pytest.mark.parametrize(
+        ("header", "part"),
+        [(b"Content-Length: 10", b"abc"), (b"Content-Length: 10", b""), (b"Transfer-Encoding: chunked", b"5\r\nab"),
+         (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n")],
+        ids=["shorter than it says", "none", "in the middle of a chunk", "without the last chunk"],
+    )  # fmt: skip
+    def test_a_body_that_ends_early_is_a_bad_request(self, odd: Served, header: bytes, part: bytes) -> None:
+        with odd.raw(get(b"/", header), part) as peer:
+            peer.shutdown(socket.SHUT_WR)
+            check_is_bad_request(read_all(peer))
+
+    @pytest.mark.parametrize(
+        "header",
+        [b"Content-Length: -1", b"Content-Length: +3", b"Content-Length: abc", b"Content-Length: 1e3",
+         b"Content-Length: ", b"Content-Length: " + b"9" * 30, b"Content-Length: 3\r\nContent-Length: 4",
+         b"Transfer-Encoding: gzip", b"X Y: z", b"no colon", b"X: a\x00b"],
+    )  # fmt: skip
+    def test_headers_that_cannot_be_read_are_a_bad_request(self, odd: Served, header: bytes) -> None:
+        with odd.raw(get(b"/", header), b"abc") as peer:
+            assert read_all(peer).startswith(b"HTTP/1.1 400")
+
+    @pytest.mark.parametrize("header", [b"X: " + b"a" * 600_000, b"\r\n".join(b"X%d: a" % n for n in range(300))])
+    def test_too_many_headers_are_refused(self, odd: Served, header: bytes) -> None:
+        with odd.raw(get(b"/", header)) as peer:
+            assert peer.recv(12) == b"HTTP/1.1 431"
+
+    def test_http_1_0_is_answered(self, odd: Served) -> None:
+        with odd.raw(b"POST / HTTP/1.0\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nhello") as peer:
+            answer = read_all(peer)
+        assert answer.startswith(b"HTTP/1.0 200") and b'"body": "hello"' in answer
 
     def test_exactly_the_most_is_taken(self, odd: Served) -> None:
         assert environ(odd, get(b"/", b"Content-Length: 1000"), b"x" * 1000)["body"] == "x" * 1000
@@ -188,3 +243,18 @@ def test_large_bodies_of_others_keep_no_small_one_out() -> None:
     with pytest.raises(TemporarilyUnavailable):
         read(application.SMALL_BODY + 1)
     assert front._buffered == application.MOST_BUFFERED, "what was read is given back"
+
+
+@pytest.mark.parametrize(
+    "target",
+    [b"/%", b"/%zz", b"/%ff", b"/%ed%a0%80", b"/%00", b"/static/%ff", b"/oidc/register/%ff", b"/v1/prompts/%ff",
+     b"/static/..%2f..%2fetc/passwd", b"/authorize?x=%ff", b"/authorize?x=%", b"/login?next=%ff",
+     b"/login?next=%ed%a0%80", b"/login?next=%00", b"/login?next=\xff",
+     b"/authorize?x=\xc3\xa9", b"/\xff", b"/" + b"a" * 60_000],
+)  # fmt: skip
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0"])
+def test_no_address_is_an_error_of_ours(served: Served, target: bytes, version: bytes) -> None:
+    request = b"GET " + target + b" " + version + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with served.raw(request) as peer:
+        answer = read_all(peer)
+    assert answer[9:12] in (b"200", b"302", b"400", b"401", b"404", b"414"), answer[:200]
