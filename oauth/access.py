@@ -39,39 +39,39 @@ class NonceNeeded(Unauthorized):
     code = "use_dpop_nonce"
 
 
-def authenticate_call(request: HttpRequest, *, audience: str, now: datetime) -> LiveToken:
+def authenticate_call(request: HttpRequest, *, audience: str | None, now: datetime) -> LiveToken:
     """The live token for `audience` that this request carries, whose every bound key its sender proved.
 
-    Raises Unauthorized. The audience is the endpoint's own resource identifier. Wrap the view in
-    `sender_constraint.tells_nonce`.
+    Raises Unauthorized. The audience is the endpoint's own resource identifier; None where the caller judges by
+    the token's other claims whether it works there. Wrap the view in `sender_constraint.tells_nonce`.
     """
     scheme, _, unverified_token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in ("bearer", "dpop") or not unverified_token:
-        raise _challenged(NoToken(), scheme)
-    live = find_live_token(unverified_token.strip(), audience, now)
+        raise challenged(NoToken(), scheme)
+    live = find_live_token(unverified_token.strip(), now, audience=audience)
     if live is None:
-        raise _challenged(Unauthorized(), scheme)
+        raise challenged(Unauthorized(), scheme)
     cnf = live.claims.get("cnf", {})
     if (scheme.lower() == "dpop") != (JKT in cnf):
         # RFC 9449 7.2: a bound token sent as a bearer token is a stolen one, or might as well be.
-        raise _challenged(Unauthorized("the token is not of this Authorization scheme"), scheme)
+        raise challenged(Unauthorized("the token is not of this Authorization scheme"), scheme)
     if not _prove(request, live, unverified_token.strip(), now, scheme).proves(cnf):
-        raise _challenged(Unauthorized("the token is bound to another key"), scheme)
+        raise challenged(Unauthorized("the token is bound to another key"), scheme)
     return live
 
 
 def _prove(request: HttpRequest, live: LiveToken, access_token: str, now: datetime, scheme: str) -> Binding:
     if scheme.lower() == "dpop" and "DPoP" not in request.headers:
-        raise _challenged(BadProof("the DPoP header is missing"), scheme)
+        raise challenged(BadProof("the DPoP header is missing"), scheme)
     try:
         return prove(request, live.claims["client_id"], now, access_token=access_token)
     except InvalidDpopProof as error:
-        raise _challenged(BadProof(error.description, detail=error.detail), scheme) from error
+        raise challenged(BadProof(error.description, detail=error.detail), scheme) from error
     except UseDpopNonce as error:
-        raise _challenged(NonceNeeded(error.description), scheme) from error
+        raise challenged(NonceNeeded(error.description), scheme) from error
 
 
-def _challenged(error: Unauthorized, scheme: str) -> Unauthorized:
+def challenged(error: Unauthorized, scheme: str) -> Unauthorized:
     """With WWW-Authenticate: the scheme that was tried, or both where none was."""
     algorithms = f'algs="{" ".join(keys.SIGNING_ALGORITHMS)}"'
     if isinstance(error, NoToken):

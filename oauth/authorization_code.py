@@ -21,6 +21,7 @@ from oauth.models import AuthorizationCode, Grant
 from oauth.redeeming import Redemption, RedemptionFacts, judge_code
 from oauth.requesting import living_scopes
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
+from operations.identifiers import is_same_resource
 from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
@@ -128,7 +129,7 @@ def _issue(code: AuthorizationCode, binding: Binding, scopes: list[str], now: da
 
 def refuses_resource(asked: str | None, grant: Grant) -> bool:
     """RFC 8707 2.2: a token request may name the resource that was granted, and no other."""
-    return asked is not None and (grant.resource is None or grant.resource.identifier != asked)
+    return asked is not None and (grant.resource is None or not is_same_resource(grant.resource.identifier, asked))
 
 
 def still_granted(grant: Grant, living: list[str]) -> list[str]:

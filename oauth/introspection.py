@@ -23,6 +23,7 @@ from oauth.redeeming import Redemption, judge_refresh
 from oauth.resources import authenticate_resource, by_secret, is_from_resource
 from oauth.signing_keys import signing_key
 from oauth.verifying import find_live_token, given, living_agents, living_grants, verify
+from operations.identifiers import is_same_resource
 
 # Everything of the token but what only the token's holder and we need.
 CLAIMS = (
@@ -61,7 +62,7 @@ def _for_resource(request: HttpRequest, unverified_token: str, now: datetime) ->
         resource: Any = authenticate_resource(request, _AND_GRANT, **given(claims), now=now)
     else:
         resource = authenticate_resource(request, _AND_AGENT, **given(claims))
-    if claims["aud"] != resource.identifier or not resource.token_is_alive:
+    if not is_same_resource(resource.identifier, claims["aud"]) or not resource.token_is_alive:
         return resource.identifier, INACTIVE
     return resource.identifier, _active(claims, resource.token_uses_left)
 
@@ -81,7 +82,7 @@ def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, 
     """An access token or a refresh token of this agent."""
     claims = verify(unverified_token, "at+jwt", now)
     if claims is not None:
-        live = find_live_token(unverified_token, claims["aud"], now)
+        live = find_live_token(unverified_token, now, audience=None)
         if live is None or claims["client_id"] != agent.client_id:
             return INACTIVE
         return _active(claims, live.grant.uses_left if live.grant else None)

@@ -14,6 +14,7 @@ from oauth import lifecycle
 from oauth.errors import InvalidToken
 from oauth.resources import authenticate_resource
 from oauth.verifying import verify
+from operations.identifiers import is_same_resource
 
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -33,7 +34,7 @@ def uses(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     claims = verify(token, "at+jwt", now)
     # Another resource's token is "unknown" here, as is one that carries no grant.
-    if claims is None or claims["aud"] != resource.identifier or "grant_id" not in claims:
+    if claims is None or not is_same_resource(resource.identifier, claims["aud"]) or "grant_id" not in claims:
         raise InvalidToken()
     if claims["exp"] <= now.timestamp():
         raise InvalidToken()

@@ -19,6 +19,7 @@ from foundation.plaintext import problem_with
 from foundation.prepared import Given, Rows
 from oauth.models import Grant, not_revoked
 from oauth.signing_keys import ALGORITHMS, listed_keys
+from operations.identifiers import is_same_resource
 
 MAX_TOKEN = 32_768  # characters
 
@@ -57,11 +58,13 @@ class LiveToken:
     grant: Grant | None
 
 
-def find_live_token(unverified_token: str, audience: str, now: datetime) -> LiveToken | None:
+def find_live_token(unverified_token: str, now: datetime, *, audience: str | None) -> LiveToken | None:
     """Signature, times, audience; then agent, person and grant, alive and not revoked, in one query. None for
-    any other token."""
+    any other token. `audience` None: the caller decides by something else which tokens count."""
     claims = verify(unverified_token, "at+jwt", now)
-    if claims is None or claims["aud"] != audience or claims["exp"] <= now.timestamp():
+    if claims is None or claims["exp"] <= now.timestamp():
+        return None
+    if audience is not None and not is_same_resource(audience, claims["aud"]):
         return None
     if "grant_id" in claims:
         grant = _LIVING_GRANT.first(**given(claims), now=now)
@@ -90,7 +93,7 @@ def given(claims: dict[str, Any]) -> dict[str, Any]:
     return {"client_id": claims["client_id"], "jti_digest": jti_digest}
 
 
-_LIVING_GRANT = Rows(lambda: living_grants().select_related("user"))
+_LIVING_GRANT = Rows(lambda: living_grants().select_related("user", "agent"))
 _LIVING_AGENT = Rows(lambda: living_agents().values_list("pk"))
 
 

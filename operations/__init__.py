@@ -6,6 +6,7 @@ needs, how many uses one approval buys, and the wording that a person reads. Doe
 for it (clients) or the asking (ciba, oauth).
 
 models.py      the tables; a version is never changed, an edit makes the next one
+identifiers.py   which URIs identify a resource, and which two name the same (pure)
 risk.py        risk and assurance, in order (pure)
 schemas.py     which JSON Schemas we accept, and checking a value against one (pure)
 wording.py     `{field|formatter}` text, rendered by the server (pure)

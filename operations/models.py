@@ -2,7 +2,6 @@
 
 import uuid
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
@@ -10,6 +9,7 @@ from django.db import models
 
 from foundation.secrets import GeneratedSecret
 from operations import schemas, wording
+from operations.identifiers import is_identifier, is_same_resource
 from operations.risk import Assurance, Risk, may_run_unasked
 
 # OpenID Connect's own scopes: they belong to no Resource and never decide `aud`.
@@ -21,9 +21,7 @@ HARMLESS_SCOPES = ("openid", OFFLINE_ACCESS)
 
 
 def check_identifier(value: str) -> None:
-    """RFC 8707 2: an absolute URI without a fragment. `http` for loopback names only is not ours to judge."""
-    parts = urlsplit(value)
-    if not parts.scheme or not (parts.netloc or parts.path) or "#" in value or not value.isascii() or " " in value:
+    if not is_identifier(value):
         raise ValidationError("An absolute URI without a fragment, for example https://payments.example.com/")
 
 
@@ -41,6 +39,13 @@ class Resource(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def clean(self) -> None:
+        super().clean()
+        others = Resource.objects.exclude(pk=self.pk).values_list("identifier", flat=True)
+        same = next((other for other in others if is_same_resource(self.identifier, other)), None)
+        if same is not None and same != self.identifier:  # that very spelling is refused by its column
+            raise ValidationError({"identifier": f"{same} is registered already, and names the same resource."})
 
 
 class ResourceSecret(GeneratedSecret):
