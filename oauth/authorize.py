@@ -169,7 +169,7 @@ def _propose(
     """What may be granted of what is asked for; None where nobody is signed in. Raises a ProtocolError."""
     agent = back.agent
     may_stay = agent.allows_grant_type(REFRESH_TOKEN)
-    requested = find_requested(agent, parameters, may_stay=may_stay)
+    requested = find_requested(agent, parameters, may_stay=may_stay, has_default=True)
     grantable = [scope.name for scope in requested.scopes if scope.runs_unasked]
     scopes = [*requested.identity_scopes, *grantable]
     if not scopes:

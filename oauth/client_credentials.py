@@ -12,7 +12,7 @@ from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
 
 def _prepare(asked: TokenRequest, now: datetime) -> Requested:
-    requested = find_requested(asked.agent, asked.parameters)
+    requested = find_requested(asked.agent, asked.parameters, has_default=True)
     if not requested.scopes and not requested.authorization_details:
         raise InvalidScope("ask for scopes or authorization_details of a resource")
     if requested.identity_scopes:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef
+from django.db.models import OuterRef, QuerySet
 
 from clients.models import Agent
 from foundation.canonical import canonical_json
@@ -22,11 +22,13 @@ from foundation.errors import (
 from foundation.forms import parse_json
 from oauth.audience import judge_audience
 from operations import schemas, wording
+from operations.identifiers import is_same_resource
 from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationTypeVersion, Resource, Scope
 from operations.risk import Risk
 
 MAX_SCOPES = 30
 MAX_DETAILS = 10
+_NOT_ALLOWED = "this agent may not ask for one of these scopes"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Requested:
     authorization_details: list[dict[str, Any]]
     versions: list[OperationTypeVersion]  # one per authorization_details object, in order
     resource: Resource | None
-    stays: bool = False  # offline_access: the agent goes on while the person is away
+    stays: bool = False  # offline_access: the agent goes on while the user is away
 
     @property
     def scope_names(self) -> list[str]:
@@ -50,18 +52,23 @@ class Requested:
         return not self.authorization_details and all(scope.runs_unasked for scope in self.scopes)
 
 
-def find_requested(agent: Agent, parameters: Mapping[str, str], *, may_stay: bool = False) -> Requested:
+def find_requested(
+    agent: Agent, parameters: Mapping[str, str], *, may_stay: bool = False, has_default: bool = False
+) -> Requested:
     """Reads `scope`, `authorization_details` and `resource`. Raises a ProtocolError of RFC 6749, 8707, 9396.
 
-    `may_stay`: whether offline_access may be asked for here.
+    `may_stay`: a refresh token is possible here. Otherwise offline_access is ignored (OpenID Connect Core 11).
+    `has_default`: a request that names neither scope nor authorization_details gets the default scope.
     """
+    if has_default and not {"scope", "authorization_details"} & parameters.keys():
+        return _find_default(agent, parameters.get("resource"))
     names = _scope_names(parameters.get("scope", ""))
-    stays = OFFLINE_ACCESS in names
-    if stays and not may_stay:
-        raise InvalidScope("offline_access is for agents with the grant type refresh_token, on behalf of a person")
+    stays = may_stay and OFFLINE_ACCESS in names
     names = [name for name in names if name != OFFLINE_ACCESS]
-    identity = [name for name in names if name in IDENTITY_SCOPES]
-    scopes = _find_scopes(agent, identity, [name for name in names if name not in IDENTITY_SCOPES])
+    ignores_unknown = "openid" in names and "openid" in agent.identity_scopes
+    identity = _find_identity_scopes(agent, names, ignores_unknown=ignores_unknown)
+    names = [name for name in names if name not in IDENTITY_SCOPES]
+    scopes = _find_scopes(agent, names, ignores_unknown=ignores_unknown)
     details = _parse_details(parameters.get("authorization_details"))
     versions = _find_versions(agent, details)
     resources = [scope.resource for scope in scopes]
@@ -93,17 +100,46 @@ def _scope_names(scope: str) -> list[str]:
     return names
 
 
-def _find_scopes(agent: Agent, identity: list[str], names: list[str]) -> list[Scope]:
-    if not set(identity) <= set(agent.identity_scopes):
-        raise InvalidScope("this agent may not ask for one of these scopes")
+def _find_default(agent: Agent, unverified_resource: str | None) -> Requested:
+    """RFC 6749 3.3: what a request without `scope` stands for. Everything routine that the agent may ask for of the
+    resource that it names, or of the only one that there is; never who the user is, nor offline_access."""
+    found = list(_active_scopes(agent).order_by("name"))
+    if unverified_resource is not None:
+        found = [scope for scope in found if is_same_resource(scope.resource.identifier, unverified_resource)]
+        if not found:
+            raise InvalidTarget("this agent has no scope of that resource")
+    scopes = [scope for scope in found if scope.runs_unasked]
+    if not scopes:
+        raise InvalidScope("scope is missing, and this agent has no routine scope that could be its default")
+    if len({scope.resource_id for scope in scopes}) > 1:
+        raise InvalidScope("scope is missing, and this agent's scopes belong to several resources: name one of them")
+    return Requested([], scopes, [], [], scopes[0].resource)
+
+
+def _find_identity_scopes(agent: Agent, names: list[str], *, ignores_unknown: bool) -> list[str]:
+    """Those of OpenID Connect among `names`."""
+    asked = [name for name in names if name in IDENTITY_SCOPES]
+    allowed = [name for name in asked if name in agent.identity_scopes]
+    if allowed != asked and not ignores_unknown:
+        raise InvalidScope(_NOT_ALLOWED)
+    return allowed
+
+
+def _find_scopes(agent: Agent, names: list[str], *, ignores_unknown: bool) -> list[Scope]:
+    """Unknown and not allowed are one answer: an agent does not learn what else there is.
+
+    OpenID Connect Core 3.1.2.1: beside `openid` they are ignored. The answer's `scope` says what is left.
+    """
     if not names:
         return []
-    found = agent.scopes.filter(name__in=names, is_active=True, resource__is_active=True)
-    scopes = {scope.name: scope for scope in found.select_related("resource")}
-    if len(scopes) != len(names):
-        # Unknown and not allowed are one answer: an agent does not learn what else there is.
-        raise InvalidScope("this agent may not ask for one of these scopes")
-    return [scopes[name] for name in names]
+    scopes = {scope.name: scope for scope in _active_scopes(agent).filter(name__in=names)}
+    if len(scopes) != len(names) and not ignores_unknown:
+        raise InvalidScope(_NOT_ALLOWED)
+    return [scopes[name] for name in names if name in scopes]
+
+
+def _active_scopes(agent: Agent) -> QuerySet[Scope]:
+    return agent.scopes.filter(is_active=True, resource__is_active=True).select_related("resource")
 
 
 def _parse_details(text: str | None) -> list[dict[str, Any]]:

@@ -51,7 +51,6 @@ def test_details_make_a_grant_without_a_person(agent: Caller, bank: ResourceServ
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("nothing asked for", {}, "invalid_scope"),
     ("a person's scope without a person", {"scope": "openid"}, "invalid_scope"),
     ("the same with another", {"scope": "openid calendar.read"}, "invalid_scope"),
     ("an unknown scope", {"scope": "nobody.knows"}, "invalid_scope"),

@@ -115,9 +115,14 @@ class TestResources:
             registered.refresh(tokens["refresh_token"], resource=other.identifier).json()["error"] == "invalid_target"
         )
 
-    def test_its_scopes_neither(self, registered: WebAgent, browser_of_person: Client, other: Resource) -> None:
-        page = browser_of_person.get(registered.url(scope="openid vault.read", resource=other.identifier))
-        assert "invalid_scope" in page.content.decode()
+    @pytest.mark.parametrize(
+        ("scope", "error"), [("openid vault.read", "invalid_target"), ("vault.read", "invalid_scope")]
+    )
+    def test_its_scopes_neither(
+        self, registered: WebAgent, browser_of_person: Client, other: Resource, scope: str, error: str
+    ) -> None:
+        page = browser_of_person.get(registered.url(scope=scope, resource=other.identifier))
+        assert error in page.content.decode()
 
     def test_what_an_administrator_took_away_ends(self, registered: WebAgent, browser_of_person: Client) -> None:
         tokens = registered.tokens(browser_of_person, scope="calendar.read offline_access")

@@ -1,0 +1,226 @@
+"""Which scopes a request gets: with unknown ones, with offline_access, and with no scope at all."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from accounts.models import User
+from clients.models import CIBA, CLIENT_CREDENTIALS
+from oauth.models import AuthorizationRequest, Grant
+from operations.models import Resource, Scope
+from tests.consenting import WebAgent, answer, claims_of, form_of, go_to, make_web_agent, query_of
+from tests.world import Caller, ResourceServer, allow_everything, make_caller, sign_in
+
+pytestmark = pytest.mark.django_db
+
+IGNORED = [
+    pytest.param("openid nobody.knows calendar.read", "openid calendar.read", id="a scope that does not exist"),
+    pytest.param("nobody.knows openid", "openid", id="the same before openid and alone with it"),
+    pytest.param("openid mail.read calendar.read", "openid calendar.read", id="a scope that is another agent's"),
+    pytest.param("openid phone address", "openid", id="scopes of OpenID Connect that are not offered"),
+    pytest.param("openid profile email", "openid email", id="an identity scope that this agent may not ask for"),
+    pytest.param("openid calendar.read offline_access", "openid calendar.read", id="offline_access, no refresh tokens"),
+    pytest.param("calendar.read offline_access", "calendar.read", id="the same without openid"),
+    pytest.param('openid "quoted" calendar.read', "openid calendar.read", id="a name that no scope can have"),
+]  # fmt: skip
+REFUSED = [
+    pytest.param("nobody.knows calendar.read", id="an unknown scope without openid"),
+    pytest.param("profile calendar.read", id="a forbidden identity scope without openid"),
+    pytest.param("offline_access", id="nothing is left"),
+    pytest.param("openid  calendar.read", id="two spaces"),
+    pytest.param("openid " + " ".join(f"s{n}" for n in range(30)), id="too many"),
+]
+
+
+@pytest.fixture
+def mail(bank: ResourceServer) -> Resource:
+    """A second resource, with a routine scope."""
+    resource = Resource.objects.create(identifier="https://mail.example.com/mcp", name="Mail")
+    Scope.objects.create(resource=resource, name="mail.read", description="Read your mail", risk="routine")
+    return resource
+
+
+def narrow(web: WebAgent) -> WebAgent:
+    """May ask for what the bank has, for `openid` and for `email`."""
+    web.agent.identity_scopes = ["openid", "email"]
+    web.agent.save()
+    web.agent.scopes.set(Scope.objects.filter(resource__name="Bank"))
+    return web
+
+
+@pytest.fixture
+def short(bank: ResourceServer, mail: Resource, signing: None) -> WebAgent:
+    """An agent without refresh tokens."""
+    return narrow(make_web_agent("Short", grant_types=["authorization_code"]))
+
+
+class TestWhatIsIgnored:
+    @pytest.mark.parametrize(("asked", "granted"), IGNORED)
+    def test_in_the_browser(self, asked: str, granted: str, short: WebAgent, browser_of_person: Client) -> None:
+        tokens = short.tokens(browser_of_person, scope=asked)
+        assert tokens["scope"] == granted and "refresh_token" not in tokens
+        assert claims_of(tokens["access_token"])["scope"] == granted
+        assert Grant.objects.get().scopes == granted.split()
+
+    @pytest.mark.parametrize("asked", REFUSED)
+    def test_the_rest_is_refused(self, asked: str, short: WebAgent, browser_of_person: Client) -> None:
+        response = browser_of_person.get(short.url(scope=asked))
+        assert query_of(response["Location"])["error"] == "invalid_scope"
+        assert not AuthorizationRequest.objects.exists()
+
+    def test_openid_itself_is_never_ignored(self, short: WebAgent, browser_of_person: Client) -> None:
+        short.agent.identity_scopes = ["email"]
+        short.agent.save()
+        response = browser_of_person.get(short.url(scope="openid email calendar.read"))
+        assert query_of(response["Location"])["error"] == "invalid_scope"
+
+    @pytest.mark.parametrize("asked", [case.values[0] for case in IGNORED if str(case.values[0]).startswith("openid")])
+    def test_at_bc_authorize(self, asked: str, agent: Caller, mail: Resource, person: User) -> None:
+        agent.agent.scopes.set(Scope.objects.filter(resource__name="Bank"))
+        agent.agent.identity_scopes = ["openid", "email"]
+        agent.agent.save()
+        auth_req_id = agent.ask(person, scope=asked).json()["auth_req_id"]
+        browser = sign_in(person)
+        (prompt,) = browser.get("/v1/prompts").json()["prompts"]
+        browser.post(f"/v1/prompts/{prompt['id']}/approve")
+        granted = next(case.values[1] for case in IGNORED if case.values[0] == asked)
+        assert agent.poll(auth_req_id).json()["scope"] == granted
+
+    @pytest.mark.parametrize("asked", ["calendar.read offline_access", "offline_access calendar.read"])
+    def test_offline_access_without_a_user(self, asked: str, agent: Caller) -> None:
+        body = agent.client_credentials(scope=asked).json()
+        assert body["scope"] == "calendar.read" and "refresh_token" not in body
+
+    def test_offline_access_with_refresh_tokens_is_granted(self, web: WebAgent, browser_of_person: Client) -> None:
+        tokens = web.tokens(browser_of_person, scope="openid nobody.knows calendar.read offline_access")
+        assert tokens["scope"] == "openid calendar.read offline_access" and tokens["refresh_token"]
+        assert web.refresh(tokens["refresh_token"]).json()["scope"] == tokens["scope"]
+
+    def test_remembered_consent_compares_what_is_left(self, short: WebAgent, browser_of_person: Client) -> None:
+        short.tokens(browser_of_person, scope="openid calendar.read")
+        back = query_of(browser_of_person.get(short.url(scope="openid calendar.read mail.read"))["Location"])
+        assert short.exchange(back["code"]).json()["scope"] == "openid calendar.read"
+        short.agent.scopes.add(Scope.objects.get(name="mail.read"))
+        assert "code" not in query_of(
+            browser_of_person.get(short.url(scope="openid mail.read", prompt="none"))["Location"]
+        ), "a scope that was ignored then is not consented to now"
+
+
+class TestNoScopeInTheBrowser:
+    def test_stands_for_all_that_is_routine(
+        self, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+    ) -> None:
+        Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
+        web.agent.scopes.set(Scope.objects.all())
+        page = go_to(browser_of_person, web.url(scope=None))
+        assert form_of(page)["scope"] == ["accounts.read", "calendar.read"]
+        html = page.content.decode()
+        assert "See your accounts" in html and "Read your calendar" in html
+        assert "Close accounts" not in html and "Know which account here is yours" not in html
+        sent_to = answer(browser_of_person, page, "allow")["Location"]
+        tokens = web.exchange(query_of(sent_to)["code"]).json()
+        assert tokens["scope"] == "accounts.read calendar.read"
+        assert "id_token" not in tokens
+        assert claims_of(tokens["access_token"])["aud"] == bank.resource.identifier
+
+    def test_the_resource_may_be_named(self, web: WebAgent, mail: Resource, browser_of_person: Client) -> None:
+        web.agent.scopes.set(Scope.objects.all())
+        tokens = web.tokens(browser_of_person, scope=None, resource="https://MAIL.example.com:443/mcp")
+        assert tokens["scope"] == "mail.read"
+        assert claims_of(tokens["access_token"])["aud"] == mail.identifier, "the registered spelling"
+
+    @pytest.mark.parametrize(
+        ("resource", "risk", "error"),
+        [
+            pytest.param(None, "routine", "invalid_scope", id="several resources, and none is named"),
+            pytest.param("https://other.example.com/", "routine", "invalid_target", id="an unknown resource"),
+            pytest.param("https://mail.example.com/", "routine", "invalid_target", id="another path"),
+            pytest.param("https://mail.example.com/mcp", "critical", "invalid_scope", id="nothing there is routine"),
+        ],
+    )
+    def test_what_has_no_default(
+        self, resource: str | None, risk: str, error: str, web: WebAgent, mail: Resource, browser_of_person: Client
+    ) -> None:
+        Scope.objects.filter(resource=mail).update(risk=risk)
+        web.agent.scopes.set(Scope.objects.all())
+        told = query_of(browser_of_person.get(web.url(scope=None, resource=resource))["Location"])
+        assert told["error"] == error and "scope" in told["error_description"]
+        assert not AuthorizationRequest.objects.exists()
+
+    @pytest.mark.parametrize("what", ["scope", "resource", "the agent's right"])
+    def test_what_is_not_active_is_not_in_it(
+        self, what: str, web: WebAgent, bank: ResourceServer, mail: Resource, browser_of_person: Client
+    ) -> None:
+        web.agent.scopes.set(Scope.objects.all())
+        if what == "scope":
+            Scope.objects.filter(name="mail.read").update(is_active=False)
+        elif what == "resource":
+            Resource.objects.filter(pk=mail.pk).update(is_active=False)
+        else:
+            web.agent.scopes.remove(Scope.objects.get(name="mail.read"))
+        assert web.tokens(browser_of_person, scope=None)["scope"] == "calendar.read"
+
+    def test_an_empty_list_has_no_default(self, web: WebAgent, browser_of_person: Client) -> None:
+        web.agent.scopes.clear()
+        told = query_of(browser_of_person.get(web.url(scope=None))["Location"])
+        assert told["error"] == "invalid_scope"
+
+    def test_remembered_consent_compares_what_it_stands_for(
+        self, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+    ) -> None:
+        web.tokens(browser_of_person, scope=None)
+        silent = query_of(browser_of_person.get(web.url(scope=None, prompt="none"))["Location"])
+        assert web.exchange(silent["code"]).json()["scope"] == "calendar.read"
+        new = Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
+        web.agent.scopes.add(new)
+        silent = query_of(browser_of_person.get(web.url(scope=None, prompt="none"))["Location"])
+        assert silent["error"] == "consent_required", "the default has grown"
+        assert form_of(go_to(browser_of_person, web.url(scope=None)))["scope"] == ["accounts.read", "calendar.read"]
+
+    def test_the_user_may_untick(self, web: WebAgent, bank: ResourceServer, browser_of_person: Client) -> None:
+        Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
+        web.agent.scopes.set(Scope.objects.all())
+        page = go_to(browser_of_person, web.url(scope=None))
+        sent_to = answer(browser_of_person, page, "allow", scope=["accounts.read"], stay="no")["Location"]
+        tokens = web.exchange(query_of(sent_to)["code"]).json()
+        assert tokens["scope"] == "accounts.read" and "refresh_token" not in tokens
+
+    def test_refreshing_says_the_scope_too(self, web: WebAgent, browser_of_person: Client) -> None:
+        tokens = web.tokens(browser_of_person, scope=None)
+        again = web.refresh(tokens["refresh_token"]).json()
+        assert again["scope"] == tokens["scope"] == "calendar.read", "offline_access is not in a default"
+
+
+class TestNoScopeWithoutAUser:
+    def test_stands_for_all_that_is_routine(self, agent: Caller, bank: ResourceServer) -> None:
+        for named in ({}, {"resource": bank.resource.identifier}, {"resource": "HTTPS://BANK.EXAMPLE.COM"}):
+            body = agent.client_credentials(**named).json()
+            assert body["scope"] == "calendar.read"
+            assert claims_of(body["access_token"])["aud"] == bank.resource.identifier
+
+    @pytest.mark.parametrize(
+        ("named", "error"),
+        [({}, "invalid_scope"), ({"resource": "https://other.example.com/"}, "invalid_target"),
+         ({"resource": "https://bank.example.com/x"}, "invalid_target")],
+        ids=["several resources", "an unknown resource", "another path"],
+    )  # fmt: skip
+    def test_what_has_no_default(self, named: dict[str, str], error: str, agent: Caller, mail: Resource) -> None:
+        agent.agent.scopes.set(Scope.objects.all())
+        assert agent.client_credentials(**named).json()["error"] == error
+
+    def test_not_beside_an_operation(self, agent: Caller) -> None:
+        body = agent.client_credentials(authorization_details=[{"type": "calendar", "day": "2026-11-24"}]).json()
+        assert "scope" not in body and "scope" not in claims_of(body["access_token"])
+
+    def test_nothing_that_is_not_routine(self, agent: Caller) -> None:
+        Scope.objects.update(risk="sensitive")
+        assert agent.client_credentials().json()["error"] == "invalid_scope"
+
+
+def test_bc_authorize_has_no_default(bank: ResourceServer, signing: None, person: User) -> None:
+    caller = allow_everything(make_caller("Asks", grant_types=[CIBA, CLIENT_CREDENTIALS]), person)
+    given: dict[str, Any] = {"login_hint": person.email}
+    assert caller.post("/bc-authorize", **given).json()["error"] == "invalid_request"
+    assert caller.post("/bc-authorize", **given, scope="").json()["error"] == "invalid_request"
+    assert caller.post("/bc-authorize", **given, scope="calendar.read").json()["error"] == "invalid_scope"
