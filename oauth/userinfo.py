@@ -1,15 +1,20 @@
-"""GET and POST /userinfo (OpenID Connect Core 5.3): who the person is, for a token that is for this endpoint."""
+"""GET and POST /userinfo (OpenID Connect Core 5.3): who the user is.
 
-from django.conf import settings
+It takes the access token that came with the user's sign-in or approval, whichever API that token is for: a client
+of OpenID Connect has one access token, and uses it here too.
+"""
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from accounts.models import User
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
-from oauth.access import authenticate_call
+from oauth.access import Unauthorized, authenticate_call, challenged
 from oauth.errors import InsufficientScope
 from oauth.minting import person_claims
 from oauth.sender_constraint import tells_nonce
+from oauth.verifying import LiveToken
 
 
 @tells_nonce
@@ -18,10 +23,28 @@ def userinfo(request: HttpRequest) -> HttpResponse:
     """The token comes in the Authorization header alone: addresses and bodies are logged (RFC 9700 4.3.2)."""
     if "access_token" in request.GET:
         raise InvalidRequest("the access token goes into the Authorization header")
-    live = authenticate_call(request, audience=f"{settings.ISSUER_URL}/userinfo", now=timezone.now())
+    live = authenticate_call(request, audience=None, now=timezone.now())
+    user = find_user(live)
+    if user is None:
+        scheme = request.headers.get("Authorization", "").partition(" ")[0]
+        raise challenged(Unauthorized("the token is not from a user's sign-in or approval"), scheme)
     scopes = live.claims.get("scope", "").split(" ")
-    if "openid" not in scopes or live.grant is None or live.grant.user is None:
+    if live.grant is None or "openid" not in {*scopes} & {*live.grant.scopes}:
         error = InsufficientScope("openid is needed")
         error.headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope", scope="openid"'
         raise error
-    return json_response({"sub": live.claims["sub"], **person_claims(live.grant.user, scopes)})
+    return json_response({"sub": live.claims["sub"], **person_claims(user, scopes)})
+
+
+def find_user(live: LiveToken) -> User | None:
+    """The user of a token from a code, a refresh token or CIBA; None for every other token of ours.
+
+    Such a token hangs on a grant of its user to its own agent, and that agent alone acts (RFC 8693 4.1). One that was
+    made from another token has another agent, or a longer chain of actors. client_credentials has no user.
+    """
+    grant, claims = live.grant, live.claims
+    if grant is None or grant.user is None or claims["sub"] != grant.sub:
+        return None
+    client_id = grant.agent.client_id
+    is_its_agents_own = claims["client_id"] == client_id and claims.get("act") == {"sub": client_id}
+    return grant.user if is_its_agents_own else None
