@@ -101,6 +101,9 @@ AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
 AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
 AGENT_UNREGISTERED = _declare("agent.unregistered", "An agent took back its own registration")
 AGENT_CHANGE_REFUSED = _declare("agent.change_refused", "An agent tried to widen its registration", refusal=True)
+AGENT_RESET = _declare(
+    "agent.reset", "An agent changed its keys or addresses without proof of its old key: all that it held ended"
+)
 AGENT_EXPIRED = _declare("agent.expired", "A registration that nobody used was deleted")
 INITIAL_ACCESS_TOKEN_MADE = _declare("initial_access_token.made", "A token to register agents with was made")
 INITIAL_ACCESS_TOKEN_REVOKED = _declare("initial_access_token.revoked", "A token to register agents with was revoked")

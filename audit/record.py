@@ -18,6 +18,7 @@ from foundation.prepared import insert, insert_or_roll_back
 log = logging.getLogger(__name__)
 
 SYSTEM = "system"
+TOGETHER = 500  # events in one statement
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,12 @@ def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> 
 
 
 def record_revocations(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
-    """As `record_revocation`, of many at once: in one statement where nothing stands against it."""
+    """As `record_revocation`, of many at once: in few statements where nothing stands against it."""
+    for start in range(0, len(abouts), TOGETHER):
+        _record_together(kind, abouts[start : start + TOGETHER], now)
+
+
+def _record_together(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
     try:
         insert_or_roll_back([_event(kind, about, now, dict(facts)) for about, facts in abouts])
     except DatabaseError as error:

@@ -5,6 +5,7 @@ from audit import views as activity
 from authserver.celery import soon
 from ciba import delivery, lifecycle, sending, watching
 from ciba.grant import HANDLER as CIBA_HANDLER
+from clients import lifecycle as agents
 from clients.keys import SIGNING_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
 from credentials import pages as leases
@@ -12,6 +13,7 @@ from credentials.branches import LEASES
 from devices import lifecycle as devices
 from devices import mail, push
 from foundation import outbox, waiting
+from oauth import lifecycle as grants
 from oauth.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
 from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
 from oauth.metadata import EXTRA_FIELDS
@@ -34,6 +36,7 @@ def wire() -> None:
             "session": sessions.read_sessions,
         }
     )
+    agents.HOLDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
     activity.PARTS[:] = [leases.own_leases]
     HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER
     HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER

@@ -46,6 +46,7 @@ def keep(agent: Agent, request_id: UUID, auth_req_id: str, token: str, until: da
         return {"delivery_mode": mode}
     return {
         "delivery_mode": mode,
+        "notification_endpoint": agent.backchannel_client_notification_endpoint,
         "sealed_auth_req_id": seal(auth_req_id.encode(), place=_place("sealed_auth_req_id", request_id)),
         "sealed_notification_token": seal(token.encode(), place=_place("sealed_notification_token", request_id)),
         "deliver_until": until + NOTICE_LIFE,

@@ -127,6 +127,7 @@ def _store(
     request = BackchannelRequest.objects.create(
         id=request_id,
         agent=agent,
+        agent_epoch=agent.control_epoch,
         user=user,
         resource=requested.resource,
         state=State.PENDING,
@@ -261,6 +262,7 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
     grant = Grant.objects.create(
         id=new_id(),
         agent=request.agent,
+        agent_epoch=request.agent_epoch,
         user=request.user,
         resource_id=request.resource_id,
         scopes=request.scopes,
@@ -370,6 +372,11 @@ def stop_agent(agent: Agent, person: User, now: datetime) -> None:
 @transaction.atomic(durable=True)
 def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
     """An administrator's stop: every open question and waiting approval of an agent ends, whoever was asked."""
+    _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
+
+
+def end_requests_of(agent: Agent, actor: str, reason: str, now: datetime) -> None:
+    """The same in the caller's transaction; the grants that come of it say why."""
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 

@@ -10,6 +10,7 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.models import User
 from ciba.states import State
 from clients.models import Agent, AgentLink
+from foundation.outbound import MAX_URL
 from foundation.prepared import Given, Rows
 from oauth.models import Grant
 from operations.models import OperationTypeVersion, Resource
@@ -29,7 +30,9 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
         """The same, whether or not the person is active: where people are hidden, an agent does not learn that."""
         stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
         revoked = Grant.objects.filter(pk=OuterRef("grant_id"), revoked_at__isnull=False)
-        active = Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)
+        active = Agent.objects.filter(
+            pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE, control_epoch=OuterRef("agent_epoch")
+        )
         return self.filter(~Exists(stops), ~Exists(revoked), Exists(active))
 
 
@@ -38,6 +41,7 @@ class BackchannelRequest(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests")
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
     # None: put to nobody, so that the agent does not learn who exists (policy.py). It can only end.
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="requests")
     resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="+")
@@ -54,6 +58,8 @@ class BackchannelRequest(models.Model):
     shown = models.JSONField()
     wording_version = models.PositiveSmallIntegerField()
     delivery_mode = models.CharField(max_length=4, choices=Agent.DeliveryMode.choices, default=Agent.DeliveryMode.POLL)
+    # Where ping and push go: as registered when the agent asked, whatever it registers meanwhile.
+    notification_endpoint = models.CharField(max_length=MAX_URL, blank=True, default="", db_default="")
     # For ping and push alone; erased when there is nothing more to send (ciba/delivery.py).
     sealed_auth_req_id = models.BinaryField(null=True)
     sealed_notification_token = models.BinaryField(null=True)

@@ -64,7 +64,7 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
     kept = delivery.open_kept(request)
     if kept is None:
         return None
-    if not request.agent.is_active or not request.agent.backchannel_client_notification_endpoint:
+    if not request.agent.is_active or not request.notification_endpoint:
         lifecycle.drop_delivery(request, now)
         return None
     if request.delivery_mode == Agent.DeliveryMode.PING:
@@ -73,7 +73,7 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
         body = _body_to_push(request, kept, now)
     if body is None:
         return None
-    return Message(request.agent.backchannel_client_notification_endpoint, kept.notification_token, body)
+    return Message(request.notification_endpoint, kept.notification_token, body)
 
 
 def _body_to_push(request: BackchannelRequest, kept: delivery.Kept, now: datetime) -> bytes | None:

@@ -12,6 +12,7 @@ from accounts.models import User
 from audit import events
 from audit.record import About, record
 from clients import lifecycle, registering
+from clients.certificates import KINDS
 from clients.models import Agent, InitialAccessToken, PublishedKeys
 from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
@@ -57,8 +58,23 @@ class AgentForm(forms.ModelForm[Agent]):
 # Of a client that has a metadata document: what is said there is not ours to change, and would be fetched again.
 FROM_DOCUMENT = (
     "name", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri", "redirect_uris",
-    "post_logout_redirect_uris", "id_token_signed_response_alg",
+    "post_logout_redirect_uris", "id_token_signed_response_alg", "backchannel_token_delivery_mode",
+    "backchannel_client_notification_endpoint", "backchannel_authentication_request_signing_alg",
+    "backchannel_user_code_parameter",
 )  # fmt: skip
+
+# An administrator is trusted with what decides who the agent is (clients/control.py).
+CONTROL = frozenset(
+    {
+        "token_endpoint_auth_method", "client_jwks", "client_jwks_uri", "redirect_uris",
+        "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
+        *(f"tls_client_auth_{kind}" for kind in KINDS),
+    }
+)  # fmt: skip
+CONTROL_STAYS = (
+    "The new keys or addresses work from now on, and what users granted stays. If somebody stole the old key, stop the "
+    "agent first: that ends its requests, grants and leases."
+)
 
 admin.site.unregister(Agent)  # django-oauth-toolkit's registration
 
@@ -100,6 +116,8 @@ class AgentAdmin(NoDeletion):
         kind = events.AGENT_CHANGED if change else events.AGENT_REGISTERED
         about = About(f"user:{_administrator(request).id}", client_id=obj.client_id)
         record(kind, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))
+        if change and CONTROL.intersection(form.changed_data):
+            self.message_user(request, CONTROL_STAYS, messages.WARNING)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)

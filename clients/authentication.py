@@ -165,6 +165,20 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     return agent
 
 
+def prove_key(
+    agent: Agent, assertion: str, assertion_type: str, *, endpoint_url: str, caller: str, now: datetime
+) -> None:
+    """Whoever sent this assertion holds a key that the agent has registered. Raises InvalidClient. Spends its `jti`."""
+    parameters = {"client_assertion_type": assertion_type, "client_id": agent.client_id}
+    _by_assertion(assertion, parameters, endpoint_url, caller, now)
+
+
+def prove_certificate(agent: Agent, certificate: ClientCertificate, now: datetime) -> None:
+    """The same of a client certificate. Raises InvalidClient."""
+    if problem := _certificate_problem(certificate, agent, now):
+        raise InvalidClient(detail=f"{problem}: {agent.client_id}")
+
+
 def _unverified_issuer(assertion: str) -> str:
     """Whom the assertion claims to come from: only to find the key that must then verify it."""
     try:

@@ -87,6 +87,11 @@ def load(jwks: dict[str, Any]) -> KeySet:
     return KeySet.import_key_set({"keys": jwks["keys"]})
 
 
+def thumbprints(jwks: dict[str, Any] | None) -> frozenset[str]:
+    """RFC 7638: what a key is, whatever it is called."""
+    return frozenset(key.thumbprint() for key in load(jwks).keys) if jwks else frozenset()
+
+
 def registered_certificates(jwks: Any) -> list[bytes]:
     """The DER of each key's own certificate."""
     found = [key["x5c"][0] for key in (jwks or {}).get("keys", []) if key.get("x5c")]

@@ -1,15 +1,21 @@
 """The use cases of agents. The only module that writes an agent's `status`, its links and its secrets."""
 
+from collections.abc import Callable
 from datetime import datetime
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
 
 from accounts.models import User
 from audit import events
-from audit.record import About, record, record_revocation
+from audit.record import About, record, record_revocation, record_revocations
 from clients.models import Agent, AgentLink, AgentSecret, SpentAssertion
 
 Status = Agent.Status
+RESET_REASON = "the agent changed its keys or addresses without proof of its old key"
+# What upper packages let an agent hold, each with the function (agent, actor, reason, now) that ends all of it in the
+# caller's transaction; requests before grants (lock order). Filled by authserver/wiring.py.
+HOLDINGS: list[Callable[[Agent, str, str, datetime], None]] = []
 
 
 def _about(agent: Agent, by: User, person: User | None = None) -> About:
@@ -101,6 +107,41 @@ def revoke_secrets(agent: Agent, by: User, now: datetime) -> int:
     ended = AgentSecret.objects.filter(agent=agent, revoked_at=None).update(revoked_at=now)
     record_revocation(events.AGENT_SECRETS_REVOKED, _about(agent, by), now, secrets=ended)
     return ended
+
+
+def lock_agent(agent: Agent, control_epoch: int) -> bool:
+    """Locks the agent's row in the caller's transaction. False where somebody else may control the agent by now."""
+    same = Agent.objects.select_for_update(no_key=True).filter(pk=agent.pk, control_epoch=control_epoch)
+    return bool(same.values_list("pk"))
+
+
+def reset(agent: Agent, actor: str, added: list[str], now: datetime) -> None:
+    """Somebody else may control the agent: its links, open requests, grants and remembered consents end.
+
+    Takes part in the caller's transaction, which holds the agent's row. Raising the epoch alone makes all of it
+    worthless, also what is being written at this moment; the rest is for whoever looks at it.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("a reset takes part in a transaction of its caller")
+    Agent.objects.filter(pk=agent.pk).update(control_epoch=F("control_epoch") + 1, identity_changed_at=now)
+    agent.control_epoch += 1
+    record_revocation(
+        events.AGENT_RESET, About(actor, client_id=agent.client_id), now, name=agent.name, added=added
+    )  # fmt: skip
+    _end_links(agent, actor, now)
+    for end_all in HOLDINGS:
+        end_all(agent, actor, RESET_REASON, now)
+
+
+def _end_links(agent: Agent, actor: str, now: datetime) -> None:
+    """Before requests and grants, as a person's own stop locks them."""
+    links = AgentLink.objects.select_for_update().filter(agent=agent, is_linked=True).order_by("pk")
+    people = dict(links.values_list("pk", "user_id"))
+    AgentLink.objects.filter(pk__in=people).update(is_linked=False)
+    facts = {"agent": agent.name, "reason": RESET_REASON}
+    record_revocations(
+        events.AGENT_UNLINKED, [(About(actor, agent.client_id, user_id), facts) for user_id in people.values()], now
+    )
 
 
 def note_first_use(agent: Agent, now: datetime) -> bool:

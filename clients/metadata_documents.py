@@ -18,8 +18,9 @@ from django.db import connection, transaction
 
 from audit import events
 from audit.record import SYSTEM, About, record
-from clients import registering, uris
+from clients import lifecycle, registering, uris
 from clients.client_metadata import ClientMetadata, document_problem, host_of_document, parse_metadata
+from clients.control import added
 from clients.errors import TooManyRegistrations
 from clients.models import Agent
 from foundation.errors import ProtocolError
@@ -151,13 +152,14 @@ def _store(url: str, metadata: ClientMetadata, caller: str, now: datetime, fresh
     agent, is_new = Agent.objects.select_for_update(no_key=True).get_or_create(
         client_id=url, defaults={"registration_source": Agent.RegistrationSource.CIMD}
     )
-    before = {} if is_new else registering.metadata_of(agent)
+    before, control = ({}, None) if is_new else (registering.metadata_of(agent), agent.control)
     registering.fill(agent, metadata)
     agent.cimd_expires_at = fresh_until
     agent.full_clean()
     agent.save()
     if is_new:
         registering.give_defaults(agent)
+        registering.link_defaults(agent)
     changed = registering.changes(before, agent)
     if changed:
         if not is_new:
@@ -165,6 +167,9 @@ def _store(url: str, metadata: ClientMetadata, caller: str, now: datetime, fresh
         kind = events.AGENT_REGISTERED if is_new else events.AGENT_CHANGED
         about = About(SYSTEM, client_id=url)
         record(kind, about, now, name=agent.name, changed=changed, address=caller, **registering.told(agent))
+    # A document proves no key. Rights stay: an administrator gave them to this address, which is who the agent is.
+    if control is not None and (more := added(control, agent.control)):
+        lifecycle.reset(agent, SYSTEM, more, now)
     return agent
 
 

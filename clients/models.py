@@ -12,6 +12,7 @@ from oauth2_provider.models import AbstractApplication
 
 from clients import certificates, keys, profiles, redirects
 from clients.client_metadata import host_of_document
+from clients.control import Control
 from clients.profiles import Constraint, Profile
 from foundation import outbound
 from foundation.plaintext import problem_with
@@ -144,6 +145,8 @@ class Agent(AbstractApplication):
     self_description = models.JSONField(default=dict, blank=True, editable=False)
     # When its own registration or document last changed who it is; consents from before are asked for again.
     identity_changed_at = models.DateTimeField(null=True, editable=False)
+    # Raised when somebody else may control the agent: grants, requests and consents of an earlier one do not count.
+    control_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # When it first did something; a registration that stays without is deleted (clients/registering.py).
     first_used_at = models.DateTimeField(null=True, editable=False)
     groups = models.ManyToManyField(
@@ -270,6 +273,18 @@ class Agent(AbstractApplication):
     @property
     def tls_client_auth_names(self) -> dict[str, str]:
         return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in certificates.KINDS}
+
+    @property
+    def control(self) -> Control:
+        return Control(
+            token_endpoint_auth_method=self.token_endpoint_auth_method,
+            keys=keys.thumbprints(self.client_jwks),
+            jwks_uri=self.client_jwks_uri,
+            certificate=frozenset((kind, name) for kind, name in self.tls_client_auth_names.items() if name),
+            redirect_uris=frozenset(self.redirect_uris.split()),
+            notification_endpoint=self.backchannel_client_notification_endpoint,
+            delivery_mode=self.backchannel_token_delivery_mode,
+        )
 
     @property
     def verified_host(self) -> str | None:

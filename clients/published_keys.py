@@ -133,14 +133,9 @@ def _store(agent: Agent, uri: str, jwks: dict[str, Any], now: datetime) -> None:
     row = PublishedKeys.objects.select_for_update().filter(agent=agent, uri=uri).first()
     if row is None:
         return  # its address was changed meanwhile
-    before, after = _thumbprints(row.jwks), _thumbprints(jwks)
+    before, after = keys.thumbprints(row.jwks), keys.thumbprints(jwks)
     PublishedKeys.objects.filter(pk=row.pk).update(jwks=jwks, fetched_at=now, settled_at=now, problem="")
     if before != after:
         about = About(SYSTEM, client_id=agent.client_id)
         added, removed = sorted(after - before), sorted(before - after)
         record(events.AGENT_KEYS_CHANGED, about, now, uri=uri, added=added, removed=removed)
-
-
-def _thumbprints(jwks: dict[str, Any] | None) -> set[str]:
-    """RFC 7638: what a key is, whatever it is called."""
-    return {key.thumbprint() for key in keys.load(jwks).keys} if jwks else set()

@@ -21,6 +21,7 @@ from audit.record import SYSTEM, About, record, record_revocation
 from clients import lifecycle
 from clients.certificates import KINDS
 from clients.client_metadata import ClientMetadata, Offer
+from clients.control import Control, added
 from clients.errors import (
     AgentSuspended,
     InvalidClientMetadata,
@@ -36,7 +37,6 @@ from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 WINDOW = timedelta(hours=1)
 BOUND = ("dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens")
-IDENTITY = frozenset({"client_name", "redirect_uris", "jwks", "jwks_uri", "token_endpoint_auth_method"})
 CLOSED, TOKEN, OPEN = "closed", "token", "open"
 
 
@@ -120,6 +120,7 @@ def _register(
     agent.full_clean()
     agent.save()
     give_defaults(agent)
+    link_defaults(agent)
     token = new_handle()
     Registration.objects.create(
         agent=agent, token_digest=digest(token), address=address, initial_access_token=initial, created_at=now
@@ -158,12 +159,16 @@ def fill(agent: Agent, metadata: ClientMetadata) -> None:
 
 
 def give_defaults(agent: Agent) -> None:
-    """Scopes, operation types and people of every agent that registered itself (design rule: unlisted is denied)."""
+    """Scopes and operation types of every agent that registered itself (design rule: unlisted is denied)."""
     names = settings.REGISTRATION_SCOPES
     agent.identity_scopes = ["openid", *(name for name in IDENTITY_SCOPES if name in names and name != "openid")]
     agent.save(update_fields=["identity_scopes"])
     agent.scopes.set(Scope.objects.filter(name__in=names))
     agent.operation_types.set(OperationType.objects.filter(name__in=settings.REGISTRATION_OPERATION_TYPES))
+
+
+def link_defaults(agent: Agent) -> None:
+    """Whom every new agent that registers itself may ask."""
     people = User.objects.filter(email__in=[email.lower() for email in settings.REGISTRATION_PEOPLE])
     AgentLink.objects.bulk_create([AgentLink(agent=agent, user=person, is_linked=True) for person in people])
 
@@ -197,10 +202,15 @@ def change(
     metadata: ClientMetadata,
     unverified_secret: str | None,
     now: datetime,
+    *,
+    proved: Control | None = None,
 ) -> Registered | ProtocolError:
-    """RFC 7592 2.2: the whole registration anew; what is left out goes. The token is replaced, once."""
+    """RFC 7592 2.2: the whole registration anew; what is left out goes. The token is replaced, once.
+
+    `proved`: what was registered when the sender proved to hold the agent's key or certificate; None: it did not.
+    """
     try:
-        return _change(unverified_client_id, unverified_token, metadata, unverified_secret, now)
+        return _change(unverified_client_id, unverified_token, metadata, unverified_secret, now, proved)
     except ValidationError as error:
         return InvalidClientMetadata("this is no agent that can be registered", detail=str(error))
 
@@ -212,6 +222,7 @@ def _change(
     metadata: ClientMetadata,
     unverified_secret: str | None,
     now: datetime,
+    proved: Control | None,
 ) -> Registered | ProtocolError:
     agent = _lock_registered(unverified_client_id, unverified_token)
     if isinstance(agent, ProtocolError):
@@ -221,7 +232,9 @@ def _change(
     if problem := widening(agent, metadata):
         record(events.AGENT_CHANGE_REFUSED, _about(agent), now, reason=problem)
         return InvalidClientMetadata(problem)
-    before = metadata_of(agent)
+    before, control = metadata_of(agent), agent.control
+    by_secret = unverified_secret is not None and agent.token_endpoint_auth_method in Agent.SECRET_METHODS
+    is_proved = by_secret or proved == control  # an administrator may have changed it meanwhile
     fill(agent, metadata)
     agent.full_clean()
     agent.save()
@@ -229,7 +242,12 @@ def _change(
     Registration.objects.filter(agent=agent).update(token_digest=digest(token))
     changed = changes(before, agent)
     note_identity_change(agent, changed, now)
-    record(events.AGENT_CHANGED, _about(agent), now, name=agent.name, changed=changed, **told(agent))
+    if (more := added(control, agent.control)) and not is_proved:
+        lifecycle.reset(agent, _about(agent).actor, more, now)
+        take_rights(agent)
+    record(
+        events.AGENT_CHANGED, _about(agent), now, name=agent.name, changed=changed, proved=is_proved, **told(agent)
+    )  # fmt: skip
     return Registered(agent, token)
 
 
@@ -247,6 +265,18 @@ def widening(agent: Agent, metadata: ClientMetadata) -> str | None:
     if any(getattr(agent, name) and not metadata.choices.get(name, True) for name in BOUND):
         return "tokens that are bound to a key stay bound: register anew"
     return None
+
+
+@transaction.atomic(durable=True)
+def record_wrong_proof(agent: Agent, now: datetime) -> None:
+    record(events.AGENT_CHANGE_REFUSED, _about(agent), now, reason="the proof of the registered key does not hold")
+
+
+def take_rights(agent: Agent) -> None:
+    """What an administrator gave to the agent was not given to whoever controls it now: it is as newly registered."""
+    give_defaults(agent)
+    agent.groups.clear()
+    Agent.objects.filter(pk=agent.pk).update(user=None)
 
 
 @transaction.atomic(durable=True)
@@ -346,8 +376,8 @@ def changes(before: dict[str, Any], agent: Agent) -> list[str]:
 
 
 def note_identity_change(agent: Agent, changed: list[str], now: datetime) -> None:
-    """Who gets the codes, or what the person reads, is not what it was: consents from before are asked for again."""
-    if IDENTITY.intersection(changed):
+    """What the user reads is not what it was: consents from before are asked for again. See also lifecycle.reset."""
+    if "client_name" in changed:
         Agent.objects.filter(pk=agent.pk).update(identity_changed_at=now)
 
 

@@ -1,5 +1,6 @@
 """POST /oidc/register (RFC 7591), GET PUT DELETE /oidc/register/{client_id} (RFC 7592)."""
 
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -7,11 +8,14 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from clients import registering
+from clients.authentication import prove_certificate, prove_key
 from clients.client_metadata import parse_metadata
+from clients.control import Control
 from clients.errors import InvalidClientMetadata, InvalidRegistrationToken, RegistrationClosed
 from clients.models import Agent
+from clients.mutual_tls import certificate_of
 from foundation.endpoint import json_response, protocol_endpoint
-from foundation.errors import InvalidRequest, ProtocolError
+from foundation.errors import InvalidClient, InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
 from foundation.metrics import UNAUTHENTICATED
 
@@ -48,7 +52,7 @@ def registration(request: HttpRequest, client_id: str) -> HttpResponse:
 
 
 def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
-    _accepted(request, registering.find_registered(client_id, token))  # before the body: a stranger learns nothing
+    agent = _accepted(request, registering.find_registered(client_id, token))  # first: a stranger learns nothing
     body = _read(request)
     if body.get("client_id") != client_id or _OURS & body.keys():
         raise InvalidClientMetadata("send client_id, and nothing that this server says of the registration")
@@ -56,8 +60,35 @@ def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
     secret = body.get("client_secret")
     if secret is not None and not isinstance(secret, str):
         raise InvalidClientMetadata("client_secret is a text")
-    answer = registering.change(client_id, token, metadata, secret, timezone.now())
+    now = timezone.now()
+    proved = _proved_control(request, agent, body, now)
+    answer = registering.change(client_id, token, metadata, secret, now, proved=proved)
     return json_response(_told(_accepted(request, answer)))
+
+
+def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], now: datetime) -> Control | None:
+    """What is registered, where whoever sends this proves to be the agent: by `client_assertion` and
+    `client_assertion_type` (RFC 7521 4.2) as members of the body, or by the certificate of the connection.
+
+    A proof that does not hold refuses the change. None: there is none.
+    """
+    given = [body.get(name, "") for name in ("client_assertion", "client_assertion_type")]
+    if not all(isinstance(one, str) for one in given):
+        raise InvalidClientMetadata("client_assertion and client_assertion_type are texts")
+    certificate = certificate_of(request) if agent.uses_mutual_tls else None
+    if not any(given) and certificate is None:
+        return None
+    try:
+        if any(given):
+            url = f"{settings.ISSUER_URL}/oidc/register/{agent.client_id}"
+            prove_key(agent, *given, endpoint_url=url, caller=request.META["REMOTE_ADDR"], now=now)
+        elif certificate:
+            prove_certificate(agent, certificate, now)
+    except InvalidClient as error:
+        registering.record_wrong_proof(agent, now)
+        wrong = "the proof is not of the key that is registered now"
+        raise InvalidClientMetadata(wrong, detail=error.detail) from error
+    return agent.control
 
 
 def _accepted(request: HttpRequest, answer: Any) -> Any:

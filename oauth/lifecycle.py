@@ -13,11 +13,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef
 
 from accounts.models import User
 from audit import events
-from audit.record import SYSTEM, About, record, record_revocation
+from audit.record import SYSTEM, About, record, record_revocation, record_revocations
 from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
@@ -53,6 +53,7 @@ def make_unasked_grant(agent: Agent, requested: Requested, now: datetime, expire
     return Grant.objects.create(
         id=new_id(),
         agent=agent,
+        agent_epoch=agent.control_epoch,
         resource=requested.resource,
         scopes=requested.scope_names,
         authorization_details=requested.authorization_details,
@@ -88,6 +89,7 @@ def propose(proposal: Proposal, session_digest: bytes, now: datetime) -> str:
     AuthorizationRequest.objects.create(
         handle_digest=digest(handle),
         session_digest=session_digest,
+        agent_epoch=proposal.agent.control_epoch,
         created_at=now,
         expires_at=now + timedelta(seconds=settings.CONSENT_PAGE_LIFETIME),
         **vars(proposal),
@@ -103,6 +105,7 @@ def find_proposed(
         AuthorizationRequest.objects.select_related("agent", "user", "resource")
         .filter(handle_digest=digest(unverified_handle), user=user, session_digest=session_digest)
         .filter(answered_at=None, expires_at__gt=now, agent__status=Agent.Status.ACTIVE)
+        .filter(agent_epoch=F("agent__control_epoch"))
         .first()
     )
 
@@ -113,10 +116,12 @@ def consent(
 ) -> str | None:
     """A yes: the grant, its code and the event, together or not at all. Returns the code.
 
-    `allowed` and `stays` only narrow what was proposed. None where it was answered already, ran out, or the
-    person has stopped the agent meanwhile.
+    `allowed` and `stays` only narrow what was proposed. None where it was answered already, ran out, the person has
+    stopped the agent meanwhile, or somebody else may control it by now.
     """
     agent, user = proposed.agent, proposed.user
+    if not agents.lock_agent(agent, proposed.agent_epoch):
+        return None
     if not _answer(proposed, now) or not agents.link_by_consent(agent, user, now):
         return None
     stays = stays and proposed.may_stay
@@ -125,7 +130,8 @@ def consent(
     resource = proposed.resource if set(scopes) - {*IDENTITY_SCOPES, OFFLINE_ACCESS} else None
     grant = _make_consented_grant(
         Grant(
-            agent=agent, user=user, resource=resource, scopes=scopes, is_offline=stays, acr=proposed.acr,
+            agent=agent, agent_epoch=proposed.agent_epoch, user=user, resource=resource, scopes=scopes,
+            is_offline=stays, acr=proposed.acr,
             signed_in_at=proposed.signed_in_at, consented_at=now,
             expires_at=now + timedelta(seconds=settings.GRANT_LIFETIME),
         ),
@@ -184,7 +190,8 @@ def go_on(proposal: Proposal, now: datetime) -> str | None:
         return None
     grant = _make_consented_grant(
         Grant(
-            agent=proposal.agent, user=proposal.user, resource=proposal.resource, scopes=proposal.scopes,
+            agent=proposal.agent, agent_epoch=proposal.agent.control_epoch, user=proposal.user,
+            resource=proposal.resource, scopes=proposal.scopes,
             is_offline=earlier.is_offline and proposal.may_stay, acr=proposal.acr,
             signed_in_at=proposal.signed_in_at, consented_at=earlier.consented_at, expires_at=earlier.expires_at,
         ),
@@ -283,6 +290,17 @@ def revoke_grants_of(agent: Agent, now: datetime, *, actor: str) -> int:
     grants = Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).select_related("user")
     locked = list(grants.order_by("id").select_for_update(of=("self",)))
     return sum(revoke_grant(grant.pk, agent, grant.user, now, actor=actor) for grant in locked)
+
+
+def end_grants_of(agent: Agent, actor: str, reason: str, now: datetime) -> None:
+    """All that an agent holds, in the caller's transaction and in few statements: it may hold very many."""
+    _assert_in_transaction()
+    held = Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).order_by("id").select_for_update()
+    grants = list(held.values_list("id", "user_id", "request_id"))
+    Grant.objects.filter(pk__in=[grant_id for grant_id, *_ in grants]).update(revoked_at=now)
+    facts = {"agent": agent.name, "reason": reason}
+    abouts = [About(actor, agent.client_id, user_id, request_id, grant_id) for grant_id, user_id, request_id in grants]
+    record_revocations(events.GRANT_REVOKED, [(about, facts) for about in abouts], now)
 
 
 def revoke_grant(

@@ -24,12 +24,15 @@ from operations.models import Resource
 
 class GrantQuerySet(models.QuerySet["Grant"]):
     def alive(self, now: datetime | Given) -> "GrantQuerySet":
-        """Grants that still count: not revoked, not over, and agent and person are active.
+        """Grants that still count: not revoked, not over, agent and person are active, and the agent is still
+        controlled by whom it was granted to.
 
         One table and EXISTS, so that an UPDATE through this is one conditional statement: a join would
         move every condition into a subquery, which PostgreSQL does not look at again after a wait.
         """
-        agents = Agent.objects.filter(pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE)
+        agents = Agent.objects.filter(
+            pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE, control_epoch=OuterRef("agent_epoch")
+        )
         users = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
         resources = Resource.objects.filter(pk=OuterRef("resource_id"), is_active=True)
         return self.filter(
@@ -49,6 +52,7 @@ class Grant(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="grants")
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="grants")
     resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="grants")
     scopes = ArrayField(models.CharField(max_length=100), default=list)
@@ -140,6 +144,7 @@ class AuthorizationRequest(models.Model):
     session_digest = models.BinaryField(max_length=32)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
     resource = models.ForeignKey(Resource, null=True, on_delete=models.CASCADE, related_name="+")
     scopes = ArrayField(models.CharField(max_length=100))  # what may be granted here
     later_scopes = ArrayField(models.CharField(max_length=100))  # sensitive and critical: asked for each time
