@@ -21,7 +21,7 @@ from oauth.binding import refresh_cnf
 from oauth.errors import InvalidGrant
 from oauth.models import Grant, RefreshToken
 from oauth.redeeming import Redemption, RedemptionFacts, judge_refresh
-from oauth.requesting import living_scopes
+from oauth.requesting import living_scopes, scope_names
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
 
@@ -36,7 +36,7 @@ def _prepare(asked: TokenRequest, now: datetime) -> Refresh:
     parameters = asked.parameters
     if "refresh_token" not in parameters:
         raise InvalidRequest("refresh_token is missing")
-    scopes = parameters["scope"].split(" ") if "scope" in parameters else None
+    scopes = scope_names(parameters["scope"]) if "scope" in parameters else None
     return Refresh(parameters["refresh_token"], scopes, parameters.get("resource"))
 
 

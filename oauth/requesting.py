@@ -58,17 +58,18 @@ def find_requested(
     """Reads `scope`, `authorization_details` and `resource`. Raises a ProtocolError of RFC 6749, 8707, 9396.
 
     `may_stay`: a refresh token is possible here. Otherwise offline_access is ignored (OpenID Connect Core 11).
-    `has_default`: a request that names neither scope nor authorization_details gets the default scope.
+    `has_default`: a request that names no scope of a resource and no authorization_details gets the default scope.
     """
-    if has_default and not {"scope", "authorization_details"} & parameters.keys():
-        return _find_default(agent, parameters.get("resource"))
-    names = _scope_names(parameters.get("scope", ""))
+    names = scope_names(parameters.get("scope", ""))
     stays = may_stay and OFFLINE_ACCESS in names
     names = [name for name in names if name != OFFLINE_ACCESS]
     ignores_unknown = "openid" in names and "openid" in agent.identity_scopes
     identity = _find_identity_scopes(agent, names, ignores_unknown=ignores_unknown)
     names = [name for name in names if name not in IDENTITY_SCOPES]
-    scopes = _find_scopes(agent, names, ignores_unknown=ignores_unknown)
+    if has_default and _stands_for_default(names, identity, parameters):
+        scopes = _find_default(agent, parameters.get("resource"))
+    else:
+        scopes = _find_scopes(agent, names, ignores_unknown=ignores_unknown)
     details = _parse_details(parameters.get("authorization_details"))
     versions = _find_versions(agent, details)
     resources = [scope.resource for scope in scopes]
@@ -93,16 +94,25 @@ def living_scopes() -> ArraySubquery:
     return ArraySubquery(scopes.values("name"))
 
 
-def _scope_names(scope: str) -> list[str]:
-    names = list(dict.fromkeys(scope.split(" "))) if scope else []
-    if "" in names or len(names) > MAX_SCOPES:
-        raise InvalidScope("scope is a list of names with single spaces between them")
+def scope_names(scope: str) -> list[str]:
+    """RFC 6749 3.3, and surplus spaces: MCP clients send ` offline_access` where an MCP server names no scope."""
+    names = list(dict.fromkeys(filter(None, scope.split(" "))))
+    if len(names) > MAX_SCOPES:
+        raise InvalidScope(f"scope names at most {MAX_SCOPES} scopes")
     return names
 
 
-def _find_default(agent: Agent, unverified_resource: str | None) -> Requested:
-    """RFC 6749 3.3: what a request without `scope` stands for. Everything routine that the agent may ask for of the
-    resource that it names, or of the only one that there is; never who the user is, nor offline_access."""
+def _stands_for_default(names: list[str], identity: list[str], parameters: Mapping[str, str]) -> bool:
+    """`names`: without the scopes of OpenID Connect. With those, a request that names no resource is a mere sign-in.
+
+    The MCP Python SDK asks for `openid offline_access` and a resource where the MCP server names no scope.
+    """
+    return not names and "authorization_details" not in parameters and (not identity or "resource" in parameters)
+
+
+def _find_default(agent: Agent, unverified_resource: str | None) -> list[Scope]:
+    """RFC 6749 3.3: everything routine that the agent may ask for of the resource that the request names, or of the
+    only one that there is. Who the user is, and offline_access, are never in it."""
     found = list(_active_scopes(agent).order_by("name"))
     if unverified_resource is not None:
         found = [scope for scope in found if is_same_resource(scope.resource.identifier, unverified_resource)]
@@ -113,7 +123,7 @@ def _find_default(agent: Agent, unverified_resource: str | None) -> Requested:
         raise InvalidScope("scope is missing, and this agent has no routine scope that could be its default")
     if len({scope.resource_id for scope in scopes}) > 1:
         raise InvalidScope("scope is missing, and this agent's scopes belong to several resources: name one of them")
-    return Requested([], scopes, [], [], scopes[0].resource)
+    return scopes
 
 
 def _find_identity_scopes(agent: Agent, names: list[str], *, ignores_unknown: bool) -> list[str]:

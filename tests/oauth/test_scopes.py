@@ -22,13 +22,15 @@ IGNORED = [
     pytest.param("openid profile email", "openid email", id="an identity scope that this agent may not ask for"),
     pytest.param("openid calendar.read offline_access", "openid calendar.read", id="offline_access, no refresh tokens"),
     pytest.param("calendar.read offline_access", "calendar.read", id="the same without openid"),
+    pytest.param("openid  calendar.read", "openid calendar.read", id="a second space"),
+    pytest.param(" calendar.read", "calendar.read", id="a space before"),
+    pytest.param("calendar.read   ", "calendar.read", id="spaces after"),
     pytest.param('openid "quoted" calendar.read', "openid calendar.read", id="a name that no scope can have"),
 ]  # fmt: skip
 REFUSED = [
     pytest.param("nobody.knows calendar.read", id="an unknown scope without openid"),
     pytest.param("profile calendar.read", id="a forbidden identity scope without openid"),
-    pytest.param("offline_access", id="nothing is left"),
-    pytest.param("openid  calendar.read", id="two spaces"),
+    pytest.param("openid\tcalendar.read", id="a tab, which is no space"),
     pytest.param("openid " + " ".join(f"s{n}" for n in range(30)), id="too many"),
 ]
 
@@ -129,6 +131,31 @@ class TestNoScopeInTheBrowser:
         tokens = web.tokens(browser_of_person, scope=None, resource="https://MAIL.example.com:443/mcp")
         assert tokens["scope"] == "mail.read"
         assert claims_of(tokens["access_token"])["aud"] == mail.identifier, "the registered spelling"
+
+    @pytest.mark.parametrize(
+        ("scope", "granted"),
+        [
+            pytest.param("offline_access", "calendar.read offline_access", id="offline_access alone"),
+            pytest.param(
+                " offline_access", "calendar.read offline_access", id="the same as the MCP Python SDK sends it"
+            ),
+            pytest.param("openid offline_access", "openid calendar.read offline_access", id="openid beside it"),
+            pytest.param("openid email", "openid email calendar.read", id="who the user is"),
+            pytest.param(" ", "calendar.read", id="a space alone"),
+        ],
+    )
+    def test_neither_names_one_who_names_no_scope_of_the_resource(
+        self, scope: str, granted: str, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+    ) -> None:
+        tokens = web.tokens(browser_of_person, scope=scope, resource=bank.resource.identifier)
+        assert tokens["scope"] == granted
+        assert claims_of(tokens["access_token"])["aud"] == bank.resource.identifier
+
+    @pytest.mark.parametrize("scope", ["openid", "openid email", "openid offline_access"])
+    def test_a_sign_in_without_a_resource_stays_one(
+        self, scope: str, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+    ) -> None:
+        assert web.tokens(browser_of_person, scope=scope)["scope"] == scope
 
     @pytest.mark.parametrize(
         ("resource", "risk", "error"),
