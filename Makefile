@@ -56,10 +56,13 @@ contracts: $(VENV)/dev.stamp ## imports go down only
 migrations: $(VENV)/dev.stamp ## every model change has its migration
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py makemigrations --check --dry-run
 
-lock: ## resolve requirements/ anew (needs uv)
+lock: ## resolve requirements/ and the tests' Node packages anew (needs uv and npm)
 	$(LOCK) pyproject.toml -o requirements/product.txt
 	$(LOCK) pyproject.toml --group demo -c requirements/product.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/demo.txt -o requirements/dev.txt
+	cd tests/node_clients && rm -f package-lock.json && \
+	npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error && \
+	node -e 'const fs = require("fs"), name = "package-lock.json", lock = JSON.parse(fs.readFileSync(name)); for (const one of Object.values(lock.packages)) delete one.funding; fs.writeFileSync(name, JSON.stringify(lock, null, 2) + "\n")'
 
 clean: ## delete the environment and caches; .data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output

@@ -1,7 +1,6 @@
 """Agents of the authorization-code flow, and a browser that goes through it: for tests of several packages."""
 
 import hashlib
-import re
 import secrets
 from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent
+from tests.real_clients import form_in
 from tests.world import Caller, Prover, make_caller, post_form, proved
 
 CALLBACK = "https://app.example.com/callback"
@@ -108,13 +108,7 @@ def go_to(browser: Client, url: str) -> Any:
 
 
 def form_of(page: Any) -> dict[str, Any]:
-    """What the page's form would send as it stands: every tick, and no button."""
-    html = page.content.decode()
-    ticked = re.findall(r'<input type="checkbox" name="(\w+)" value="([^"]+)" checked>', html)
-    form: dict[str, Any] = {"scope": [value for name, value in ticked if name == "scope"]}
-    if ("stay", "yes") in ticked:
-        form["stay"] = "yes"
-    return form
+    return form_in(page.content.decode())
 
 
 def answer(browser: Client, page: Any, choice: str, **changed: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,28 @@ class SignedIn:
         response = self.post("/login", email="demo@example.com", password=password)
         assert response.status_code == 302, response.text
 
-    def post(self, path: str, **form: str) -> httpx.Response:
+    def post(self, path: str, **form: Any) -> httpx.Response:
         return self.http.post(path, data=form, headers={"X-CSRFToken": self.http.cookies.get("csrf") or ""})
+
+    def allow(self, url: str) -> str:
+        """Answers an authorization request on its consent page; returns where the browser is sent."""
+        asked = self.http.get(url)
+        page = asked.headers.get("Location", "")
+        assert asked.status_code == 302 and page.startswith("/consents/"), (asked.status_code, page, asked.text)
+        response = self.post(page, answer="allow", **form_in(self.http.get(page).text))
+        assert response.status_code == 303, response.text
+        return str(response.headers["Location"])
+
+    def approve_one(self, patience: float = 60) -> dict[str, Any]:
+        """The one prompt that waits, or is awaited, is answered with yes."""
+        give_up = time.monotonic() + patience
+        while not (waiting := self.http.get("/v1/prompts").json()["prompts"]):
+            assert time.monotonic() < give_up, "nobody asks"
+            time.sleep(0.1)
+        (prompt,) = waiting
+        response = self.post(f"/v1/prompts/{prompt['id']}/approve")
+        assert response.status_code == 200, response.text
+        return dict(prompt)
 
     def enrol(self, browser: Browser) -> None:
         """Adds a device under this browser's subscription."""
@@ -30,6 +52,26 @@ class SignedIn:
         subscription = json.dumps(browser.subscription())
         response = self.post("/devices", name="Phone", password=self.password, subscription=subscription, key=key)
         assert response.status_code == 302, response.text
+
+
+def form_in(html: str) -> dict[str, Any]:
+    """What the consent page's form would send as it stands: every tick, and no button."""
+    ticked = re.findall(r'<input type="checkbox" name="(\w+)" value="([^"]+)" checked>', html)
+    form: dict[str, Any] = {"scope": [value for name, value in ticked if name == "scope"]}
+    if ("stay", "yes") in ticked:
+        form["stay"] = "yes"
+    return form
+
+
+def register_public_client(server: str, name: str, redirect_uri: str) -> str:
+    """As programs do that have no secret (RFC 7591); its client_id."""
+    told = {
+        "client_name": name, "redirect_uris": [redirect_uri], "post_logout_redirect_uris": [redirect_uri],
+        "grant_types": ["authorization_code", "refresh_token"], "token_endpoint_auth_method": "none",
+    }  # fmt: skip
+    response = httpx.post(f"{server}/oidc/register", json=told, timeout=60)
+    assert response.status_code == 201, response.text
+    return str(response.json()["client_id"])
 
 
 def example_agent(data_dir: Path, http: httpx.Client) -> Any:
