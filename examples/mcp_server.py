@@ -43,11 +43,15 @@ def make_notebook() -> MCPServer:
 class Guarded:
     """The notebook as an ASGI application, behind tokens.
 
-    `resource` is its own address, as registered with Countersign; `credential` what it introspects with.
+    `resource` is its own address, as registered with Countersign; `credential` what it introspects with. A client
+    without a token asks for all of `first_scopes`.
     """
 
-    def __init__(self, *, resource: str, issuer: str, credential: tuple[str, str]) -> None:
+    def __init__(
+        self, *, resource: str, issuer: str, credential: tuple[str, str], first_scopes: tuple[str, ...] = (READ,)
+    ) -> None:
         self.resource, self.issuer, self.credential = resource, issuer, credential
+        self.first_scopes = first_scopes
         parts = urlsplit(resource)
         self.path = parts.path
         self.about_path = f"/.well-known/oauth-protected-resource{parts.path}"
@@ -68,7 +72,7 @@ class Guarded:
         return {
             "resource": self.resource,
             "authorization_servers": [self.issuer],
-            "scopes_supported": [READ],  # a client asks for all of these at once: the harmless one alone
+            "scopes_supported": list(self.first_scopes),
             "bearer_methods_supported": ["header"],
         }
 
@@ -82,7 +86,7 @@ class Guarded:
         told = await self._introspect(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
         if told is None or not told.get("active") or told.get("aud") != self.resource:
             error = 'error="invalid_token", ' if header else ""
-            await self._challenge(send, 401, error, READ)
+            await self._challenge(send, 401, error, " ".join(self.first_scopes))
         elif needed not in told.get("scope", "").split():
             # Everything that is needed, with what is there: a client asks for exactly this.
             wanted = " ".join(sorted({READ, needed}))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -37,10 +38,12 @@ from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.servers.processes import free_port
 from clients import lifecycle
-from clients.models import CLIENT_CREDENTIALS, Agent
+from clients.models import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent
 from examples.mcp_server import READ, WRITE, Guarded
 from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
+from tests.node import NodeProgram
+from tests.node import running as running_in_node
 from tests.stories.test_accessibility import check
 from tests.stories.test_consent import Callback, callback, page, server, sign_in  # noqa: F401 - fixtures
 from tests.tls_server import TlsServer
@@ -60,14 +63,20 @@ class Notebook:
 
 
 @pytest.fixture
-def notebook(server: str, signing: None) -> Iterator[Notebook]:  # noqa: F811
+def first_scopes() -> tuple[str, ...]:
+    """What a client without a token asks for: the harmless scope alone."""
+    return (READ,)
+
+
+@pytest.fixture
+def notebook(server: str, signing: None, first_scopes: tuple[str, ...]) -> Iterator[Notebook]:  # noqa: F811
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     resource = Resource.objects.create(identifier=url, name="Notebook")
     Scope.objects.create(resource=resource, name=READ, description="Read your notes", risk="routine")
     Scope.objects.create(resource=resource, name=WRITE, description="Write notes", risk="routine")
     secret = issue_resource_secret(resource, About(SYSTEM), timezone.now())
-    app = Guarded(resource=url, issuer=server, credential=(str(resource.id), secret))
+    app = Guarded(resource=url, issuer=server, credential=(str(resource.id), secret), first_scopes=first_scopes)
     running = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
     thread = threading.Thread(target=running.run)
     thread.start()
@@ -155,6 +164,11 @@ class Person:
             assert running.thread.is_alive() and time.monotonic() < give_up, running.error
             time.sleep(0.05)
         url = self.sent.get()
+        self.back.put(self.allows_at(url))
+        return url
+
+    def allows_at(self, url: str) -> str:
+        """Where the browser was sent."""
         before = len(self.callback.arrived)
         self.page.goto(url)
         if "/login" in self.page.url:
@@ -162,8 +176,7 @@ class Person:
         self.pages.append(self.page.get_by_role("main").inner_text())
         self.page.get_by_role("button", name="Allow").click()
         expect(self.page).to_have_title("Back at the agent")
-        self.back.put(self.callback.arrived[before])
-        return url
+        return self.callback.arrived[before]
 
 
 @pytest.fixture
@@ -314,3 +327,74 @@ def test_its_signed_assertions(notebook: Notebook, server: str) -> None:  # noqa
         notebook.url, Storage(), caller.agent.client_id, signed.create_assertion_provider(), scope=READ, issuer=server
     )
     assert Running(notebook.url, auth, read).finish() == "Buy milk"
+
+
+class TypescriptSdk:
+    """The MCP TypeScript SDK's client, running; the person is in a browser of their own."""
+
+    def __init__(self, program: NodeProgram, notebook: Notebook, somebody: Person, grant_types: list[str]) -> None:
+        self.program, self.somebody = program, somebody
+        program.tell({"url": notebook.url, "redirect_uri": somebody.callback.url, "grant_types": grant_types})
+
+    def call(self, tool: str, **parameters: str) -> None:
+        self.program.tell({"tool": tool, "parameters": parameters})
+
+    def scopes_asked(self) -> set[str]:
+        """The browser goes where the SDK sends it, and the person allows it."""
+        url = self.program.hear()["authorize"]
+        self.program.tell({"arrived": f"http://localhost{self.somebody.allows_at(url)}"})
+        return set(parse_qs(urlsplit(url).query)["scope"][0].split())
+
+
+@pytest.fixture
+def typescript_sdk(
+    notebook: Notebook, somebody: Person, opened: Any, person: User, node_clients: Path, request: pytest.FixtureRequest
+) -> Iterator[TypescriptSdk]:
+    opened.ACCESS_TOKEN_LIFETIME = 12
+    with running_in_node(node_clients, "mcp_sdk.mjs") as program:
+        yield TypescriptSdk(program, notebook, somebody, request.param)
+    assert Agent.objects.get().registration_source == "dcr"
+
+
+@pytest.mark.parametrize("typescript_sdk", [[AUTHORIZATION_CODE]], indirect=True, ids=["no refresh token"])
+def test_the_typescript_sdk_registers_itself_and_asks_for_more(typescript_sdk: TypescriptSdk) -> None:
+    """Without a refresh token it sends the browser again, each time that its token has run out."""
+    sdk = typescript_sdk
+    assert sdk.scopes_asked() == {READ}
+    sdk.call("read_notes")
+    first = sdk.program.hear()
+    assert (first["text"], first.get("refresh_token")) == ("Buy milk", None)
+
+    sdk.call("write_note", text="Call mum")
+    assert sdk.scopes_asked() == {READ, WRITE}
+    assert sdk.program.hear()["text"] == "2 notes"
+
+    time.sleep(13)  # the token runs out
+    sdk.call("read_notes")
+    assert sdk.scopes_asked() == {READ}
+    assert sdk.program.hear()["text"] == "Buy milk\nCall mum"
+
+
+@pytest.mark.parametrize("typescript_sdk", [[AUTHORIZATION_CODE, REFRESH_TOKEN]], indirect=True, ids=["refreshes"])
+@pytest.mark.parametrize("first_scopes", [(READ,), (READ, WRITE)], ids=["harmless scope first", "all at once"])
+def test_the_typescript_sdk_refreshes_and_then_never_asks_for_more(
+    typescript_sdk: TypescriptSdk, first_scopes: tuple[str, ...]
+) -> None:
+    """So an MCP server names every scope that its tools need at once (docs/guides/mcp.md)."""
+    sdk = typescript_sdk
+    assert sdk.scopes_asked() == set(first_scopes)
+    sdk.call("read_notes")
+    first = sdk.program.hear()
+    assert first["text"] == "Buy milk"
+
+    time.sleep(13)  # the token runs out, and nobody is asked
+    sdk.call("read_notes")
+    second = sdk.program.hear()
+    assert second["text"] == "Buy milk" and second["refresh_token"] != first["refresh_token"]
+
+    sdk.call("write_note", text="Call mum")
+    written = sdk.program.hear()
+    if WRITE in first_scopes:
+        assert written["text"] == "2 notes"
+    else:
+        assert "Server returned 403 after trying upscoping" in written["error"]
