@@ -1,6 +1,7 @@
 """Django's app configurations of the composition root."""
 
 from django.apps import AppConfig
+from django.conf import settings
 from django.contrib.admin.apps import AdminConfig
 
 
@@ -10,6 +11,8 @@ class AuthserverConfig(AppConfig):
     def ready(self) -> None:
         from authserver import checks, wiring
 
+        if settings.UNUSABLE:
+            checks.refuse()
         checks.register()
         wiring.wire()
 

@@ -1,11 +1,14 @@
-"""What production refuses to start with, one sentence each (`manage.py check --deploy --tag production`)."""
+"""With which settings nothing starts, one sentence each (`manage.py check --deploy --tag production`)."""
 
+import ssl
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import register as register_check
 from django.core.exceptions import ImproperlyConfigured
+from django.http.request import validate_host
 
 TAG = "production"
 
@@ -26,17 +29,54 @@ def _secret_key() -> str:
 
 
 def problems() -> list[str]:
-    """The sentences, for the settings as they are; none in the demo and in tests."""
-    if settings.DEMO or settings.TESTING:
-        return []
-    found = {
+    """The sentences, for the settings as they are. What is unsafe may be so in the demo and in tests."""
+    is_production = not (settings.DEMO or settings.TESTING)
+    found = find_contradictions() | (find_unsafe() if is_production else {})
+    return [*settings.UNUSABLE, *(sentence for sentence, is_wrong in found.items() if is_wrong)]
+
+
+def refuse() -> None:
+    """Ends the process with every problem in a line of its own; no traceback, which would hide them."""
+    if found := problems():
+        raise SystemExit("\n".join(found))
+
+
+def find_contradictions() -> dict[str, bool]:
+    """Settings of which each could work alone."""
+    return {
+        "CIBA_REQUEST_LIFETIME must not be longer than CIBA_REQUEST_LIFETIME_MAX.": (
+            settings.REQUEST_LIFETIME > settings.REQUEST_LIFETIME_MAX
+        ),
+        "CIBA_POLL_INTERVAL must be shorter than CIBA_REQUEST_LIFETIME: a poll would always come too late.": (
+            settings.POLL_INTERVAL >= settings.REQUEST_LIFETIME
+        ),
+        "REGISTRATION_LIMIT must not be higher than REGISTRATION_LIMIT_TOTAL.": (
+            settings.REGISTRATION_LIMIT > settings.REGISTRATION_LIMIT_TOTAL
+        ),
+        "MTLS_URL needs TRUSTED_PROXIES: it is they who tell an agent's certificate.": (
+            bool(settings.MTLS_URL) and not settings.TRUSTED_PROXIES
+        ),
+        "OUTBOUND_CA_FILE must be a readable file of CA certificates in PEM.": (
+            bool(settings.OUTBOUND_CA_FILE) and not _is_ca_file(settings.OUTBOUND_CA_FILE)
+        ),
+    }
+
+
+def find_unsafe() -> dict[str, bool]:
+    """What only the demo and tests may do without."""
+    return {
         "ISSUER_URL must be an https URL.": not settings.ISSUER_IS_HTTPS,
-        "SECRET_KEY must be set to at least 50 random characters.": len(_secret_key()) < 50,
+        "SECRET_KEY must be set to at least 50 random characters.": (
+            len(_secret_key()) < 50 or len(set(_secret_key())) < 5
+        ),
         "KEY_ENCRYPTION_KEYS_FILE must name a file with a line `id:base64 of 32 random bytes`.": (
             not settings.KEY_ENCRYPTION_KEYS
         ),
         "ALLOWED_HOSTS must list the host names that this server answers to, and not `*`.": (
             not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS
+        ),
+        "ALLOWED_HOSTS must have the host of ISSUER_URL: people could open no page.": (
+            not validate_host(_host_of(settings.ISSUER_URL), settings.ALLOWED_HOSTS)
         ),
         "DATABASE_URL must be set to PostgreSQL, as the application's role.": (
             "postgresql" not in settings.DATABASES["default"]["ENGINE"]
@@ -46,16 +86,26 @@ def problems() -> list[str]:
             and "owner" in settings.DATABASES
         ),
         "MTLS_URL must be an https URL.": bool(settings.MTLS_URL) and not settings.MTLS_URL.startswith("https://"),
-        "MTLS_URL needs TRUSTED_PROXIES: it is they who tell an agent's certificate.": (
-            bool(settings.MTLS_URL) and not settings.TRUSTED_PROXIES
-        ),
         "REDIS_URL must be set.": not settings.REDIS_URL,
         "REGISTRATION must be closed or token: open registration lets anybody in.": (
             settings.REGISTRATION not in ("closed", "token")
         ),
         "OUTBOUND_EXCEPTIONS is for the demo and tests: unset it.": bool(settings.OUTBOUND_EXCEPTIONS),
-        "VAPID_SUBJECT must be a mailto: or https: address that push services can write to.": (
-            not settings.VAPID_SUBJECT.startswith(("mailto:", "https://"))
+        "VAPID_SUBJECT must be set to a mailto: or https: address that push services can write to.": (
+            not settings.VAPID_SUBJECT
         ),
     }
-    return [sentence for sentence, is_wrong in found.items() if is_wrong]
+
+
+def _is_ca_file(path: str) -> bool:
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError):  # SSLError is an OSError
+        return False
+    return True
+
+
+def _host_of(origin: str) -> str:
+    """As browsers send it in Host, without the port."""
+    netloc = urlsplit(origin).netloc
+    return netloc.rpartition(":")[0] if urlsplit(origin).port else netloc

@@ -17,7 +17,7 @@ UNKNOWN = "0.0.0.0"  # noqa: S104 - in place of an address that nobody told
 # Members of X-Forwarded-For with a port: Azure writes 203.0.113.9:51000, and AWS can; of IPv6 all write brackets.
 _IPV4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}", re.ASCII)
 _IN_BRACKETS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::[0-9]{1,5})?", re.ASCII)
-_MAPPED = ip_network("::ffff:0:0/96")
+_MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 @dataclass(frozen=True)

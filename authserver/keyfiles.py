@@ -5,18 +5,27 @@ import secrets
 from base64 import b64decode, b64encode
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
 
+def read_run_env(data_dir: Path) -> list[str]:
+    """Takes DATABASE_URL and the like from DATA_DIR/run.env, where the environment does not give them.
 
-def read_run_env(data_dir: Path) -> None:
-    """Takes DATABASE_URL and the like from DATA_DIR/run.env, where the environment does not give them."""
-    path = data_dir / "run.env"
-    if not path.is_file():
-        return
-    for line in path.read_text().splitlines():
+    Answers why it cannot, in a sentence, if it cannot.
+    """
+    try:
+        lines = (data_dir / "run.env").read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        return [f"DATA_DIR: {data_dir / 'run.env'} cannot be read ({_why(error)})."]
+    for line in lines:
         name, found, value = line.partition("=")
         if found:
             os.environ.setdefault(name, value)
+    return []
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or "") if isinstance(error, OSError) else "it is not text in UTF-8"
 
 
 def _make_once(path: Path, content: str) -> str:
@@ -42,13 +51,13 @@ def read_key_encryption_keys(file: str, generate_in: Path | None) -> dict[str, b
     """Key id → 32-byte key; the first one encrypts, all of them decrypt. Lines of `id:base64`.
 
     Without a file, the demo generates one; production gets an empty table and a refusal to start
-    (authserver/checks.py).
+    (authserver/checks.py). Raises ValueError with a sentence.
     """
     if file:
         try:
             text = Path(file).read_text()
-        except OSError as error:
-            raise ImproperlyConfigured(f"KEY_ENCRYPTION_KEYS_FILE cannot be read: {error}") from error
+        except (OSError, ValueError) as error:
+            raise ValueError(f"KEY_ENCRYPTION_KEYS_FILE {file} cannot be read ({_why(error)}).") from error
     elif generate_in is not None:
         text = _make_once(
             generate_in / "keys" / "key-encryption-keys",
@@ -64,6 +73,8 @@ def read_key_encryption_keys(file: str, generate_in: Path | None) -> dict[str, b
         except ValueError:
             key = b""
         if not key_id.isalnum() or len(key_id) > 32 or len(key) != 32:
-            raise ImproperlyConfigured("KEY_ENCRYPTION_KEYS_FILE: each line is id:base64 of 32 random bytes")
+            raise ValueError("KEY_ENCRYPTION_KEYS_FILE must have lines `id:base64 of 32 random bytes` and no others.")
+        if key_id in keys:
+            raise ValueError(f"KEY_ENCRYPTION_KEYS_FILE has two keys with the id {key_id}.")
         keys[key_id] = key
     return keys

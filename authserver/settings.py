@@ -5,6 +5,7 @@ addresses in DATA_DIR/run.env (0600), so that a second terminal's `manage.py` fi
 given by the user always wins.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,16 +13,18 @@ from urllib.parse import urlsplit
 import django_stubs_ext
 import environ
 
-from authserver import demo
+from authserver import addresses, demo
+from authserver.environment import POSTGRESQL, REDIS, SMTP, Environment, read_email_url, read_redis_url
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[...] and the like, also at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment(os.environ)
+UNUSABLE = env.problems  # one sentence each; no process starts with any (apps.py)
 
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
-read_run_env(DATA_DIR)
+UNUSABLE += read_run_env(DATA_DIR)
 
 # DEMO is set by `make run` only: generated keys, random passwords, loopback.
 DEMO = env.bool("DEMO", default=False)
@@ -29,27 +32,33 @@ DEMO = env.bool("DEMO", default=False)
 TESTING = env.bool("COUNTERSIGN_TESTING", default=False)
 DEBUG = False
 
-PORT = env.int("PORT", default=8000)
-ISSUER_URL = env.str("ISSUER_URL", default=f"http://localhost:{PORT}").rstrip("/")
+PORT = env.int("PORT", default=8000, least=1, most=65535)
+ISSUER_URL = env.origin("ISSUER_URL", default=f"http://localhost:{PORT}")
 _issuer = urlsplit(ISSUER_URL)
 ISSUER_IS_HTTPS = _issuer.scheme == "https"
 
-if DEMO or TESTING:
-    SECRET_KEY = env.str("SECRET_KEY", default="") or demo_secret(DATA_DIR)
-else:
-    SECRET_KEY = env.str("SECRET_KEY", default="")
-KEY_ENCRYPTION_KEYS = read_key_encryption_keys(
-    env.str("KEY_ENCRYPTION_KEYS_FILE", default=""), DATA_DIR if DEMO or TESTING else None
-)
+SECRET_KEY = env.str("SECRET_KEY", default="")
+KEY_ENCRYPTION_KEYS: dict[str, bytes] = {}
+try:
+    if DEMO or TESTING:
+        SECRET_KEY = SECRET_KEY or demo_secret(DATA_DIR)
+    KEY_ENCRYPTION_KEYS = read_key_encryption_keys(
+        env.str("KEY_ENCRYPTION_KEYS_FILE", default=""), DATA_DIR if DEMO or TESTING else None
+    )
+except OSError as error:
+    UNUSABLE.append(f"DATA_DIR {DATA_DIR} cannot be used: {error.strerror}.")
+except ValueError as error:
+    UNUSABLE.append(str(error))
 ALLOWED_HOSTS = env.list(
     "ALLOWED_HOSTS",
     default=["localhost", "127.0.0.1", "[::1]", _issuer.hostname or ""] if DEMO or TESTING else [],
+    problem_of=addresses.problem_with_host,
 )
 # Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
-TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=[])
+TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", problem_of=addresses.problem_with_proxy)
 # Where those proxies ask agents for a certificate (RFC 8705); may be the ISSUER_URL. Empty: no mutual TLS.
-MTLS_URL = env.str("MTLS_URL", default="").rstrip("/")
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+MTLS_URL = env.origin("MTLS_URL", default="")
+METRICS_TOKEN = env.valid("METRICS_TOKEN", "", addresses.problem_with_token)
 
 INSTALLED_APPS = [
     # Before our own apps, which put their admin in place of theirs.
@@ -111,19 +120,23 @@ TEMPLATES: list[dict[str, Any]] = [
 # Two roles on one database: "default" is the application, which may only add to the audit tables;
 # "owner" migrates and is configured only where migrations run.
 DATABASES: dict[str, Any] = {}
-if _url := env.str("DATABASE_URL", default=""):
-    DATABASES["default"] = env.db_url_config(_url) | {
+_pool_size = env.int("DATABASE_POOL_SIZE", default=16, least=1)
+if _config := env.url("DATABASE_URL", POSTGRESQL, environ.Env.db_url_config):
+    DATABASES["default"] = _config | {
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": env.int("DATABASE_POOL_SIZE", default=16), "timeout": 5}},
+        "OPTIONS": {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5}},
     }
-    if _url := env.str("DATABASE_OWNER_URL", default=""):
-        DATABASES["owner"] = env.db_url_config(_url) | {"TEST": {"MIRROR": None}}
 else:
     DATABASES["default"] = {"ENGINE": "django.db.backends.dummy"}
+if _config := env.url("DATABASE_OWNER_URL", POSTGRESQL, environ.Env.db_url_config):
+    if env.is_given("DATABASE_URL"):
+        DATABASES["owner"] = _config | {"TEST": {"MIRROR": None}}
+    else:
+        UNUSABLE.append("DATABASE_OWNER_URL is set without DATABASE_URL: set both, or none.")
 ATOMIC_REQUESTS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.url("REDIS_URL", REDIS, read_redis_url) or ""
 
 # --- people and sessions
 AUTH_USER_MODEL = "accounts.User"
@@ -143,11 +156,11 @@ BROWSER_COOKIE_NAME = "__Host-browser" if ISSUER_IS_HTTPS else "browser"  # acco
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ISSUER_IS_HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = env.int("SESSION_LIFETIME", default=12 * 3600)
+SESSION_COOKIE_AGE = env.seconds("SESSION_LIFETIME", default=12 * 3600)
 CSRF_FAILURE_VIEW = "authserver.errors.csrf_failed"
 CSRF_TRUSTED_ORIGINS = [ISSUER_URL] if ISSUER_IS_HTTPS else []
 # Signed in this recently (seconds) counts as assurance "session" (docs/settings.md).
-SESSION_ASSURANCE_AGE = env.int("SESSION_ASSURANCE_AGE", default=15 * 60)
+SESSION_ASSURANCE_AGE = env.seconds("SESSION_ASSURANCE_AGE", default=15 * 60)
 INVITATION_LIFETIME = 24 * 3600
 
 # --- transport
@@ -173,25 +186,25 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 # --- one web process (authserver/front)
-WEB_THREADS = env.int("WEB_THREADS", default=8)
+WEB_THREADS = env.int("WEB_THREADS", default=8, least=1, most=1000)
 WEB_QUEUE = env.int("WEB_QUEUE", default=512)  # requests that wait for a thread; more are answered 503
 WEB_WAITING = env.int("WEB_WAITING", default=10_000)  # open inboxes and held polls
 MAX_BODY_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- the protocol (lifetimes in seconds)
-ACCESS_TOKEN_LIFETIME = env.int("ACCESS_TOKEN_LIFETIME", default=300)
+ACCESS_TOKEN_LIFETIME = env.seconds("ACCESS_TOKEN_LIFETIME", default=300)
 # A code is fetched at once; the consent page is read; what was consented to ends by itself.
 AUTHORIZATION_CODE_LIFETIME = 60
 CONSENT_PAGE_LIFETIME = 600
-GRANT_LIFETIME = env.int("GRANT_LIFETIME", default=90 * 86_400)
-REFRESH_TOKEN_IDLE = env.int("REFRESH_TOKEN_IDLE", default=14 * 86_400)
-REQUEST_LIFETIME = env.int("CIBA_REQUEST_LIFETIME", default=300)
-REQUEST_LIFETIME_MAX = env.int("CIBA_REQUEST_LIFETIME_MAX", default=3600)
-POLL_INTERVAL = env.int("CIBA_POLL_INTERVAL", default=5)
+GRANT_LIFETIME = env.seconds("GRANT_LIFETIME", default=90 * 86_400)
+REFRESH_TOKEN_IDLE = env.seconds("REFRESH_TOKEN_IDLE", default=14 * 86_400)
+REQUEST_LIFETIME = env.seconds("CIBA_REQUEST_LIFETIME", default=300)
+REQUEST_LIFETIME_MAX = env.seconds("CIBA_REQUEST_LIFETIME_MAX", default=3600)
+POLL_INTERVAL = env.seconds("CIBA_POLL_INTERVAL", default=5)
 # CIBA Core 7.2: an ID token that has expired may still name its person.
 EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
-MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20)
+MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20, least=1)
 # Whom an agent may not ask is not told apart from who does not answer (docs/adr/0015).
 HIDE_UNKNOWN_USERS = env.bool("CIBA_HIDE_UNKNOWN_USERS", default=False)
 # Accounts on lease over all roles, of one agent (unless it has a number of its own) and in one person's name.
@@ -200,42 +213,55 @@ LEASES_MAX_PER_PERSON = env.int("LEASES_MAX_PER_PERSON", default=100)
 # A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.
-SIGNING_KEY_LEAD = env.int("SIGNING_KEY_LEAD", default=3600)
+SIGNING_KEY_LEAD = env.seconds("SIGNING_KEY_LEAD", default=3600, least=0)
 
 # --- agents that register themselves (clients/registering.py); in production nobody does, unless told otherwise
-REGISTRATION = env.str("REGISTRATION", default="open" if DEMO else "closed")
+REGISTRATION = env.choice("REGISTRATION", "open" if DEMO else "closed", ("closed", "token", "open"))
 REGISTRATION_SCOPES = env.list("REGISTRATION_SCOPES", default=[one["name"] for one in demo.SCOPES] if DEMO else [])
 REGISTRATION_OPERATION_TYPES = env.list(
     "REGISTRATION_OPERATION_TYPES", default=list(demo.OPERATION_TYPES) if DEMO else []
 )
-REGISTRATION_PEOPLE = env.list("REGISTRATION_PEOPLE", default=[demo.PERSON["email"]] if DEMO else [])
+REGISTRATION_PEOPLE = env.list(
+    "REGISTRATION_PEOPLE",
+    default=[demo.PERSON["email"]] if DEMO else [],
+    problem_of=addresses.problem_with_mailbox,
+)
 REGISTRATION_SECRETS = env.bool("REGISTRATION_SECRETS", default=False)
-REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20)
-REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000)
-REGISTRATION_UNUSED_LIFETIME = env.int("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)
+REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20, least=1)
+REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000, least=1)
+REGISTRATION_UNUSED_LIFETIME = env.seconds("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)
 # Hosts whose Client ID Metadata Documents are taken; * stands for any.
-METADATA_DOCUMENT_HOSTS = env.list("METADATA_DOCUMENT_HOSTS", default=["*"] if DEMO else [])
+METADATA_DOCUMENT_HOSTS = env.list(
+    "METADATA_DOCUMENT_HOSTS", default=["*"] if DEMO else [], problem_of=addresses.problem_with_exact_host
+)
 
 # --- calls out (foundation/outbound.py)
 # Exact host:port that supplied URLs may name although they are not public: the demo's and tests' own.
-OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", default=[])
+OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", problem_of=addresses.problem_with_authority)
 OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted beside the system's
 
 # --- reaching people
-# The push services that browsers may name: host names, or `.suffix`; `*` is any public one.
+# The push services that browsers may name: host names, or `.suffix`, with or without the beginning of a path; `*` is
+# any public one. Debian's and Ubuntu's Chromium names hosts such as jmt17.google.com.
 PUSH_SERVICES = env.list(
     "PUSH_SERVICES",
-    default=["fcm.googleapis.com", "updates.push.services.mozilla.com", ".push.apple.com", ".notify.windows.com"],
-)
+    default=[
+        "fcm.googleapis.com", ".google.com/fcm/send/", "updates.push.services.mozilla.com", ".push.apple.com",
+        ".notify.windows.com",
+    ],
+    problem_of=addresses.problem_with_push_service,
+)  # fmt: skip
 # Whom a push service may write to about us (RFC 8292 2.1): mailto: or https:.
-VAPID_SUBJECT = env.str("VAPID_SUBJECT", default="mailto:admin@example.com" if DEMO or TESTING else "")
+VAPID_SUBJECT = env.valid(
+    "VAPID_SUBJECT", "mailto:admin@example.com" if DEMO or TESTING else "", addresses.problem_with_subject
+)
 # A mail server turns the second channel on; EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
-if _url := env.str("EMAIL_URL", default=""):
-    vars().update(env.email_url_config(_url))
+if _config := env.url("EMAIL_URL", SMTP, read_email_url):
+    vars().update(_config)
 else:
     EMAIL_HOST = ""
 EMAIL_TIMEOUT = 5
-DEFAULT_FROM_EMAIL = env.str("EMAIL_FROM", default="countersign@localhost")
+DEFAULT_FROM_EMAIL = env.valid("EMAIL_FROM", "countersign@localhost", addresses.problem_with_sender)
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "clients.Agent"
 OAUTH2_PROVIDER_GRANT_MODEL = "oauth.AuthorizationCode"
@@ -268,10 +294,11 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Where `collectstatic` put the files (the image does); without it they are served from where they lie.
-STATIC_ROOT = env.str("STATIC_ROOT", default="") or None
+STATIC_ROOT = env.str("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 SILENCED_SYSTEM_CHECKS: list[str] = []
 
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING_CONFIG = "authserver.logs.configure"
-LOGGING = {"level": env.str("LOG_LEVEL", default="INFO"), "json": env.bool("LOG_JSON", default=not DEMO)}
+LOGGING = {"level": env.choice("LOG_LEVEL", "INFO", LOG_LEVELS), "json": env.bool("LOG_JSON", default=not DEMO)}

@@ -11,6 +11,10 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 django.setup()
 
+from authserver.checks import refuse  # noqa: E402 - needs the line above
+
+refuse()
+
 import pywebpush  # noqa: E402, F401 - half a second, spent now and not in the first push
 
 from authserver.celery import app  # noqa: E402 - needs the line above

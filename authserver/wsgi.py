@@ -4,16 +4,14 @@ import os
 import time
 from pathlib import Path
 
-from django.core.exceptions import ImproperlyConfigured
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
-from authserver.checks import problems
+from authserver.checks import refuse
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 application = get_wsgi_application()
-if found := problems():
-    raise ImproperlyConfigured(" ".join(found))
+refuse()
 _ = get_resolver().url_patterns  # now, and not in somebody's first request
 
 

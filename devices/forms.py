@@ -7,7 +7,7 @@ from django import forms
 from django.conf import settings
 
 from devices.models import VapidKey
-from devices.subscriptions import Subscription, parse_subscription
+from devices.subscriptions import Subscription, is_known_service, parse_subscription
 from devices.user_codes import problem_with_code
 from foundation.outbound import OutboundRefused, Trust, check_url
 from foundation.plaintext import problem_with
@@ -31,18 +31,11 @@ def _parsed(text: str) -> Subscription:
         target = check_url(subscription.endpoint, Trust.SUPPLIED)
     except (ValueError, RecursionError, OutboundRefused) as error:
         raise forms.ValidationError(f"This browser cannot be added: {error}.") from error
-    if not target.is_exception and not is_known_service(target.host):
+    if not target.is_exception and not is_known_service(target.host, subscription.path, settings.PUSH_SERVICES):
         raise forms.ValidationError(
             f"This browser cannot be added: {target.host} is not a push service that this server uses (PUSH_SERVICES)."
         )
     return subscription
-
-
-def is_known_service(host: str) -> bool:
-    """Else anybody could have this server call hosts of theirs, slow ones too."""
-    return any(
-        known in ("*", host) or (known.startswith(".") and host.endswith(known)) for known in settings.PUSH_SERVICES
-    )
 
 
 def _known_key(public_key: str) -> VapidKey:

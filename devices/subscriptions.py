@@ -1,5 +1,6 @@
 """What a browser sends as its push subscription (Push API 10; RFC 8291 for the keys). Pure."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,8 +30,27 @@ class Subscription:
     def host(self) -> str:
         return urlsplit(self.endpoint).hostname or ""
 
+    @property
+    def path(self) -> str:
+        return urlsplit(self.endpoint).path
+
     def as_dict(self) -> dict[str, str]:
         return asdict(self)
+
+
+def is_known_service(host: str, path: str, known: Sequence[str]) -> bool:
+    """Else anybody could have this server call hosts of theirs, slow ones too.
+
+    A known service is `*`, a host or `.suffix`, and perhaps the beginning of a path, which then holds whoever may read
+    it: nothing in the path is another way to write another path.
+    """
+    is_plain = not set(path) & set("%\\;") and not {"", ".", ".."} & set(path.split("/")[1:])
+    for one in known:
+        name, slash, beginning = one.partition("/")
+        is_host = name in ("*", host) or (name.startswith(".") and host.endswith(name))
+        if is_host and (not slash or (is_plain and path.startswith(slash + beginning))):
+            return True
+    return False
 
 
 def parse_subscription(unverified: Any) -> Subscription:

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from authserver.environment import Environment
 from authserver.servers import CannotStart, orders, postgres, redis
 from authserver.servers.processes import Process, is_free, write_private
 from authserver.servers.supervisor import Supervisor
@@ -37,36 +38,34 @@ class Plan:
     demo_api_port: int
     bind: str
     issuer: str
+    web_workers: int
+    worker_threads: int
+    web_waiting: int
 
     @classmethod
     def read(cls, demo: bool) -> "Plan":
         """Raises CannotStart."""
-        port = _port("PORT", 8000)
-        demo_api_port = _port("DEMO_API_PORT", port + 1) if demo else 0
-        issuer = (os.environ.get("ISSUER_URL") or f"http://localhost:{port}").rstrip("/")
-        data_dir = Path(os.environ.get("DATA_DIR") or ROOT / ".data").resolve()
-        bind = "127.0.0.1" if demo else os.environ.get("BIND_ADDRESS") or "0.0.0.0"  # noqa: S104
+        env = Environment(os.environ)
+        port = env.int("PORT", 8000, 1, 65535)
+        demo_api_port = env.int("DEMO_API_PORT", min(port + 1, 65535), 1, 65535) if demo else 0
+        issuer = env.origin("ISSUER_URL", f"http://localhost:{port}")
+        data_dir = Path(env.str("DATA_DIR", str(ROOT / ".data"))).resolve()
+        bind = "127.0.0.1" if demo else env.str("BIND_ADDRESS", "0.0.0.0")  # noqa: S104
+        workers, threads = env.int("WEB_WORKERS", 1, 1, 1000), env.int("WORKER_THREADS", 8, 1, 1000)
+        waiting = env.int("WEB_WAITING", 10_000)
+        if env.problems:
+            raise CannotStart("\n".join(env.problems))
         if demo and not _is_loopback(issuer) and os.environ.get("DEMO_ALLOW_PUBLIC") != "1":
             raise CannotStart(
                 f"The demo has well-known accounts and refuses the public ISSUER_URL {issuer}; "
                 "set DEMO_ALLOW_PUBLIC=1 if that is what you want."
             )
-        return cls(demo, data_dir, port, demo_api_port, bind, issuer)
+        return cls(demo, data_dir, port, demo_api_port, bind, issuer, workers, threads, waiting)
 
     @property
     def local_url(self) -> str:
         host = "127.0.0.1" if self.bind in ("0.0.0.0", "127.0.0.1") else self.bind  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-
-
-def _port(variable: str, default: int) -> int:
-    try:
-        port = int(os.environ.get(variable) or default)
-    except ValueError as error:
-        raise CannotStart(f"{variable} must be a number.") from error
-    if not 0 < port < 65536:
-        raise CannotStart(f"{variable} must be between 1 and 65535.")
-    return port
 
 
 def _is_loopback(url: str) -> bool:
@@ -138,16 +137,16 @@ def table(plan: Plan, environment: dict[str, str]) -> list[Process]:
     web = [
         python, "-m", "granian", "--interface", "asgi", "authserver.asgi:application",
         "--host", plan.bind, "--port", str(plan.port), "--http", "1",
-        "--workers", environment.get("WEB_WORKERS", "1"),
+        "--workers", str(plan.web_workers),
         # Granian counts connections here, idle and waiting ones too: far more than there are threads, so that
         # browsers that keep theirs open shut nobody out. The front bounds the work (authserver/front).
-        "--backpressure", str(int(environment.get("WEB_WAITING", "10000")) + 8192), "--backlog", "4096",
+        "--backpressure", str(plan.web_waiting + 8192), "--backlog", "4096",
         "--respawn-failed-workers", "--workers-kill-timeout", "5s", "--no-ws",
         "--log-level", "error", "--working-dir", str(ROOT),
     ]  # fmt: skip
     worker = [
         python, "-m", "celery", "--app", "authserver.worker", "--workdir", str(ROOT), "--quiet", "worker",
-        "--pool", "threads", "--concurrency", environment.get("WORKER_THREADS", "8"),
+        "--pool", "threads", "--concurrency", str(plan.worker_threads),
         "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning",
     ]  # fmt: skip
     processes = [

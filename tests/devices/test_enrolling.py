@@ -269,3 +269,34 @@ class TestTheApp:
         assert b"QR code" not in browser_of_person.get("/devices").content
         settings.ISSUER_IS_HTTPS, settings.ISSUER_URL = True, "https://auth.example.com"
         assert b"QR code of https://auth.example.com" in browser_of_person.get("/devices").content
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_known"),
+    [
+        pytest.param("https://jmt17.google.com/fcm/send/abc:APA91b-_x", True, id="Debian's Chromium"),
+        pytest.param("https://a.b.google.com/fcm/send/abc", True, id="a host further below"),
+        pytest.param("https://jmt17.google.com/fcm/send/abc?x=1", True, id="with a query"),
+        pytest.param("https://google.com/fcm/send/abc", False, id="the domain itself"),
+        pytest.param("https://jmt17.google.com/", False, id="another path"),
+        pytest.param("https://sites.google.com/view/evil", False, id="somebody's own pages there"),
+        pytest.param("https://script.google.com/macros/fcm/send/", False, id="the path further in"),
+        pytest.param("https://jmt17.google.com/fcm/sender/abc", False, id="a path that begins alike"),
+        pytest.param("https://jmt17.google.com/fcm/send/../../macros/x", False, id="a path that goes up"),
+        pytest.param("https://jmt17.google.com/fcm/send/%2e%2e/%2e%2e/x", False, id="up in percent-encoding"),
+        pytest.param("https://jmt17.google.com/fcm/send/..%2f..%2fx", False, id="up with encoded slashes"),
+        pytest.param("https://jmt17.google.com/fcm/send/..;/x", False, id="up with a path parameter"),
+        pytest.param("https://jmt17.google.com/fcm/send//x", False, id="an empty part"),
+        pytest.param("https://jmt17.google.com//fcm/send/x", False, id="an empty part before"),
+        pytest.param("https://jmt17.google.com/FCM/SEND/x", False, id="in capitals"),
+        pytest.param("https://evilgoogle.com/fcm/send/x", False, id="a domain that ends alike"),
+        pytest.param("https://jmt17.google.com.example/fcm/send/x", False, id="a domain that begins alike"),
+        pytest.param("https://example.com/.google.com/fcm/send/x", False, id="the host in the path"),
+    ],
+)
+def test_a_service_with_a_path_is_known_there_only(
+    vapid_key: VapidKey, browser_of_person: Client, endpoint: str, is_known: bool
+) -> None:
+    answer = add(browser_of_person, Browser(endpoint).subscription())
+    assert answer.status_code == (302 if is_known else 400)
+    assert Device.objects.exists() is is_known

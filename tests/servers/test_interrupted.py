@@ -74,7 +74,7 @@ class TestRefusals:
     @pytest.mark.parametrize("variable", ["PORT", "DEMO_API_PORT"])
     def test_a_port_out_of_range(self, product: Product, variable: str) -> None:  # noqa: F811
         sentence = one_sentence(run_up(product.environment | {variable: "70000"}, "--demo"))
-        assert sentence == f"{variable} must be between 1 and 65535."
+        assert sentence == f"{variable} must be a whole number from 1 to 65535."
 
     def test_demo_and_test_keys_are_not_for_production(self, product: Product) -> None:  # noqa: F811
         completed = run_up(product.environment | {"DEMO": "1", "COUNTERSIGN_TESTING": "1"})
@@ -125,7 +125,7 @@ def test_an_answer_that_is_not_ours_is_a_problem_and_no_crash() -> None:
 
 
 def test_no_running_process_knows_the_owner(tmp_path: Path) -> None:
-    plan = up.Plan(True, tmp_path, 8000, 8001, "127.0.0.1", "http://localhost:8000")
+    plan = up.Plan(True, tmp_path, 8000, 8001, "127.0.0.1", "http://localhost:8000", 1, 8, 10_000)
     processes = up.table(plan, {"DATABASE_URL": "postgres://app", "DATABASE_OWNER_URL": "postgres://owner"})
     assert [process.name for process in processes] == ["web", "sweeper", "worker", "demo API"]
     # Empty, and not missing: the settings would take a missing one from run.env.

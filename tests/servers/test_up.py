@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from redis import Redis
 
-from authserver.servers import CannotStart, postgres, redis
+from authserver.servers import CannotStart, postgres, redis, up
 from authserver.servers.processes import Process, free_port
 from authserver.servers.supervisor import Supervisor
 from tests.stories.conftest import ROOT, Product, free_port_pair
@@ -111,7 +111,21 @@ class TestRefusals:
         assert "refuses the public ISSUER_URL" in one_sentence(run_up(environment, "--demo"))
 
     def test_a_port_that_is_no_number(self, product: Product) -> None:
-        assert one_sentence(run_up(product.environment | {"PORT": "http"}, "--demo")) == "PORT must be a number."
+        sentence = one_sentence(run_up(product.environment | {"PORT": "http"}, "--demo"))
+        assert sentence == "PORT must be a whole number from 1 to 65535."
+
+    @pytest.mark.parametrize("name", ["WEB_WORKERS", "WORKER_THREADS", "WEB_WAITING", "DEMO_API_PORT", "PORT"])
+    @pytest.mark.parametrize("value", ["-1", "many", "1.5", "9999999"])
+    def test_a_number_that_is_none(self, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(CannotStart, match=rf"^{name} must be a whole number from"):
+            up.Plan.read(demo=True)
+
+    @pytest.mark.parametrize("issuer", ["localhost:8000", "http://localhost:8000/a", "http://[::1"])
+    def test_an_issuer_that_is_none(self, monkeypatch: pytest.MonkeyPatch, issuer: str) -> None:
+        monkeypatch.setenv("ISSUER_URL", issuer)
+        with pytest.raises(CannotStart, match=r"^ISSUER_URL must look like"):
+            up.Plan.read(demo=True)
 
     def test_a_missing_redis(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "/nonexistent")

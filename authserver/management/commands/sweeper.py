@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
+from authserver.checks import refuse
 from authserver.sweeps import BATCH, OUTWARD, SWEEPS, Sweep
 
 log = structlog.get_logger(__name__)
@@ -24,6 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--pause", type=float, default=1.0, help="seconds between rounds")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        refuse()
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())
