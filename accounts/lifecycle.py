@@ -15,12 +15,13 @@ from django.db.models import Count, Exists, F, OuterRef, Q
 from django.http import HttpRequest
 
 from accounts import browsers
-from accounts.lockout import WINDOW, Attempts, counted_address, is_locked
+from accounts.lockout import WINDOW, Attempts, is_locked
 from accounts.models import Invitation, SignInAttempt, User
 from accounts.sessions import person_topic
 from audit import events
 from audit.record import About, record, record_revocation
 from foundation.handles import digest, new_handle
+from foundation.networks import counted_address
 from foundation.wakeups import wake
 
 

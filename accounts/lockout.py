@@ -8,7 +8,6 @@ all people (spraying one password).
 
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv6Address, ip_address, ip_network
 
 WINDOW = timedelta(minutes=15)
 MOST_FROM_ADDRESS_FOR_PERSON = 5
@@ -32,13 +31,3 @@ def is_locked(attempts: Attempts) -> bool:
         or (attempts.for_person >= MOST_FOR_PERSON and not attempts.in_known_browser)
         or attempts.from_address >= MOST_FROM_ADDRESS
     )
-
-
-def counted_address(address: str) -> str:
-    """What counts as one address: of IPv6 the /64, which one customer has whole."""
-    parsed = ip_address(address)
-    if not isinstance(parsed, IPv6Address):
-        return address
-    if parsed.ipv4_mapped:
-        return str(parsed.ipv4_mapped)
-    return str(ip_network((parsed, 64), strict=False).network_address)

@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import browsers, lifecycle, sessions
 from accounts.forms import PasswordForm, SignInForm
 from accounts.models import User
+from foundation.attempts import TooManyAttempts, count_attempt, forget_attempt
 
 WRONG = "That e-mail address and password do not go together. Check both and try again."
 LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for a new invitation."
@@ -66,8 +67,15 @@ def logout(request: HttpRequest) -> HttpResponse:
 def invitation(request: HttpRequest, handle: str) -> HttpResponse:
     """Opening the link changes nothing (mail scanners open links); setting the password uses it up."""
     now = timezone.now()
+    try:
+        attempt = count_attempt("invitation", handle, request.META["REMOTE_ADDR"], now)
+    except TooManyAttempts as error:
+        headers = {"Retry-After": str(error.retry_after)}
+        return HttpResponse(render(request, "accounts/wait.html").content, status=error.status, headers=headers)
     found = lifecycle.find_invitation(handle, now)
-    if found is None:
+    if found is not None:
+        forget_attempt(attempt)
+    else:
         return render(request, "accounts/invitation_gone.html", status=404)
     form = PasswordForm(request.POST or None, user=found.user)
     if request.method == "POST" and form.is_valid():

@@ -1,7 +1,7 @@
 """/activity: what happened, as the person reads it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,8 @@ from audit.models import Event
 PAGE = 50
 # What upper packages show above the list: (request, now) → safe HTML or "". Filled by authserver/wiring.py.
 PARTS: list[Callable[[HttpRequest, datetime], str]] = []
+# What is said beside the name of some agents: client_ids → client_id and mark. Filled by authserver/wiring.py.
+MARKS: list[Callable[[Collection[str]], dict[str, str]]] = []
 
 
 @never_cache
@@ -31,7 +33,9 @@ def activity(request: HttpRequest) -> HttpResponse:
     if before.isdecimal() and len(before) <= 18:
         mine = mine.filter(id__lt=int(before))
     page = list(mine[: PAGE + 1])
-    rows = [_row(event) for event in page[:PAGE]]
+    client_ids = {event.client_id for event in page[:PAGE] if event.client_id}
+    marks = {client_id: mark for find in MARKS for client_id, mark in find(client_ids).items()}
+    rows = [_row(event) | {"mark": marks.get(event.client_id, "")} for event in page[:PAGE]]
     older = page[PAGE - 1].id if len(page) > PAGE else None
     now = timezone.now()
     parts = [] if before else [part(request, now) for part in PARTS]

@@ -10,7 +10,7 @@ from clients import lifecycle as clients
 from clients import registering
 from credentials import rotation, taking_back
 from devices import user_codes
-from foundation import outbox
+from foundation import attempts, outbox
 from oauth import lifecycle as grants
 from oauth import signing_keys
 
@@ -27,6 +27,7 @@ SWEEPS: dict[str, Sweep] = {
     "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
     "user code attempts": user_codes.sweep,
+    "attempts at secrets": attempts.sweep,
     "finished work": outbox.clear,
 }
 # Beside them, each in a thread of its own: they speak to the outside, which may be slow.

@@ -7,7 +7,7 @@ from ciba import delivery, lifecycle, sending, watching
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients import lifecycle as agents
 from clients.keys import SIGNING_ALGORITHMS
-from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN
+from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, marks_of
 from credentials import pages as leases
 from credentials.branches import LEASES
 from devices import lifecycle as devices
@@ -37,6 +37,7 @@ def wire() -> None:
         }
     )
     agents.HOLDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
+    activity.MARKS[:] = [marks_of]
     activity.PARTS[:] = [leases.own_leases]
     HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER
     HANDLERS[REFRESH_TOKEN] = REFRESH_TOKEN_HANDLER

@@ -25,6 +25,9 @@ PromptShape = inline_serializer(
         "id": serializers.UUIDField(),
         "state": serializers.ChoiceField([state.value for state in State]),
         "agent": serializers.CharField(),
+        "agent_mark": serializers.CharField(
+            help_text="Beside the name of an agent that registered itself; else empty."
+        ),
         "headline": serializers.CharField(help_text="Composed by the server from the validated operation."),
         "shown": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),
         "binding_message": serializers.CharField(help_text="The agent's own words; not verified by anybody."),
@@ -42,6 +45,7 @@ def _shape(prompt: Prompt) -> dict[str, Any]:
         "id": str(prompt.id),
         "state": _state(prompt),
         "agent": asked.shown["agent"],
+        "agent_mark": asked.agent.mark,
         "headline": headline(asked.shown),
         "shown": asked.shown,
         "binding_message": asked.binding_message,

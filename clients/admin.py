@@ -84,7 +84,7 @@ class AgentAdmin(NoDeletion):
     form = AgentForm
     view_on_site = False
     list_display = (
-        "name", "client_id", "status", "registration_source", "token_endpoint_auth_method", "user", "created",
+        "marked_name", "client_id", "status", "registration_source", "token_endpoint_auth_method", "user", "created",
     )  # fmt: skip
     list_filter = ("status", "registration_source", "token_endpoint_auth_method")
     search_fields = ("name", "client_id", "user__email")
@@ -128,6 +128,10 @@ class AgentAdmin(NoDeletion):
             lifecycle.link(agent, person, by, now)
         for person in linked - wanted:
             lifecycle.unlink(agent, person, by, now)
+
+    @admin.display(description="name", ordering="name")
+    def marked_name(self, obj: Agent) -> str:
+        return f"{obj.name} ({obj.mark})" if obj.mark else str(obj.name)
 
     @admin.display(description="says of itself")
     def says_of_itself(self, obj: Agent) -> str:

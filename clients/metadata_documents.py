@@ -125,7 +125,10 @@ def _read(url: str, answer: Answer) -> ClientMetadata:
         unverified: Any = parse_json(answer.body, "the document")
         if problem := document_problem(url, unverified):
             raise DocumentBad(problem)
-        return parse_metadata(unverified, registering.document_offer())
+        metadata = parse_metadata(unverified, registering.document_offer())
+        if refusal := registering.problem_with_name(metadata):
+            raise refusal
+        return metadata
     except ProtocolError as error:
         raise DocumentBad(error.description) from error
 

@@ -1,5 +1,6 @@
 """Agents: who may ask, with which key, for what, and whom."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -8,9 +9,10 @@ from django.contrib.postgres.fields import ArrayField
 from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.utils.functional import cached_property
 from oauth2_provider.models import AbstractApplication
 
-from clients import certificates, keys, profiles, redirects
+from clients import certificates, keys, names, profiles, redirects
 from clients.client_metadata import host_of_document
 from clients.control import Control
 from clients.profiles import Constraint, Profile
@@ -23,6 +25,10 @@ CIBA = "urn:openid:params:grant-type:ciba"
 CLIENT_CREDENTIALS = "client_credentials"
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
+
+
+UNVERIFIED = "registered itself, not verified"
+UNVERIFIED_NAMESAKE = f"{UNVERIFIED}: it is NOT the agent of this name that an administrator registered"
 
 
 def default_identity_scopes() -> list[str]:
@@ -145,6 +151,8 @@ class Agent(AbstractApplication):
     self_description = models.JSONField(default=dict, blank=True, editable=False)
     # When its own registration or document last changed who it is; consents from before are asked for again.
     identity_changed_at = models.DateTimeField(null=True, editable=False)
+    # Equal for names that look alike (clients/names.py).
+    name_skeleton = models.CharField(max_length=255, blank=True, default="", db_default="", editable=False)
     # Raised when somebody else may control the agent: grants, requests and consents of an earlier one do not count.
     control_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # When it first did something; a registration that stays without is deleted (clients/registering.py).
@@ -166,9 +174,20 @@ class Agent(AbstractApplication):
                 | (~models.Q(client_id__istartswith="http") & ~models.Q(registration_source="cimd")),
             )
         ]
+        indexes = [
+            models.Index(
+                fields=["name_skeleton"], name="agent_known_names", condition=models.Q(registration_source="manual")
+            )
+        ]
 
     def __str__(self) -> str:
         return str(self.name or self.client_id)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.name_skeleton = names.skeleton(self.name)[:255]
+        if kwargs.get("update_fields") is not None and "name" in kwargs["update_fields"]:
+            kwargs["update_fields"] = [*kwargs["update_fields"], "name_skeleton"]
+        super().save(*args, **kwargs)
 
     def clean(self) -> None:
         """In place of django-oauth-toolkit's, which knows one grant type and other redirect URIs."""
@@ -294,6 +313,20 @@ class Agent(AbstractApplication):
         return host_of_document(self.client_id)
 
     @property
+    def registered_itself(self) -> bool:
+        return bool(self.registration_source != self.RegistrationSource.MANUAL)
+
+    @cached_property
+    def mark(self) -> str:
+        """What every page says beside the name of an agent that registered itself; empty for all others."""
+        if not self.registered_itself:
+            return ""
+        known = Agent.objects.filter(registration_source=self.RegistrationSource.MANUAL)
+        if known.filter(name_skeleton=self.name_skeleton).exists():
+            return UNVERIFIED_NAMESAKE
+        return UNVERIFIED
+
+    @property
     def is_active(self) -> bool:
         return self.status == self.Status.ACTIVE
 
@@ -313,6 +346,12 @@ class Agent(AbstractApplication):
     def is_usable(self, request: Any) -> bool:
         """django-oauth-toolkit's hook."""
         return self.is_active
+
+
+def marks_of(client_ids: Collection[str]) -> dict[str, str]:
+    """client_id → Agent.mark, of those that have one."""
+    found = Agent.objects.filter(client_id__in=client_ids).exclude(registration_source=Agent.RegistrationSource.MANUAL)
+    return {agent.client_id: agent.mark for agent in found}
 
 
 class AgentSecret(GeneratedSecret):

@@ -5,10 +5,10 @@ like; in production nothing, until an administrator gives more), and no change o
 it easier to pass for it.
 """
 
-import ipaddress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
@@ -18,7 +18,7 @@ from django.db.models import F, Q
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
-from clients import lifecycle
+from clients import lifecycle, names
 from clients.certificates import KINDS
 from clients.client_metadata import ClientMetadata, Offer
 from clients.control import Control, added
@@ -33,6 +33,7 @@ from clients.keys import SIGNING_ALGORITHMS
 from clients.models import CIBA, Agent, AgentLink, AgentSecret, InitialAccessToken, Registration, RegistrationAttempt
 from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle
+from foundation.networks import counted_address
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 WINDOW = timedelta(hours=1)
@@ -79,7 +80,7 @@ def count_attempt(address: str, now: datetime, host: str = "") -> None:
     One party's limit is per address, and of IPv6 per /64: it has 2**64 of those. The limit over all of them bounds
     what a botnet can leave behind. Those of documents are apart, per host.
     """
-    network = _network(address)
+    network = counted_address(address)
     attempt = RegistrationAttempt.objects.create(network=network, host=host, at=now)
     lately = RegistrationAttempt.objects.filter(at__gt=now - WINDOW).exclude(pk=attempt.pk)
     together = lately.filter(host=host)
@@ -91,17 +92,12 @@ def count_attempt(address: str, now: datetime, host: str = "") -> None:
         raise TooManyRegistrations(retry_after=int(WINDOW.total_seconds() // 4))
 
 
-def _network(address: str) -> str:
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        return str(ip.ipv4_mapped or ipaddress.ip_network((ip, 64), strict=False).network_address)
-    return str(ip)
-
-
 def register(
     metadata: ClientMetadata, address: str, unverified_token: str | None, now: datetime
 ) -> Registered | ProtocolError:
     """A new agent, with the settings' defaults and no more."""
+    if problem := problem_with_name(metadata):
+        return problem
     try:
         return _register(metadata, address, unverified_token, now)
     except ValidationError as error:
@@ -140,6 +136,13 @@ def _spend_initial_token(unverified_token: str, now: datetime) -> InitialAccessT
     return ours.first() if live.update(uses_left=F("uses_left") - 1) else None
 
 
+def problem_with_name(metadata: ClientMetadata) -> InvalidClientMetadata | None:
+    """A client that calls itself after this server would be believed."""
+    if names.passes_for_us(metadata.name, urlsplit(settings.ISSUER_URL).hostname or ""):
+        return InvalidClientMetadata("client_name is the name of this server: choose another")
+    return None
+
+
 def fill(agent: Agent, metadata: ClientMetadata) -> None:
     """What the client says becomes the agent's; what it may do is not among it."""
     agent.name = metadata.name
@@ -160,10 +163,10 @@ def fill(agent: Agent, metadata: ClientMetadata) -> None:
 
 def give_defaults(agent: Agent) -> None:
     """Scopes and operation types of every agent that registered itself (design rule: unlisted is denied)."""
-    names = settings.REGISTRATION_SCOPES
-    agent.identity_scopes = ["openid", *(name for name in IDENTITY_SCOPES if name in names and name != "openid")]
+    given = settings.REGISTRATION_SCOPES
+    agent.identity_scopes = ["openid", *(name for name in IDENTITY_SCOPES if name in given and name != "openid")]
     agent.save(update_fields=["identity_scopes"])
-    agent.scopes.set(Scope.objects.filter(name__in=names))
+    agent.scopes.set(Scope.objects.filter(name__in=given))
     agent.operation_types.set(OperationType.objects.filter(name__in=settings.REGISTRATION_OPERATION_TYPES))
 
 
@@ -209,6 +212,8 @@ def change(
 
     `proved`: what was registered when the sender proved to hold the agent's key or certificate; None: it did not.
     """
+    if problem := problem_with_name(metadata):
+        return problem
     try:
         return _change(unverified_client_id, unverified_token, metadata, unverified_secret, now, proved)
     except ValidationError as error:

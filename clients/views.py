@@ -14,6 +14,7 @@ from clients.control import Control
 from clients.errors import InvalidClientMetadata, InvalidRegistrationToken, RegistrationClosed
 from clients.models import Agent
 from clients.mutual_tls import certificate_of
+from foundation.attempts import limited
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidClient, InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
@@ -42,6 +43,12 @@ def registration(request: HttpRequest, client_id: str) -> HttpResponse:
     token = _bearer(request)
     if token is None:
         raise InvalidRegistrationToken()
+    now, address = timezone.now(), request.META["REMOTE_ADDR"]
+    with limited("registration token", token, address, now, wrong=InvalidRegistrationToken):
+        return _manage(request, client_id, token)
+
+
+def _manage(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
     if request.method == "PUT":
         return _change(request, client_id, token)
     if request.method == "DELETE":

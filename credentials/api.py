@@ -21,6 +21,7 @@ from credentials.lifecycle import AlreadyUnwrapped, Wanted, Why
 from credentials.models import LONGEST, Lease, Role
 from credentials.roles import SHORTEST, type_name
 from credentials.states import FINISHED, State
+from foundation.attempts import limited
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
@@ -187,7 +188,7 @@ class Unwrap(LeaseView):
     @extend_schema(
         operation_id="lease_unwrap",
         request=inline_serializer("Unwrapping", {"handle": serializers.CharField()}),
-        responses={201: LentShape, 404: Refusal, 409: Refusal, 502: Refusal, 503: Refusal},
+        responses={201: LentShape, 404: Refusal, 409: Refusal, 429: Refusal, 502: Refusal, 503: Refusal},
     )
     def post(self, request: Request) -> HttpResponse:
         """Whoever holds the handle, once. The answer says whose it is; a second time ends the lease."""
@@ -196,11 +197,13 @@ class Unwrap(LeaseView):
         handle = body.get("handle")
         if not isinstance(handle, str) or not handle.isascii() or len(handle) > 100:
             raise InvalidRequest("handle is missing")
-        answer = lending.unwrap(handle, timezone.now())
-        if answer is None or isinstance(answer, AlreadyUnwrapped):
-            raise UnknownHandle()
-        if isinstance(answer, ProtocolError):
-            raise answer
+        now = timezone.now()
+        with limited("lease handle", handle, request._request.META["REMOTE_ADDR"], now, wrong=UnknownHandle):
+            answer = lending.unwrap(handle, now)
+            if answer is None or isinstance(answer, AlreadyUnwrapped):
+                raise UnknownHandle()
+            if isinstance(answer, ProtocolError):
+                raise answer
         return _delivered(answer)
 
 

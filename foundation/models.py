@@ -39,3 +39,20 @@ class Work(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} for {self.about}"
+
+
+class Attempt(models.Model):
+    """Somebody presented a secret that opens something by itself (foundation/attempts.py)."""
+
+    id = models.BigAutoField(primary_key=True)
+    kind = models.CharField(max_length=40)
+    network = models.GenericIPAddressField()  # the address; of IPv6 its /64, which one party has
+    beginning_digest = models.BinaryField(max_length=32)
+    at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        default_permissions = ()
+        indexes = [models.Index(fields=["network", "at"]), models.Index(fields=["beginning_digest", "at"])]
+
+    def __str__(self) -> str:
+        return f"attempt from {self.network}"

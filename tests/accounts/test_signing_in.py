@@ -12,6 +12,7 @@ from accounts import lifecycle, lockout
 from accounts.models import SignInAttempt, User
 from audit.models import Event
 from foundation.handles import digest
+from foundation.networks import counted_address
 from tests.world import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -200,7 +201,7 @@ class TestGuessing:
         ],
     )
     def test_what_counts_as_one_address(self, address: str, counted: str) -> None:
-        assert lockout.counted_address(address) == counted
+        assert counted_address(address) == counted
 
     def test_the_many_addresses_of_one_customer_are_one(self, person: User) -> None:
         texts = [attempt(person.email, "wrong", f"2001:db8::{n}").content.decode() for n in range(1, 7)]

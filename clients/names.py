@@ -1,0 +1,64 @@
+# ruff: noqa: RUF001 - letters that look alike are what this is about
+"""Names of agents as a user reads them: which look alike, and which pass for this server itself. Pure.
+
+Users' names are not refused: a refusal would tell strangers who exists. A name that an administrator's agent has is
+not refused either; the pages mark it (Agent.mark).
+"""
+
+import unicodedata
+
+OUR_NAME = "countersign"
+# Letters of other scripts, digits and signs that pass for these Latin letters in most fonts. Unicode's compatibility
+# forms (wide, circled, mathematical) and accents are gone before. UTS 39 lists more; a skeleton is only compared.
+_LOOK_ALIKES = {
+    "a": "аαɑ@4",
+    "b": "ьв8",
+    "c": "сϲᴄƈȼ¢ⲥꮯᏟ©",
+    "d": "ԁɗ",
+    "e": "еєεҽᴇǝəɛ℮ꭼᎬ€3ⲉ",
+    "g": "ɡɢցǥԍᶃɠᏀꮐ69",
+    "h": "һհ",
+    "i": "іιıɩɪӏlⅼ1|!Ꭵꭵⲓוاߊ",
+    "j": "јյ",
+    "k": "кκ",
+    "m": "мᴍ",
+    "n": "пηոռɴиŋƞɲɳⲛո",
+    "o": "оοօᴏøɵө0ⲟ〇○ⵔ°ዐ",
+    "p": "рρ",
+    "r": "гʀᴦяɾɼɽⲅᎡꭱ®",
+    "s": "ѕꜱʂƨᏚꮪ5$§",
+    "t": "тτᴛŧƭ†+7Ꭲꭲⲧ",
+    "u": "υսᴜʋ∪ц",
+    "v": "ѵν",
+    "w": "ԝω",
+    "x": "хχ×",
+    "y": "уγү",
+}
+_LETTER = {sign: letter for letter, signs in _LOOK_ALIKES.items() for sign in signs}
+
+
+def skeleton(name: str) -> str:
+    """The same for names that look alike: without case, width, accents, spaces, marks and doubled letters."""
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
+    letters = [_letter(character) for character in folded]
+    kept = [letter for letter in letters if letter]
+    plain = "".join(letter for index, letter in enumerate(kept) if index == 0 or letter != kept[index - 1])
+    return plain.replace("rn", "m") or folded
+
+
+def _letter(character: str) -> str:
+    if character in _LETTER:
+        return _LETTER[character]
+    if unicodedata.digit(character, -1) == 0:  # a zero of any script is a circle
+        return "o"
+    return character if character.isalnum() else ""
+
+
+_OUR_SKELETON = skeleton(OUR_NAME)
+
+
+def passes_for_us(name: str, issuer_host: str) -> bool:
+    """Whether a user may take this name for Countersign's, or for the host that users know this server by."""
+    plain = skeleton(name)
+    host = skeleton(issuer_host) if "." in issuer_host else ""  # localhost is nobody's name
+    return _OUR_SKELETON in plain or bool(host and host in plain)
