@@ -1,10 +1,10 @@
 """Where an agent may have a browser sent: is this one of its redirect URIs, and what is a person told of it? Pure.
 
-uris.py says what can be registered. Compared as strings, character by character (RFC 9700 2.1), with one
-exception: the port of a loopback address is free, because a native app learns it only when it listens
-(RFC 8252 7.3). `localhost` counts as loopback too: it is what most command-line clients register, and
-browsers resolve it to this machine without asking anybody. RFC 8252 8.3 advises clients against it; refusing
-it here would protect nobody.
+uris.py says what can be registered. Compared as strings, character by character (RFC 9700 2.1), with two
+exceptions for a loopback address: its port is free, because a native app learns it only when it listens
+(RFC 8252 7.3), and an empty path is `/` (RFC 3986 6.2.3), because many build the URI with a URL parser.
+`localhost` counts as loopback too: it is what most command-line clients register, and browsers resolve it to this
+machine without asking anybody. RFC 8252 8.3 advises clients against it; refusing it here would protect nobody.
 """
 
 import re
@@ -26,21 +26,23 @@ def problem_with_list(redirect_uris: list[str]) -> str | None:
 
 
 def is_registered(unverified_uri: str, registered: Iterable[str]) -> bool:
-    """Is this one of the registered redirect URIs, the port of a loopback address aside?"""
+    """Is this one of the registered redirect URIs, the port and an empty path of a loopback address aside?"""
     if uris.problem_with_redirect(unverified_uri, native=True):
         return False
-    return any(unverified_uri == one or _differ_in_port_alone(unverified_uri, one) for one in registered)
+    return any(unverified_uri == one or _is_same_loopback(unverified_uri, one) for one in registered)
 
 
-def _differ_in_port_alone(asked: str, registered: str) -> bool:
+def _is_same_loopback(asked: str, registered: str) -> bool:
     if not is_loopback(asked) or not is_loopback(registered):
         return False
     return _without_port(asked) == _without_port(registered)
 
 
-def _without_port(uri: str) -> str:
-    netloc = urlsplit(uri).netloc
-    return uri.replace(netloc, _PORT.sub("", netloc), 1)
+def _without_port(loopback_uri: str) -> str:
+    """With a path, and everything else as it stands."""
+    netloc = urlsplit(loopback_uri).netloc
+    rest = loopback_uri.removeprefix(f"http://{netloc}")
+    return f"http://{_PORT.sub('', netloc)}{rest if rest.startswith('/') else f'/{rest}'}"
 
 
 def is_loopback(uri: str) -> bool:
