@@ -44,7 +44,7 @@ class AgentForm(forms.ModelForm[Agent]):
             "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
             "backchannel_authentication_request_signing_alg", "backchannel_user_code_parameter",
             "redirect_uris", "post_logout_redirect_uris",
-            "identity_scopes", "scopes", "operation_types", "groups", "longest_lease", "most_leases",
+            "pkce_exempt", "identity_scopes", "scopes", "operation_types", "groups", "longest_lease", "most_leases",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

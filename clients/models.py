@@ -140,6 +140,11 @@ class Agent(AbstractApplication):
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",
     )  # fmt: skip
+    pkce_exempt = models.BooleanField(
+        "exempt from PKCE", default=False,
+        help_text="Only for a confidential OpenID client that cannot do PKCE. Each of its authorization requests "
+        "without code_challenge then needs openid and a nonce.",
+    )  # fmt: skip
     identity_scopes = ArrayField(
         models.CharField(max_length=20, choices=[(s, s) for s in IDENTITY_SCOPES]),
         default=default_identity_scopes, blank=True,
@@ -210,6 +215,7 @@ class Agent(AbstractApplication):
             if problem := redirects.problem_with_list(getattr(self, field).split()):
                 raise ValidationError({field: problem})
         self._check_grant_types()
+        self._check_pkce()
         if problem := profiles.problem_with(self.registered, Profile(self.profile)):
             raise ValidationError(f"{problem}.")
 
@@ -223,6 +229,17 @@ class Agent(AbstractApplication):
             raise ValidationError({"redirect_uris": "authorization_code needs a redirect URI."})
         if self.is_public and self.allows_grant_type(CIBA, CLIENT_CREDENTIALS):
             raise ValidationError({"grant_types": "A public client has authorization_code and refresh_token only."})
+
+    def _check_pkce(self) -> None:
+        """OAuth 2.1 7.5.1: a confidential client may use the nonce of OpenID Connect instead."""
+        problems = {
+            "A public client": self.is_public,
+            f"The profile {self.profile}": self.demands.pkce,
+            "An agent without the identity scope openid": "openid" not in self.identity_scopes,
+        }
+        problem = next((who for who, needs_it in problems.items() if needs_it), None)
+        if problem and self.pkce_exempt:
+            raise ValidationError({"pkce_exempt": f"{problem} always needs PKCE."})
 
     SECRET_METHODS: ClassVar[tuple[str, ...]] = (AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST)
 
@@ -329,6 +346,11 @@ class Agent(AbstractApplication):
     @property
     def is_active(self) -> bool:
         return self.status == self.Status.ACTIVE
+
+    @property
+    def may_omit_pkce(self) -> bool:
+        """Asked at each request: the row may have been changed past the form."""
+        return self.pkce_exempt and not self.is_public and not self.demands.pkce
 
     @property
     def must_sign_requests(self) -> bool:

@@ -39,6 +39,7 @@ class Demands:
     signed_requests: bool = False
     signed_requests_or_details: bool = False
     context: bool = False  # each request says what it is about, so that no two look alike
+    pkce: bool = False  # no administrator may switch it off
 
 
 DEMANDS: dict[Profile, Demands] = {
@@ -51,6 +52,7 @@ DEMANDS: dict[Profile, Demands] = {
         delivery_modes=("poll", "ping"),
         signed_requests=True,
         context=True,
+        pkce=True,
     ),
     Profile.FAPI2_CIBA: Demands(
         auth_methods=STRONG_METHODS,
@@ -60,6 +62,7 @@ DEMANDS: dict[Profile, Demands] = {
         delivery_modes=("poll", "ping"),
         signed_requests_or_details=True,
         context=True,
+        pkce=True,  # FAPI 2.0 5.3.2.2
     ),
 }
 

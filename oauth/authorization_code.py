@@ -31,20 +31,20 @@ _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
 class Exchange:
     unverified_code: str
     unverified_redirect_uri: str
-    unverified_verifier: str
+    unverified_verifier: str | None  # None: it was not sent
     resource: str | None
 
 
 def _prepare(asked: TokenRequest, now: datetime) -> Exchange:
     parameters = asked.parameters
-    for name in ("code", "redirect_uri", "code_verifier"):
+    required = ["code", "redirect_uri"] if asked.agent.may_omit_pkce else ["code", "redirect_uri", "code_verifier"]
+    for name in required:
         if name not in parameters:
             raise InvalidRequest(f"{name} is missing")
-    if not _VERIFIER.fullmatch(parameters["code_verifier"]):
+    verifier = parameters.get("code_verifier")
+    if verifier is not None and not _VERIFIER.fullmatch(verifier):
         raise InvalidRequest("code_verifier is not 43 to 128 unreserved characters")
-    return Exchange(
-        parameters["code"], parameters["redirect_uri"], parameters["code_verifier"], parameters.get("resource")
-    )
+    return Exchange(parameters["code"], parameters["redirect_uri"], verifier, parameters.get("resource"))
 
 
 _FIND = Rows(
@@ -65,7 +65,7 @@ def _decide(asked: TokenRequest, exchange: Exchange, now: datetime) -> Verdict:
         _facts(code, asked),
         now,
         redirect_matches=code is not None and code.redirect_uri == exchange.unverified_redirect_uri,
-        verifier_matches=code is not None and is_verifier_of(exchange.unverified_verifier, code.code_challenge),
+        verifier_matches=code is not None and fits_challenge(exchange.unverified_verifier, code.code_challenge),
     )
     if code is None or verdict is Redemption.UNKNOWN:
         return InvalidGrant("the code is unknown or not this agent's")
@@ -92,8 +92,11 @@ def _facts(code: AuthorizationCode | None, asked: TokenRequest) -> RedemptionFac
     )
 
 
-def is_verifier_of(unverified_verifier: str, challenge: str) -> bool:
-    """RFC 7636 4.6, S256."""
+def fits_challenge(unverified_verifier: str | None, challenge: str) -> bool:
+    """RFC 7636 4.6, S256. A code that was issued without a challenge takes no verifier (RFC 9700 4.8.2): its sender
+    began with a challenge, so either an attacker removed that, or the code is from another flow."""
+    if unverified_verifier is None or not challenge:
+        return unverified_verifier is None and not challenge
     made = b64url(hashlib.sha256(unverified_verifier.encode()).digest())
     return same(made.encode(), challenge.encode())
 
@@ -112,7 +115,7 @@ def _refuse(code: AuthorizationCode, verdict: Redemption, now: datetime) -> Verd
         case Redemption.WRONG_KEY:
             return InvalidGrant("the code is bound to another key (dpop_jkt)", detail="code with another key")
         case Redemption.WRONG_VERIFIER:
-            return InvalidGrant("code_verifier does not fit the code_challenge")
+            return InvalidGrant("code_verifier does not fit the code_challenge of the request")
         case Redemption.ISSUE | Redemption.UNKNOWN:
             raise RuntimeError("not a refusal of a known code")
         case _:

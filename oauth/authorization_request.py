@@ -54,7 +54,7 @@ class Asked:
     prompts: frozenset[str]
     max_age: int | None  # seconds
     nonce: str
-    code_challenge: str
+    code_challenge: str  # empty: none, which check_challenge judges
     dpop_jkt: str  # empty: none
     unverified_id_token_hint: str | None
     wanted_sub: str | None
@@ -115,14 +115,27 @@ def _check_response(parameters: Mapping[str, str]) -> None:
 
 def _parse_challenge(parameters: Mapping[str, str]) -> str:
     """RFC 7636 4.3. A missing method would mean `plain`, which whoever sees the request can redeem."""
-    challenge = parameters.get("code_challenge")
-    if challenge is None:
-        raise InvalidRequest("code_challenge is missing: PKCE with S256 is required")
+    challenge = parameters.get("code_challenge", "")
+    if not challenge and "code_challenge_method" not in parameters:
+        return ""
+    if not challenge:
+        raise InvalidRequest("code_challenge is missing, and code_challenge_method is there")
     if parameters.get("code_challenge_method") != CHALLENGE_METHOD:
         raise InvalidRequest("code_challenge_method must be S256")
     if not _CHALLENGE.fullmatch(challenge):
         raise InvalidRequest("code_challenge is not what S256 makes")
     return challenge
+
+
+def check_challenge(asked: Asked, scope: str, *, may_omit: bool) -> None:
+    """PKCE is required. OAuth 2.1 7.5.1: where an administrator lets this confidential agent omit it (`may_omit`), the
+    nonce of OpenID Connect protects the code instead, so `openid` and a nonce must be there. Raises InvalidRequest."""
+    if asked.code_challenge:
+        return
+    if not may_omit:
+        raise InvalidRequest("code_challenge is missing: PKCE with S256 is required")
+    if not asked.nonce or "openid" not in scope.split(" "):
+        raise InvalidRequest("code_challenge is missing: this agent may omit it only with openid and a nonce")
 
 
 def _parse_jkt(text: str) -> str:

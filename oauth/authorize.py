@@ -31,7 +31,7 @@ from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
 from foundation.forms import read_body
 from foundation.handles import digest
 from oauth import consent_page, lifecycle
-from oauth.authorization_request import Asked, Query, check_acr, parse_asked, parse_query
+from oauth.authorization_request import Asked, Query, check_acr, check_challenge, parse_asked, parse_query
 from oauth.errors import AccessDenied, ConsentRequired, LoginRequired, UnauthorizedClient
 from oauth.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
 from oauth.lifecycle import Proposal
@@ -141,6 +141,7 @@ def _go(
     if not back.agent.allows_grant_type(AUTHORIZATION_CODE):
         raise UnauthorizedClient()
     asked = parse_asked(query)
+    check_challenge(asked, query.parameters.get("scope", ""), may_omit=back.agent.may_omit_pkce)
     person = sessions.person(request)
     proposal = _propose(request, person, asked, query.parameters, back, now)
     facts = _facts(request, person, proposal, asked, asked_at, now)

@@ -152,7 +152,7 @@ class AuthorizationRequest(models.Model):
     redirect_uri = models.TextField()
     client_state = models.TextField(blank=True)  # the agent's `state`, to be returned
     nonce = models.CharField(max_length=255, blank=True)
-    code_challenge = models.CharField(max_length=43)
+    code_challenge = models.CharField(max_length=43)  # empty: this agent may omit PKCE
     dpop_jkt = models.CharField(max_length=43, blank=True)  # RFC 9449 10
     signed_in_at = models.DateTimeField()
     acr = models.CharField(max_length=20, blank=True)
