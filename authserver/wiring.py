@@ -6,7 +6,7 @@ from authserver.celery import soon
 from ciba import delivery, lifecycle, sending, watching
 from ciba.grant import HANDLER as CIBA_HANDLER
 from clients import lifecycle as agents
-from clients.keys import SIGNING_ALGORITHMS
+from clients.keys import ASSERTION_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, marks_of
 from credentials import pages as leases
 from credentials.branches import LEASES
@@ -50,5 +50,5 @@ def wire() -> None:
         backchannel_token_delivery_modes_supported=["poll", "ping", "push"],
         backchannel_user_code_parameter_supported=True,
         acr_values_supported=sorted(AVAILABLE),
-        backchannel_authentication_request_signing_alg_values_supported=list(SIGNING_ALGORITHMS),
+        backchannel_authentication_request_signing_alg_values_supported=list(ASSERTION_ALGORITHMS),
     )

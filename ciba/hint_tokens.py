@@ -10,16 +10,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings
-from joserfc import jws
 from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 
 from ciba.errors import ExpiredLoginHintToken
 from ciba.models import HintIssuer
+from ciba.parameters import MAX_HINT
 from clients.replay import CLOCK_SKEW
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
 from foundation.handles import from_b64url
+from foundation.jws import BadJws, UnverifiedJws, find_key, read_jws, verify_jws
 from foundation.outbound import OutboundFailed, OutboundRefused, Trust, fetch
 
 log = logging.getLogger(__name__)
@@ -33,10 +34,14 @@ NOT_TRUSTED = "login_hint_token is not one of an issuer that this server trusts"
 
 def subject_of(unverified_token: str, now: datetime) -> Any:
     """The subject identifier that a trusted issuer has signed. Raises InvalidRequest or ExpiredLoginHintToken."""
-    issuer = HintIssuer.objects.filter(issuer=_unverified_issuer(unverified_token), is_active=True).first()
+    try:
+        unverified = read_jws(unverified_token, most=MAX_HINT)
+    except BadJws as error:
+        raise InvalidRequest(NOT_TRUSTED, detail=str(error)) from error
+    issuer = HintIssuer.objects.filter(issuer=str(unverified.claims.get("iss", "")), is_active=True).first()
     if issuer is None:
         raise InvalidRequest(NOT_TRUSTED)
-    claims = _verified(unverified_token, issuer, now)
+    claims = _verified(unverified, issuer, now)
     if problem := claims_problem(claims, issuer.issuer, now):
         raise InvalidRequest(f"login_hint_token {problem}")
     if claims["exp"] <= (now - CLOCK_SKEW).timestamp():
@@ -59,29 +64,12 @@ def claims_problem(claims: Mapping[str, Any], issuer: str, now: datetime) -> str
     return None
 
 
-def _unverified_issuer(token: str) -> str:
+def _verified(unverified: UnverifiedJws, issuer: HintIssuer, now: datetime) -> dict[str, Any]:
     try:
-        claims = parse_json(from_b64url(token.split(".")[1]), "the token") if token.count(".") == 2 else None
-    except (ValueError, InvalidRequest) as error:
-        raise InvalidRequest(NOT_TRUSTED) from error
-    issuer = claims.get("iss") if isinstance(claims, dict) else None
-    return issuer if isinstance(issuer, str) else ""
-
-
-def _verified(token: str, issuer: HintIssuer, now: datetime) -> dict[str, Any]:
-    def key_for(guest: Any) -> Key:
-        kid = guest.headers().get("kid")
-        fitting = [key for key in _keys(issuer, kid, now) if kid is None or key.kid == kid]
-        if len(fitting) != 1:
-            raise ValueError("no key, or no single one, fits")
-        return fitting[0]
-
-    try:
-        verified = jws.deserialize_compact(token, key_for, algorithms=list(issuer.algorithms))
-        claims = parse_json(verified.payload, "the token")
-    except (JoseError, ValueError, TypeError, InvalidRequest) as error:
+        key = find_key(_keys(issuer, unverified.kid, now), unverified, issuer.algorithms)
+        return verify_jws(unverified, key, issuer.algorithms)
+    except BadJws as error:
         raise InvalidRequest(NOT_TRUSTED, detail=f"of {issuer.issuer}: {error}") from error
-    return claims if isinstance(claims, dict) else {}
 
 
 def _keys(issuer: HintIssuer, kid: object, now: datetime) -> list[Key]:

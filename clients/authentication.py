@@ -5,7 +5,7 @@ are possible, one agent at a time, for clients that know nothing else.
 """
 
 from base64 import b64decode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,9 +13,6 @@ from urllib.parse import unquote_plus
 
 from django.conf import settings
 from django.http import HttpRequest
-from joserfc import jws
-from joserfc.errors import JoseError
-from joserfc.jwk import Key
 
 from clients import keys
 from clients.certificates import problem_with_chained, problem_with_self_signed
@@ -27,8 +24,7 @@ from clients.published_keys import published_jwks
 from clients.replay import CLOCK_SKEW, spend
 from foundation.certificates import ClientCertificate
 from foundation.errors import InvalidClient, InvalidRequest
-from foundation.forms import parse_json
-from foundation.handles import from_b64url
+from foundation.jws import BadJws, UnverifiedJws, find_key, read_jws, verify_jws
 from foundation.metrics import UNAUTHENTICATED
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -141,21 +137,24 @@ def _certificate_problem(certificate: ClientCertificate, agent: Agent, now: date
     """The TLS handshake has proved the key; here it is settled whose it is."""
     if agent.token_endpoint_auth_method == Agent.AuthMethod.TLS_CLIENT_AUTH:
         return problem_with_chained(certificate, agent.tls_client_auth_names, now)
-    return problem_with_self_signed(certificate, _jwks_of(agent, None, now), now)
+    jwks = _jwks_of(agent, lambda known: problem_with_self_signed(certificate, known, now) is None, now)
+    return problem_with_self_signed(certificate, jwks, now)
 
 
 def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str, caller: str, now: datetime) -> Agent:
     if parameters.get("client_assertion_type") != JWT_BEARER:
         raise InvalidClient(detail="client_assertion_type is not jwt-bearer")
-    if len(assertion) > MAX_ASSERTION:
-        raise InvalidClient(detail="assertion too long")
-    unverified_id = _unverified_issuer(assertion)
+    try:
+        unverified = read_jws(assertion, most=MAX_ASSERTION)
+    except BadJws as error:
+        raise InvalidClient(detail="assertion cannot be read") from error
+    unverified_id = _unverified_issuer(unverified)
     if parameters.get("client_id", unverified_id) != unverified_id:
         raise InvalidClient(detail="client_id differs from the assertion's issuer")
     agent = _find(unverified_id, [Agent.AuthMethod.PRIVATE_KEY_JWT], caller, now)
     try:
-        claims = verified_claims(assertion, agent, now, agent.demands.signing_algorithms)
-    except ValueError as error:
+        claims = verified_claims(unverified, agent, now, agent.demands.signing_algorithms)
+    except BadJws as error:
         raise InvalidClient(detail=f"assertion not verified: {agent.client_id}") from error
     if problem := claims_problem(claims, agent, endpoint_url, now):
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
@@ -179,46 +178,33 @@ def prove_certificate(agent: Agent, certificate: ClientCertificate, now: datetim
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
 
 
-def _unverified_issuer(assertion: str) -> str:
+def _unverified_issuer(unverified: UnverifiedJws) -> str:
     """Whom the assertion claims to come from: only to find the key that must then verify it."""
-    try:
-        _, payload, _ = assertion.split(".")
-        claims = parse_json(from_b64url(payload), "the assertion")
-    except (ValueError, InvalidRequest) as error:
-        raise InvalidClient(detail="assertion cannot be read") from error
-    issuer = claims.get("iss") if isinstance(claims, dict) else None
+    issuer = unverified.claims.get("iss")
     if not isinstance(issuer, str) or not issuer:
         raise InvalidClient(detail="assertion has no iss")
     return issuer
 
 
-def verified_claims(unverified_jws: str, agent: Agent, now: datetime, algorithms: Collection[str]) -> dict[str, Any]:
-    """What one of this agent's keys has signed: an assertion, or a request object. Raises ValueError."""
-    try:
-        verified = jws.deserialize_compact(
-            unverified_jws,
-            lambda guest: _key_for(guest.headers(), agent, now),
-            algorithms=list(algorithms),
-        )
-        claims = parse_json(verified.payload, "what was signed")
-    except (JoseError, InvalidRequest) as error:
-        raise ValueError("the signature is not this agent's, or what it signed cannot be read") from error
-    return claims if isinstance(claims, dict) else {}
+def verified_claims(
+    unverified: UnverifiedJws, agent: Agent, now: datetime, algorithms: Collection[str]
+) -> dict[str, Any]:
+    """What one of this agent's keys has signed: an assertion, or a request object. Raises BadJws."""
+
+    def has_key(jwks: dict[str, Any]) -> bool:
+        try:
+            return bool(find_key(keys.load(jwks).keys, unverified, algorithms))
+        except BadJws:
+            return False
+
+    jwks = _jwks_of(agent, has_key, now)
+    key = find_key(keys.load(jwks).keys if jwks else [], unverified, algorithms)
+    return verify_jws(unverified, key, algorithms)
 
 
-def _key_for(header: dict[str, Any], agent: Agent, now: datetime) -> Key:
-    """The key that `kid` names, or the only one. Raises ValueError."""
-    jwks = _jwks_of(agent, header.get("kid"), now)
-    candidates = keys.load(jwks).keys if jwks else []
-    if "kid" in header:
-        candidates = [key for key in candidates if key.kid == header["kid"]]
-    if len(candidates) != 1:
-        raise ValueError("no key, or no single one, fits the signature")
-    return candidates[0]
-
-
-def _jwks_of(agent: Agent, unverified_kid: object, now: datetime) -> dict[str, Any] | None:
-    return published_jwks(agent, unverified_kid, now) if agent.client_jwks_uri else agent.client_jwks
+def _jwks_of(agent: Agent, is_enough: Callable[[dict[str, Any]], bool], now: datetime) -> dict[str, Any] | None:
+    """Its keys; those that it publishes are fetched again where what is known of them is not enough."""
+    return published_jwks(agent, is_enough, now) if agent.client_jwks_uri else agent.client_jwks
 
 
 def accepted_audiences(agent: Agent, endpoint_url: str) -> Collection[str]:
@@ -231,12 +217,22 @@ def accepted_audiences(agent: Agent, endpoint_url: str) -> Collection[str]:
     return (issuer, *own, *(url.replace(issuer, settings.MTLS_URL, 1) for url in own if settings.MTLS_URL))
 
 
+def _is_for_us(audience: object, agent: Agent, endpoint_url: str) -> bool:
+    """One of ours; or, where the agent is not held to the issuer alone, an array that holds the issuer itself.
+
+    An array with an endpoint of ours is not enough: it could have been made for another server (RFC 7523 3).
+    """
+    if isinstance(audience, list):
+        is_strict = agent.assertion_audience == Agent.AssertionAudience.ISSUER or not agent.demands.audience_arrays
+        return not is_strict and settings.ISSUER_URL in audience
+    return isinstance(audience, str) and audience in accepted_audiences(agent, endpoint_url)
+
+
 def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now: datetime) -> str | None:
     """Why a verified assertion does not authenticate this agent here and now (RFC 7523 3), or None."""
     if claims.get("iss") != agent.client_id or claims.get("sub") != agent.client_id:
         return "iss and sub are not both the client_id"
-    # One string: an assertion for several audiences could be carried from one server to another.
-    if not isinstance(claims.get("aud"), str) or claims["aud"] not in accepted_audiences(agent, endpoint_url):
+    if not _is_for_us(claims.get("aud"), agent, endpoint_url):
         return "wrong audience"
     if not isinstance(claims.get("jti"), str) or not 1 <= len(claims["jti"]) <= 255:
         return "no jti"

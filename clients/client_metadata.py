@@ -227,7 +227,7 @@ def _choices(given: dict[str, Any], offer: Offer, method: str) -> dict[str, Any]
         constraints=[constraint for name, constraint in bound.items() if chosen.get(name)],
         delivery_mode=chosen.get("backchannel_token_delivery_mode", "poll"),
         request_signing_algorithm=chosen.get("backchannel_authentication_request_signing_alg", ""),
-        id_token_algorithm=chosen.get("id_token_signed_response_alg", "ES256"),
+        id_token_algorithm=chosen.get("id_token_signed_response_alg", "RS256"),
     )
     if problem := problem_together(together, Profile.CIBA):
         raise InvalidClientMetadata(problem)

@@ -2,7 +2,8 @@
 
 import warnings
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import combinations
 from typing import Any, cast
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -15,44 +16,69 @@ from foundation.handles import from_b64url
 # RFC 9864 renames EdDSA to Ed25519; agents' libraries say EdDSA today, and we accept it for Ed25519 keys alone.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated via RFC 9864")
 
-# What agents sign with (design rule: an allow-list, never what the token's header asks for).
+# What agents sign with (design rule: an allow-list, never what the token's header asks for). The first tuple is for
+# DPoP proofs and for the FAPI profiles. Large public clients sign their assertions with RS256.
 SIGNING_ALGORITHMS = ("ES256", "PS256", "EdDSA")
+ASSERTION_ALGORITHMS = (*SIGNING_ALGORITHMS, "RS256")
 MAX_KEYS = 10
 MAX_LISTED = 50  # in a published set, with those that we pass over
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
-_ALGORITHMS = {"EC": ("ES256",), "RSA": ("PS256",), "OKP": ("EdDSA", "Ed25519")}
+_KINDS = {"EC": ("ES256",), "RSA": ("PS256", "RS256"), "OKP": ("EdDSA",)}
 MIN_RSA_BITS = 2048
 
 
-def problem_with(jwks: Any) -> str | None:
-    """Why this JWK Set cannot be an agent's, or None. Never repeats key material."""
+def problem_with(jwks: Any, algorithms: Collection[str] = ASSERTION_ALGORITHMS) -> str | None:
+    """Why this JWK Set cannot be an agent's that signs with `algorithms`, or None. Never repeats key material."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         return f'a JWK Set holds 1 to {MAX_KEYS} keys: {{"keys": [...]}}'
     for key in keys:
-        if problem := _problem_with_key(key):
+        if problem := _problem_with_key(key, algorithms):
             return problem
-    ids = [key.get("kid") for key in keys]
-    if len(keys) > 1 and (len(set(ids)) != len(ids) or None in ids):
-        return "with several keys, each needs a `kid` of its own"
+    if any(_are_confusable(*pair) for pair in combinations(keys, 2)):
+        return "keys for one algorithm each need a `kid` of their own"
     return None
 
 
-def _problem_with_key(key: Any) -> str | None:
+def algorithms_of(key: Mapping[str, Any]) -> tuple[str, ...]:
+    """What this JWK signs with: its `alg`, or all that its kind can."""
+    kind = key.get("kty")
+    fitting = _KINDS.get(kind, ()) if isinstance(kind, str) else ()
+    named = _plain_name(key.get("alg"))
+    return fitting if named is None else tuple(name for name in fitting if name == named)
+
+
+def can_sign(jwks: Any, algorithms: Collection[str]) -> bool:
+    """Whether one of these keys signs with one of these algorithms."""
+    return any(not set(algorithms_of(key)).isdisjoint(algorithms) for key in jwks["keys"])
+
+
+def _plain_name(alg: Any) -> Any:
+    return "EdDSA" if alg == "Ed25519" else alg  # RFC 9864's name for the same
+
+
+def _are_confusable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """No signature could tell which of the two it needs."""
+    kids = {one.get("kid"), other.get("kid")}
+    return (len(kids) == 1 or None in kids) and not set(algorithms_of(one)).isdisjoint(algorithms_of(other))
+
+
+def _problem_with_key(key: Any, algorithms: Collection[str] = ASSERTION_ALGORITHMS) -> str | None:
     if not isinstance(key, dict):
         return "a key is not an object"
     if _PRIVATE_MEMBERS & key.keys():
         return "a private or symmetric key was given: keep it, and give the public part"
     kind = key.get("kty")
-    if not isinstance(kind, str) or kind not in _ALGORITHMS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         return "keys are EC (P-256), RSA (2048 bits and more) or OKP (Ed25519)"
     if kind in _CURVES and key.get("crv") != _CURVES[kind]:
         return f"an {kind} key must be on {_CURVES[kind]}"
-    if key.get("use", "sig") != "sig":
-        return 'a key says it is not for signing ("use")'
-    if key.get("alg", _ALGORITHMS[kind][0]) not in _ALGORITHMS[kind]:
-        return f"an {kind} key signs {_ALGORITHMS[kind][0]} here"
+    operations = key.get("key_ops", ["verify"])
+    if key.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
+        return 'a key says it is not for signing ("use" or "key_ops")'
+    if set(algorithms_of(key)).isdisjoint(algorithms):
+        return f"an {kind} key signs {' or '.join(name for name in _KINDS[kind] if name in algorithms)} here"
     if not isinstance(key.get("kid", ""), str) or len(key.get("kid", "")) > 200:
         return "a `kid` is a text of at most 200 characters"
     try:
@@ -84,7 +110,8 @@ def usable(unverified_jwks: Any) -> dict[str, Any]:
 
 def load(jwks: dict[str, Any]) -> KeySet:
     """The key set of an agent whose `jwks` was accepted by `problem_with`."""
-    return KeySet.import_key_set({"keys": jwks["keys"]})
+    named = [{**key, "alg": _plain_name(key["alg"])} if "alg" in key else key for key in jwks["keys"]]
+    return KeySet.import_key_set({"keys": named})
 
 
 def thumbprints(jwks: dict[str, Any] | None) -> frozenset[str]:

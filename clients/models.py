@@ -25,6 +25,7 @@ CIBA = "urn:openid:params:grant-type:ciba"
 CLIENT_CREDENTIALS = "client_credentials"
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
+ID_TOKEN_ALGORITHMS = profiles.DEMANDS[Profile.CIBA].id_token_algorithms  # of an agent like any other
 
 
 UNVERIFIED = "registered itself, not verified"
@@ -92,7 +93,7 @@ class Agent(AbstractApplication):
         "client authentication", max_length=30, choices=AuthMethod.choices, default=AuthMethod.PRIVATE_KEY_JWT
     )
     client_jwks = models.JSONField(
-        "public keys (JWK Set)", null=True, blank=True, help_text='{"keys": [...]}: ES256, PS256 or EdDSA.'
+        "public keys (JWK Set)", null=True, blank=True, help_text='{"keys": [...]}: ES256, PS256, EdDSA or RS256.'
     )
     client_jwks_uri = models.CharField(
         "address of public keys",
@@ -116,7 +117,7 @@ class Agent(AbstractApplication):
     tls_client_auth_san_ip = models.CharField("certificate's IP address", max_length=45, blank=True)
     tls_client_auth_san_email = models.CharField("certificate's e-mail address", max_length=320, blank=True)
     id_token_signed_response_alg = models.CharField(
-        max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")], default="ES256"
+        max_length=5, choices=[(name, name) for name in ID_TOKEN_ALGORITHMS], default="ES256"
     )
     backchannel_token_delivery_mode = models.CharField(
         "CIBA delivery", max_length=4, choices=DeliveryMode.choices, default=DeliveryMode.POLL
@@ -137,7 +138,7 @@ class Agent(AbstractApplication):
         help_text="Accounts lent to it at a time, over all roles; empty: LEASES_MAX_PER_AGENT.",
     )  # fmt: skip
     backchannel_authentication_request_signing_alg = models.CharField(
-        "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.SIGNING_ALGORITHMS],
+        "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.ASSERTION_ALGORITHMS],
         help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",
     )  # fmt: skip
     pkce_exempt = models.BooleanField(
@@ -208,6 +209,9 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
         elif self.must_sign_requests and not self.client_jwks:
             raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
+        elif self._signs and not keys.can_sign(self.client_jwks, self.demands.signing_algorithms):
+            allowed = ", ".join(self.demands.signing_algorithms)
+            raise ValidationError({"client_jwks": f"{self.profile} needs a key for one of {allowed}."})
         self._check_mutual_tls()
         if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
             self._check_notification_endpoint()
@@ -218,6 +222,10 @@ class Agent(AbstractApplication):
         self._check_pkce()
         if problem := profiles.problem_with(self.registered, Profile(self.profile)):
             raise ValidationError(f"{problem}.")
+
+    @property
+    def _signs(self) -> bool:
+        return self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT or self.must_sign_requests
 
     def _check_jwks_uri(self) -> None:
         if self.client_jwks is not None:  # RFC 7591 2: never both

@@ -31,9 +31,10 @@ STRONG_METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_
 @dataclass(frozen=True)
 class Demands:
     auth_methods: Collection[str] | None = None  # None: any that this server offers
-    signing_algorithms: tuple[str, ...] = keys.SIGNING_ALGORITHMS  # of whatever the agent signs
-    id_token_algorithms: tuple[str, ...] = ("ES256", "RS256")  # of what we sign for it
+    signing_algorithms: tuple[str, ...] = keys.ASSERTION_ALGORITHMS  # of its assertions and signed requests
+    id_token_algorithms: tuple[str, ...] = ("ES256", "RS256", "PS256")  # of what we sign for it
     assertions_for_issuer: bool = False  # and for no endpoint
+    audience_arrays: bool = True  # an assertion's `aud` may be an array that holds the issuer
     constraints: Collection[Constraint] = ()  # every token has one of these
     delivery_modes: Collection[str] = ("poll", "ping", "push")
     signed_requests: bool = False
@@ -47,7 +48,8 @@ DEMANDS: dict[Profile, Demands] = {
     Profile.FAPI_CIBA_ID1: Demands(
         auth_methods=STRONG_METHODS,
         signing_algorithms=("PS256", "ES256"),  # FAPI 1.0 Advanced 8.6
-        id_token_algorithms=("ES256",),
+        id_token_algorithms=("ES256", "PS256"),
+        audience_arrays=False,
         constraints=(Constraint.MUTUAL_TLS,),  # FAPI 1.0 Advanced 5.2.2
         delivery_modes=("poll", "ping"),
         signed_requests=True,
@@ -56,7 +58,9 @@ DEMANDS: dict[Profile, Demands] = {
     ),
     Profile.FAPI2_CIBA: Demands(
         auth_methods=STRONG_METHODS,
-        id_token_algorithms=("ES256",),  # FAPI 2.0 5.4.1
+        signing_algorithms=keys.SIGNING_ALGORITHMS,  # FAPI 2.0 5.4.1
+        id_token_algorithms=("ES256", "PS256"),
+        audience_arrays=False,
         assertions_for_issuer=True,  # FAPI 2.0 5.3.2.1
         constraints=(Constraint.DPOP, Constraint.MUTUAL_TLS),
         delivery_modes=("poll", "ping"),

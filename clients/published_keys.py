@@ -3,14 +3,14 @@
 Kept in PostgreSQL and not in a process: one fetch serves every process, the pace of fetching holds for all
 of them together, whoever causes it, and a restart while the agent's host is away finds its keys.
 
-A key set is fetched again after FRESH, and at once for a `kid` that it does not have. Where fetching fails,
+A key set is fetched again after FRESH, and at once for a key that it does not have. Where fetching fails,
 the keys from before go on working, for at most KEEP.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -42,15 +42,15 @@ AT_ONCE = 3
 _places = threading.BoundedSemaphore(AT_ONCE)
 
 
-def published_jwks(agent: Agent, unverified_kid: object, now: datetime) -> dict[str, Any] | None:
-    """The agent's key set, fetched first where it is old or lacks this key; None where there is none to rely on.
+def published_jwks(agent: Agent, is_enough: Callable[[dict[str, Any]], bool], now: datetime) -> dict[str, Any] | None:
+    """The agent's key set, fetched first where it is old or not enough; None where there is none to rely on.
 
-    Speaks to the network: never inside a transaction.
+    `is_enough` says whether a key set has what the caller needs. Speaks to the network: never inside a transaction.
     """
     if connection.in_atomic_block:
         raise RuntimeError("keys are fetched before a transaction, not inside it")
     stored = _stored(agent)
-    if agent.is_active and not _is_enough(stored, unverified_kid, now):
+    if agent.is_active and not _is_usable(stored, is_enough, now):
         with _place() as has_place:
             if has_place:
                 _refresh(agent, now)
@@ -65,11 +65,10 @@ def _stored(agent: Agent) -> PublishedKeys | None:
     return PublishedKeys.objects.filter(agent=agent, uri=agent.client_jwks_uri).first()
 
 
-def _is_enough(stored: PublishedKeys | None, unverified_kid: object, now: datetime) -> bool:
+def _is_usable(stored: PublishedKeys | None, is_enough: Callable[[dict[str, Any]], bool], now: datetime) -> bool:
     if stored is None or stored.jwks is None or stored.fetched_at is None or stored.fetched_at <= now - FRESH:
         return False
-    kids = [key.get("kid") for key in stored.jwks["keys"]]
-    return unverified_kid in kids or (unverified_kid is None and len(kids) == 1)
+    return is_enough(stored.jwks)
 
 
 @contextmanager

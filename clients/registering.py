@@ -29,7 +29,7 @@ from clients.errors import (
     RegistrationClosed,
     TooManyRegistrations,
 )
-from clients.keys import SIGNING_ALGORITHMS
+from clients.keys import ASSERTION_ALGORITHMS
 from clients.models import CIBA, Agent, AgentLink, AgentSecret, InitialAccessToken, Registration, RegistrationAttempt
 from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle
@@ -59,11 +59,11 @@ def current_offer() -> Offer:
         grant_types=[grant_type.value for grant_type in Agent.GrantType],
         auth_methods=[*methods, *(Agent.SECRET_METHODS if settings.REGISTRATION_SECRETS else ())],
         choices={
-            "id_token_signed_response_alg": ("ES256", "RS256"),
+            "id_token_signed_response_alg": ("RS256", "ES256", "PS256"),  # OpenID Connect Registration 2: RS256
             "dpop_bound_access_tokens": (False, True),
             **bound,
             "backchannel_token_delivery_mode": tuple(mode.value for mode in Agent.DeliveryMode),
-            "backchannel_authentication_request_signing_alg": ("", *SIGNING_ALGORITHMS),
+            "backchannel_authentication_request_signing_alg": ("", *ASSERTION_ALGORITHMS),
             "backchannel_user_code_parameter": (False, True),
         },
     )

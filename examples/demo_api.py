@@ -62,6 +62,8 @@ class Countersign:
         """The claims of a token for this API (RFC 9068, section 4). Raises Refused."""
         try:
             header = json.loads(_from_b64url(token.split(".")[0]))
+            if "crit" in header:  # RFC 7515, section 4.1.11: this API knows no extension
+                raise _invalid_token()
             kid = str(header.get("kid"))
             decoded = jwt.decode(token, self.key_set(kid), algorithms=["ES256"])
             jwt.JWTClaimsRegistry(
@@ -71,7 +73,7 @@ class Countersign:
                 sub={"essential": True},
                 client_id={"essential": True},
             ).validate(decoded.claims)
-        except (JoseError, ValueError, AttributeError) as error:
+        except (JoseError, ValueError, TypeError, AttributeError) as error:
             raise _invalid_token() from error
         if str(decoded.header.get("typ", "")).lower() not in ("at+jwt", "application/at+jwt"):
             raise _invalid_token()
@@ -128,6 +130,7 @@ class Proofs:
             expected = {"htm": method, "htu": url, "ath": _hash(token)}
             good = (
                 header.get("typ") == "dpop+jwt"
+                and "crit" not in header
                 and "d" not in header["jwk"]
                 and key.thumbprint() == jkt
                 and expected == {name: claims.get(name) for name in expected}

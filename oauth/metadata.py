@@ -49,11 +49,11 @@ def server_metadata() -> dict[str, Any]:
         "token_endpoint": f"{issuer}/oauth/token",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
         "revocation_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "revocation_endpoint_auth_signing_alg_values_supported": list(keys.ASSERTION_ALGORITHMS),
         "jwks_uri": f"{issuer}/.well-known/jwks.json",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "introspection_endpoint_auth_methods_supported": proving,
-        "introspection_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "introspection_endpoint_auth_signing_alg_values_supported": list(keys.ASSERTION_ALGORITHMS),
         "introspection_signing_alg_values_supported": [introspection.ALGORITHM],  # RFC 9701 7
         "userinfo_endpoint": f"{issuer}/userinfo",
         "end_session_endpoint": f"{issuer}/oidc/logout",
@@ -84,7 +84,7 @@ def server_metadata() -> dict[str, Any]:
         ],
         "id_token_signing_alg_values_supported": list(ALGORITHMS),
         "token_endpoint_auth_methods_supported": methods,
-        "token_endpoint_auth_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),
+        "token_endpoint_auth_signing_alg_values_supported": list(keys.ASSERTION_ALGORITHMS),
         "dpop_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),  # RFC 9449 5.1
         "authorization_details_types_supported": list(types.values_list("name", flat=True)),
     }

@@ -17,7 +17,7 @@ from oauth2_provider.models import (
 )
 
 from accounts.models import User
-from clients.models import Agent
+from clients.models import ID_TOKEN_ALGORITHMS, Agent
 from foundation.prepared import Given
 from operations.models import Resource
 
@@ -119,7 +119,7 @@ class SigningKey(models.Model):
     """
 
     kid = models.CharField(primary_key=True, max_length=43)
-    algorithm = models.CharField(max_length=5, choices=[("ES256", "ES256"), ("RS256", "RS256")])
+    algorithm = models.CharField(max_length=5, choices=[(name, name) for name in ID_TOKEN_ALGORITHMS])
     public_jwk = models.JSONField()
     sealed_private_jwk = models.BinaryField()
     created_at = models.DateTimeField()

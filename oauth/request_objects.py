@@ -16,6 +16,7 @@ from clients.models import Agent
 from clients.replay import spend
 from foundation.errors import InvalidRequest
 from foundation.handles import b64url, digest
+from foundation.jws import BadJws, read_jws
 
 MAX_REQUEST = 65_536  # characters
 MAX_LIFETIME = timedelta(hours=1)  # of exp after nbf (FAPI-CIBA 5.2.2)
@@ -54,8 +55,9 @@ def _verified(agent: Agent, unverified_request: str, now: datetime) -> dict[str,
     if unverified_request.count(".") == 4:
         raise InvalidRequest("encrypted request objects are not taken")
     try:
-        claims = verified_claims(unverified_request, agent, now, agent.request_signing_algorithms)
-    except ValueError as error:
+        unverified = read_jws(unverified_request, most=MAX_REQUEST)
+        claims = verified_claims(unverified, agent, now, agent.request_signing_algorithms)
+    except BadJws as error:
         allowed = ", ".join(agent.request_signing_algorithms)
         raise InvalidRequest(f"the request object is not signed by this agent's key with {allowed}") from error
     if problem := claims_problem(claims, agent, now):

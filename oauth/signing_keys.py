@@ -17,10 +17,11 @@ from joserfc.jwk import ECKey, Key, RSAKey
 
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
+from clients.models import ID_TOKEN_ALGORITHMS
 from foundation.keyring import open_sealed, seal
 from oauth.models import SigningKey
 
-ALGORITHMS = ("ES256", "RS256")
+ALGORITHMS = ID_TOKEN_ALGORITHMS
 # The longest that anything signed lives: a grant's token lives as long as its type's lifetime (a day at most).
 LONGEST_TOKEN = timedelta(days=1)
 CACHE = 15.0  # seconds: a rotation in another process is seen within it

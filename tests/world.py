@@ -57,7 +57,7 @@ CALENDAR = {"type": "calendar", "day": "2026-11-24"}
 def new_key(algorithm: str) -> Any:
     if algorithm == "ES256":
         return ECKey.generate_key("P-256", auto_kid=True)
-    if algorithm == "PS256":
+    if algorithm in ("PS256", "RS256"):
         return RSAKey.generate_key(2048, auto_kid=True)
     return OKPKey.generate_key("Ed25519", auto_kid=True)
 

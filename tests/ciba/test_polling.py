@@ -214,8 +214,8 @@ class TestTheTokens:
         access = jwt.decode(body["access_token"], self.keys(), algorithms=["ES256"]).claims
         assert access["aud"] == "http://localhost:8000/userinfo"
 
-    @pytest.mark.parametrize("algorithm", ["ES256", "RS256"])
-    def test_rs256_signs_only_id_tokens_and_only_where_registered(
+    @pytest.mark.parametrize("algorithm", ["ES256", "RS256", "PS256"])
+    def test_rsa_signs_only_id_tokens_and_only_where_registered(
         self, agent: Caller, approved: str, algorithm: str
     ) -> None:
         Agent.objects.filter(pk=agent.agent.pk).update(id_token_signed_response_alg=algorithm)

@@ -121,15 +121,17 @@ class TestID1:
     def test_a_request_object_that_does_not_hold(self, id1: Caller, person: User, claims: dict[str, Any]) -> None:
         assert refused(signed(id1, person, **claims))
 
-    def test_an_algorithm_beyond_the_profile(self, agent: Caller, person: User, holder: Holder) -> None:
-        """FAPI 1.0 Advanced 8.6: PS256 and ES256 alone, for assertions too."""
-        eddsa = make_fapi("fapi-ciba-id1", person, holder, "EdDSA", tls_client_certificate_bound_access_tokens=True)
-        assert refused(signed(eddsa, person), "invalid_client", 401)
-        by_certificate = make_fapi(
-            "fapi-ciba-id1", person, holder, "EdDSA", tls_client_certificate_bound_access_tokens=True,
-            token_endpoint_auth_method="tls_client_auth", tls_client_auth_san_dns=DNS,
-        )  # fmt: skip
-        assert refused(signed(by_certificate, person))
+    @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256"])
+    def test_an_algorithm_beyond_the_profile(self, id1: Caller, person: User, algorithm: str) -> None:
+        """FAPI 1.0 Advanced 8.6: PS256 and ES256 alone, for assertions too. The agent has a key for both."""
+        assert signed(id1, person).status_code == 200
+        key = new_key(algorithm)
+        id1.agent.client_jwks["keys"].append({**key.as_dict(private=False), "kid": key.kid})
+        id1.agent.full_clean()
+        id1.agent.save()
+        id1.key, id1.algorithm = key, algorithm
+        by_key = id1.agent.token_endpoint_auth_method == "private_key_jwt"
+        assert refused(signed(id1, person), *(("invalid_client", 401) if by_key else ()))
 
     def test_a_request_signed_by_somebody_else(self, id1: Caller, person: User) -> None:
         thief = Caller(id1.agent, new_key("PS256"), "PS256")

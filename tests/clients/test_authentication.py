@@ -6,6 +6,7 @@ from base64 import b64encode
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from joserfc import jws
@@ -16,7 +17,7 @@ from audit.models import Event
 from clients import lifecycle
 from clients.models import CLIENT_CREDENTIALS, Agent, AgentSecret, SpentAssertion
 from foundation.handles import b64url
-from tests.world import JWT_BEARER, Caller, allow_everything, make_caller, new_key, post_form
+from tests.world import JWT_BEARER, Caller, allow_everything, make_caller, new_key, post_form, sign_anything
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
@@ -35,7 +36,7 @@ def refused(response: Any) -> bool:
     return True
 
 
-@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "EdDSA"])
+@pytest.mark.parametrize("algorithm", ["ES256", "PS256", "EdDSA", "RS256"])
 def test_each_algorithm_authenticates(agent: Caller, algorithm: str) -> None:
     caller = allow_everything(make_caller("Other", algorithm))
     assert call(caller).status_code == 200
@@ -58,11 +59,47 @@ def test_an_agent_may_insist_on_the_issuer_as_audience(agent: Caller) -> None:
     refused(call(agent, client_assertion=agent.assertion(f"{ISSUER}/oauth/token")))
 
 
+@pytest.mark.parametrize("others", [[], ["https://elsewhere.example.com"], [f"{ISSUER}/oauth/token", 7]])
+def test_the_audience_may_be_an_array_that_holds_the_issuer(agent: Caller, others: list[Any]) -> None:
+    """RFC 7519 4.1.3. Not where the agent is held to the issuer alone."""
+    assert call(agent, client_assertion=agent.assertion(aud=[ISSUER, *others])).status_code == 200
+    Agent.objects.update(assertion_audience="issuer")
+    refused(call(agent, client_assertion=agent.assertion(aud=[ISSUER, *others])))
+
+
+@pytest.mark.parametrize("profile", ["fapi-ciba-id1", "fapi2-ciba"])
+def test_the_fapi_profiles_stay_as_they_are(agent: Caller, profile: str) -> None:
+    """One text for an audience, and no RS256."""
+    by_rsa = allow_everything(make_caller("Other", "RS256"))
+    Agent.objects.update(profile=profile)
+    refused(call(agent, client_assertion=agent.assertion(aud=[ISSUER])))
+    refused(call(by_rsa))
+    assert call(agent).json().get("error") != "invalid_client"
+    by_rsa.algorithm = "PS256"
+    assert call(by_rsa).json().get("error") != "invalid_client"
+
+
+@pytest.mark.parametrize(("profile", "is_taken"), [("ciba", True), ("fapi-ciba-id1", False), ("fapi2-ciba", False)])
+def test_a_key_that_its_profile_could_never_use_is_refused(db: None, profile: str, is_taken: bool) -> None:
+    key = {**new_key("RS256").as_dict(private=False), "alg": "RS256"}
+    agent = Agent(name="x", profile=profile, client_jwks={"keys": [key]}, grant_types=[CLIENT_CREDENTIALS])
+    agent.dpop_bound_access_tokens = profile == "fapi2-ciba"
+    try:
+        agent.full_clean()
+        problems = {}
+    except ValidationError as error:
+        problems = error.message_dict
+    assert ("client_jwks" not in problems) is is_taken, problems
+
+
 @pytest.mark.parametrize(
     "claims",
     [
         pytest.param({"aud": None}, id="no audience"),
-        pytest.param({"aud": [ISSUER]}, id="a list of one audience: it must be one string"),
+        pytest.param({"aud": [f"{ISSUER}/oauth/token"]}, id="a list without the issuer"),
+        pytest.param({"aud": [[ISSUER]]}, id="a list in a list"),
+        pytest.param({"aud": {ISSUER: 1}}, id="an object for an audience"),
+        pytest.param({"aud": []}, id="no audience in a list"),
         pytest.param({"aud": f"{ISSUER}/"}, id="the issuer with a slash"),
         pytest.param({"aud": "https://elsewhere.example.com"}, id="another server"),
         pytest.param({"aud": f"{ISSUER}/bc-authorize"}, id="another endpoint of ours than the called one"),
@@ -157,19 +194,48 @@ def test_client_id_must_agree_with_the_assertion(agent: Caller) -> None:
     refused(call(agent, client_id="somebody"))
 
 
-def test_a_kid_is_needed_only_among_several_keys(agent: Caller) -> None:
-    second = new_key("EdDSA")
-    payload = jws.extract_compact(agent.assertion().encode()).payload
+class TestWithoutKid:
+    """An assertion without `kid` works when exactly one key fits its algorithm."""
 
-    def without_kid() -> str:
-        return jws.serialize_compact({"alg": "ES256"}, payload, agent.key, algorithms=["ES256"])
+    def sign(self, caller: Caller, key: Any, algorithm: str) -> str:
+        payload = jws.extract_compact(caller.assertion().encode()).payload
+        return jws.serialize_compact({"alg": algorithm}, payload, key, algorithms=[algorithm])
 
-    assert call(agent, client_assertion=without_kid()).status_code == 200
-    agent.agent.client_jwks["keys"].append({**second.as_dict(private=False), "kid": second.kid})
-    agent.agent.save()
-    refused(call(agent, client_assertion=without_kid()))
-    assert call(Caller(agent.agent, second, "EdDSA")).status_code == 200, "keys overlap during a rotation"
-    assert call(agent).status_code == 200
+    def register(self, caller: Caller, *jwks: dict[str, Any]) -> None:
+        caller.agent.client_jwks = {"keys": list(jwks)}
+        caller.agent.full_clean()
+        caller.agent.save()
+
+    @pytest.mark.parametrize("algorithm", ["ES256", "PS256", "RS256", "EdDSA"])
+    @pytest.mark.parametrize("has_kid", [True, False])
+    def test_one_key_of_each_kind(self, agent: Caller, algorithm: str, has_kid: bool) -> None:
+        ours = {name: new_key(name) for name in ("ES256", "PS256", "EdDSA")}
+        named = [{**key.as_dict(private=False), "kid": key.kid} for key in ours.values()]
+        self.register(agent, *(named if has_kid else [{n: v for n, v in k.items() if n != "kid"} for k in named]))
+        key = ours["PS256" if algorithm == "RS256" else algorithm]
+        assert call(agent, client_assertion=self.sign(agent, key, algorithm)).status_code == 200
+        refused(call(agent, client_assertion=self.sign(agent, new_key(algorithm), algorithm)))
+
+    def test_two_keys_that_differ_in_their_algorithm(self, agent: Caller) -> None:
+        first, second = new_key("PS256"), new_key("RS256")
+        jwks = [{**key.as_dict(private=False), "alg": alg} for key, alg in ((first, "PS256"), (second, "RS256"))]
+        self.register(agent, *[{n: v for n, v in key.items() if n != "kid"} for key in jwks])
+        assert call(agent, client_assertion=self.sign(agent, first, "PS256")).status_code == 200
+        assert call(agent, client_assertion=self.sign(agent, second, "RS256")).status_code == 200
+        refused(call(agent, client_assertion=self.sign(agent, first, "RS256")))
+
+    def test_not_among_several_that_fit(self, agent: Caller) -> None:
+        second = new_key("ES256")
+        both = [{**key.as_dict(private=False), "kid": key.kid} for key in (agent.key, second)]
+        self.register(agent, *both)
+        refused(call(agent, client_assertion=self.sign(agent, agent.key, "ES256")))
+        assert [call(agent).status_code, call(Caller(agent.agent, second)).status_code] == [200, 200], "a rotation"
+
+    def test_a_kid_that_names_another_kind_of_key(self, agent: Caller) -> None:
+        other = new_key("EdDSA")
+        self.register(agent, *[{**key.as_dict(private=False), "kid": key.kid} for key in (agent.key, other)])
+        forged = sign_anything({"alg": "ES256", "kid": other.kid}, {"iss": agent.agent.client_id}, agent.key, "ES256")
+        refused(call(agent, client_assertion=forged))
 
 
 def test_a_suspended_agent_is_nobody(agent: Caller, administrator: User) -> None:

@@ -86,7 +86,7 @@ class TestRegistering:
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
-            "id_token_signed_response_alg": "ES256",
+            "id_token_signed_response_alg": "RS256",
             "subject_type": "public",
             "scope": "openid",
             "authorization_details_types": [],
@@ -145,7 +145,7 @@ class TestRegistering:
         assert told["client_name"] == "client.example.com"
         assert told["grant_types"] == ["authorization_code"]
         assert told["application_type"] == "web"
-        assert told["id_token_signed_response_alg"] == "ES256"
+        assert told["id_token_signed_response_alg"] == "RS256"  # OpenID Connect Registration 2
 
     def test_grant_types_of_other_servers_are_left_out(self, opened: Any) -> None:
         asked = ["authorization_code", "implicit", "urn:ietf:params:oauth:grant-type:device_code"]

@@ -39,7 +39,9 @@ class TestMetadata:
         ]  # fmt: skip
         assert told["backchannel_token_delivery_modes_supported"] == ["poll", "ping", "push"]
         assert told["backchannel_user_code_parameter_supported"] is True
-        assert told["backchannel_authentication_request_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
+        assert told["backchannel_authentication_request_signing_alg_values_supported"] == [
+            "ES256", "PS256", "EdDSA", "RS256",
+        ]  # fmt: skip
         assert told["acr_values_supported"] == ["session"]
         assert told["response_types_supported"] == ["code"]
         assert told["response_modes_supported"] == ["query"]
@@ -50,11 +52,15 @@ class TestMetadata:
         for parameter in ("request", "request_uri", "claims"):
             assert told[f"{parameter}_parameter_supported"] is False
         assert told["authorization_details_types_supported"] == ["payment"]
-        assert told["token_endpoint_auth_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
+        for endpoint in ("token", "revocation", "introspection"):
+            assert told[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] == [
+                "ES256", "PS256", "EdDSA", "RS256",
+            ]  # fmt: skip
         assert set(told["token_endpoint_auth_methods_supported"]) == {
             "private_key_jwt", "client_secret_basic", "client_secret_post", "none",
         }  # fmt: skip
-        assert told["id_token_signing_alg_values_supported"] == ["ES256", "RS256"]
+        assert told["id_token_signing_alg_values_supported"] == ["ES256", "RS256", "PS256"]
+        assert told["dpop_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
 
     def test_it_names_nothing_that_is_not(self, signing: None) -> None:
         absent = {
@@ -92,7 +98,7 @@ class TestKeys:
 
     def test_public_members_alone(self, signing: None) -> None:
         keys = self.listed()
-        assert {key["alg"] for key in keys} == {"ES256", "RS256"}
+        assert {key["alg"] for key in keys} == {"ES256", "RS256", "PS256"}
         for key in keys:
             assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & key.keys()
             assert key["use"] == "sig" and len(key["kid"]) == 43
@@ -105,7 +111,7 @@ class TestKeys:
 
     def test_a_sealed_key_opens_only_in_its_own_place(self, signing: None) -> None:
         """Whoever can write the table cannot put one key's private part in place of another's."""
-        one, two = SigningKey.objects.all()
+        one, two, _ = SigningKey.objects.all()
         one.sealed_private_jwk = two.sealed_private_jwk
         with pytest.raises(KeyringError, match="does not belong to"):
             signing_keys._load(one)

@@ -16,8 +16,8 @@ from oauth import signing_keys
 
 class Command(BaseCommand):
     help = (
-        "Makes a new ES256 and RS256 signing key. It is listed in the JWKS at once and signs after "
-        "SIGNING_KEY_LEAD seconds; the old one stays listed until what it signed has expired."
+        "Makes a new signing key for each algorithm (ES256, RS256, PS256). It is listed in the JWKS at once and signs "
+        "after SIGNING_KEY_LEAD seconds; the old one stays listed until what it signed has expired."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
