@@ -13,7 +13,7 @@ from oauth import introspection
 from oauth.authorization_request import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.signing_keys import ALGORITHMS, listed_keys
 from oauth.token_endpoint import HANDLERS
-from operations.models import HARMLESS_SCOPES, OperationType
+from operations.models import LISTED_SCOPES, OperationType
 
 # Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
 EXTRA_FIELDS: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def server_metadata() -> dict[str, Any]:
         "request_uri_parameter_supported": False,
         "claims_parameter_supported": False,
         "subject_types_supported": ["public"],
-        "scopes_supported": list(HARMLESS_SCOPES),
+        "scopes_supported": list(LISTED_SCOPES),
         "claims_supported": [
             "sub",
             "iss",

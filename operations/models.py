@@ -16,8 +16,8 @@ from operations.risk import Assurance, Risk, may_run_unasked
 IDENTITY_SCOPES = ("openid", "profile", "email")
 # OpenID Connect Core 11: go on while the person is away. Whether an agent may is its grant type refresh_token.
 OFFLINE_ACCESS = "offline_access"
-# What the metadata lists: real clients ask for all of it, whatever they need.
-HARMLESS_SCOPES = ("openid", OFFLINE_ACCESS)
+# What the metadata lists. Real clients ask for all of it, whatever they need; what an agent may not have is left out.
+LISTED_SCOPES = (*IDENTITY_SCOPES, OFFLINE_ACCESS)
 
 
 def check_identifier(value: str) -> None:

@@ -639,7 +639,9 @@ class TestAttacks:
             )
             assert response.status_code == 401
 
-    @pytest.mark.parametrize("name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7*7}}", "%n%s"])
+    @pytest.mark.parametrize(
+        "name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7919*6577}}", "%n%s"]
+    )
     def test_a_name_is_text_wherever_it_is_shown(
         self, opened: Any, administrator: User, person: User, name: str
     ) -> None:
@@ -657,7 +659,7 @@ class TestAttacks:
             text = page.content.decode()
             assert "<script>alert" not in text and "<img src=x" not in text and "'onmouseover='" not in text
             assert 'href="https://client.example.com' not in text and 'src="https://client' not in text
-        assert "49" not in pages[0].content.decode() or name != "{{7*7}}"
+            assert str(7919 * 6577) not in text  # large: a time or a CSRF token may hold any small number
 
     def test_nobody_registers_an_address_as_client_id(self, opened: Any) -> None:
         told = register(body(client_id="https://client.example.com/c")).json()

@@ -48,7 +48,7 @@ class TestMetadata:
         assert told["code_challenge_methods_supported"] == ["S256"]
         assert told["authorization_response_iss_parameter_supported"] is True
         assert told["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
-        assert told["scopes_supported"] == ["openid", "offline_access"]
+        assert told["scopes_supported"] == ["openid", "profile", "email", "offline_access"]
         for parameter in ("request", "request_uri", "claims"):
             assert told[f"{parameter}_parameter_supported"] is False
         assert told["authorization_details_types_supported"] == ["payment"]

@@ -30,8 +30,13 @@ def registered(told: dict[str, Any]) -> WebAgent:
 
 
 def test_whoever_asks_for_every_listed_scope_gets_through(registered: WebAgent, browser_of_person: Client) -> None:
-    """As the MCP Python SDK does where it knows nothing better."""
+    """As the MCP Python SDK does where it knows nothing better. What the agent may not have is left out."""
     listed = Client().get("/.well-known/openid-configuration").json()["scopes_supported"]
+    assert listed == ["openid", "profile", "email", "offline_access"]
+    granted = registered.tokens(browser_of_person, scope=" ".join(listed))["scope"].split()
+    assert granted == ["openid", "offline_access"]
+    registered.agent.identity_scopes = ["openid", "profile", "email"]
+    registered.agent.save()
     assert registered.tokens(browser_of_person, scope=" ".join(listed))["scope"].split() == listed
 
 
