@@ -43,7 +43,7 @@ def server_metadata() -> dict[str, Any]:
     types = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
     methods = [method.value for method in Agent.AuthMethod if settings.MTLS_URL or method not in Agent.MUTUAL_TLS]
     proving = [method for method in methods if method != Agent.AuthMethod.NONE]
-    document = {
+    document: dict[str, Any] = {
         "issuer": issuer,
         "authorization_endpoint": f"{issuer}/authorize",
         "token_endpoint": f"{issuer}/oauth/token",
