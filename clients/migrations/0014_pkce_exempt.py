@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('clients', '0011_most_leases'),
+        ('clients', '0013_name_skeleton'),
     ]
 
     operations = [
