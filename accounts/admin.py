@@ -12,10 +12,12 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from accounts import lifecycle
-from accounts.models import Invitation, User
+from accounts.models import SIGN_IN_PERMISSION, Invitation, User
 from audit import events
 from audit.record import About, record
 from foundation.admin import NoDeletion, ReadOnly
+
+MAY_NOT = "You may not make a sign-in link for this user: it lets whoever opens it act as them."
 
 
 class InviteForm(forms.Form):
@@ -47,14 +49,25 @@ class UserAdmin(NoDeletion):
     actions = ("disable", "enable", "invite_again")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Only a superuser makes administrators or hands out permissions."""
+        """Only a superuser makes administrators or hands out permissions. What identifies a user (an agent names them
+        by it, they sign in by it) is for who may manage sign-in."""
         own = super().get_readonly_fields(request, obj)
-        return own if request.user.is_superuser else (*own, "is_staff", "is_superuser", "groups", "user_permissions")
+        if request.user.is_superuser:
+            return own
+        identity = () if self.has_sign_in_permission(request, obj) else ("email", "phone")
+        return (*own, *identity, "is_staff", "is_superuser", "groups", "user_permissions")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only a superuser touches an administrator: a new invitation link would be the way to become one."""
+        """Only a superuser touches an administrator."""
         above = obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser
         return not above and super().has_change_permission(request, obj)
+
+    def has_sign_in_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Who may make a sign-in link can become that user, and so approve as them: not of a user with more rights."""
+        by = _administrator(request)
+        if not by.has_perm(f"accounts.{SIGN_IN_PERMISSION}") or not self.has_change_permission(request, obj):
+            return False
+        return obj is None or by.is_superuser or bool(obj.given_permissions() <= by.given_permissions())
 
     def get_urls(self) -> list[URLPattern]:
         invite = path("invite/", self.admin_site.admin_view(self.invite_view), name="accounts_user_invite")
@@ -71,14 +84,21 @@ class UserAdmin(NoDeletion):
         if request.method == "POST" and form.is_valid():
             email = form.cleaned_data["email"]
             known = User.objects.filter(email=email.strip().lower()).first()
-            if known is None or self.has_change_permission(request, known):
-                return self._show_link(request, email, form.cleaned_data["name"])
-            form.add_error("email", "Only a superuser may invite an administrator again.")
+            if page := self._show_link(request, email, form.cleaned_data["name"], known):
+                return page
+            form.add_error("email", MAY_NOT)
         context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a person"}
         return render(request, "admin/accounts/user/invite.html", context)
 
-    def _show_link(self, request: HttpRequest, email: str, name: str) -> HttpResponse:
-        person, handle = lifecycle.invite(email, name, _administrator(request), timezone.now())
+    def _show_link(self, request: HttpRequest, email: str, name: str, known: User | None) -> HttpResponse | None:
+        """None where this administrator may not make one."""
+        may_sign_in = known is not None and self.has_sign_in_permission(request, known)
+        if not may_sign_in and known is not None and not self.has_change_permission(request, known):
+            return None
+        made = lifecycle.invite(email, name, _administrator(request), timezone.now(), only_new=not may_sign_in)
+        if isinstance(made, lifecycle.HasSignedUp):
+            return None
+        person, handle = made
         link = settings.ISSUER_URL + reverse("invitation", args=[handle])
         title = f"Invitation of {person.email}"
         context = {**self.admin_site.each_context(request), "person": person, "link": link, "title": title}
@@ -87,8 +107,9 @@ class UserAdmin(NoDeletion):
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
         if form.changed_data:
-            about = lifecycle.about_person(obj, _administrator(request))
-            record(events.PERSON_CHANGED, about, timezone.now(), changed=sorted(form.changed_data))
+            before = form.initial.get("email", obj.email)
+            changed = sorted(form.changed_data)
+            lifecycle.record_change(obj, before, changed, _administrator(request), timezone.now())
 
     @admin.action(description="Disable: end every session and everything granted", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: Any) -> None:
@@ -106,13 +127,16 @@ class UserAdmin(NoDeletion):
         count = sum(lifecycle.enable(person, _administrator(request), timezone.now()) for person in people)
         self.message_user(request, f"{count} enabled.")
 
-    @admin.action(description="New invitation link (sets a new password)", permissions=["change"])
+    @admin.action(description="New sign-in link (sets a new password; the user is told)", permissions=["change"])
     def invite_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         people = self._changeable(request, queryset)
         if len(people) != 1:
             self.message_user(request, "Choose one person.", messages.ERROR)
             return None
-        return self._show_link(request, people[0].email, people[0].name)
+        page = self._show_link(request, people[0].email, people[0].name, people[0])
+        if page is None:
+            self.message_user(request, MAY_NOT, messages.ERROR)
+        return page
 
     def _changeable(self, request: HttpRequest, queryset: Any) -> list[User]:
         """Those of the chosen people that this administrator may change; says where one was left out."""

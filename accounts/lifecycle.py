@@ -3,6 +3,7 @@
 The only module that writes `is_active`, `session_epoch`, passwords and invitations.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -24,6 +25,16 @@ from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
 from foundation.wakeups import wake
 
+# How a person is told of what happened to their sign-in: (person, news, e-mail addresses, now), in the caller's
+# transaction. Filled by authserver/wiring.py.
+TELL: list[Callable[[User, str, Sequence[str], datetime], None]] = []
+LINK_MADE, PASSWORD_SET, ADDRESS_CHANGED = "sign_in_link", "password_set", "address_changed"
+
+
+def _tell(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
+    for tell in TELL:
+        tell(user, news, addresses, now)
+
 
 @dataclass(frozen=True)
 class Locked:
@@ -33,6 +44,11 @@ class Locked:
 @dataclass(frozen=True)
 class Wrong:
     """No such active person, or not this password; never told apart."""
+
+
+@dataclass(frozen=True)
+class HasSignedUp:
+    """The person has a password: a link would let whoever opens it act as them."""
 
 
 def about_person(user: User, by: User | None = None) -> About:
@@ -89,7 +105,9 @@ def record_sign_out(user: User, now: datetime) -> None:
 
 
 @transaction.atomic(durable=True)
-def invite(email: str, name: str, invited_by: User, now: datetime) -> tuple[User, str]:
+def invite(
+    email: str, name: str, invited_by: User, now: datetime, *, only_new: bool = False
+) -> tuple[User, str] | HasSignedUp:
     """Invites a person, or lets an existing one set a new password. Returns the link's handle, once.
 
     Earlier unused invitations of the same person end.
@@ -98,6 +116,8 @@ def invite(email: str, name: str, invited_by: User, now: datetime) -> tuple[User
     user = User.objects.select_for_update().filter(email=email).first()
     if user is None:
         user = User.objects.create_user(email, name=name)
+    if only_new and user.has_signed_up:
+        return HasSignedUp()
     Invitation.objects.filter(user=user, used_at=None, expires_at__gt=now).update(expires_at=now)
     handle = new_handle()
     Invitation.objects.create(
@@ -107,8 +127,19 @@ def invite(email: str, name: str, invited_by: User, now: datetime) -> tuple[User
         created_at=now,
         expires_at=now + timedelta(seconds=settings.INVITATION_LIFETIME),
     )
-    record(events.PERSON_INVITED, about_person(user, invited_by), now, email=email)
+    kind = events.SIGN_IN_LINK_MADE if user.has_signed_up else events.PERSON_INVITED
+    record(kind, about_person(user, invited_by), now, email=email)
+    if user.has_signed_up:
+        _tell(user, LINK_MADE, [user.email], now)  # whoever opens the link becomes them
     return user, handle
+
+
+@transaction.atomic
+def record_change(user: User, before_email: str, changed: list[str], by: User, now: datetime) -> None:
+    """An administrator changed a person's record. Takes part in the administration's transaction."""
+    record(events.PERSON_CHANGED, about_person(user, by), now, changed=changed)
+    if {"email", "phone"}.intersection(changed):
+        _tell(user, ADDRESS_CHANGED, sorted({before_email, user.email}), now)
 
 
 def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
@@ -130,6 +161,8 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
     if not won:
         return False
     user = User.objects.select_for_update().get(pk=invitation.user_id)
+    if user.has_signed_up:
+        _tell(user, PASSWORD_SET, [user.email], now)
     user.set_password(password)
     user.session_epoch += 1
     user.save(update_fields=["password", "session_epoch"])

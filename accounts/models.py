@@ -4,7 +4,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
-from django.contrib.auth.models import PermissionsMixin
+from django.contrib.auth.models import Permission, PermissionsMixin
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models.functions import Lower
@@ -12,6 +12,7 @@ from django.utils.crypto import salted_hmac
 
 from foundation.handles import new_id
 
+SIGN_IN_PERMISSION = "manage_sign_in"  # whoever has it can become any user of no more rights
 E164 = r"^\+[1-9][0-9]{6,14}\Z"  # ITU-T E.164
 
 
@@ -57,6 +58,7 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = "person"
         verbose_name_plural = "people"
         default_permissions = ("add", "change", "view")
+        permissions = [(SIGN_IN_PERMISSION, "Can make sign-in links for users and change what identifies them")]
         constraints = [models.CheckConstraint(name="user_email_is_lower", condition=models.Q(email=Lower("email")))]
 
     def __str__(self) -> str:
@@ -66,6 +68,16 @@ class User(AbstractBaseUser, PermissionsMixin):
         super().clean()
         self.email = self.email.strip().lower()
         self.phone = self.phone or None  # none is not an empty one: that would be unique too
+
+    def given_permissions(self) -> set[int]:
+        """Also of a disabled person, who has none until they are enabled again."""
+        given = Permission.objects.filter(models.Q(user=self) | models.Q(group__user=self))
+        return set(given.values_list("pk", flat=True))
+
+    @property
+    def has_signed_up(self) -> bool:
+        """The person accepted an invitation once. Until then whoever invited them holds their link anyway."""
+        return self.has_usable_password() or self.last_login is not None
 
     def get_session_auth_hash(self) -> str:
         return self._session_hash()

@@ -120,6 +120,11 @@ AGENT_ALLOWED = _declare("agent.allowed", "A person let a stopped agent ask agai
 # People
 PERSON_INVITED = _declare("person.invited", "A person was invited", "You were invited")
 INVITATION_ACCEPTED = _declare("person.invitation_accepted", "An invitation was accepted", "You set your password")
+SIGN_IN_LINK_MADE = _declare(
+    "sign_in_link.made",
+    "An administrator made a sign-in link for a person",
+    "An administrator made a sign-in link for you",
+)
 PERSON_SIGNED_IN = _declare("person.signed_in", "A person signed in", "You signed in")
 PERSON_SIGNED_OUT = _declare("person.signed_out", "A person signed out", "You signed out")
 PERSON_LOCKED_OUT = _declare(
@@ -130,7 +135,7 @@ PERSON_LOCKED_OUT = _declare(
 )
 PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
 PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
-PERSON_CHANGED = _declare("person.changed", "A person's record was changed")
+PERSON_CHANGED = _declare("person.changed", "A person's record was changed", "An administrator changed your record")
 GROUP_CHANGED = _declare("group.changed", "A group was made or changed")
 
 # Devices

@@ -1,5 +1,6 @@
 """Where a lower package needs what an upper one offers, its table is filled here, and nowhere else."""
 
+from accounts import lifecycle as accounts
 from accounts import sessions
 from audit import views as activity
 from authserver.celery import soon
@@ -36,6 +37,7 @@ def wire() -> None:
             "session": sessions.read_sessions,
         }
     )
+    accounts.TELL[:] = [devices.tell]
     agents.HOLDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
     activity.MARKS[:] = [marks_of]
     activity.PARTS[:] = [leases.own_leases]

@@ -5,6 +5,7 @@ transaction of the prompt that it tells of; where people are hidden, one in that
 """
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -212,6 +213,16 @@ def call_off_late(payload: dict[str, Any], now: datetime) -> Outcome:
     """The outbox's handler of CALL_OFF. `payload`: prompt."""
     _call_off(UUID(payload["prompt"]), now)
     return Done()
+
+
+def tell(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
+    """Tells a person on every device and by mail what happened to their account. In the caller's transaction."""
+    for device in live_devices(user):
+        _owe_push(device, f"device:{device.id}", {"kind": news}, now, now + NEWS_LIFE)
+    if settings.EMAIL_HOST:
+        for address in addresses:
+            payload = {"user": str(user.id), "news": news, "address": address}
+            outbox.owe(MAIL, f"user:{user.id}", payload, now, deadline=now + NEWS_LIFE)
 
 
 def was_reached(about: str) -> bool:

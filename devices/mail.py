@@ -18,16 +18,40 @@ Open Countersign as you always do (your installed app, or your bookmark) and loo
 There is no link in this message, and there never is one.
 """
 
+_WHAT_TO_DO = """
+If you did not ask for it, tell an administrator now, and look at your activity in Countersign (your installed app, or
+your bookmark). There is no link in this message, and there never is one.
+"""
+# News (accounts/lifecycle.py) → subject and text.
+NEWS = {
+    "sign_in_link": (
+        "A sign-in link for your account was made",
+        "An administrator made a link that sets a new password for your Countersign account. Whoever opens it can sign "
+        "in as you.\n" + _WHAT_TO_DO,
+    ),
+    "password_set": (
+        "Your password was changed",
+        "A new password was set for your Countersign account by a link that an administrator made. Every earlier "
+        "sign-in has ended.\n" + _WHAT_TO_DO,
+    ),
+    "address_changed": (
+        "Your e-mail address or phone number was changed",
+        "An administrator changed the e-mail address or the phone number of your Countersign account.\n" + _WHAT_TO_DO,
+    ),
+}
+
 
 def send(payload: dict[str, Any], now: datetime) -> Outcome:
-    """The outbox's handler. Where a device was reached meanwhile, nothing is sent."""
-    if not settings.EMAIL_HOST or lifecycle.was_reached(payload["about"]):
+    """The outbox's handler. A call to a prompt is not sent where a device was reached meanwhile; news always is."""
+    news = payload.get("news")
+    if not settings.EMAIL_HOST or (news is None and lifecycle.was_reached(payload["about"])):
         return Done()
     person = User.objects.filter(pk=payload["user"], is_active=True).first()
     if person is None:
         return GiveUp("the person was disabled")
+    subject, text = NEWS[news] if news else (SUBJECT, TEXT)
     try:
-        send_mail(SUBJECT, TEXT, settings.DEFAULT_FROM_EMAIL, [person.email])
+        send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [payload.get("address", person.email)])
     except smtplib.SMTPRecipientsRefused:
         return GiveUp("the mail server refused the address")
     except (smtplib.SMTPException, OSError) as error:

@@ -10,6 +10,9 @@ const TEXTS = {
   prompt: { title: "An agent waits for your answer", body: "Open to see what it asks.", requireInteraction: true },
   answered: { title: "Already answered", body: "Nothing waits here any more.", silent: true },
   device_added: { title: "A device was added", body: "Another device of yours is told about prompts now. Not you? Open to remove it." },
+  sign_in_link: { title: "A sign-in link for your account was made", body: "Whoever opens it can sign in as you. Not you? Tell an administrator now.", requireInteraction: true },
+  password_set: { title: "Your password was changed", body: "By a link that an administrator made. Not you? Tell an administrator now.", requireInteraction: true },
+  address_changed: { title: "Your e-mail address or phone number was changed", body: "By an administrator. Not expected? Tell an administrator now.", requireInteraction: true },
   test: { title: "It works", body: "Prompts reach this device." },
 };
 
@@ -57,7 +60,7 @@ self.addEventListener("push", (event) => {
     renotify: kind === "prompt",
     icon: "{% static "countersign/icon-192.png" %}",
     badge: "{% static "countersign/badge-96.png" %}",
-    data: { path: /^[0-9a-f-]{36}$/.test(prompt) ? `/prompts/${prompt}` : kind === "prompt" ? "/" : "/devices" },
+    data: { path: /^[0-9a-f-]{36}$/.test(prompt) ? `/prompts/${prompt}` : { prompt: "/", sign_in_link: "/activity", password_set: "/activity", address_changed: "/activity" }[kind] ?? "/devices" },
   }));
 });
 
