@@ -6,7 +6,8 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily
 from psycopg_pool import PoolTimeout
 
 from audit.models import SetAsideEvent
@@ -14,7 +15,7 @@ from credentials import metrics as leases
 from foundation import outbox
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.handles import same
-from foundation.metrics import OLDEST_OWED
+from foundation.metrics import exposition
 from foundation.pacing import get_pacing
 from oauth.signing_keys import is_missing
 
@@ -73,6 +74,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
     given = request.headers.get("Authorization", "").encode()
     if not settings.METRICS_TOKEN or not same(given, expected):
         return json_response({"error": "not_found"}, 404)
-    leases.collect(timezone.now())
-    OLDEST_OWED.set(outbox.oldest_overdue(timezone.now()))
-    return HttpResponse(generate_latest(REGISTRY), content_type=CONTENT_TYPE_LATEST)
+    now = timezone.now()
+    owed = GaugeMetricFamily(
+        "countersign_outbox_oldest_overdue_seconds",
+        "How long the oldest due work has waited.",
+        value=outbox.oldest_overdue(now),
+    )
+    text = exposition([owed, *leases.read_figures(now)], settings.METRICS_FOLDER)
+    return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

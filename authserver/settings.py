@@ -59,6 +59,11 @@ TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", problem_of=addresses.problem_with_
 # Where those proxies ask agents for a certificate (RFC 8705); may be the ISSUER_URL. Empty: no mutual TLS.
 MTLS_URL = env.origin("MTLS_URL", default="")
 METRICS_TOKEN = env.valid("METRICS_TOKEN", "", addresses.problem_with_token)
+# Where this machine's processes count together (foundation/metrics.py). prometheus-client reads the variable itself.
+METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR") or None
+if METRICS_FOLDER and not (Path(METRICS_FOLDER).is_dir() and os.access(METRICS_FOLDER, os.W_OK)):
+    UNUSABLE.append("PROMETHEUS_MULTIPROC_DIR must be a directory that this process can write to.")
+    METRICS_FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"] = ""
 
 INSTALLED_APPS = [
     # Before our own apps, which put their admin in place of theirs.

@@ -25,7 +25,6 @@ from clients.replay import CLOCK_SKEW, spend
 from foundation.certificates import ClientCertificate
 from foundation.errors import InvalidClient, InvalidRequest
 from foundation.jws import BadJws, UnverifiedJws, find_key, read_jws, verify_jws
-from foundation.metrics import UNAUTHENTICATED
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_ASSERTION = 8192  # characters
@@ -63,14 +62,10 @@ def authenticate_agent(
     A verified assertion's `jti` is spent when this returns, whatever becomes of the request. With `public`,
     a public client is taken at its word (RFC 6749 3.2.1): what it may do must need more than its name.
     """
-    try:
-        agent = _authenticate(request, parameters, endpoint_url, now, public)
-        if not agent.is_public and not note_first_use(agent, now):
-            raise InvalidClient(detail="unknown client")
-        return agent
-    except InvalidClient as error:
-        UNAUTHENTICATED.labels(request.path, error.detail.partition(":")[0]).inc()
-        raise
+    agent = _authenticate(request, parameters, endpoint_url, now, public)
+    if not agent.is_public and not note_first_use(agent, now):
+        raise InvalidClient(detail="unknown client")
+    return agent
 
 
 def _authenticate(

@@ -18,7 +18,6 @@ from foundation.attempts import limited
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidClient, InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
-from foundation.metrics import UNAUTHENTICATED
 
 MAX_BODY = 32 * 1024
 # RFC 7592 2.2: what the server says and a client must not send back.
@@ -35,7 +34,7 @@ def register(request: HttpRequest) -> HttpResponse:
     registering.count_attempt(address, now)
     metadata = parse_metadata(_read(request), registering.current_offer())
     answer = registering.register(metadata, address, _bearer(request), now)
-    return json_response(_told(_accepted(request, answer)), 201)
+    return json_response(_told(_accepted(answer)), 201)
 
 
 @protocol_endpoint("registration", "GET", "PUT", "DELETE", cross_origin=True)
@@ -52,14 +51,14 @@ def _manage(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
     if request.method == "PUT":
         return _change(request, client_id, token)
     if request.method == "DELETE":
-        _accepted(request, registering.unregister(client_id, token, timezone.now()))
+        _accepted(registering.unregister(client_id, token, timezone.now()))
         return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
-    agent = _accepted(request, registering.find_registered(client_id, token))
+    agent = _accepted(registering.find_registered(client_id, token))
     return json_response(_told(registering.Registered(agent, token)))
 
 
 def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
-    agent = _accepted(request, registering.find_registered(client_id, token))  # first: a stranger learns nothing
+    agent = _accepted(registering.find_registered(client_id, token))  # first: a stranger learns nothing
     body = _read(request)
     if body.get("client_id") != client_id or _OURS & body.keys():
         raise InvalidClientMetadata("send client_id, and nothing that this server says of the registration")
@@ -70,7 +69,7 @@ def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
     now = timezone.now()
     proved = _proved_control(request, agent, body, now)
     answer = registering.change(client_id, token, metadata, secret, now, proved=proved)
-    return json_response(_told(_accepted(request, answer)))
+    return json_response(_told(_accepted(answer)))
 
 
 def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], now: datetime) -> Control | None:
@@ -98,10 +97,8 @@ def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], no
     return agent.control
 
 
-def _accepted(request: HttpRequest, answer: Any) -> Any:
+def _accepted(answer: Any) -> Any:
     """The answer, where it is none of refusal."""
-    if isinstance(answer, InvalidRegistrationToken):
-        UNAUTHENTICATED.labels("/oidc/register", answer.code).inc()
     if isinstance(answer, ProtocolError):
         raise answer
     return answer

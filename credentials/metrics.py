@@ -4,35 +4,42 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Min, Q
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
+from prometheus_client.metrics_core import GaugeMetricFamily
 
 from credentials import recovery
 from credentials.models import Backend, Lease
 from credentials.states import ENDING, FINISHED, State
 
-LEASES = Gauge("countersign_leases", "Leases that are not confirmed gone.", ["backend", "state"])
-OLDEST = Gauge("countersign_leases_oldest_overdue_seconds", "Since when the longest ended account lives.", ["backend"])
-ORPHANS = Gauge("countersign_leases_orphans", "Accounts without a lease that could not be taken back.", ["backend"])
-FAILING = Gauge("countersign_leases_backend_failing_seconds", "Since when a backend does not answer.", ["backend"])
 ISSUED = Histogram("countersign_lease_issue_seconds", "From the purchase to the account.", ["backend"])
 ALARMS = Counter("countersign_lease_alarms_total", "Handles unwrapped twice, accounts without a lease.", ["kind"])
 
 
-def collect(now: datetime) -> None:
-    for gauge in (LEASES, OLDEST, ORPHANS, FAILING):
-        gauge.clear()
+def read_figures(now: datetime) -> list[GaugeMetricFamily]:
+    leases = GaugeMetricFamily("countersign_leases", "Leases that are not confirmed gone.", labels=["backend", "state"])
+    oldest = GaugeMetricFamily(
+        "countersign_leases_oldest_overdue_seconds", "Since when the longest ended account lives.", labels=["backend"]
+    )
+    orphans = GaugeMetricFamily(
+        "countersign_leases_orphans", "Accounts without a lease that could not be revoked.", labels=["backend"]
+    )
+    failing = GaugeMetricFamily(
+        "countersign_leases_backend_failing_seconds", "Since when a backend does not answer.", labels=["backend"]
+    )
     states = Lease.objects.exclude(state__in=FINISHED).values_list("backend__name", "state").annotate(Count("id"))
     for backend, state, count in states.order_by():
-        LEASES.labels(backend, state).set(count)
+        leases.add_metric([backend, state], count)
     ending = Q(leases__state__in=ENDING)
-    oldest, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
+    ended, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
     in_service = set(Backend.objects.in_service().values_list("pk", flat=True))
-    backends: Any = Backend.objects.annotate(oldest=oldest, over=over)
+    backends: Any = Backend.objects.annotate(oldest=ended, over=over)
     for one in backends:
         # What nothing can take back is overdue only when its own time is up.
-        OLDEST.labels(one.name).set(_since(one.over if one.is_revocable is False else one.oldest, now))
-        ORPHANS.labels(one.name).set(len(one.orphans))
-        FAILING.labels(one.name).set(_since(one.failing_since, now) if one.pk in in_service else 0)
+        since = one.over if one.is_revocable is False else one.oldest
+        oldest.add_metric([one.name], _since(since, now))
+        orphans.add_metric([one.name], len(one.orphans))
+        failing.add_metric([one.name], _since(one.failing_since, now) if one.pk in in_service else 0)
+    return [leases, oldest, orphans, failing]
 
 
 def _since(moment: datetime | None, now: datetime) -> float:

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +16,7 @@ from psycopg_pool import PoolTimeout
 
 from foundation.cross_origin import is_preflight, open_to_all, preflight
 from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
-from foundation.metrics import ANSWERS
+from foundation.metrics import ANSWERS, UNAUTHENTICATED
 from foundation.waiting import Pause, can_wait, park, parked
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ def protocol_endpoint(
                 response = view(request, *args, **kwargs)
             except ProtocolError as error:
                 response = error_response(error, request)
+                if error.status == HTTPStatus.UNAUTHORIZED:
+                    UNAUTHENTICATED.labels(name, error.code).inc()
                 if isinstance(error, MethodNotAllowed):
                     response["Allow"] = ", ".join(methods)
             except (OperationalError, InterfaceError, PoolTimeout) as error:

@@ -9,7 +9,6 @@ from django.http import HttpRequest
 from clients.authentication import parse_basic
 from foundation.errors import InvalidClient
 from foundation.handles import digest
-from foundation.metrics import UNAUTHENTICATED
 from foundation.prepared import Given, Rows
 from operations.models import Resource, ResourceSecret
 
@@ -39,14 +38,7 @@ def authenticate_resource(request: HttpRequest, find: Rows[Resource] = _BY_SECRE
 
     `find` is `by_secret` with more that the endpoint wants answered by the same query, about what is `given`.
     """
-    try:
-        return _authenticate(request.headers.get("Authorization", ""), find, given)
-    except InvalidClient as error:
-        UNAUTHENTICATED.labels(request.path, error.detail).inc()
-        raise
-
-
-def _authenticate(header: str, find: Rows[Resource], given: dict[str, Any]) -> Resource:
+    header = request.headers.get("Authorization", "")
     if not header:
         raise InvalidClient(detail="no client authentication")
     credentials = parse_basic(header)

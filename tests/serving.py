@@ -15,10 +15,21 @@ from authserver.servers.processes import Process
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def make_server(port: int, folder: Path, **environment: str) -> Process:
+def make_server(port: int, folder: Path, *, workers: int = 1, **environment: str) -> Process:
     """granian on this port; `environment` are settings beside those of the run."""
     command = [sys.executable, "-m", "granian", "--interface", "asgi", "authserver.asgi:application", "--http", "1"]
-    command += ["--port", str(port), "--no-ws", "--log-level", "error", "--working-dir", str(ROOT)]
+    command += [
+        "--port",
+        str(port),
+        "--workers",
+        str(workers),
+        "--respawn-failed-workers",
+        "--no-ws",
+        "--log-level",
+        "error",
+        "--working-dir",
+        str(ROOT),
+    ]
     return Process("server", command, os.environ | {"PORT": str(port), **environment}, log=folder / "server.log")
 
 

@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import json
 import os
+import shutil
 import sys
 import time
 import urllib.error
@@ -203,6 +204,8 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
     environment |= {"DEMO": "1" if plan.demo else "0", "COUNTERSIGN_TESTING": "0"}
     if plan.demo:
         environment["DEMO_API_PORT"] = str(plan.demo_api_port)
+    if environment.get("METRICS_TOKEN") and not environment.get("PROMETHEUS_MULTIPROC_DIR"):
+        environment["PROMETHEUS_MULTIPROC_DIR"] = str(_make_metrics_folder(plan.data_dir))
     for variable in ("DATABASE_URL", "DATABASE_OWNER_URL"):
         if url := environment.get(variable):
             _check_database(variable, url)
@@ -225,6 +228,17 @@ def _start_servers(plan: Plan, supervisor: Supervisor) -> dict[str, str]:
         if plan.demo:
             orders.make(database, plan.data_dir)
     return environment
+
+
+def _make_metrics_folder(data_dir: Path) -> Path:
+    """Empty at each start, so that files of processes long gone are not summed up. Raises CannotStart."""
+    folder = data_dir / "metrics"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(mode=0o700)
+    except OSError as error:
+        raise CannotStart(f"{folder} cannot be made: {error.strerror}.") from error
+    return folder
 
 
 def _check_database(variable: str, url: str) -> None:

@@ -103,6 +103,7 @@ WRONG = [
     ("OUTBOUND_CA_FILE", ["/nonexistent", "/", "/etc/passwd"], "OUTBOUND_CA_FILE must be a readable file"),
     ("OUTBOUND_EXCEPTIONS", ["127.0.0.1:8001"], "OUTBOUND_EXCEPTIONS is for the demo and tests"),
     ("OUTBOUND_EXCEPTIONS", ["127.0.0.1", "http://a:80", "127.0.0.1:0", "a:x"], "OUTBOUND_EXCEPTIONS has '"),
+    ("PROMETHEUS_MULTIPROC_DIR", ["/nonexistent", "/proc/self/mem"], "PROMETHEUS_MULTIPROC_DIR must be a directory"),
     ("METRICS_TOKEN", ["two words", "t\u00f6ken", "a\tb"], "METRICS_TOKEN cannot be used"),
     *[(name, ["0", "-1", "9" * 10, "9" * 5000, "one hour", "3600s"], f"{name} must be a whole number from 1")
       for name in ("SESSION_LIFETIME", "SESSION_ASSURANCE_AGE", "ACCESS_TOKEN_LIFETIME", "GRANT_LIFETIME",

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from django.utils import timezone
+from prometheus_client.metrics_core import GaugeMetricFamily
 from psycopg import sql
 
 from accounts.models import User
@@ -184,3 +185,9 @@ def can_log_in(server: PostgresServer, lent: dict[str, Any]) -> bool:
     except psycopg.OperationalError:
         return False
     return True
+
+
+def figures_of(families: list[GaugeMetricFamily]) -> dict[tuple[str, ...], float]:
+    """By name and labels."""
+    samples = [sample for family in families for sample in family.samples]
+    return {(sample.name, *sample.labels.values()): sample.value for sample in samples}

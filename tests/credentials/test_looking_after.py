@@ -20,7 +20,7 @@ from credentials.engines import EngineError, Refused, Target
 from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, allow_leases, can_log_in, make_backend, sweep_until_quiet
+from tests.credentials.lending import Buyer, allow_leases, can_log_in, figures_of, make_backend, sweep_until_quiet
 from tests.credentials.systems import PostgresServer, drop_everything
 from tests.world import Caller, sign_in
 
@@ -256,9 +256,9 @@ def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
         assert "could not be taken back" in caplog.text
         health = Client().get("/readyz")
         assert health.status_code == 200 and "could not be taken back" in health.json()["leases"][0]
-        metrics.collect(timezone.now())
-        assert metrics.OLDEST.labels("orders")._value.get() > 0
-        assert metrics.LEASES.labels("orders", "stuck")._value.get() == 1
+        figures = figures_of(metrics.read_figures(timezone.now()))
+        assert figures["countersign_leases_oldest_overdue_seconds", "orders"] > 0
+        assert figures["countersign_leases", "orders", "stuck"] == 1
     attempts(lease, 1)
     lease.refresh_from_db()
     assert lease.state == "revoked"

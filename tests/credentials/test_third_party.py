@@ -24,7 +24,7 @@ from credentials.backends import sealed
 from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
 from credentials.models import Backend, Lease, Role
 from oauth.models import Use
-from tests.credentials.lending import Buyer, sweep_until_quiet
+from tests.credentials.lending import Buyer, figures_of, sweep_until_quiet
 from tests.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -339,8 +339,8 @@ def test_pain_10_what_nothing_can_take_back_is_short_and_nobody_is_told_otherwis
     assert lease.due_at == lease.expires_at + timedelta(seconds=5), "and nothing is tried before"
     page = sign_in(administrator).get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
     assert "Can be taken back" in page and "icon-no" in page
-    metrics.collect(timezone.now())
-    assert metrics.OLDEST.labels("orders")._value.get() == 0, "no alarm"
+    figures = figures_of(metrics.read_figures(timezone.now()))
+    assert figures["countersign_leases_oldest_overdue_seconds", "orders"] == 0, "no alarm"
 
     sys.modules["their_engine"].until[lease.account_name] = timezone.now()
     Lease.objects.update(expires_at=timezone.now() - timedelta(seconds=5), due_at=timezone.now())

@@ -294,3 +294,13 @@ class TestSupervisor:
             process.stop()
             until(lambda: not is_alive(child))
             assert process.popen.returncode == -signal.SIGKILL
+
+
+def test_counters_of_an_earlier_run_are_not_summed_up(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "counter_1.db").write_bytes(b"old")
+    folder = up._make_metrics_folder(tmp_path)
+    assert list(folder.iterdir()) == [] and folder.stat().st_mode & 0o777 == 0o700
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotStart, match="cannot be made"):
+        up._make_metrics_folder(tmp_path / "file")
