@@ -1,6 +1,7 @@
 """CIBA Core 1.0, sections 11 and 13."""
 
 from foundation.errors import ProtocolError, TemporarilyUnavailable
+from foundation.pacing import SLOW_DOWN
 from oauth.errors import AccessDenied
 from oauth.holding import NotYet
 
@@ -18,6 +19,7 @@ class SlowDown(ProtocolError):
 
     code = "slow_down"
     is_answer = True
+    default_retry_after = SLOW_DOWN
 
 
 class ExpiredToken(ProtocolError):

@@ -27,7 +27,6 @@ from oauth.lifecycle import issue_refresh_token
 from oauth.minting import Authentication, Issue
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
 
-MOST_INTERVAL = 60  # seconds: whoever has slowed itself down to this and still comes too soon does not heed slow_down
 AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
 
 
@@ -56,7 +55,7 @@ def _pace_key(agent: Agent, auth_req_id: str) -> str:
 
 def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     agent = asked.agent
-    if poll.pace.too_soon and poll.pace.interval > MOST_INTERVAL:
+    if poll.pace.heeds_nothing:
         return PollsTooMuch(retry_after=poll.pace.interval)  # before anything is looked up
     request = _find(poll)
     verdict = judge_poll(_facts(request, agent, poll), now)
@@ -113,7 +112,8 @@ def _refusal(verdict: PollVerdict, pace: Pace) -> Verdict:
         case PollVerdict.PENDING:
             return AuthorizationPending()
         case PollVerdict.SLOW_DOWN:
-            return SlowDown(f"polled too soon: wait {pace.interval} seconds between polls from now on")
+            text = f"polled too soon: wait {pace.interval} seconds between polls from now on"
+            return SlowDown(text, retry_after=pace.interval)
         case PollVerdict.DENIED:
             return AccessDenied()
         case PollVerdict.EXPIRED:

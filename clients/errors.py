@@ -49,3 +49,4 @@ class TooManyRegistrations(ProtocolError):
     code = "temporarily_unavailable"
     status = 429
     default_description = "too many registrations lately; try again later"
+    default_retry_after = 900

@@ -75,15 +75,14 @@ class NotLending(ProtocolError):
     code = "not_lending"
     status = 503
     default_description = "nothing is lent from there now"
+    default_retry_after = 60
 
 
 class NoAnswer(TemporarilyUnavailable):
     """The system behind the role does not answer; the sweeper finds out when it does again."""
 
     default_description = "the system behind this role does not answer; nothing was spent"
-
-    def __init__(self) -> None:
-        super().__init__(retry_after=5)
+    default_retry_after = 5
 
 
 class SlowAnswer(TemporarilyUnavailable):
@@ -91,13 +90,11 @@ class SlowAnswer(TemporarilyUnavailable):
 
     default_description = "the system behind this role is slow now; nothing was spent"
 
-    def __init__(self) -> None:
-        super().__init__(retry_after=2)
-
 
 class QuotaExceeded(ProtocolError):
     code = "quota_exceeded"
     status = 429
+    default_retry_after = 60
 
 
 class BackendUnavailable(ProtocolError):

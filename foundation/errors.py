@@ -14,11 +14,13 @@ class ProtocolError(Exception):
     status: ClassVar[int] = 400
     default_description: ClassVar[str] = ""
     is_answer: ClassVar[bool] = False  # the normal course of things, not a refusal: no audit event
+    # Seconds. Whoever is told to come later (429, 503, slow_down) is always told when.
+    default_retry_after: ClassVar[int | None] = None
 
     def __init__(self, description: str = "", *, detail: str = "", retry_after: int | None = None) -> None:
         self.description = _NOT_ALLOWED.sub("?", description or self.default_description)[:500]
         self.detail = detail
-        self.retry_after = retry_after
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
         self.headers: dict[str, str] = {}  # that the answer carries beside
         super().__init__(self.code)
 
@@ -82,3 +84,4 @@ class TemporarilyUnavailable(ProtocolError):
     code = "temporarily_unavailable"
     status = 503
     default_description = "the server cannot answer now; try again"
+    default_retry_after = 2

@@ -50,6 +50,7 @@ class TooManyStreams(ProtocolError):
     code = "slow_down"
     status = HTTPStatus.TOO_MANY_REQUESTS
     default_description = "too many streams of this person are open; fetch instead"
+    default_retry_after = RETRY_AFTER
 
 
 class Front:
@@ -168,7 +169,7 @@ class Front:
         if self._is_closing or len(self._parked) >= self._most_parked:
             await refuse(send, TemporarilyUnavailable(retry_after=RETRY_AFTER))
         elif not self._streams.has_room(stream):
-            await refuse(send, TooManyStreams(retry_after=RETRY_AFTER))
+            await refuse(send, TooManyStreams())
         else:
             listener = Listener([stream.watch, *stream.ends])
             self._parked.add(listener)

@@ -124,14 +124,14 @@ def _refusal(verdict: BuyVerdict, facts: BuyFacts) -> ProtocolError | None:
         case BuyVerdict.BUY:
             return None
         case BuyVerdict.NOT_LENDING:
-            return NotLending(retry_after=60)
+            return NotLending()
         case BuyVerdict.UNREACHABLE:
             return NoAnswer()
         case BuyVerdict.FULL:
             full = facts.full
             return QuotaExceeded(f"the {full.whose} are {full.live}, and may be {full.most}" if full else "")
         case BuyVerdict.TOO_FAST:
-            return QuotaExceeded("the agent buys too many leases a minute", retry_after=60)
+            return QuotaExceeded("the agent buys too many leases a minute")
 
 
 def _write_down(wanted: Wanted, backend: Backend, grant: Grant, spent: Use, key: bytes | None, now: datetime) -> Bought:

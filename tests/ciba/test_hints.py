@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
-from django.test import Client
 from django.utils import timezone
 from joserfc import jws
 from joserfc.jwk import ECKey, OctKey, RSAKey
@@ -229,28 +228,3 @@ class TestAcrValues:
         response = agent.ask(person, acr_values=wanted)
         assert (response.status_code, response.json()["error"]) == (403, "access_denied")
         assert not BackchannelRequest.objects.exists()
-
-
-@pytest.mark.django_db
-class TestOverPolling:
-    def test_whoever_does_not_slow_down_gets_503(self, agent: Caller, person: User, settings: Any) -> None:
-        """CIBA Core 11: 503 with Retry-After; nothing is looked up and nothing is recorded."""
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
-        answers = [agent.poll(auth_req_id) for _ in range(14)]
-        assert [one.json()["error"] for one in answers[:12]] == ["authorization_pending"] + ["slow_down"] * 11
-        for late in answers[12:]:
-            assert (late.status_code, late.json()["error"]) == (503, "temporarily_unavailable")
-            assert int(late["Retry-After"]) >= 65
-        assert not Event.objects.filter(kind="token.refused").exists()
-        assert agent.ask(person).status_code == 200, "another request has its own pace"
-
-    def test_who_heeds_it_goes_on(self, agent: Caller, person: User, browser_of_person: Client) -> None:
-        from foundation import pacing
-
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
-        for _ in range(13):
-            agent.poll(auth_req_id)
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-        assert agent.poll(auth_req_id).status_code == 503
-        pacing.get_pacing()._volatile.client.flushdb()  # as if it had waited
-        assert agent.poll(auth_req_id).status_code == 200

@@ -68,7 +68,7 @@ class World:
         if not agent.is_active:
             return  # refused before a handler is called
         with transaction.atomic():
-            verdict = HANDLER.decide(TokenRequest(agent, {}), Poll(self.auth_req_id, Pace(False, 5)), self.now)
+            verdict = HANDLER.decide(TokenRequest(agent, {}), Poll(self.auth_req_id, Pace(0, 5)), self.now)
         if isinstance(verdict, Issue):
             assert agent == self.agent
             assert verdict.expires_at > self.now, "what is issued is alive"

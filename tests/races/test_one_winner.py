@@ -56,7 +56,7 @@ class Asking:
         return lifecycle.deny(self.prompt.id, answerer(self.person), timezone.now())
 
     def redeem(self) -> Any:
-        poll = Poll(self.auth_req_id, Pace(too_soon=False, interval=5))
+        poll = Poll(self.auth_req_id, Pace(early=0, interval=5))
         return decide_and_mint(Attempt(HANDLER, TokenRequest(self.caller.agent, {"grant_type": "ciba"}), poll))
 
     def events(self) -> Counter[str]:
@@ -137,7 +137,7 @@ def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -
 
         def redeem_just_in_time(asking: Asking = asking, end: datetime = end) -> bool:
             with transaction.atomic(durable=True):
-                poll = Poll(asking.auth_req_id, Pace(too_soon=False, interval=5))
+                poll = Poll(asking.auth_req_id, Pace(early=0, interval=5))
                 return isinstance(
                     HANDLER.decide(TokenRequest(agent.agent, {}), poll, end - timedelta(microseconds=1)), Issue
                 )
