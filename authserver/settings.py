@@ -206,6 +206,8 @@ GRANT_LIFETIME = env.seconds("GRANT_LIFETIME", default=90 * 86_400)
 REFRESH_TOKEN_IDLE = env.seconds("REFRESH_TOKEN_IDLE", default=14 * 86_400)
 REQUEST_LIFETIME = env.seconds("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.seconds("CIBA_REQUEST_LIFETIME_MAX", default=3600)
+# The end of a request's lifetime is kept for fetching an answer that came late; at most half of the whole.
+TIME_TO_FETCH = env.seconds("CIBA_TIME_TO_FETCH", default=60, least=0)
 POLL_INTERVAL = env.seconds("CIBA_POLL_INTERVAL", default=5)
 # CIBA Core 7.2: an ID token that has expired may still name its person.
 EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)

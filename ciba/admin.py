@@ -30,7 +30,8 @@ class BackchannelRequestAdmin(ReadOnly):
     change_form_template = "admin/ciba/backchannelrequest/change_form.html"
     fields = (
         "id", "state", "agent", "user", "delivery_mode", "resource", "asked", "binding_message", "scopes", "operation",
-        "operation_digest", "assurance", "uses", "created_at", "expires_at", "decided_at", "redeemed_at", "grant",
+        "operation_digest", "assurance", "uses", "created_at", "expires_at", "auth_req_id_expires_at", "decided_at",
+        "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
 

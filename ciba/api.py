@@ -33,7 +33,9 @@ PromptShape = inline_serializer(
         "binding_message": serializers.CharField(help_text="The agent's own words; not verified by anybody."),
         "assurance": serializers.CharField(),
         "created_at": serializers.DateTimeField(),
-        "expires_at": serializers.DateTimeField(),
+        "expires_at": serializers.DateTimeField(
+            help_text="When the prompt closes; once approved, when the agent can no longer fetch its tokens."
+        ),
     },
 )
 Problem = inline_serializer("Problem", {"error": serializers.CharField(), "error_description": serializers.CharField()})

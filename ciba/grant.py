@@ -58,6 +58,8 @@ def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     if poll.pace.heeds_nothing:
         return PollsTooMuch(retry_after=poll.pace.interval)  # before anything is looked up
     request = _find(poll)
+    if request is not None and _is_due(request, agent, now) and not lifecycle.expire(request, now):
+        request = _find(poll)  # an answer in time was faster
     verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.ISSUE:
         if lifecycle.redeem(request, now):
@@ -71,6 +73,11 @@ def _decide(asked: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     if request is not None and isinstance(refusal, AuthorizationPending):
         refusal.hold = _hold(request, agent, poll)
     return refusal
+
+
+def _is_due(request: BackchannelRequest, agent: Agent, now: datetime) -> bool:
+    """Nobody answered this agent's request in time, and no sweep has ended it yet."""
+    return request.agent_id == agent.pk and request.state == State.PENDING and request.expires_at <= now
 
 
 def _hold(request: BackchannelRequest, agent: Agent, poll: Poll) -> Hold:

@@ -30,6 +30,7 @@ from ciba.policy import (
     judge_answer,
     judge_ask,
     lifetime_of_request,
+    time_to_answer,
     why_nobody,
 )
 from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
@@ -86,7 +87,8 @@ def open(
         **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
-        expires_at=request.expires_at.isoformat(), request_object_digest=request_object_digest or None,
+        prompt_closes_at=request.expires_at.isoformat(), expires_at=request.auth_req_id_expires_at.isoformat(),
+        request_object_digest=request_object_digest or None,
         put_to_nobody=why_nobody(facts) if user is None else None,
     )  # fmt: skip
     return Opened(auth_req_id, request)
@@ -124,6 +126,7 @@ def _store(
     versions = requested.versions
     life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
     request_id, until = new_id(), now + life
+    closes_at = now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH))
     request = BackchannelRequest.objects.create(
         id=request_id,
         agent=agent,
@@ -143,7 +146,8 @@ def _store(
         wording_version=wording.VERSION,
         interval=settings.POLL_INTERVAL,
         created_at=now,
-        expires_at=until,
+        expires_at=closes_at,
+        auth_req_id_expires_at=until,
         **delivery.keep(agent, request_id, auth_req_id, asked.client_notification_token, until),
     )
     request.versions.add(*versions)
@@ -216,8 +220,8 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
             by = About(f"user:{answerer.user.id}", request_id=prompt.request_id)
             record(events.PROMPT_REFUSED, by, now, reason="not this person's prompt", prompt=str(prompt.id))
         return verdict
-    # Nobody fetches tokens of a grant that has run out.
-    end = min(prompt.request.expires_at, _grant_end(prompt.request, now))
+    # A yes at the last moment can still be fetched; but nobody fetches tokens of a grant that has run out.
+    end = min(prompt.request.auth_req_id_expires_at, _grant_end(prompt.request, now))
     if not _move(prompt.request, target, now, decided_at=now, expires_at=end):
         return AnswerVerdict.ANSWERED  # somebody, or time, was faster
     prompt.request.expires_at = end
@@ -289,6 +293,20 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
 
 def _grant_end(request: BackchannelRequest, approved_at: datetime) -> datetime:
     return approved_at + timedelta(seconds=request.grant_lifetime)
+
+
+def expire(request: BackchannelRequest, now: datetime) -> bool:
+    """pending → expired, before an agent is told so: an answer that was given in time does not come after that.
+
+    False where it was answered, or ended, meanwhile. Takes part in the transaction that answers the poll.
+    """
+    locked = _lock(request.pk)
+    if locked.state != State.PENDING:
+        return False
+    _end(locked, State.EXPIRED, SYSTEM, now)
+    delivery.owe(locked, now)
+    request.state = locked.state
+    return True
 
 
 def redeem(request: BackchannelRequest, now: datetime) -> bool:

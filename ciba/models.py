@@ -67,7 +67,10 @@ class BackchannelRequest(models.Model):
     deliver_until = models.DateTimeField(null=True)
     interval = models.PositiveSmallIntegerField()  # seconds, as first told
     created_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
+    expires_at = models.DateTimeField(
+        help_text="When its present state ends by itself: the prompt closes, or an approval can no longer be fetched."
+    )
+    auth_req_id_expires_at = models.DateTimeField()  # as the agent was told by expires_in
     decided_at = models.DateTimeField(null=True)
     redeemed_at = models.DateTimeField(null=True)
     grant = models.OneToOneField(Grant, null=True, on_delete=models.PROTECT, related_name="request")

@@ -75,6 +75,11 @@ def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:
 
 
 class AnswerVerdict(Enum):
+def time_to_answer(lifetime: timedelta, time_to_fetch: timedelta) -> timedelta:
+    """How long a person may answer. What is left of the lifetime is for the agent to fetch a late answer."""
+    return lifetime - min(time_to_fetch, lifetime / 2)
+
+
     COUNT = auto()
     UNKNOWN = auto()  # not this person's prompt
     SIGN_IN_AGAIN = auto()

@@ -48,7 +48,7 @@ def backchannel_authentication(request: HttpRequest) -> HttpResponse:
 
 def acknowledgement(opened: lifecycle.Opened) -> dict[str, Any]:
     """CIBA Core 7.3: `interval` is for those who may ask for their tokens."""
-    lifetime = opened.request.expires_at - opened.request.created_at
+    lifetime = opened.request.auth_req_id_expires_at - opened.request.created_at
     answer = {"auth_req_id": opened.auth_req_id, "expires_in": int(lifetime.total_seconds())}
     if opened.request.delivery_mode != DeliveryMode.PUSH:
         answer["interval"] = opened.request.interval

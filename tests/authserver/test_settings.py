@@ -118,6 +118,7 @@ WRONG = [
     ("LEASES_MAX_PER_AGENT", ["-1", "x"], "LEASES_MAX_PER_AGENT must be a whole number from 0"),
     ("LEASES_MAX_PER_PERSON", ["-1", "x"], "LEASES_MAX_PER_PERSON must be a whole number from 0"),
     ("SIGNING_KEY_LEAD", ["-1", "x"], "SIGNING_KEY_LEAD must be a whole number from 0"),
+    ("CIBA_TIME_TO_FETCH", ["-1", "x"], "CIBA_TIME_TO_FETCH must be a whole number from 0"),
     ("REGISTRATION", ["opne", "Open", "yes"], "REGISTRATION must be one of closed, token, open."),
     ("REGISTRATION", ["open"], "REGISTRATION must be closed or token"),
     ("REGISTRATION_PEOPLE", ["pat", "pat@", "@company.com", "a@b.com c@b.com"], "REGISTRATION_PEOPLE has '"),

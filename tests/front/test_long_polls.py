@@ -105,7 +105,7 @@ class TestHeld:
         assert (response.status, response.json["error"]) == (400, "access_denied")
 
     def test_until_the_end_of_the_request(self, poller: Poller, agent: Caller, person: User) -> None:
-        response = poller.poll(agent, ask(agent, person, requested_expiry="2"), "wait=20").result(5)
+        response = poller.poll(agent, ask(agent, person, requested_expiry="4"), "wait=20").result(5)
         assert response.json["error"] == "expired_token"
         assert 1 < response.took < 4
 

@@ -143,8 +143,8 @@ def test_the_clock_of_a_poll_counts_and_not_the_sweeps(
 ) -> None:
     """One sequence that random search finds rarely: approved in time, fetched at the very end."""
     world = World(agent, other_agent, person, stranger, administrator)
-    end: datetime = BackchannelRequest.objects.get(pk=world.id).expires_at
     world.do("approve")
+    end: datetime = BackchannelRequest.objects.get(pk=world.id).expires_at
     world.now = end
     world.do("poll")
     assert (world.issued, world.state()) == (0, State.APPROVED)

@@ -55,12 +55,13 @@ def act_of(asking: Asking, name: str) -> Callable[[], Any]:
         owed = Work.objects.filter(about=f"request:{asking.request.id}", state="owed")
         return [outbox.do(work_id) for work_id in owed.values_list("id", flat=True)]
 
+    end = BackchannelRequest.objects.values_list("expires_at", flat=True).get(pk=asking.request.id)
     acts: dict[str, Callable[[], Any]] = {
         "approve": asking.approve,
         "deny": asking.deny,
         "redeem": asking.redeem,
         "deliver": deliver,
-        "expire": lambda: lifecycle.expire_due(asking.request.expires_at, 10),
+        "expire": lambda: lifecycle.expire_due(end, 10),
         "cancel": lambda: lifecycle.cancel(asking.caller.agent, asking.auth_req_id, timezone.now()),
     }
 

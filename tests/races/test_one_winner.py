@@ -133,6 +133,7 @@ def test_redemption_against_expiry_has_one_winner(agent: Caller, person: User) -
     for _ in range(ROUNDS):
         asking = open_request(agent, person)
         asking.approve()
+        asking.request.refresh_from_db()  # the approval has moved its end
         end = asking.request.expires_at
 
         def redeem_just_in_time(asking: Asking = asking, end: datetime = end) -> bool:
