@@ -35,6 +35,9 @@ def all_kinds() -> list[Kind]:
 
 # From asking to the last use
 REQUEST_OPENED = _declare("request.opened", "An agent asked for an approval", "An agent asked for your approval")
+REQUEST_REPEATED = _declare(
+    "request.repeated", "An agent repeated a request with its Idempotency-Key; nobody was asked again", refusal=True
+)
 REQUEST_REFUSED = _declare("request.refused", "An agent's request was refused", refusal=True)
 REQUEST_APPROVED = _declare("request.approved", "A person approved", "You approved")
 REQUEST_DENIED = _declare("request.denied", "A person denied", "You denied")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from accounts import lifecycle as accounts
-from ciba import delivery
+from ciba import delivery, repeats
 from ciba import lifecycle as ciba
 from clients import lifecycle as clients
 from clients import registering
@@ -21,6 +21,7 @@ Sweep = Callable[[datetime, int], int]
 SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "undelivered secrets": delivery.erase_late,
+    "answers kept for repeats": repeats.sweep,
     "spent assertions": clients.sweep,
     "unused registrations": registering.sweep,
     "sessions and sign-in attempts": accounts.sweep,

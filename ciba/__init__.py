@@ -9,6 +9,7 @@ polling.py      what a poll answers (pure)
 parameters.py   reading the request's parameters (pure)
 hints.py        whom a hint names (pure); finding.py finds them; hint_tokens.py reads trusted issuers' tokens
 policy.py       may this be asked, and may this answer count (pure)
+repeats.py      Idempotency-Key: one request however often it is sent
 wording in      operations/wording.py; showing.py composes what a person is shown
 lifecycle.py    open, approve, deny, redeem, deliver, cancel, expire, stop; the only module that writes `state`
 delivery.py     what is owed to an agent that is called back, and what is kept sealed for it

@@ -18,15 +18,8 @@ from foundation.errors import InvalidRequest
 from oauth.verifying import find_hinted_sub
 
 
-def find_hinted(asked: Asked, agent: Agent, now: datetime) -> User | None:
-    """Raises InvalidRequest or ExpiredLoginHintToken."""
-    named = _read(asked, agent, now)
-    if named is None or (named.by is By.SUB and not _is_uuid(named.value)):
-        return None
-    return askable_by(agent).filter(**{named.by.value: named.value}).first()
-
-
-def _read(asked: Asked, agent: Agent, now: datetime) -> Named | None:
+def read_hint(asked: Asked, agent: Agent, now: datetime) -> Named | None:
+    """Whom the hint names; None: somebody of another issuer. Raises InvalidRequest or ExpiredLoginHintToken."""
     if asked.unverified_login_hint is not None:
         return parse_login_hint(asked.unverified_login_hint, settings.ISSUER_URL)
     if asked.unverified_login_hint_token is not None:
@@ -35,6 +28,12 @@ def _read(asked: Asked, agent: Agent, now: datetime) -> Named | None:
     if sub is None:
         raise InvalidRequest("id_token_hint is not an ID token that this server gave to this agent")
     return Named(By.SUB, sub)
+
+
+def find_named(named: Named | None, agent: Agent) -> User | None:
+    if named is None or (named.by is By.SUB and not _is_uuid(named.value)):
+        return None
+    return askable_by(agent).filter(**{named.by.value: named.value}).first()
 
 
 def _is_uuid(text: str) -> bool:

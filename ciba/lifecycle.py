@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
-from ciba import delivery
+from ciba import delivery, repeats
 from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
 from ciba.parameters import Asked
 from ciba.policy import (
@@ -33,6 +33,7 @@ from ciba.policy import (
     time_to_answer,
     why_nobody,
 )
+from ciba.repeats import Earlier, Repeatable
 from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
 from ciba.states import TERMINAL, TRANSITIONS, State, sources
 from ciba.watching import topics_of
@@ -51,7 +52,7 @@ from operations.risk import Assurance, Risk
 
 @dataclass(frozen=True)
 class Opened:
-    """An accepted request. The handle is not stored and not known again."""
+    """An accepted request. The handle is not stored; where the agent may repeat the request, it is kept sealed."""
 
     auth_req_id: str
     request: BackchannelRequest
@@ -66,19 +67,25 @@ def open(
     now: datetime,
     *,
     request_object_digest: str = "",
+    repeatable: Repeatable | None = None,
 ) -> Opened | AskVerdict:
     """Stores the question as it will be shown, one prompt for the person, and the event.
 
-    `user` is somebody whom this agent may ask (clients/asking.py), or None.
+    `user` is somebody whom this agent may ask (clients/asking.py), or None. `repeatable`: what it is to be known by,
+    where the agent may repeat it; one that was opened meanwhile is the answer.
     """
+    life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
+    request_id, auth_req_id = new_id(), new_handle()
+    if repeatable and (earlier := repeats.claim(agent, repeatable, request_id, auth_req_id, until=now + life, now=now)):
+        return _answer_again(earlier, repeatable, now)
     facts = _ask_facts(agent, user, asked, requested, now)
     verdict = judge_ask(facts)
     if verdict not in (AskVerdict.ASK, AskVerdict.ASK_NOBODY):
+        transaction.set_rollback(True)  # the key stays free
         return verdict
     user = user if verdict is AskVerdict.ASK else None
-    auth_req_id = new_handle()
-    assurance = choose_assurance(facts.assurances, asked.acr_values)
-    request = _store(agent, user, asked, requested, auth_req_id, assurance or Assurance.SESSION, now)
+    assurance = choose_assurance(facts.assurances, asked.acr_values) or Assurance.SESSION
+    request = _store(request_id, agent, user, asked, requested, auth_req_id, assurance, life, now)
     prompt = _put_prompt(request, user)
     devices.call(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
@@ -92,6 +99,23 @@ def open(
         put_to_nobody=why_nobody(facts) if user is None else None,
     )  # fmt: skip
     return Opened(auth_req_id, request)
+
+
+def find_earlier(agent: Agent, repeatable: Repeatable, now: datetime) -> Opened | AskVerdict | None:
+    """What this agent was answered under the same key, where that request's life lasts. Nobody is asked again."""
+    earlier = repeats.find(agent, repeatable, now)
+    if earlier is None:
+        return None
+    with transaction.atomic(durable=True):
+        return _answer_again(earlier, repeatable, now)
+
+
+def _answer_again(earlier: Earlier, repeatable: Repeatable, now: datetime) -> Opened | AskVerdict:
+    if earlier.asked_digest != repeatable.asked_digest:
+        return AskVerdict.OTHER_REQUEST
+    request = earlier.request
+    record(events.REQUEST_REPEATED, about(request, f"agent:{request.agent.client_id}"), now)
+    return Opened(earlier.auth_req_id, request)
 
 
 def _ask_facts(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> AskFacts:
@@ -115,17 +139,17 @@ def _ask_facts(agent: Agent, user: User | None, asked: Asked, requested: Request
 
 
 def _store(
+    request_id: UUID,
     agent: Agent,
     user: User | None,
     asked: Asked,
     requested: Requested,
     auth_req_id: str,
     assurance: Assurance,
+    life: timedelta,
     now: datetime,
 ) -> BackchannelRequest:
-    versions = requested.versions
-    life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
-    request_id, until = new_id(), now + life
+    versions, until = requested.versions, now + life
     closes_at = now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH))
     request = BackchannelRequest.objects.create(
         id=request_id,

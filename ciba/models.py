@@ -105,6 +105,26 @@ class BackchannelRequest(models.Model):
         return f"request {self.id}"
 
 
+class IdempotencyKey(models.Model):
+    """What an agent called one request of its own, so that it may repeat it (ciba/repeats.py)."""
+
+    request = models.OneToOneField(
+        BackchannelRequest, primary_key=True, on_delete=models.CASCADE, related_name="idempotency_key"
+    )
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    key_digest = models.BinaryField(max_length=32)
+    sealed_answer = models.BinaryField()  # the auth_req_id, and the digest of what was asked
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ()
+        constraints = [models.UniqueConstraint(fields=["agent", "key_digest"], name="idempotency_key_unique")]
+        indexes = [models.Index(name="idempotency_key_due", fields=["expires_at"])]
+
+    def __str__(self) -> str:
+        return f"key of request {self.request_id}"
+
+
 _ALIVE = Rows(lambda: BackchannelRequest.objects.alive().filter(pk=Given("request")).values_list("pk"))
 _WHOEVER = Rows(lambda: BackchannelRequest.objects.alive_whoever().filter(pk=Given("request")).values_list("pk"))
 

@@ -36,6 +36,11 @@ class Asked:
     acr_values: tuple[str, ...] = ()
     unverified_user_code: str | None = None
 
+    @property
+    def unverified_hint(self) -> str:
+        hints = (self.unverified_login_hint, self.unverified_id_token_hint, self.unverified_login_hint_token)
+        return next(hint for hint in hints if hint is not None)
+
 
 def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked:
     """Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""

@@ -15,6 +15,7 @@ class AskVerdict(Enum):
     MIXED_OPERATIONS = auto()
     ASSURANCE_MISSING = auto()
     TOO_MANY_PENDING = auto()
+    OTHER_REQUEST = auto()  # this Idempotency-Key belongs to another request
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,12 @@ def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:
     return timedelta(seconds=min(asked or usual, most))
 
 
-class AnswerVerdict(Enum):
 def time_to_answer(lifetime: timedelta, time_to_fetch: timedelta) -> timedelta:
     """How long a person may answer. What is left of the lifetime is for the agent to fetch a late answer."""
     return lifetime - min(time_to_fetch, lifetime / 2)
 
 
+class AnswerVerdict(Enum):
     COUNT = auto()
     UNKNOWN = auto()  # not this person's prompt
     SIGN_IN_AGAIN = auto()

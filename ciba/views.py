@@ -1,5 +1,6 @@
 """POST /bc-authorize (CIBA Core 7): an agent asks. The answer comes before the person is asked."""
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, assert_never
@@ -11,10 +12,11 @@ from django.utils import timezone
 from accounts.models import User
 from audit import events
 from audit.record import About, record_refusal
-from ciba import lifecycle
+from ciba import lifecycle, repeats
 from ciba.errors import InvalidUserCode, MissingUserCode, RefusedAtOnce, UnknownUserId
-from ciba.finding import find_hinted
-from ciba.parameters import NAMES, parse_asked
+from ciba.finding import find_named, read_hint
+from ciba.hints import Named
+from ciba.parameters import NAMES, Asked, parse_asked
 from ciba.policy import AskVerdict
 from clients import profiles
 from clients.authentication import authenticate_agent
@@ -24,6 +26,7 @@ from devices.user_codes import CodeVerdict, check_code, take_as_long
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, InvalidScope, ProtocolError
 from foundation.forms import parse_form
+from foundation.idempotency import parse_idempotency_key
 from oauth.errors import UnauthorizedClient
 from oauth.request_objects import open_request
 from oauth.requesting import find_requested
@@ -38,25 +41,30 @@ def backchannel_authentication(request: HttpRequest) -> HttpResponse:
     parameters = parse_form(request)
     agent = authenticate_agent(request, parameters, endpoint_url=f"{settings.ISSUER_URL}/bc-authorize", now=now)
     try:
-        opened = ask(agent, parameters, now)
+        opened = ask(agent, parameters, now, unverified_key=parse_idempotency_key(request))
     except ProtocolError as error:
         about = About(f"agent:{agent.client_id}", client_id=agent.client_id)
         record_refusal(events.REQUEST_REFUSED, about, now, error=error.code, detail=error.detail or error.description)
         raise
-    return json_response(acknowledgement(opened))
+    return json_response(acknowledgement(opened, now))
 
 
-def acknowledgement(opened: lifecycle.Opened) -> dict[str, Any]:
-    """CIBA Core 7.3: `interval` is for those who may ask for their tokens."""
-    lifetime = opened.request.auth_req_id_expires_at - opened.request.created_at
-    answer = {"auth_req_id": opened.auth_req_id, "expires_in": int(lifetime.total_seconds())}
+def acknowledgement(opened: lifecycle.Opened, now: datetime) -> dict[str, Any]:
+    """CIBA Core 7.3: `interval` is for those who may ask for their tokens. What is repeated expires sooner."""
+    left = opened.request.auth_req_id_expires_at - now
+    answer = {"auth_req_id": opened.auth_req_id, "expires_in": math.ceil(left.total_seconds())}
     if opened.request.delivery_mode != DeliveryMode.PUSH:
         answer["interval"] = opened.request.interval
     return answer
 
 
-def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle.Opened:
-    """Checks in the order of CIBA Core 7.2, then opens the request. Raises a ProtocolError."""
+def ask(
+    agent: Agent, parameters: Mapping[str, str], now: datetime, *, unverified_key: str | None = None
+) -> lifecycle.Opened:
+    """Checks in the order of CIBA Core 7.2, then opens the request, or finds it. Raises a ProtocolError.
+
+    `unverified_key` is the Idempotency-Key.
+    """
     if not agent.allows_grant_type(CIBA):
         raise UnauthorizedClient()
     if problem := profiles.problem_with(agent.registered, Profile(agent.profile)):
@@ -69,16 +77,27 @@ def ask(agent: Agent, parameters: Mapping[str, str], now: datetime) -> lifecycle
     asking = Asking(bool(signed.digest), bool(requested.authorization_details), bool(asked.binding_message))
     if problem := profiles.problem_with_asking(asking, Profile(agent.profile)):
         raise InvalidRequest(problem)
-    user = find_hinted(asked, agent, now)
-    if agent.backchannel_user_code_parameter:
-        user = with_user_code(agent, user, asked.unverified_user_code, now)
-    try:
-        answer = lifecycle.open(agent, user, asked, requested, now, request_object_digest=signed.digest)
-    except WordingError as error:
-        raise InvalidAuthorizationDetails(f"the operation cannot be shown to a person: {error}") from error
+    named = read_hint(asked, agent, now)
+    repeatable = repeats.describe(unverified_key, asked, named, requested) if unverified_key else None
+    answer = lifecycle.find_earlier(agent, repeatable, now) if repeatable else None
+    if answer is None:
+        user = _find_askable(agent, asked, named, now)
+        try:
+            answer = lifecycle.open(
+                agent, user, asked, requested, now, request_object_digest=signed.digest, repeatable=repeatable
+            )
+        except WordingError as error:
+            raise InvalidAuthorizationDetails(f"the operation cannot be shown to a person: {error}") from error
     if isinstance(answer, AskVerdict):
         raise refusal(answer)
     return answer
+
+
+def _find_askable(agent: Agent, asked: Asked, named: Named | None, now: datetime) -> User | None:
+    user = find_named(named, agent)
+    if agent.backchannel_user_code_parameter:
+        return with_user_code(agent, user, asked.unverified_user_code, now)
+    return user
 
 
 def with_user_code(agent: Agent, user: User | None, unverified_code: str | None, now: datetime) -> User | None:
@@ -107,6 +126,8 @@ def refusal(verdict: AskVerdict) -> ProtocolError:
             return RefusedAtOnce("this operation, or acr_values, demands an assurance that this server cannot give")
         case AskVerdict.TOO_MANY_PENDING:
             return RefusedAtOnce("too many requests of this agent wait for this person's answer")
+        case AskVerdict.OTHER_REQUEST:
+            return InvalidRequest("this Idempotency-Key was used for another request")
         case AskVerdict.ASK | AskVerdict.ASK_NOBODY:
             raise RuntimeError("not a refusal")
         case _:

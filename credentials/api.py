@@ -25,10 +25,10 @@ from foundation.attempts import limited
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
+from foundation.idempotency import parse_idempotency_key
 from foundation.plaintext import problem_with
 from oauth.access import authenticate_call
 from oauth.sender_constraint import tells_nonce
-from oauth.uses import parse_idempotency_key
 from oauth.verifying import LiveToken
 from operations.risk import Risk, may_run_unasked
 

@@ -10,6 +10,7 @@ from django.utils import timezone
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_json, read_body
+from foundation.idempotency import parse_idempotency_key
 from oauth import lifecycle
 from oauth.errors import InvalidToken
 from oauth.resources import authenticate_resource
@@ -17,7 +18,6 @@ from oauth.verifying import verify
 from operations.identifiers import is_same_resource
 
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 @protocol_endpoint("uses", "POST")
@@ -58,10 +58,3 @@ def _parse(body: Any) -> tuple[str, str]:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise InvalidRequest("operation_digest is not 43 characters of base64url")
     return token, digest
-
-
-def parse_idempotency_key(request: HttpRequest) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
-        raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters")
-    return key

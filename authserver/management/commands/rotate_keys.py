@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from ciba import delivery
+from ciba import delivery, repeats
 from credentials import rotation
 from devices import lifecycle as devices
 from devices import vapid
@@ -38,6 +38,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{devices.reseal_all()} push subscriptions sealed again")
             self.stdout.write(f"{rotation.reseal_all()} backend secrets sealed again")
             self.stdout.write(f"{delivery.reseal_all()} undelivered requests sealed again")
+            self.stdout.write(f"{repeats.reseal_all()} answers kept for repeats sealed again")
             return
         if kid := options["withdraw"]:
             if not signing_keys.withdraw(kid, now):

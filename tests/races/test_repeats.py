@@ -1,0 +1,104 @@
+"""Two requests under one Idempotency-Key at the same moment: one is opened, and both are told of it."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from accounts.models import User
+from audit.models import Event
+from ciba import lifecycle, repeats
+from ciba.hints import By, Named
+from ciba.models import BackchannelRequest, IdempotencyKey, Prompt
+from ciba.parameters import Asked
+from ciba.policy import AskVerdict
+from oauth.requesting import find_requested
+from tests.races.racing import ROUNDS, Duel, at_once
+from tests.races.test_one_winner import answerer
+from tests.world import Caller
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class Repeater:
+    """Opens requests of one agent about one person under a key."""
+
+    def __init__(self, caller: Caller, person: User) -> None:
+        self.agent, self.person = caller.agent, person
+        self.requested = find_requested(caller.agent, {"scope": "openid"})
+
+    def open(self, key: str, message: str = "") -> Any:
+        asked = Asked(self.person.email, None, message, None)
+        repeatable = repeats.describe(key, asked, Named(By.EMAIL, self.person.email), self.requested)
+        return lifecycle.open(self.agent, self.person, asked, self.requested, timezone.now(), repeatable=repeatable)
+
+    def deny_all(self) -> None:
+        for prompt in Prompt.objects.filter(answer=""):
+            lifecycle.deny(prompt.id, answerer(self.person), timezone.now())
+
+
+@pytest.mark.parametrize("hides", [False, True], ids=["told", "hidden"])
+def test_the_same_request_twice_is_one(agent: Caller, person: User, settings: Any, *, hides: bool) -> None:
+    """Even where no other may wait: the second is no second."""
+    settings.HIDE_UNKNOWN_USERS, settings.MAX_PENDING_PER_PERSON = hides, 1
+    repeater = Repeater(agent, person)
+    for number in range(ROUNDS):
+        answers = at_once(*[lambda key=f"key-{number}": repeater.open(key)] * 3)
+        assert len({one.auth_req_id for one in answers}) == len({one.request.pk for one in answers}) == 1
+        assert BackchannelRequest.objects.count() == number + 1
+        repeater.deny_all()
+
+
+def test_two_requests_under_one_key_have_one_winner(agent: Caller, person: User) -> None:
+    duel, repeater = Duel(), Repeater(agent, person)
+    for number in range(ROUNDS):
+        key = f"key-{number}"
+        first, second = duel.fight(lambda: repeater.open(key, "one"), lambda: repeater.open(key, "two"))  # noqa: B023
+        first_won = isinstance(first, lifecycle.Opened)
+        winner, loser = (first, second) if first_won else (second, first)
+        assert loser is AskVerdict.OTHER_REQUEST
+        assert winner.request.binding_message == ("one" if first_won else "two")
+        assert BackchannelRequest.objects.count() == Event.objects.filter(kind="request.opened").count() == number + 1
+        duel.note(first_won=first_won)
+        repeater.deny_all()
+    duel.assert_both_won()
+
+
+def test_a_key_whose_life_is_over_is_taken_by_one(agent: Caller, person: User) -> None:
+    """Two repeats and the sweeper, just after the end."""
+    repeater = Repeater(agent, person)
+    for _ in range(ROUNDS):
+        old = repeater.open("key")
+        assert isinstance(old, lifecycle.Opened)
+        IdempotencyKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+        one, other, _ = at_once(
+            lambda: repeater.open("key"),
+            lambda: repeater.open("key"),
+            lambda: repeats.sweep(timezone.now(), 10),
+        )
+        assert one.auth_req_id == other.auth_req_id != old.auth_req_id
+        assert IdempotencyKey.objects.get().request_id == one.request.pk
+        repeater.deny_all()
+        IdempotencyKey.objects.all().delete()
+
+
+def test_a_yes_in_time_against_the_poll_after_the_end(agent: Caller, person: User) -> None:
+    """Whoever is told `expired_token` is never approved after that."""
+    from tests.races.test_one_winner import open_request
+
+    duel = Duel()
+    for _ in range(ROUNDS):
+        asking = open_request(agent, person)
+        BackchannelRequest.objects.filter(pk=asking.request.pk).update(expires_at=timezone.now())
+        in_time = timezone.now() - timedelta(seconds=5)
+        approve = lambda: lifecycle.approve(asking.prompt.id, answerer(person), in_time)  # noqa: B023, E731
+        answer, polled = duel.fight(approve, asking.redeem)
+        asking.request.refresh_from_db()
+        if isinstance(polled, dict):
+            assert (answer.name, asking.request.state) == ("COUNT", "redeemed")
+        else:
+            assert (polled.code, answer.name, asking.request.state) == ("expired_token", "ANSWERED", "expired")
+        assert asking.events()["request.approved"] == int(isinstance(polled, dict))
+        duel.note(first_won=isinstance(polled, dict))
+    duel.assert_both_won()
