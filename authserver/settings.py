@@ -16,6 +16,7 @@ import environ
 from authserver import addresses, demo
 from authserver.environment import POSTGRESQL, REDIS, SMTP, Environment, read_email_url, read_redis_url
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
+from clients import uris
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[...] and the like, also at run time
 
@@ -234,6 +235,12 @@ REGISTRATION_PEOPLE = env.list(
     problem_of=addresses.problem_with_mailbox,
 )
 REGISTRATION_SECRETS = env.bool("REGISTRATION_SECRETS", default=False)
+# Redirect URIs of native public clients may have these schemes, which are no domain names in reverse.
+REGISTRATION_PRIVATE_USE_SCHEMES = env.list(
+    "REGISTRATION_PRIVATE_USE_SCHEMES",
+    default=["vscode", "vscode-insiders", "cursor"],
+    problem_of=uris.problem_with_scheme,
+)
 REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20, least=1)
 REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000, least=1)
 REGISTRATION_UNUSED_LIFETIME = env.seconds("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)

@@ -58,16 +58,15 @@ def why_nobody(facts: AskFacts) -> str:
 def choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:
     """The most wanted of `acr_values` that this server can give and that is as much as the operations demand.
 
-    What is asked for by name is given or refused, never quietly replaced (CIBA Core 7.1, FAPI-CIBA 5.2.2).
+    A name that this server does not know, or that is less than the operations demand, is a wish that is not met: the
+    ID token's acr says what was done (CIBA Core 7.1). None: the wish is for more than this server can give.
     """
     if not all(can_give(assurance) for assurance in demanded):
         return None
     ranks = list(Assurance)
     least = max(demanded, key=ranks.index, default=Assurance.SESSION)
-    if not acr_values:
-        return least
-    enough = [one for one in ranks[ranks.index(least) :] if can_give(one)]
-    return next((one for name in acr_values for one in enough if one == name), None)
+    wanted = [one for name in acr_values for one in ranks[ranks.index(least) :] if one == name]
+    return next((one for one in wanted if can_give(one)), None) if wanted else least
 
 
 def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:

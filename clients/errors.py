@@ -1,6 +1,6 @@
 """The errors of registration (RFC 7591 3.2.2, RFC 6750 3.1)."""
 
-from foundation.errors import ProtocolError
+from foundation.errors import ProtocolError, TemporarilyUnavailable
 
 
 class InvalidRedirectUri(ProtocolError):
@@ -41,6 +41,17 @@ class AgentSuspended(ProtocolError):
     code = "access_denied"
     status = 403
     default_description = "this agent is suspended"
+
+
+class DocumentUnavailable(TemporarilyUnavailable):
+    """Nothing is known of this client but the address of its metadata document, which cannot be fetched just now.
+
+    One text for every reason: nobody learns here which names and addresses there are in our network.
+    """
+
+    default_description = (
+        "the client's metadata document could not be fetched: its host is unreachable, or does not answer as it should"
+    )
 
 
 class TooManyRegistrations(ProtocolError):

@@ -92,17 +92,25 @@ def _problem_with_key(key: Any, algorithms: Collection[str] = ASSERTION_ALGORITH
     return None
 
 
+def holds_private_key(unverified_jwks: Any) -> bool:
+    listed = unverified_jwks.get("keys") if isinstance(unverified_jwks, dict) else None
+    listed = listed if isinstance(listed, list) else []
+    return any(isinstance(key, dict) and bool(_PRIVATE_MEMBERS & key.keys()) for key in listed)
+
+
 def usable(unverified_jwks: Any) -> dict[str, Any]:
-    """Of a key set that an agent publishes, the keys that we take; others may be there for other servers (RFC 7517 5).
+    """Of an agent's own key set, the keys that we take; others may be there for other servers (RFC 7517 5).
 
     A set with a private key in it is not used at all. Raises ValueError.
     """
     listed = unverified_jwks.get("keys") if isinstance(unverified_jwks, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_LISTED:
         raise ValueError(f'it is not a JWK Set of at most {MAX_LISTED} keys: {{"keys": [...]}}')
-    if any(isinstance(key, dict) and _PRIVATE_MEMBERS & key.keys() for key in listed):
+    if holds_private_key(unverified_jwks):
         raise ValueError("it publishes a private or symmetric key")
     jwks = {"keys": [key for key in listed if _problem_with_key(key) is None]}
+    if listed and not jwks["keys"]:
+        raise ValueError(_problem_with_key(listed[0]))
     if problem := problem_with(jwks):
         raise ValueError(f"of the keys that this server takes: {problem}")
     return jwks

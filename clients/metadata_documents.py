@@ -21,7 +21,7 @@ from audit.record import SYSTEM, About, record
 from clients import lifecycle, registering, uris
 from clients.client_metadata import ClientMetadata, document_problem, host_of_document, parse_metadata
 from clients.control import added
-from clients.errors import TooManyRegistrations
+from clients.errors import DocumentUnavailable, TooManyRegistrations
 from clients.models import Agent
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json
@@ -37,6 +37,7 @@ LEAST_FRESH, USUALLY_FRESH, MOST_FRESH = timedelta(minutes=5), timedelta(hours=1
 GRACE = timedelta(hours=24)
 # Of one process's threads so many at once wait for such hosts. Slow ones do not take them all.
 AT_ONCE = 3
+RETRY_AFTER = 60  # seconds, for who cannot be served without a document
 _places = threading.BoundedSemaphore(AT_ONCE)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)
 _JSON = re.compile(r"application/(?:[A-Za-z0-9.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
@@ -53,6 +54,10 @@ class DocumentAway(Exception):
     """There is no answer just now."""
 
 
+class FetchedTooOften(DocumentAway):
+    """It is not asked for just now."""
+
+
 def is_document_url(unverified_client_id: str) -> bool:
     return unverified_client_id.startswith("https://")
 
@@ -61,6 +66,7 @@ def find_agent(unverified_client_id: str, caller: str, now: datetime) -> Agent |
     """The agent with this client_id, its document fetched where it has one that is not fresh. It may be suspended.
 
     `caller` is an IP address, whose fetches are counted. Speaks to the network: never inside a transaction.
+    Raises DocumentUnavailable where its host cannot be asked, and nothing is known that could stand in.
     """
     agent = _NAMED.first(client_id=unverified_client_id)
     if not is_document_url(unverified_client_id):
@@ -76,10 +82,17 @@ def find_agent(unverified_client_id: str, caller: str, now: datetime) -> Agent |
     except DocumentBad as problem:
         log.warning("no client at %s: %s", unverified_client_id, problem)
         _end(agent)
+        if isinstance(problem.__cause__, OutboundRefused):
+            raise DocumentUnavailable(detail=str(problem), retry_after=RETRY_AFTER) from problem
         return None
     except DocumentAway as problem:
         log.warning("the document at %s could not be fetched: %s", unverified_client_id, problem)
-        return agent if agent is not None and _is_fresh(agent, now - GRACE) else None
+        if agent is not None and _is_fresh(agent, now - GRACE):
+            return agent
+        if isinstance(problem, FetchedTooOften):
+            busy = "the client's metadata document could not be fetched: too many were lately; try again later"
+            raise DocumentUnavailable(busy, retry_after=RETRY_AFTER) from problem
+        raise DocumentUnavailable(detail=str(problem), retry_after=RETRY_AFTER) from problem
 
 
 def _is_taken(client_id: str) -> bool:
@@ -98,9 +111,9 @@ def _fetched(url: str, caller: str, now: datetime) -> Agent:
     try:
         registering.count_attempt(caller, now, host_of_document(url))
     except TooManyRegistrations as error:
-        raise DocumentAway("fetched too often lately") from error
+        raise FetchedTooOften("fetched too often lately") from error
     if not _places.acquire(blocking=False):
-        raise DocumentAway("too many are being fetched at once")
+        raise FetchedTooOften("too many are being fetched at once")
     try:
         answer = fetch("GET", url, trust=Trust.SUPPLIED, headers={"Accept": "application/json"},
                        timeout=TIMEOUT, max_bytes=MAX_BYTES)  # fmt: skip

@@ -216,7 +216,7 @@ class Agent(AbstractApplication):
         if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
             self._check_notification_endpoint()
         for field in ("redirect_uris", "post_logout_redirect_uris"):
-            if problem := redirects.problem_with_list(getattr(self, field).split()):
+            if problem := redirects.problem_with_list(getattr(self, field).split(), self.private_use_schemes):
                 raise ValidationError({field: problem})
         self._check_grant_types()
         self._check_pkce()
@@ -255,6 +255,11 @@ class Agent(AbstractApplication):
     def is_public(self) -> bool:
         """It cannot prove who it is (RFC 6749 2.1)."""
         return self.token_endpoint_auth_method == self.AuthMethod.NONE
+
+    @property
+    def private_use_schemes(self) -> list[str]:
+        """Schemes without a dot that its redirect URIs may have: a public client's alone, whose codes need PKCE."""
+        return list(settings.REGISTRATION_PRIVATE_USE_SCHEMES) if self.is_public else []
 
     def _check_notification_endpoint(self) -> None:
         """CIBA Core 4: required for ping and push, and https."""

@@ -8,7 +8,7 @@ machine without asking anybody. RFC 8252 8.3 advises clients against it; refusin
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from urllib.parse import urlsplit
 
 from clients import uris
@@ -17,17 +17,20 @@ MAX_URIS = 20
 _PORT = re.compile(r":[0-9]{1,5}\Z")
 
 
-def problem_with_list(redirect_uris: list[str]) -> str | None:
-    """Why an administrator cannot register these, or None."""
+def problem_with_list(redirect_uris: list[str], schemes: Collection[str] = ()) -> str | None:
+    """Why an administrator cannot register these, or None. `schemes`: see uris.py."""
     if len(redirect_uris) > MAX_URIS:
         return f"there are more than {MAX_URIS}"
-    problems = ((uri, uris.problem_with_redirect(uri, native=True)) for uri in redirect_uris)
+    problems = ((uri, uris.problem_with_redirect(uri, native=True, schemes=schemes)) for uri in redirect_uris)
     return next((f"{uri[:80]} {problem}" for uri, problem in problems if problem), None)
 
 
-def is_registered(unverified_uri: str, registered: Iterable[str]) -> bool:
-    """Is this one of the registered redirect URIs, the port and an empty path of a loopback address aside?"""
-    if uris.problem_with_redirect(unverified_uri, native=True):
+def is_registered(unverified_uri: str, registered: Iterable[str], schemes: Collection[str] = ()) -> bool:
+    """Is this one of the registered redirect URIs, the port and an empty path of a loopback address aside?
+
+    A scheme that `schemes` no longer has is refused, although it is registered.
+    """
+    if uris.problem_with_redirect(unverified_uri, native=True, schemes=schemes):
         return False
     return any(unverified_uri == one or _is_same_loopback(unverified_uri, one) for one in registered)
 
@@ -64,3 +67,7 @@ def source_of(uri: str) -> str:
 def place_of(uri: str) -> str:
     """What a person reads of a registered URI: its host with port, or its scheme."""
     return source_of(uri).removeprefix("https://").removeprefix("http://")
+
+
+def scheme_of(uri: str) -> str:
+    return urlsplit(uri).scheme

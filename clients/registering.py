@@ -66,12 +66,15 @@ def current_offer() -> Offer:
             "backchannel_authentication_request_signing_alg": ("", *ASSERTION_ALGORITHMS),
             "backchannel_user_code_parameter": (False, True),
         },
+        public_instead=() if settings.REGISTRATION_SECRETS else Agent.SECRET_METHODS,
+        schemes=settings.REGISTRATION_PRIVATE_USE_SCHEMES,
     )
 
 
 def document_offer() -> Offer:
     """What a client may be by its metadata document: without a secret, which nobody could have agreed upon."""
-    return replace(current_offer(), auth_methods=[Agent.AuthMethod.PRIVATE_KEY_JWT.value, Agent.AuthMethod.NONE.value])
+    methods = [Agent.AuthMethod.PRIVATE_KEY_JWT.value, Agent.AuthMethod.NONE.value]
+    return replace(current_offer(), auth_methods=methods, public_instead=())
 
 
 def count_attempt(address: str, now: datetime, host: str = "") -> None:

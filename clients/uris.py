@@ -5,6 +5,7 @@ ASCII, no user name, no fragment, no dot segments, no backslashes, lower-case sc
 """
 
 import re
+from collections.abc import Collection
 from urllib.parse import unquote, urlsplit
 
 MAX_URI = 1024
@@ -15,19 +16,52 @@ _AUTHORITY = re.compile(
 )
 # RFC 8252 7.1: a private-use scheme is a domain name in reverse. The dot keeps javascript:, data: and their like out.
 _PRIVATE_USE = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+")
+_WITHOUT_DOT = re.compile(r"[a-z][a-z0-9-]+")  # one letter is a drive of Windows
+# What a browser or an operating system handles by itself: an answer sent there would run, be shown or go elsewhere.
+_HANDLED = frozenset(
+    {
+        "about", "acap", "afp", "aim", "app-settings", "apt", "bitcoin", "blob", "brave", "callto", "chrome", "cid",
+        "content", "crx", "data", "dav", "devtools", "dns", "doi", "ed2k", "edge", "facetime", "facetime-audio",
+        "feed", "file", "filesystem", "firefox", "fish", "fm", "ftp", "ftps", "geo", "git", "gopher", "http", "https",
+        "imap", "imaps", "intent", "irc", "irc6", "ircs", "jar", "javascript", "jdbc", "ldap", "ldaps", "livescript",
+        "local", "magnet", "mailbox", "mailto", "maps", "market", "mhtml", "mid", "mk", "mms", "mmsto", "mocha",
+        "msteams", "news", "nfs", "nntp", "opaquelocktoken", "opera", "pkcs11", "pop", "pop3", "prefs", "rdp", "res",
+        "resource", "rlogin", "rsync", "rtmp", "rtsp", "safari", "search-ms", "sftp", "shell", "shortcuts", "sip",
+        "sips", "skype", "smb", "sms", "smsto", "snmp", "spotify", "ssh", "steam", "svn", "tel", "telnet", "tftp",
+        "tn3270", "turn", "turns", "urn", "vbs", "vbscript", "vivaldi", "vnc", "wais", "webcal", "webdav", "ws",
+        "wss", "wtai", "wyciwyg", "xmpp",
+    }
+)  # fmt: skip
+_HANDLED_PREFIXES = (
+    "android-", "brave-", "chrome-", "edge-", "firefox-", "googlechrome", "itms", "microsoft-edge", "moz-", "ms-",
+    "opera-", "safari-", "view-source", "x-apple", "x-safari-", "x-web-",
+)  # fmt: skip
 
 
-def problem_with_redirect(uri: str, *, native: bool) -> str | None:
-    """Why answers cannot be sent there, or None. https; http on loopback; a private-use scheme where `native`."""
+def problem_with_scheme(scheme: str) -> str | None:
+    """Why REGISTRATION_PRIVATE_USE_SCHEMES cannot list this private-use scheme without a dot, or None."""
+    if not _WITHOUT_DOT.fullmatch(scheme):
+        return "only schemes without a dot belong there, in small letters and without a colon: vscode"
+    if scheme in _HANDLED or scheme.startswith(_HANDLED_PREFIXES):
+        return "a browser or an operating system handles this scheme itself"
+    return None
+
+
+def problem_with_redirect(uri: str, *, native: bool, schemes: Collection[str] = ()) -> str | None:
+    """Why answers cannot be sent there, or None. https; http on loopback; a private-use scheme where `native`.
+
+    `schemes`: private-use schemes without a dot that this client may have.
+    """
     if problem := _problem_with_text(uri):
         return problem
-    scheme = uri.partition(":")[0]
+    scheme, colon, _ = uri.partition(":")
     if scheme in ("https", "http"):
         host = host_of(uri)
         if host is None:
             return "has no host that can be read, in lower case"
         return None if scheme == "https" or host in LOOPBACK else "is http, which is for loopback addresses alone"
-    if not _PRIVATE_USE.fullmatch(scheme):
+    is_listed = scheme in schemes and problem_with_scheme(scheme) is None
+    if not colon or not (is_listed or _PRIVATE_USE.fullmatch(scheme)):
         return "is neither https nor of a private-use scheme such as com.example.app"
     return None if native else "is of a private-use scheme, which is for application_type native"
 

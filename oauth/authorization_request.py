@@ -30,6 +30,8 @@ RESPONSE_MODE = "query"
 _CHALLENGE = _THUMBPRINT = re.compile(r"[A-Za-z0-9_-]{43}")  # base64url of a SHA-256
 MAX_NONCE = 255
 
+# About display and language. Nothing is decided by them, and nothing in them breaks a request.
+HINTS = frozenset({"display", "ui_locales", "claims_locales"})
 # Parameters of specifications that we do not offer here: refused by the code that theirs names.
 NOT_OFFERED: dict[str, ProtocolError] = {
     "request": RequestNotSupported(),
@@ -82,7 +84,7 @@ def parse_query(text: str) -> Query:
 def parse_asked(query: Query) -> Asked:
     """Checks what does not need to know the agent or the person. Raises a ProtocolError, for a redirect."""
     parameters = query.parameters
-    if query.repeated:
+    if query.repeated - HINTS:
         raise InvalidRequest("a parameter is repeated")
     for name, refusal in NOT_OFFERED.items():
         if name in parameters:

@@ -106,7 +106,7 @@ def _answer(request: HttpRequest, text: str, asked_at: datetime, *, after_a_form
         query = parse_query(text)
         back = find_back(query, request.META["REMOTE_ADDR"])
     except ProtocolError as error:
-        return _cannot(request, error.description)
+        return _cannot(request, error.description, error.status)
     try:
         return _go(request, query, text, back, asked_at, after_a_form=after_a_form)
     except ProtocolError as error:
@@ -125,13 +125,13 @@ def find_back(query: Query, caller: str) -> Back:
     if agent is None or not agent.is_active:
         raise InvalidRequest("there is no such agent here, or it was suspended")
     redirect_uri = parameters.get("redirect_uri", "")
-    if not redirects.is_registered(redirect_uri, agent.redirect_uris.split()):
+    if not redirects.is_registered(redirect_uri, agent.redirect_uris.split(), agent.private_use_schemes):
         raise InvalidRequest("the agent did not register the address that it wants you sent back to")
     return Back(agent, redirect_uri, parameters.get("state", ""))
 
 
-def _cannot(request: HttpRequest, why: str) -> HttpResponse:
-    return unseen(render(request, "oauth/cannot_authorize.html", {"why": why}, status=400))
+def _cannot(request: HttpRequest, why: str, status: int = 400) -> HttpResponse:
+    return unseen(render(request, "oauth/cannot_authorize.html", {"why": why}, status=status))
 
 
 def _go(

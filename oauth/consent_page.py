@@ -23,6 +23,7 @@ def context_of(proposed: AuthorizationRequest, now: datetime) -> dict[str, Any]:
         "place": redirects.place_of(proposed.redirect_uri),
         "is_loopback": redirects.is_loopback(proposed.redirect_uri),
         "is_app": not redirects.is_loopback(proposed.redirect_uri) and not redirects.is_claimed(proposed.redirect_uri),
+        "scheme": redirects.scheme_of(proposed.redirect_uri),
         "verified_host": agent.verified_host,
         "registered_itself": agent.registration_source != Source.MANUAL,
         "known": "openid" in proposed.scopes,

@@ -140,7 +140,6 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("no openid", {"scope": "calendar.read"}, "invalid_scope"),
     ("two hints", {"id_token_hint": "x"}, "invalid_request"),
     ("a login_hint_token that is none", {"login_hint": "", "login_hint_token": "x"}, "invalid_request"),
-    ("acr_values with two spaces", {"acr_values": "session  session"}, "invalid_request"),
     ("no hint", {"login_hint": ""}, "invalid_request"),
     ("a link in the message", {"binding_message": "https://x.example"}, "invalid_binding_message"),
     ("junk in the expiry", {"requested_expiry": "soon"}, "invalid_request"),

@@ -189,7 +189,7 @@ class TestWhatIsRefused:
         parameters: list[dict[str, Any]] = [
             {"authorization_details": [PAYMENT, CALENDAR]},
             {"authorization_details": [{"type": "unheard-of"}]},
-            {"acr_values": "passkey-of-mars"},
+            {"acr_values": "passkey"},
             {"requested_expiry": "0"},
         ]
         for more in parameters:

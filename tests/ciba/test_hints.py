@@ -223,7 +223,23 @@ class TestAcrValues:
         body = json.loads(jws.extract_compact(agent.poll(auth_req_id).json()["id_token"].encode()).payload)
         assert (body["acr"], body["amr"]) == ("session", ["pwd"])
 
-    @pytest.mark.parametrize("wanted", ["passkey", "number", "urn:mace:incommon:iap:silver", "passkey number"])
+    @pytest.mark.parametrize(
+        "wanted", ["urn:mace:incommon:iap:silver", "x", "0", "phr  phrh ", "session  session", "x " * 50, "é", "%00"]
+    )
+    @pytest.mark.parametrize("is_signed", [False, True])
+    def test_a_wish_that_this_server_does_not_know_breaks_nothing(
+        self, agent: Caller, person: User, wanted: str, is_signed: bool
+    ) -> None:
+        """Nor do hints about language and display, which CIBA does not have: unknown parameters are ignored."""
+        hints = {"acr_values": wanted, "ui_locales": "fr xx-yy", "claims_locales": "de", "display": "wap"}
+        if is_signed:
+            response = agent.post("/bc-authorize", request=agent.request_object(person, **hints))
+        else:
+            response = agent.ask(person, **hints)
+        assert response.status_code == 200, response.content
+        assert BackchannelRequest.objects.get().assurance == "session"
+
+    @pytest.mark.parametrize("wanted", ["passkey", "number", "urn:mace:incommon:iap:silver passkey", "passkey number"])
     def test_what_cannot_is_refused_at_once(self, agent: Caller, person: User, wanted: str) -> None:
         response = agent.ask(person, acr_values=wanted)
         assert (response.status_code, response.json()["error"]) == (403, "access_denied")

@@ -124,7 +124,12 @@ SESSION = [Assurance.SESSION]
         ({"acr_values": ["session"]}, AskVerdict.ASK),
         ({"acr_values": ["passkey", "session"]}, AskVerdict.ASK),
         ({"acr_values": ["passkey"]}, AskVerdict.ASSURANCE_MISSING),
-        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, AskVerdict.ASSURANCE_MISSING),
+        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, AskVerdict.ASK),
+        ({"acr_values": ["urn:mace:incommon:iap:silver", "passkey"]}, AskVerdict.ASSURANCE_MISSING),
+        (
+            {"acr_values": ["urn:mace:incommon:iap:silver"], "assurances": [Assurance.PASSKEY]},
+            AskVerdict.ASSURANCE_MISSING,
+        ),
         ({"acr_values": ["session"], "assurances": [Assurance.PASSKEY]}, AskVerdict.ASSURANCE_MISSING),
         ({"pending": 2}, AskVerdict.ASK),
         ({"pending": 3}, AskVerdict.TOO_MANY_PENDING),

@@ -1,5 +1,6 @@
 """Client ID Metadata Documents: which are taken, what is kept for how long, and that fetching harms nobody."""
 
+import contextlib
 import json
 import threading
 from datetime import timedelta
@@ -13,6 +14,7 @@ from django.utils.http import urlencode
 from accounts.models import User
 from audit.models import Event
 from clients import metadata_documents, registering
+from clients.errors import DocumentUnavailable
 from clients.metadata_documents import find_agent, freshness
 from clients.models import Agent, AgentLink, RegistrationAttempt
 from tests.clients.test_registering import keys_of
@@ -97,6 +99,27 @@ class TestTaking:
         assert host.fetches == 1
         assert Agent.objects.get(client_id=host.url).first_used_at is not None
 
+    @pytest.mark.parametrize(
+        "part",
+        [{"client_name": "\u202eknab"}, {"logo_uri": "http://10.0.0.1/"}, {"client_uri": "http://localhost:3080"},
+         {"redirect_uris": ["https://tool.example.com/cb", "javascript:alert(1)"]}, {"contacts": 7}],
+    )  # fmt: skip
+    def test_a_part_that_cannot_be_used_is_dropped(self, host: Host, part: dict[str, Any]) -> None:
+        host.serve(**part)
+        found = host.find()
+        assert found is not None and found.redirect_uris == "https://tool.example.com/cb"
+        assert found.name in ("Tool client", "tool.example.com") and not found.self_description
+
+    def test_one_with_rs256_keys_gets_its_tokens(self, host: Host, agent: Caller, settings: Any) -> None:
+        settings.REGISTRATION_SCOPES = ["calendar.read"]
+        key = new_key("RS256")
+        jwks = {"keys": [{**key.as_dict(private=False), "kid": key.kid, "alg": "RS256", "use": "sig"}]}
+        host.serve(token_endpoint_auth_method="private_key_jwt", grant_types=["client_credentials"], jwks=jwks,
+                   token_endpoint_auth_signing_alg="RS256")  # fmt: skip
+        answer = Caller(Agent(client_id=host.url), key, "RS256").client_credentials(scope="calendar.read")
+        assert answer.status_code == 200, answer.content
+        assert Agent.objects.get(client_id=host.url).id_token_signed_response_alg == "RS256"
+
     def test_the_metadata_says_so(self, settings: Any, signing: None) -> None:
         settings.METADATA_DOCUMENT_HOSTS = []
         assert "client_id_metadata_document_supported" not in Client().get("/.well-known/openid-configuration").json()
@@ -165,8 +188,7 @@ class TestRefusing:
             pytest.param({"token_endpoint_auth_method": "private_key_jwt"}, id="a key that is not there"),
             pytest.param({"redirect_uris": ["javascript:alert(1)"]}, id="a script for a redirect"),
             pytest.param({"redirect_uris": None}, id="no redirect"),
-            pytest.param({"client_name": "\u202eknab"}, id="a name that reads backwards"),
-            pytest.param({"logo_uri": "http://10.0.0.1/"}, id="a logo inside"),
+            pytest.param({"jwks": {"keys": []}, "token_endpoint_auth_method": None}, id="keys that are none"),
             pytest.param({"kind": "text/html"}, id="a page"),
             pytest.param({"kind": "application/jsonp"}, id="another type"),
             pytest.param({"status": "201 Created"}, id="another status"),
@@ -188,7 +210,8 @@ class TestRefusing:
 
     def test_a_large_one(self, host: Host) -> None:
         host.serve(padding="x" * 5000)
-        assert host.find() is None
+        with pytest.raises(DocumentUnavailable):
+            host.find()
 
     @pytest.mark.parametrize(
         "path",
@@ -206,9 +229,10 @@ class TestRefusing:
     )
     def test_addresses_inside(self, host: Host, inside: str, settings: Any) -> None:
         settings.OUTBOUND_EXCEPTIONS = []
-        assert find_agent(f"https://{inside}/client.json", CALLER, timezone.now()) is None
-        assert host.find() is None
-        assert host.fetches == 0
+        for url in (f"https://{inside}/client.json", host.url):
+            with pytest.raises(DocumentUnavailable):
+                find_agent(url, CALLER, timezone.now())
+        assert host.fetches == 0 and not Agent.objects.exists()
 
     def test_nobody_else_may_have_such_a_client_id(self, host: Host) -> None:
         from django.db import IntegrityError
@@ -216,6 +240,52 @@ class TestRefusing:
         for source, client_id in (("dcr", host.url), ("manual", "HTTPS://x.example/c"), ("cimd", "abc")):
             with pytest.raises(IntegrityError):
                 Agent.objects.create(client_id=client_id, registration_source=source, name="x")
+
+
+class TestUnreachable:
+    """A client that nobody knows yet is not unknown because its host does not answer: the error says so."""
+
+    @pytest.fixture(params=["503 Service Unavailable", "429 Too Many Requests", "500 Oh", "closed", "rubbish"])
+    def away(self, host: Host, request: Any) -> Host:
+        if request.param == "closed":
+            host.server.says(b"")
+        elif request.param == "rubbish":
+            host.server.says(b"\x00\xff\r\n\r\n")
+        else:
+            host.serve(status=request.param)
+        return host
+
+    def test_the_browser_is_told(self, away: Host, person: User, signing: None) -> None:
+        query = {"response_type": "code", "client_id": away.url, "redirect_uri": "https://tool.example.com/cb"}
+        page = sign_in(person).get("/authorize?" + urlencode(query))
+        assert page.status_code == 503
+        assert "metadata document could not be fetched: its host is unreachable" in page.content.decode().replace(
+            "&#x27;", "'"
+        )
+
+    def test_the_token_endpoint_says_so(self, away: Host, signing: None) -> None:
+        answer = Caller(Agent(client_id=away.url), new_key("ES256")).client_credentials(scope="calendar.read")
+        assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+        assert "its host is unreachable" in answer.json()["error_description"]
+        assert answer["Retry-After"] == "60"
+
+    def test_a_name_that_does_not_resolve(self, host: Host) -> None:
+        with pytest.raises(DocumentUnavailable):
+            find_agent("https://nobody.invalid/client.json", CALLER, timezone.now())
+
+    def test_an_address_inside_and_a_name_that_does_not_exist_are_one_answer(self, host: Host, settings: Any) -> None:
+        """Else anybody could learn here which names there are in our network."""
+        settings.OUTBOUND_EXCEPTIONS = []
+        told = []
+        for url in (host.url, "https://localhost/client.json", "https://10.0.0.1/c", "https://nobody.invalid/c"):
+            with pytest.raises(DocumentUnavailable) as error:
+                find_agent(url, CALLER, timezone.now())
+            told.append(error.value.body())
+        assert all(one == told[0] for one in told)
+
+    def test_a_host_that_is_not_listed_is_not_asked(self, host: Host, settings: Any) -> None:
+        settings.METADATA_DOCUMENT_HOSTS = ["client.example.com"]
+        assert find_agent("https://nobody.invalid/client.json", CALLER, timezone.now()) is None
 
 
 class TestKeeping:
@@ -250,7 +320,8 @@ class TestKeeping:
         assert host.find()
         host.serve(status="503 Service Unavailable")
         assert host.find(timedelta(hours=20)) is not None
-        assert host.find(timedelta(hours=26)) is None
+        with pytest.raises(DocumentUnavailable):
+            host.find(timedelta(hours=26))
         host.serve()
         assert host.find(timedelta(hours=27)) is not None
 
@@ -259,7 +330,8 @@ class TestKeeping:
         host.serve(status="404 Not Found")
         assert host.find(timedelta(hours=2)) is None
         host.serve(status="503 Service Unavailable")
-        assert host.find(timedelta(hours=2)) is None  # what ended does not come back because its host is away
+        with pytest.raises(DocumentUnavailable):  # what ended does not come back because its host is away
+            host.find(timedelta(hours=2))
         host.serve()
         assert host.find(timedelta(hours=2)) is not None
 
@@ -306,17 +378,22 @@ class TestKeeping:
 
 
 class TestFlooding:
+    def ask(self, url: str, caller: str) -> None:
+        """The document there names another address, so there is no client."""
+        with contextlib.suppress(DocumentUnavailable):
+            assert find_agent(url, caller, timezone.now()) is None
+
     def test_fetches_are_limited_per_caller(self, host: Host, settings: Any) -> None:
         settings.REGISTRATION_LIMIT = 3
         for number in range(5):
-            find_agent(f"{host.url}?{number}", CALLER, timezone.now())
+            self.ask(f"{host.url}?{number}", CALLER)
         assert host.fetches == 3
         assert find_agent(f"{host.url}?9", "192.0.2.2", timezone.now()) is None and host.fetches == 4
 
     def test_and_per_host_whoever_calls(self, host: Host, settings: Any) -> None:
         settings.REGISTRATION_LIMIT_TOTAL = 3
         for number in range(5):
-            find_agent(f"{host.url}?{number}", f"192.0.2.{number + 1}", timezone.now())
+            self.ask(f"{host.url}?{number}", f"192.0.2.{number + 1}")
         assert host.fetches == 3
 
     def test_a_limit_does_not_end_who_is_known(self, host: Host, settings: Any) -> None:
@@ -327,7 +404,7 @@ class TestFlooding:
 
     def test_slow_hosts_do_not_take_every_thread(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(metadata_documents, "_places", threading.BoundedSemaphore(1))
-        with metadata_documents._places:
-            assert host.find() is None
+        with metadata_documents._places, pytest.raises(DocumentUnavailable, match="temporarily_unavailable"):
+            host.find()
         assert host.fetches == 0
         assert host.find() is not None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.utils import timezone
+from joserfc.jwk import ECKey
 
 from accounts.models import User
 from audit.models import Event
@@ -139,6 +140,24 @@ class TestRegistering:
         assert said.items() <= told.items()
         assert manage("GET", told).json() == told
 
+    def test_an_unusable_part_is_left_out_of_the_answer(self, opened: Any) -> None:
+        """RFC 7591 2 and 3.2.1. LibreChat's address, a name with a variation selector, keys for other servers."""
+        other = ECKey.generate_key("P-521", auto_kid=True)
+        sent = with_key(
+            client_uri="http://localhost:3080", client_name="Claude \ufe0f", redirect_uris=[REDIRECT, "http://x.example/"],
+            contacts=["\u202e", "a@example.com"], grant_types=["authorization_code", CIBA, "implicit"],
+        )  # fmt: skip
+        sent["jwks"]["keys"] += [{**other.as_dict(private=False), "kid": other.kid}]
+        response = register(sent)
+        assert response.status_code == 201, response.content
+        told = response.json()
+        assert "client_uri" not in told and told["client_name"] == "client.example.com"
+        assert (told["redirect_uris"], told["contacts"]) == ([REDIRECT], ["a@example.com"])
+        assert told["jwks"] == {"keys": sent["jwks"]["keys"][:1]}
+        assert told["token_endpoint_auth_method"] == "private_key_jwt"
+        assert manage("GET", told).json() == told
+        assert manage("PUT", told, sent_back(told)).status_code == 200
+
     def test_defaults(self, opened: Any) -> None:
         """RFC 7591 2: a body with redirect URIs alone. null and the empty text stand for what is not given."""
         told = register({"redirect_uris": [REDIRECT], "client_uri": "", "jwks": None}).json()
@@ -165,6 +184,9 @@ class TestRegistering:
     ) -> None:
         sent = body(token_endpoint_auth_method=method, grant_types=["client_credentials"], redirect_uris=[])
         assert register(sent).json()["error"] == "invalid_client_metadata"
+        public = register(body(token_endpoint_auth_method=method)).json()
+        assert public["token_endpoint_auth_method"] == "none" and "client_secret" not in public
+        assert manage("PUT", public, sent_back(public, token_endpoint_auth_method=method)).status_code == 200
         opened.REGISTRATION_SECRETS = True
         opened.REGISTRATION_SCOPES = ["calendar.read"]
         told = register(sent).json()
@@ -553,7 +575,7 @@ class TestAttacks:
         ],
     )  # fmt: skip
     def test_redirect_uris(self, opened: Any, uri: str) -> None:
-        sent = body(redirect_uris=[REDIRECT, uri], application_type="native")
+        sent = body(redirect_uris=[uri], application_type="native")
         assert register(sent).json()["error"] == "invalid_redirect_uri"
         told = register(body()).json()
         assert manage("PUT", told, sent_back(told, redirect_uris=[uri])).json()["error"] == "invalid_redirect_uri"
@@ -577,26 +599,18 @@ class TestAttacks:
     @pytest.mark.parametrize(
         "sent",
         [
-            {"client_name": "\u202eevil"}, {"client_name": "x" * 61}, {"client_name": 7}, {"client_name": "a\nb"},
-            {"client_name": "zero\u200bwidth"}, {"logo_uri": "javascript:alert(1)"}, {"logo_uri": "data:image/x,x"},
-            {"logo_uri": "http://client.example.com/x.png"}, {"client_uri": "https://a@b.example/"}, {"tos_uri": ["x"]},
-            {"policy_uri": "//evil.example/"}, {"contacts": "a@example.com"}, {"contacts": ["\u202e"]},
-            {"contacts": ["x"] * 11}, {"software_id": {"a": 1}}, {"software_version": "\u2066"},
             {"token_endpoint_auth_method": "client_secret_jwt"}, {"token_endpoint_auth_method": "tls_client_auth"},
             {"token_endpoint_auth_method": "self_signed_tls_client_auth"},
             {"token_endpoint_auth_method": ["none"]}, {"token_endpoint_auth_method": "private_key_jwt"},
             {"grant_types": ["implicit"]}, {"grant_types": ["password"]}, {"grant_types": "authorization_code"},
             {"grant_types": [CIBA]}, {"grant_types": ["client_credentials"]},
-            {"grant_types": ["authorization_code", CIBA]},
-            {"grant_types": [["authorization_code"]]}, {"response_types": ["token"]}, {"application_type": "desktop"},
-            {"id_token_signed_response_alg": "none"}, {"id_token_signed_response_alg": "HS256"},
-            {"id_token_signed_response_alg": ["ES256"]}, {"subject_type": "pairwise"}, {"jwks": []},
+            {"grant_types": [["authorization_code"]]}, {"response_types": ["token"]},
+            {"subject_type": "pairwise"}, {"jwks": []},
             {"jwks": {"keys": []}},
             {"jwks": {"keys": [{"kty": "oct", "k": "AAAA"}]}}, {"jwks_uri": "http://client.example.com/jwks"},
             {"jwks_uri": "https://client.example.com/#x"}, {"jwks_uri": "file:///etc/passwd"},
-            {"id_token_encrypted_response_alg": "RSA-OAEP"}, {"default_max_age": 60}, {"require_auth_time": True},
-            {"backchannel_token_delivery_mode": "push"}, {"backchannel_token_delivery_mode": "shout"},
-            {"backchannel_client_notification_endpoint": "http://10.0.0.1/"}, {"dpop_bound_access_tokens": 1},
+            {"id_token_encrypted_response_alg": "RSA-OAEP"}, {"default_max_age": 60},
+            {"dpop_bound_access_tokens": 1},
             {"sector_identifier_uri": "https://client.example.com/s"},
         ],
     )  # fmt: skip
@@ -647,7 +661,7 @@ class TestAttacks:
     ) -> None:
         opened.REGISTRATION_PEOPLE = [person.email]
         said = {"client_uri": "https://client.example.com/?<x>"}
-        assert register(body(**said)).status_code == 400
+        assert "client_uri" not in register(body(**said)).json()
         query = "https://client.example.com/?'onmouseover='alert(1)"
         told = register(with_key(client_name=name, client_uri=query, contacts=[name], software_id=name)).json()
         pk = Agent.objects.get(client_id=told["client_id"]).pk

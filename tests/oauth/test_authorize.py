@@ -130,8 +130,19 @@ def test_other_repeated_parameters_are_an_error(web: WebAgent, browser_of_person
     assert error_of(browser_of_person.get(f"{web.url()}&scope=openid"), web) == "invalid_request"
 
 
-def test_unknown_parameters_and_hints_about_display_are_ignored(web: WebAgent, browser_of_person: Client) -> None:
-    go_to(browser_of_person, web.url(foo="bar", display="wap", ui_locales="fr", claims_locales="de"))
+@pytest.mark.parametrize(
+    "more",
+    [
+        "&foo=bar&display=wap&ui_locales=fr&claims_locales=de",
+        "&display=hologram&ui_locales=xx-yy%20%20zz&claims_locales=%F0%9F%98%80&acr_values=x%20%20y",
+        "&display=page&display=page&ui_locales=de&ui_locales=fr&claims_locales=de&claims_locales=",
+        "&acr_values=urn:mace:incommon:iap:silver", "&acr_values=0&claims=%7B%22id_token%22:%7B%22acr%22:null%7D%7D",
+        "&ui_locales=&display=&acr_values=%20",
+    ],
+)  # fmt: skip
+def test_hints_and_wishes_never_break_a_request(web: WebAgent, browser_of_person: Client, more: str) -> None:
+    """OpenID Connect Core 3.1.2.1: display, ui_locales, claims_locales, and acr_values, which is voluntary."""
+    assert "/consents/" in browser_of_person.get(web.url() + more)["Location"]
 
 
 def test_a_suspended_agent_and_one_without_the_grant_type(
@@ -498,7 +509,8 @@ class TestWhatThePageSays:
         native = make_web_agent("Native", method="none", redirect_uris="http://127.0.0.1/cb com.example.app:/cb")
         assert "returns to a program on this device" in go_to(browser_of_person, native.url()).content.decode()
         native.redirect_uri = "com.example.app:/cb"
-        assert "returns to an app on this device" in go_to(browser_of_person, native.url()).content.decode()
+        page = go_to(browser_of_person, native.url()).content.decode()
+        assert "returns to the app on this device that opens <strong>com.example.app:</strong> addresses" in page
 
     @pytest.mark.parametrize(
         ("uri", "source"),

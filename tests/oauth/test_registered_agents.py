@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.core.exceptions import ValidationError
 from django.test import Client
 
 from clients.models import Agent
@@ -10,7 +11,7 @@ from oauth.models import Grant
 from operations.models import Resource, Scope
 from tests.clients.test_registering import REDIRECT, body, manage, register, sent_back
 from tests.consenting import WebAgent, allow, go_to, query_of
-from tests.world import ResourceServer
+from tests.world import Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
@@ -144,3 +145,46 @@ def test_a_page_shows_no_address_of_a_client_as_a_link(
     page = go_to(browser_of_person, registered.url()).content.decode()
     assert "evil.example" not in page and "<img src=x" not in page
     assert not Grant.objects.exists()
+
+
+class TestPrivateUseScheme:
+    """An editor's redirect URI, with a scheme that has no dot."""
+
+    URI = "cursor://anysphere.cursor-mcp/oauth/callback"
+
+    @pytest.fixture
+    def editor(self, agent: Caller, settings: Any) -> WebAgent:
+        settings.REGISTRATION = "open"
+        answer = register(body(redirect_uris=[self.URI], token_endpoint_auth_method="client_secret_basic")).json()
+        assert (answer["application_type"], answer["token_endpoint_auth_method"]) == ("native", "none")
+        return WebAgent(Agent.objects.get(client_id=answer["client_id"]), redirect_uri=self.URI)
+
+    def test_its_codes_become_tokens(self, editor: WebAgent, browser_of_person: Client) -> None:
+        assert editor.tokens(browser_of_person, scope="openid")["scope"] == "openid"
+
+    def test_the_consent_page_names_the_scheme(self, editor: WebAgent, browser_of_person: Client) -> None:
+        page = browser_of_person.get(editor.url(scope="openid"), follow=True)
+        text = page.content.decode()
+        assert "<strong>cursor:</strong>" in text and "another app could do that too" in text
+        assert "cursor://anysphere.cursor-mcp</dd>" in text
+        assert "cursor://anysphere.cursor-mcp" in page["Content-Security-Policy"]
+
+    def test_it_needs_pkce_and_the_exact_address(self, editor: WebAgent, browser_of_person: Client) -> None:
+        refused = browser_of_person.get(editor.url(scope="openid", code_challenge=None, code_challenge_method=None))
+        assert b"code_challenge" in refused.content and "Location" not in refused
+        for other in (f"{self.URI}/x", self.URI.upper(), "cursor:/cb", "vscode://anysphere.cursor-mcp/oauth/callback"):
+            assert browser_of_person.get(editor.url(redirect_uri=other)).status_code == 400
+
+    def test_a_scheme_that_is_taken_off_the_list_stops_working(
+        self, editor: WebAgent, browser_of_person: Client, settings: Any
+    ) -> None:
+        settings.REGISTRATION_PRIVATE_USE_SCHEMES = ["vscode"]
+        assert browser_of_person.get(editor.url(scope="openid")).status_code == 400
+
+    @pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic"])
+    def test_not_for_an_agent_that_authenticates(self, editor: WebAgent, method: str) -> None:
+        """An administrator's too: such an agent may be exempt from PKCE."""
+        editor.agent.full_clean()
+        editor.agent.token_endpoint_auth_method = method
+        with pytest.raises(ValidationError, match="neither https nor of a private-use scheme"):
+            editor.agent.full_clean()
