@@ -44,7 +44,7 @@ class Guarded:
     """The notebook as an ASGI application, behind tokens.
 
     `resource` is its own address, as registered with Countersign; `credential` what it introspects with. A client
-    without a token asks for all of `first_scopes`.
+    without a token asks for all of `first_scopes`; where there are none, Countersign gives it every routine scope.
     """
 
     def __init__(
@@ -102,7 +102,8 @@ class Guarded:
 
     async def _challenge(self, send: Send, status: int, error: str, scopes: str) -> None:
         """RFC 6750 3, RFC 9728 5.1."""
-        challenge = f'Bearer {error}scope="{scopes}", resource_metadata="{self.about_url}"'
+        named = f'scope="{scopes}", ' if scopes else ""
+        challenge = f'Bearer {error}{named}resource_metadata="{self.about_url}"'
         await answer(send, status, {"error": "unauthorized"}, [(b"www-authenticate", challenge.encode())])
 
 

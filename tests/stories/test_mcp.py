@@ -398,3 +398,17 @@ def test_the_typescript_sdk_refreshes_and_then_never_asks_for_more(
         assert written["text"] == "2 notes"
     else:
         assert "Server returned 403 after trying upscoping" in written["error"]
+
+
+@pytest.mark.parametrize("first_scopes", [()], ids=["no scopes"])
+def test_a_server_that_names_no_scope(
+    notebook: Notebook, somebody: Person, opened: Any, person: User, first_scopes: tuple[str, ...]
+) -> None:
+    """As FastMCP does by default. The SDK then asks for ` offline_access`, which stands for every routine scope."""
+    storage = Storage()
+    running = Running(notebook.url, provider(notebook, somebody, storage), write)
+    asked = parse_qs(urlsplit(somebody.allows(running)).query)
+    assert running.finish() == "2 notes"
+    assert asked["scope"] == [" offline_access"]
+    assert set(storage.tokens.scope.split()) == {READ, WRITE, "offline_access"}
+    assert storage.tokens.refresh_token
