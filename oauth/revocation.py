@@ -17,7 +17,7 @@ from audit import events
 from audit.record import About, record_revocation
 from clients.authentication import authenticate_agent
 from clients.models import Agent
-from foundation.endpoint import protocol_endpoint
+from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_form
 from foundation.handles import digest
@@ -42,9 +42,7 @@ def revoke(request: HttpRequest) -> HttpResponse:
     for kind in sorted(REVOKERS, key=lambda kind: kind != hint):  # an unknown hint is no hint (RFC 7009 2.1)
         if REVOKERS[kind](agent, parameters["token"], now):
             break
-    response = HttpResponse(status=200)
-    response["Cache-Control"] = "no-store"
-    return response
+    return json_response({})  # not an empty text/html, which oidc-client-ts refuses to read
 
 
 @transaction.atomic(durable=True)

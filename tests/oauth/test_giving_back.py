@@ -30,7 +30,8 @@ def tokens(web: WebAgent, browser_of_person: Client) -> dict[str, Any]:
 
 def revoke(by: WebAgent, token: str, **more: str) -> Any:
     response = by.post("/oauth/revoke", {"token": token, **more})
-    assert (response.status_code, response.content, response["Cache-Control"]) == (200, b"", "no-store")
+    assert (response.status_code, response.content, response["Cache-Control"]) == (200, b"{}", "no-store")
+    assert response["Content-Type"] == "application/json"
     return response
 
 

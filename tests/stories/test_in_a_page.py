@@ -3,6 +3,7 @@
 The browser decides what such a page may send and read (Fetch Standard 3.3): here a real one does.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from tests.consenting import make_web_agent
+from tests.real_clients import register_public_client
+from tests.stories.conftest import Product
 from tests.stories.test_consent import Callback, callback, server, sign_in
+from tests.stories.test_first_five_minutes import sign_in as sign_in_to_demo
 from tests.world import ResourceServer
 
 __all__ = ["callback", "server"]
@@ -91,4 +95,50 @@ def test_it_goes_the_whole_way(
     assert issued["body"]["token_type"] == "DPoP"
     assert told["body"]["email"] == person.email
     assert revoked["answers"] == [200]
+    context.close()
+
+
+OIDC_CLIENT = """(settings) => {
+  window.manager = new oidc.UserManager({ ...settings, loadUserInfo: true });
+}"""
+
+
+def test_oidc_client_ts_goes_the_whole_way(
+    browser: Browser, product: Product, callback: Callback, node_clients: Path
+) -> None:
+    """Unmodified, against the real product: it signs in, reads UserInfo, refreshes, revokes and signs out."""
+    settings = {
+        "authority": product.url, "client_id": register_public_client(product.url, "oidc-client-ts", callback.url),
+        "redirect_uri": callback.url, "post_logout_redirect_uri": callback.url,
+        "scope": "openid calendar.read offline_access",
+    }  # fmt: skip
+    library = node_clients / "node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js"
+    context = browser.new_context(base_url=product.url)
+    page = context.new_page()
+
+    def back_at_the_agent() -> None:
+        expect(page).to_have_title("Back at the agent", timeout=60_000)
+        page.add_script_tag(path=library)
+        page.evaluate(OIDC_CLIENT, settings)
+
+    sign_in_to_demo(page, product)
+    page.goto(callback.url)
+    back_at_the_agent()
+    page.evaluate("() => { manager.signinRedirect() }")  # it leaves the page, so it never returns
+    page.get_by_role("button", name="Allow").click()
+    back_at_the_agent()
+    user = page.evaluate("() => manager.signinRedirectCallback()")
+    assert user["profile"]["sub"] and set(user["scope"].split()) == set(settings["scope"].split())
+
+    refreshed = page.evaluate("() => manager.signinSilent()")
+    assert refreshed["access_token"] != user["access_token"]
+    page.evaluate("() => manager.revokeTokens(['access_token', 'refresh_token'])")
+    page.evaluate("(user) => manager.storeUser(new oidc.User(user))", refreshed)
+    refused = page.evaluate("() => manager.signinSilent().then(() => 'signed in', (error) => error.error)")
+    assert refused == "invalid_grant"
+
+    page.evaluate("() => { manager.signoutRedirect() }")
+    back_at_the_agent()
+    page.goto("/")
+    assert "/login" in page.url
     context.close()
