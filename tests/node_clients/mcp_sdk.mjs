@@ -48,7 +48,7 @@ for (;;) {
   if (!tool) break
   try {
     const { content } = await consented(() => client.callTool({ name: tool, arguments: parameters }))
-    tell({ text: content[0].text, refresh_token: kept.tokens.refresh_token })
+    tell({ text: content[0].text, tokens: kept.tokens, client_id: kept.client.client_id })
   } catch (error) {
     tell({ error: error.message })
   }
