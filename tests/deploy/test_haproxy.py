@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -103,7 +104,7 @@ def site(haproxy: str, tmp_path_factory: pytest.TempPathFactory, django_db_setup
     trust, _ = trusted.write(folder / "trust", "trusted")
     agents, _ = authority.write(folder / "trust", "agents")
     lines = []
-    for host, options in ((PAGES, ""), (AGENTS, f"[verify optional ca-file {agents}] ")):
+    for host, options in ((PAGES, ""), (AGENTS, f"[{shipped_options(agents)}] ")):
         certificate, key = make_certificate(f"CN={host}", dns(host), issuer=trusted).write(folder, host)
         pem = folder / f"{host}.pem"
         pem.write_text(Path(certificate).read_text() + Path(key).read_text())
@@ -121,6 +122,14 @@ def site(haproxy: str, tmp_path_factory: pytest.TempPathFactory, django_db_setup
     proxy = Process("HAProxy", command, proxy_environment, log=folder / "haproxy.log")
     with running(server, inner), running(proxy, port):
         yield Site(port, authority, Path(trust), folder)
+
+
+def shipped_options(agents: str) -> str:
+    """What deploy/haproxy-certificates.txt asks of a client, with these authorities."""
+    shipped = (ROOT / "deploy" / "haproxy-certificates.txt").read_text()
+    found = re.search(r"^/.*\[(.*)\]", shipped, re.MULTILINE)
+    assert found
+    return re.sub(r"(?<=ca-file )\S+", agents, found[1])
 
 
 @pytest.fixture
@@ -230,3 +239,43 @@ def test_the_clients_address_is_the_proxys_word(site: Site, agent: Caller) -> No
     assert (
         site.ask(agent, None, PAGES, **{"X-Forwarded-For": "203.0.113.9", "X_Forwarded_For": "203.0.113.9"})[0] == 200
     )
+
+
+def listed_authorities(request: bytes, version: ssl.TLSVersion) -> bytes:
+    """The names in a CertificateRequest (RFC 5246 7.4.4; RFC 8446 4.3.2 and 4.2.4)."""
+
+    def vector(at: int, width: int) -> tuple[bytes, int]:
+        start = at + width
+        end = start + int.from_bytes(request[at:start])
+        return request[start:end], end
+
+    _, at = vector(4, 1)  # after the message's type and length: kinds of certificates, or the context
+    if version is ssl.TLSVersion.TLSv1_2:
+        _, at = vector(at, 2)  # signature algorithms
+        return vector(at, 2)[0]
+    extensions, _ = vector(at, 2)
+    at += 2
+    end = at + len(extensions)
+    while at < end:
+        kind = int.from_bytes(request[at : at + 2])
+        content, at = vector(at + 2, 2)
+        if kind == 47:  # certificate_authorities
+            return content
+    return b""
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+def test_no_authorities_are_listed_in_the_handshake(site: Site, version: ssl.TLSVersion) -> None:
+    """Java clients send only a certificate of an authority that the server lists, unless the list is empty."""
+    requests: list[bytes] = []
+
+    def note(_connection: Any, direction: str, _version: Any, _kind: Any, message: Any, data: bytes) -> None:
+        if direction == "read" and getattr(message, "name", "") == "CERTIFICATE_REQUEST":
+            requests.append(bytes(data))
+
+    context = site.context(None)
+    context.minimum_version = context.maximum_version = version
+    context._msg_callback = note  # type: ignore[attr-defined]  # the standard library's own way to see the handshake
+    with site.connect(AGENTS, None, context):
+        assert len(requests) == 1, "it asks for a certificate"
+    assert listed_authorities(requests[0], version) == b""
