@@ -64,6 +64,9 @@ GRANT_CONSENTED = _declare("grant.consented", "A person consented in the browser
 GRANT_DECLINED = _declare("grant.declined", "A person refused consent", "You refused an agent access")
 GRANT_CONTINUED = _declare("grant.continued", "An agent came back to what a person had consented to")
 TOKEN_REVOKED = _declare("token.revoked", "An access token was revoked")
+REFRESH_TOKEN_REPEATED = _declare(
+    "refresh_token.repeated", "A refresh token was used again within 30 seconds; its agent got the same successor again"
+)
 REFRESH_TOKEN_REVOKED = _declare(
     "refresh_token.revoked", "A refresh token was revoked", "You ended what let the agent go on"
 )

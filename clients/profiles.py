@@ -41,6 +41,7 @@ class Demands:
     signed_requests_or_details: bool = False
     context: bool = False  # each request says what it is about, so that no two look alike
     pkce: bool = False  # no administrator may switch it off
+    rotates_refresh_tokens: bool = True
 
 
 DEMANDS: dict[Profile, Demands] = {
@@ -67,6 +68,7 @@ DEMANDS: dict[Profile, Demands] = {
         signed_requests_or_details=True,
         context=True,
         pkce=True,  # FAPI 2.0 5.3.2.2
+        rotates_refresh_tokens=False,  # FAPI 2.0 5.3.2.1
     ),
 }
 

@@ -116,7 +116,7 @@ def _refuse(code: AuthorizationCode, verdict: Redemption, now: datetime) -> Verd
             return InvalidGrant("the code is bound to another key (dpop_jkt)", detail="code with another key")
         case Redemption.WRONG_VERIFIER:
             return InvalidGrant("code_verifier does not fit the code_challenge of the request")
-        case Redemption.ISSUE | Redemption.UNKNOWN:
+        case Redemption.ISSUE | Redemption.REPEAT | Redemption.UNKNOWN:
             raise RuntimeError("not a refusal of a known code")
         case _:
             assert_never(verdict)

@@ -19,7 +19,7 @@ from oauth import refresh_token
 from oauth.binding import token_type
 from oauth.minting import sign
 from oauth.models import Grant
-from oauth.redeeming import Redemption, judge_refresh
+from oauth.redeeming import Redemption
 from oauth.resources import authenticate_resource, by_secret, is_from_resource
 from oauth.signing_keys import signing_key
 from oauth.verifying import find_live_token, given, living_agents, living_grants, verify
@@ -87,8 +87,7 @@ def _for_agent(agent: Agent, unverified_token: str, now: datetime) -> dict[str, 
             return INACTIVE
         return _active(claims, live.grant.uses_left if live.grant else None)
     token = refresh_token.find(unverified_token, now)
-    facts = refresh_token.facts(token, agent, holds_key=True)  # it is not being used
-    if token is None or judge_refresh(facts, now) is not Redemption.ISSUE:
+    if token is None or refresh_token.judge(token, agent, None, now) is not Redemption.ISSUE:
         return INACTIVE
     return {
         "active": True,

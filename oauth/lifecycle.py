@@ -13,7 +13,8 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Value
+from django.db.models.functions import Greatest
 
 from accounts.models import User
 from audit import events
@@ -21,7 +22,7 @@ from audit.record import SYSTEM, About, record, record_revocation, record_revoca
 from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
-from foundation.handles import digest, new_handle, new_id
+from foundation.handles import digest, new_handle, new_id, random_bytes
 from foundation.prepared import Given, Rows, Update, insert, names_of
 from oauth.errors import InvalidToken, OperationMismatch, UsedUp
 from oauth.models import (
@@ -35,6 +36,7 @@ from oauth.models import (
 )
 from oauth.requesting import Requested
 from oauth.spending import UseFacts, UseVerdict, judge_use
+from oauth.successors import SALT_BYTES, derive_successors
 from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, Resource
 
 
@@ -248,19 +250,32 @@ def issue_refresh_token(grant: Grant, cnf: dict[str, str], now: datetime) -> str
     return handle
 
 
-def rotate(token: RefreshToken, cnf: dict[str, str], now: datetime) -> str | None:
-    """Uses a refresh token up and returns its successor, bound to `cnf`, in one statement. None where another
-    was faster."""
+def rotate(token: RefreshToken, value: str, cnf: dict[str, str], now: datetime) -> str | None:
+    """Uses a refresh token up and returns its successor, bound to `cnf`, in one statement. None where it was used or
+    given to another process since it was read. `value` is the token itself."""
     _assert_in_transaction()
-    handle, table = new_handle(), RefreshToken._meta.db_table
+    salt, table = random_bytes(SALT_BYTES), RefreshToken._meta.db_table
+    successor = next(derive_successors(value, salt))
     with connection.cursor() as cursor:
         cursor.execute(
-            f"WITH used AS (UPDATE {table} SET used_at = %s WHERE id = %s AND used_at IS NULL RETURNING grant_id)"  # noqa: S608
-            f" INSERT INTO {table} (token_digest, grant_id, cnf, created_at, expires_at)"
-            " SELECT %s, grant_id, %s, %s, %s FROM used",
-            [now, token.pk, digest(handle), json.dumps(cnf), now, _refresh_end(token.grant, now)],
-        )
-        return handle if cursor.rowcount else None
+            f"WITH used AS (UPDATE {table} SET used_at = %s WHERE id = %s AND used_at IS NULL"  # noqa: S608
+            " AND given_at IS NOT DISTINCT FROM %s RETURNING id, grant_id)"
+            f" INSERT INTO {table}"
+            " (token_digest, grant_id, cnf, created_at, given_at, expires_at, predecessor_id, salt)"
+            " SELECT %s, grant_id, %s, %s, %s, %s, id, %s FROM used",
+            [now, token.pk, token.given_at, digest(successor), json.dumps(cnf), now, now,
+             _refresh_end(token.grant, now), salt],
+        )  # fmt: skip
+        return successor if cursor.rowcount else None
+
+
+def keep(token: RefreshToken, now: datetime) -> bool:
+    """Gives a refresh token again, and its idle time starts again. False where it was used or ended meanwhile."""
+    _assert_in_transaction()
+    # Ended means that its end came nearer; what another refresh wrote is no nearer.
+    unended = RefreshToken.objects.filter(pk=token.pk, used_at=None, expires_at__gte=token.expires_at)
+    end = Greatest("expires_at", Value(_refresh_end(token.grant, now)))
+    return bool(unended.update(given_at=Greatest("given_at", Value(now)), expires_at=end))
 
 
 def _refresh_end(grant: Grant, now: datetime) -> datetime:

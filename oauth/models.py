@@ -194,7 +194,10 @@ class AuthorizationCode(AbstractGrant):
 
 
 class RefreshToken(AbstractRefreshToken):
-    """A refresh token (RFC 6749 6): used once; its successor is another row. Its family is its Grant."""
+    """A refresh token (RFC 6749 6): used once; its successor is another row. Its family is its Grant.
+
+    `salt` is what it was derived with (oauth/successors.py); the first of a grant is random, and its salt is empty.
+    """
 
     user = token = token_checksum = application = access_token = None  # type: ignore[assignment]
     token_family = resource = created = updated = revoked = None  # type: ignore[assignment]
@@ -205,6 +208,9 @@ class RefreshToken(AbstractRefreshToken):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     used_at = models.DateTimeField(null=True)
+    predecessor = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="successor")
+    salt = models.BinaryField(max_length=32, default=b"")
+    given_at = models.DateTimeField(null=True)  # when an answer last brought it; null: the code's answer, nothing since
 
     class Meta(AbstractRefreshToken.Meta):
         abstract = False

@@ -1,8 +1,8 @@
 """The refresh_token grant (RFC 6749 6, RFC 9700 4.14, OpenID Connect Core 12): what is its own.
 
-Each refresh token works once and is followed by another. A second use ends the grant, also where the first
-answer was lost on the way: a time of grace would give a thief the same grace. What the agent then needs is
-the person's consent again.
+Each refresh token works once and is followed by another (except under FAPI 2.0). Within 30 seconds a second use brings
+the same successor again: two processes of one agent may refresh at once, and an answer may be lost. A later second
+use ends the grant; what the agent then needs is the user's consent again (docs/adr/0016).
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,23 @@ from typing import assert_never
 
 from django.db.models import Exists, OuterRef
 
+from audit import events
+from audit.record import About, record
 from clients.models import Agent
 from foundation.errors import InvalidRequest, InvalidScope, InvalidTarget
 from foundation.handles import digest
 from foundation.prepared import Given, Rows
 from oauth import lifecycle
 from oauth.authorization_code import issue_of, refuses_resource, still_granted
-from oauth.binding import refresh_cnf
+from oauth.binding import Binding, refresh_cnf
 from oauth.errors import InvalidGrant
 from oauth.models import Grant, RefreshToken
-from oauth.redeeming import Redemption, RedemptionFacts, judge_refresh
+from oauth.redeeming import Redemption, RedemptionFacts, RotationFacts, SettlingFacts, judge_refresh, must_rotate
 from oauth.requesting import living_scopes, scope_names
+from oauth.successors import derive_successors
 from oauth.token_endpoint import GrantHandler, TokenRequest, Verdict
+
+TRIES = 3  # of a decision whose token another process of the agent changed between reading and writing it
 
 
 @dataclass(frozen=True)
@@ -41,15 +46,22 @@ def _prepare(asked: TokenRequest, now: datetime) -> Refresh:
 
 
 def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
+    for _ in range(TRIES):
+        if (verdict := _try(asked, refresh, now)) is not None:
+            return verdict
+    return InvalidGrant("the refresh token was used or ended at this moment")
+
+
+def _try(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict | None:
+    """None where the token changed between reading and writing it."""
     agent = asked.agent
     token = find(refresh.unverified_token, now)
-    holds_key = token is not None and asked.binding.proves(token.cnf)
-    verdict = judge_refresh(facts(token, agent, holds_key=holds_key), now)
+    verdict = judge(token, agent, asked.binding, now)
     if token is None or verdict is Redemption.UNKNOWN:
         return InvalidGrant("the refresh token is unknown or not this agent's")
     grant = token.grant
     grant.agent = agent
-    if verdict is not Redemption.ISSUE:
+    if verdict not in (Redemption.ISSUE, Redemption.REPEAT):
         return _refuse(grant, verdict, now)
     # Before it is used up: a wrong parameter costs the agent nothing.
     if refuses_resource(refresh.resource, grant):
@@ -61,10 +73,35 @@ def _decide(asked: TokenRequest, refresh: Refresh, now: datetime) -> Verdict:
         scopes = [name for name in scopes if name in refresh.scopes]
     if not scopes:
         return InvalidScope("nothing of what was granted may be asked for any more")
-    successor = lifecycle.rotate(token, token.cnf or refresh_cnf(asked.binding, is_public=agent.is_public), now)
-    if successor is None:
-        return _refuse(grant, Redemption.USED_AGAIN, now)
-    return issue_of(grant, scopes, now, refresh_token=successor)
+    give = _repeat if verdict is Redemption.REPEAT else _renew
+    given = give(token, asked, refresh.unverified_token, now)
+    return issue_of(grant, scopes, now, refresh_token=given) if isinstance(given, str) else given
+
+
+def _renew(token: RefreshToken, asked: TokenRequest, value: str, now: datetime) -> str | None:
+    """The refresh token that the agent goes on with. None where another was faster."""
+    cnf = token.cnf or refresh_cnf(asked.binding, is_public=asked.agent.is_public)
+    settling = SettlingFacts(token.created_at, token.given_at) if token.salt and token.given_at else None
+    profile_rotates = asked.agent.demands.rotates_refresh_tokens
+    if must_rotate(settling, now, profile_rotates=profile_rotates, changes_key=cnf != token.cnf):
+        return lifecycle.rotate(token, value, cnf, now)
+    return value if lifecycle.keep(token, now) else None
+
+
+def _repeat(token: RefreshToken, asked: TokenRequest, value: str, now: datetime) -> str | InvalidGrant:
+    """The successor that the first use brought, with an event: it may have been a thief's."""
+    successor = token.successor
+    salt, expected = bytes(successor.salt), bytes(successor.token_digest)
+    found = next((one for one in derive_successors(value, salt) if digest(one) == expected), None)
+    if found is None:  # the server lost a key, and that is not the agent's fault: the grant goes on
+        return InvalidGrant(
+            "the refresh token was used a moment ago: use the one that came with that answer",
+            detail="the key-encryption key of the successor was withdrawn",
+        )
+    agent = asked.agent
+    about = About(f"agent:{agent.client_id}", agent.client_id, token.grant.user_id, grant_id=token.grant_id)
+    record(events.REFRESH_TOKEN_REPEATED, about, now, cnf=asked.binding.cnf)
+    return found
 
 
 def find(unverified_token: str, now: datetime) -> RefreshToken | None:
@@ -74,7 +111,7 @@ def find(unverified_token: str, now: datetime) -> RefreshToken | None:
 
 _FIND = Rows(
     lambda: (
-        RefreshToken.objects.select_related("grant__user", "grant__resource")
+        RefreshToken.objects.select_related("grant__user", "grant__resource", "successor")
         .annotate(
             is_alive=Exists(Grant.objects.alive(Given("now")).filter(pk=OuterRef("grant_id"))), living=living_scopes()
         )
@@ -83,15 +120,24 @@ _FIND = Rows(
 )
 
 
-def facts(token: RefreshToken | None, agent: Agent, *, holds_key: bool) -> RedemptionFacts | None:
+def judge(token: RefreshToken | None, agent: Agent, binding: Binding | None, now: datetime) -> Redemption:
+    """`binding` is what the sender proves; None where the token is looked at and not used."""
     if token is None:
-        return None
+        return Redemption.UNKNOWN
+    own, successor = _facts(token, token, agent, binding), getattr(token, "successor", None)
+    rotation = None
+    if successor is not None and token.used_at is not None:
+        rotation = RotationFacts(token.used_at, _facts(successor, token, agent, binding))
+    return judge_refresh(own, rotation, now)
+
+
+def _facts(token: RefreshToken, presented: RefreshToken, agent: Agent, binding: Binding | None) -> RedemptionFacts:
     return RedemptionFacts(
-        is_own=token.grant.agent_id == agent.pk,
+        is_own=presented.grant.agent_id == agent.pk,
         is_used=token.used_at is not None,
         expires_at=token.expires_at,
-        is_alive=token.is_alive,  # type: ignore[attr-defined]  # annotated
-        holds_key=holds_key,
+        is_alive=presented.is_alive,  # type: ignore[attr-defined]  # annotated
+        holds_key=binding is None or (binding.proves(presented.cnf) and binding.proves(token.cnf)),
     )
 
 
@@ -106,7 +152,10 @@ def _refuse(grant: Grant, verdict: Redemption, now: datetime) -> Verdict:
             return InvalidGrant("the grant has ended")
         case Redemption.WRONG_KEY:
             return InvalidGrant("the refresh token is bound to another key", detail="refresh token with another key")
-        case Redemption.WRONG_REDIRECT | Redemption.WRONG_VERIFIER | Redemption.ISSUE | Redemption.UNKNOWN:
+        case (
+            Redemption.WRONG_REDIRECT | Redemption.WRONG_VERIFIER
+            | Redemption.ISSUE | Redemption.REPEAT | Redemption.UNKNOWN
+        ):  # fmt: skip
             raise RuntimeError("not a refusal of a known refresh token")
         case _:
             assert_never(verdict)

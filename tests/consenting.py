@@ -4,14 +4,17 @@ import hashlib
 import secrets
 from base64 import b64encode, urlsafe_b64encode
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+from django.db.models import F
 from django.test import Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent
+from oauth.models import RefreshToken
 from tests.real_clients import form_in
 from tests.world import Caller, Prover, make_caller, post_form, proved
 
@@ -141,3 +144,11 @@ def _all_scopes() -> Any:
 def claims_of(token: str) -> dict[str, Any]:
     keys = KeySet.import_key_set(Client().get("/.well-known/jwks.json").json())
     return dict(jwt.decode(token, keys, algorithms=["ES256", "RS256"]).claims)
+
+
+def pass_time(seconds: float) -> None:
+    """What happened to refresh tokens until now happened this much earlier."""
+    earlier = timedelta(seconds=seconds)
+    RefreshToken.objects.update(
+        used_at=F("used_at") - earlier, created_at=F("created_at") - earlier, given_at=F("given_at") - earlier
+    )

@@ -19,6 +19,7 @@ from oauth.models import Grant, RefreshToken
 from operations.models import Scope
 from tests.agent_endpoint import AgentEndpoint
 from tests.ciba.conftest import TOKEN, do_owed
+from tests.consenting import pass_time
 from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -66,6 +67,7 @@ def test_a_short_token_and_another_one_later(
     assert bank.introspect(second["access_token"]).json()["active"] is True
     before, after = (claims_of(one["id_token"]) for one in (first, second))
     assert all(before[name] == after[name] for name in ("sub", "acr", "auth_time"))
+    pass_time(31)
     assert refresh(staying, first["refresh_token"]).json()["error"] == "invalid_grant", "used twice"
     assert bank.introspect(second["access_token"]).json() == {"active": False}, "and so everything has ended"
 

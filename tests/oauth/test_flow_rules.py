@@ -9,7 +9,15 @@ from clients import redirects
 from foundation.errors import InvalidRequest, ProtocolError
 from oauth.authorization_request import Asked, parse_asked, parse_query
 from oauth.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
-from oauth.redeeming import Redemption, RedemptionFacts, judge_code, judge_refresh
+from oauth.redeeming import (
+    Redemption,
+    RedemptionFacts,
+    RotationFacts,
+    SettlingFacts,
+    judge_code,
+    judge_refresh,
+    must_rotate,
+)
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 LONG_AGO, JUST_NOW = NOW - timedelta(hours=10), NOW - timedelta(seconds=5)
@@ -94,10 +102,48 @@ REDEMPTIONS: list[tuple[str, dict[str, Any], Redemption]] = [
 @pytest.mark.parametrize(("changed", "verdict"), [c[1:] for c in REDEMPTIONS], ids=[c[0] for c in REDEMPTIONS])
 def test_redemption(changed: dict[str, Any], verdict: Redemption) -> None:
     facts = RedemptionFacts(**{**GOOD, **changed})
-    assert judge_refresh(facts, NOW) is verdict
+    assert judge_refresh(facts, None, NOW) is verdict
     assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=True) is verdict
     if verdict is not Redemption.ISSUE:  # what is wrong with the proof is told to nobody but the code's own agent
         assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=False) is verdict
+
+
+REPEATS: list[tuple[str, float, dict[str, Any], Redemption]] = [
+    ("at once", 0, {}, Redemption.REPEAT),
+    ("at the last moment", 29.9, {}, Redemption.REPEAT),
+    ("after 30 seconds", 30, {}, Redemption.USED_AGAIN),
+    ("on a server whose clock is behind", -2, {}, Redemption.REPEAT),
+    ("after the successor was used", 5, {"is_used": True}, Redemption.USED_AGAIN),
+    ("by another key", 5, {"holds_key": False}, Redemption.USED_AGAIN),
+    ("by another agent", 5, {"is_own": False}, Redemption.UNKNOWN),
+    ("after the user ended the successor", 5, {"expires_at": NOW}, Redemption.EXPIRED),
+    ("after the grant ended", 5, {"is_alive": False}, Redemption.DEAD),
+]
+
+
+@pytest.mark.parametrize(("seconds", "changed", "verdict"), [c[1:] for c in REPEATS], ids=[c[0] for c in REPEATS])
+def test_a_second_use_of_a_refresh_token(seconds: float, changed: dict[str, Any], verdict: Redemption) -> None:
+    used = RedemptionFacts(**{**GOOD, **changed, "is_used": True})
+    rotation = RotationFacts(NOW - timedelta(seconds=seconds), RedemptionFacts(**{**GOOD, **changed}))
+    assert judge_refresh(used, rotation, NOW) is verdict
+
+
+def rotates(
+    since: float | None = None, given: float = 1000, *, profile_rotates: bool = True, changes_key: bool = False
+) -> bool:
+    at = [NOW - timedelta(seconds=seconds) for seconds in (since or 0, min(given, since or 0))]
+    settling = None if since is None else SettlingFacts(*at)
+    return must_rotate(settling, NOW, profile_rotates=profile_rotates, changes_key=changes_key)
+
+
+def test_when_a_refresh_token_is_rotated() -> None:
+    assert rotates(), "the first of a grant"
+    assert rotates(60), "one that the others had time to repeat and to store"
+    assert not rotates(59.9) and not rotates(0), "one that others may still be about to get"
+    assert not rotates(90, given=29.9) and rotates(90, given=30), "one that another process may not have stored yet"
+    assert rotates(600, given=0), "but not for ever"
+    assert rotates(5, changes_key=True), "one that gets bound to a key"
+    assert not rotates(profile_rotates=False) and not rotates(1000, profile_rotates=False), "FAPI 2.0 5.3.2.1"
 
 
 def test_redemption_of_a_code() -> None:

@@ -26,7 +26,17 @@ from foundation.handles import b64url, from_b64url
 from oauth import lifecycle, signing_keys
 from oauth.models import AuthorizationCode, Grant, RefreshToken
 from operations.models import Resource, Scope
-from tests.consenting import CALLBACK, WebAgent, allow, challenge_of, claims_of, make_web_agent, new_verifier, query_of
+from tests.consenting import (
+    CALLBACK,
+    WebAgent,
+    allow,
+    challenge_of,
+    claims_of,
+    make_web_agent,
+    new_verifier,
+    pass_time,
+    query_of,
+)
 from tests.world import Caller, ResourceServer, new_key, post_form
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +149,9 @@ class TestACode:
 class TestARefreshToken:
     def test_a_replayed_one_ends_the_grant(self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer) -> None:
         second = web.refresh(tokens["refresh_token"]).json()
+        pass_time(61)
         third = web.refresh(second["refresh_token"]).json()
+        assert third["refresh_token"] != second["refresh_token"]
         assert refused(web.refresh(tokens["refresh_token"]))
         assert refused(web.refresh(third["refresh_token"]))
         for one in (tokens, second, third):
