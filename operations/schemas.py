@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError
 from jsonschema.exceptions import SchemaError
 from jsonschema.validators import extend
 
-from operations import formats, patterns
+from operations import formats, mismatches, patterns
 
 MAX_SCHEMA_BYTES = 16_384
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -128,13 +128,12 @@ def _parts(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def first_mismatch(schema: dict[str, Any], value: dict[str, Any]) -> str | None:
-    """Why `value` (without its `type`) does not fit; names the place, never repeats the value."""
+    """Why `value` (without its `type`) does not fit; names the field and what is wanted, never repeats the value."""
     if len(repr(value)) > MAX_VALUE_BYTES:
         return f"is larger than {MAX_VALUE_BYTES} bytes"
     try:
         for error in _Validator(schema, format_checker=formats.CHECKER).iter_errors(value):
-            place = "/".join(str(part) for part in error.absolute_path) or "the object"
-            return f"{place} does not fit the schema ({error.validator})"
+            return mismatches.describe(error)
     except patterns.PatternError:
         # The schema was stored when another engine ran the patterns. The list of operation types says so too.
         return "cannot be checked: its schema has a pattern that this server no longer supports"

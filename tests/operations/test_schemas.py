@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from foundation.errors import InvalidAuthorizationDetails
 from operations.schemas import first_mismatch, problems_with
 
 
@@ -132,11 +133,11 @@ class TestFormats:
     ("value", "mismatch"),
     [
         ({"day": "2026-11-24"}, None),
-        ({"day": "2026-02-30"}, "day does not fit the schema (format)"),
-        ({"day": 7}, "day does not fit the schema (type)"),
-        ({"day": "2026-11-24", "secret": "x"}, "the object does not fit the schema (additionalProperties)"),
+        ({"day": "2026-02-30"}, "day must have the format date"),
+        ({"day": 7}, "day must be a string"),
+        ({"day": "2026-11-24", "secret": "x"}, "the object has a field that is unknown here; known are day"),
         ({"day": "x" * 9000}, "is larger than"),
-        ({"day": True}, "day does not fit the schema (type)"),
+        ({"day": True}, "day must be a string"),
     ],
 )
 def test_values(value: dict[str, Any], mismatch: str | None) -> None:
@@ -147,3 +148,128 @@ def test_values(value: dict[str, Any], mismatch: str | None) -> None:
 def test_a_mismatch_never_repeats_the_value() -> None:
     found = first_mismatch(closed(a={"type": "integer"}, b={"enum": ["x"]}), {"a": "hunter2", "b": "hunter2"})
     assert found and "hunter2" not in found
+
+
+POINT = closed(x={"type": "number"}) | {"required": ["x"]}
+MISMATCHES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("a missing field", closed(a=ANY) | {"required": ["a"]}, {}, "a is missing"),
+    ("the second of two", closed(a=ANY, b=ANY) | {"required": ["a", "b"]}, {"a": "hunter2"}, "b is missing"),
+    ("one inside an object", closed(a=POINT), {"a": {}}, "a/x is missing"),
+    ("one inside a list", closed(a={"type": "array", "items": POINT}), {"a": [{"x": 1}, {}]}, "a/1/x is missing"),
+    ("one behind a $ref", closed(a={"$ref": "#/$defs/p"}) | {"$defs": {"p": POINT}}, {"a": {}}, "a/x is missing"),
+    (
+        "one that another needs",
+        closed(a=ANY, b=ANY) | {"dependentRequired": {"a": ["b"]}},
+        {"a": "hunter2"},
+        "b is missing: it is needed beside a",
+    ),
+    (
+        "an unknown field",
+        closed(a=ANY, b=ANY),
+        {"hunter2": 1},
+        "the object has a field that is unknown here; known are a, b",
+    ),
+    (
+        "an unknown field inside",
+        closed(a=POINT),
+        {"a": {"x": 1, "hunter2": 1}},
+        "a has a field that is unknown here; known are x",
+    ),
+    (
+        "a field where none is known",
+        closed(),
+        {"hunter2": 1},
+        "the object has a field that is unknown here; no field is known",
+    ),
+    ("no string", closed(a=ANY), {"a": 4711}, "a must be a string"),
+    ("no integer", closed(a={"type": "integer"}), {"a": "hunter2"}, "a must be an integer"),
+    ("no boolean", closed(a={"type": "boolean"}), {"a": "hunter2"}, "a must be true or false"),
+    ("none of two types", closed(a={"type": ["string", "null"]}), {"a": 4711}, "a must be a string or null"),
+    ("none of these", closed(a={"enum": ["EUR", "USD"]}), {"a": "hunter2"}, "a must be one of 'EUR', 'USD'"),
+    ("none of these values", closed(a={"enum": [1, None, "x"]}), {"a": "hunter2"}, "a must be one of 1, null, 'x'"),
+    (
+        "none of many",
+        closed(a={"enum": list(range(30))}),
+        {"a": 99},
+        f"a must be one of {', '.join(map(str, range(20)))}, ...",
+    ),
+    ("not this", closed(a={"const": "x"}), {"a": "hunter2"}, "a must be 'x'"),
+    ("no date", closed(a={"type": "string", "format": "date"}), {"a": "hunter2"}, "a must have the format date"),
+    (
+        "another pattern",
+        closed(a={"type": "string", "pattern": "^[0-9]+$"}),
+        {"a": "hunter2"},
+        "a must fit the pattern ^[0-9]+$",
+    ),
+    (
+        "a pattern that cannot be said",
+        closed(a={"type": "string", "pattern": r"^\d+$"}),
+        {"a": "hunter2"},
+        "a must fit the pattern that its schema has",
+    ),
+    ("too short", closed(a={"type": "string", "minLength": 1}), {"a": ""}, "a must have at least 1 character"),
+    ("too long", closed(a={"type": "string", "maxLength": 3}), {"a": "hunter2"}, "a must have at most 3 characters"),
+    ("too little", closed(a={"type": "number", "minimum": 5000}), {"a": 4711}, "a must be at least 5000"),
+    ("too much", closed(a={"type": "number", "maximum": 100}), {"a": 4711}, "a must be at most 100"),
+    ("not more", closed(a={"type": "number", "exclusiveMinimum": 0}), {"a": 0}, "a must be more than 0"),
+    ("not less", closed(a={"type": "number", "exclusiveMaximum": 9}), {"a": 4711}, "a must be less than 9"),
+    ("no multiple", closed(a={"type": "number", "multipleOf": 5}), {"a": 4711}, "a must be a multiple of 5"),
+    (
+        "too few items",
+        closed(a={"type": "array", "items": ANY, "minItems": 2}),
+        {"a": ["hunter2"]},
+        "a must have at least 2 items",
+    ),
+    (
+        "too many items",
+        closed(a={"type": "array", "items": ANY, "maxItems": 1}),
+        {"a": ["hunter2", "x"]},
+        "a must have at most 1 item",
+    ),
+    (
+        "an item too many",
+        closed(a={"type": "array", "prefixItems": [ANY], "items": False}),
+        {"a": ["x", "hunter2"]},
+        "a has more items than are allowed",
+    ),
+    (
+        "an item twice",
+        closed(a={"type": "array", "items": ANY, "uniqueItems": True}),
+        {"a": ["hunter2"] * 2},
+        "a must not have the same item twice",
+    ),
+    ("too few fields", closed(a=ANY) | {"minProperties": 1}, {}, "the object must have at least 1 field"),
+    (
+        "no alternative",
+        closed(a={"anyOf": [ANY, {"type": "null"}]}),
+        {"a": 4711},
+        "a must fit one of the 2 alternatives in anyOf",
+    ),
+    (
+        "both alternatives",
+        closed(a={"oneOf": [ANY, ANY]}),
+        {"a": "hunter2"},
+        "a must fit exactly one of the 2 alternatives in oneOf",
+    ),
+    ("nothing allowed", closed(a=False), {"a": "hunter2"}, "the object has a part that must not be there"),
+    (
+        "nothing it must contain",
+        closed(a={"type": "array", "items": ANY, "contains": {"const": "x"}}),
+        {"a": ["hunter2"]},
+        "a does not have the items that contains asks for",
+    ),
+]
+
+
+@pytest.mark.parametrize(("schema", "value", "told"), [c[1:] for c in MISMATCHES], ids=[c[0] for c in MISMATCHES])
+def test_a_mismatch_names_the_field_and_what_is_wanted(
+    schema: dict[str, Any], value: dict[str, Any], told: str
+) -> None:
+    assert first_mismatch(schema, value) == told
+    assert "hunter2" not in told and "4711" not in told
+
+
+def test_every_mismatch_can_be_told_on_the_wire() -> None:
+    for _, schema, value, told in MISMATCHES:
+        error = InvalidAuthorizationDetails(first_mismatch(schema, value) or "")
+        assert error.description == told

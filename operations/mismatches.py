@@ -1,0 +1,99 @@
+"""What is wrong with a value that does not fit its schema, for the agent that sent it. Pure.
+
+It names the field and what the schema wants there. The schema is no secret: GET /v1/operation-types shows it. The
+value is one, perhaps, and neither it nor the name of a field that the schema does not know is repeated.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from jsonschema import ValidationError
+
+MAX_LISTED = 20  # of values or fields that are named
+_TYPES = {
+    "string": "a string",
+    "integer": "an integer",
+    "number": "a number",
+    "boolean": "true or false",
+    "object": "an object",
+    "array": "an array",
+    "null": "null",
+}
+# Keyword → what it wants of the field, in words.
+_WANTS: dict[str, Callable[[Any], str]] = {
+    "type": lambda wanted: f"must be {_types(wanted)}",
+    "enum": lambda wanted: f"must be one of {_list(map(_shown, wanted))}",
+    "const": lambda wanted: f"must be {_shown(wanted)}",
+    "format": lambda wanted: f"must have the format {wanted}",
+    "pattern": lambda wanted: f"must fit the pattern {_spelled(wanted)}",
+    "minLength": lambda wanted: f"must have at least {_count(wanted, 'character')}",
+    "maxLength": lambda wanted: f"must have at most {_count(wanted, 'character')}",
+    "minimum": lambda wanted: f"must be at least {wanted}",
+    "maximum": lambda wanted: f"must be at most {wanted}",
+    "exclusiveMinimum": lambda wanted: f"must be more than {wanted}",
+    "exclusiveMaximum": lambda wanted: f"must be less than {wanted}",
+    "multipleOf": lambda wanted: f"must be a multiple of {wanted}",
+    "minItems": lambda wanted: f"must have at least {_count(wanted, 'item')}",
+    "maxItems": lambda wanted: f"must have at most {_count(wanted, 'item')}",
+    "uniqueItems": lambda wanted: "must not have the same item twice",
+    "minProperties": lambda wanted: f"must have at least {_count(wanted, 'field')}",
+    "maxProperties": lambda wanted: f"must have at most {_count(wanted, 'field')}",
+    "anyOf": lambda wanted: f"must fit one of the {len(wanted)} alternatives in anyOf",
+    "oneOf": lambda wanted: f"must fit exactly one of the {len(wanted)} alternatives in oneOf",
+    "items": lambda wanted: "has more items than are allowed",
+    "contains": lambda wanted: "does not have the items that contains asks for",
+}
+
+
+def describe(error: ValidationError) -> str:
+    """One sentence, such as `items/0/amount is missing`."""
+    keyword, path = str(error.validator), [str(part) for part in error.absolute_path]
+    wanted: Any = error.validator_value
+    value: Any = error.instance
+    schema: Any = error.schema
+    place = "/".join(path) or "the object"
+    if keyword == "required":
+        return f"{'/'.join([*path, _missing(wanted, value)])} is missing"
+    if keyword == "dependentRequired":
+        name, others = next((name, others) for name, others in wanted.items() if name in value and {*others} - {*value})
+        return f"{'/'.join([*path, _missing(others, value)])} is missing: it is needed beside {name}"
+    if keyword == "additionalProperties":
+        return f"{place} has a field that is unknown here; {_known(schema.get('properties', {}))}"
+    if error.validator is None:  # the schema `false`; jsonschema does not tell of which field
+        return f"{place} has a part that must not be there"
+    wants = _WANTS.get(keyword)
+    return f"{place} {wants(wanted)}" if wants else f"{place} does not fit the schema ({keyword})"
+
+
+def _missing(names: Iterable[str], value: Any) -> str:
+    return next(name for name in names if name not in value)
+
+
+def _known(names: Iterable[str]) -> str:
+    listed = _list(names)
+    return f"known are {listed}" if listed else "no field is known"
+
+
+def _types(wanted: str | list[str]) -> str:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    return " or ".join(_TYPES.get(name, name) for name in names)
+
+
+def _spelled(pattern: str) -> str:
+    """error_description can hold neither a backslash nor a quote (RFC 6749 5.2); half a pattern would mislead."""
+    return "that its schema has" if {"\\", '"'} & {*pattern} else pattern
+
+
+def _list(names: Iterable[str]) -> str:
+    all_names = list(names)
+    more = ", ..." if len(all_names) > MAX_LISTED else ""
+    return ", ".join(all_names[:MAX_LISTED]) + more
+
+
+def _shown(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else json.dumps(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
