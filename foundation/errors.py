@@ -5,6 +5,18 @@ from typing import ClassVar
 
 # RFC 6749, section 5.2: what error_description may hold.
 _NOT_ALLOWED = re.compile(r"[^\x20-\x21\x23-\x5B\x5D-\x7E]")
+# What may not be in it and can be spelled otherwise: quotes (straight, typographic, angled), dashes, spaces, dots.
+_SPELLED = str.maketrans(
+    dict.fromkeys('"`\u00b4\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u00ab\u00bb\u2039\u203a', "'")
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2212", "-")
+    | dict.fromkeys("\t\n\r\u00a0", " ")
+    | {"\u2026": "..."}
+)
+
+
+def spell_plainly(text: str) -> str:
+    """As error_description can hold it; a character that has no other spelling becomes `?`."""
+    return _NOT_ALLOWED.sub("?", text.translate(_SPELLED))
 
 
 class ProtocolError(Exception):
@@ -18,7 +30,7 @@ class ProtocolError(Exception):
     default_retry_after: ClassVar[int | None] = None
 
     def __init__(self, description: str = "", *, detail: str = "", retry_after: int | None = None) -> None:
-        self.description = _NOT_ALLOWED.sub("?", description or self.default_description)[:500]
+        self.description = spell_plainly(description or self.default_description)[:500]
         self.detail = detail
         self.retry_after = self.default_retry_after if retry_after is None else retry_after
         self.headers: dict[str, str] = {}  # that the answer carries beside

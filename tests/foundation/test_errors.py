@@ -1,0 +1,62 @@
+"""What an error says on the wire: RFC 6749 5.2 allows neither quotes nor backslashes nor anything beyond ASCII."""
+
+import json
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foundation.endpoint import error_response
+from foundation.errors import InvalidRequest
+from oauth.redirecting import error_url
+
+ALLOWED = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('one of "ES256", "RS256"', "one of 'ES256', 'RS256'"),
+        ("the person\u2019s \u201ccode\u201d", "the person's 'code'"),
+        ("\u201eso\u201c, \u00abso\u00bb, \u2039so\u203a, `so`", "'so', 'so', 'so', 'so'"),
+        ("3\u20135 keys \u2014 no more\u2026", "3-5 keys - no more..."),
+        ("two\r\nlines\tand\u00a0more", "two  lines and more"),
+        ("it's", "it's"),
+        ("a\\b, caf\u00e9 \u2713", "a?b, caf? ?"),
+    ],
+)
+def test_quotes_and_their_like_are_spelled_in_ascii(said: str, told: str) -> None:
+    error = InvalidRequest(said)
+    assert error.body()["error_description"] == told
+    answer = error_response(error, request=None)  # type: ignore[arg-type]  # looked at for a refused client alone
+    assert json.loads(answer.content)["error_description"] == told
+    query = parse_qs(urlsplit(error_url("https://app.example.com/", "", error)).query)
+    assert query["error_description"] == [told]
+
+
+@given(st.text())
+def test_whatever_is_said_can_be_told(said: str) -> None:
+    """Also inside the quotes of a WWW-Authenticate header."""
+    assert ALLOWED.fullmatch(InvalidRequest(said).description)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ({"jwks": {"keys": []}}, "{'keys': [...]}"),
+        ({"id_token_signed_response_alg": "none"}, "'RS256'"),
+        ({"subject_type": "pairwise"}, "'public'"),
+    ],
+    ids=["JSON in a sentence", "values of a list", "a single value"],
+)
+def test_a_registration_reads_quotes(sent: dict[str, object], told: str, settings: Any) -> None:
+    settings.REGISTRATION = "open"
+    sent = {"redirect_uris": ["https://app.example.com/"], "token_endpoint_auth_method": "none", **sent}
+    answer = Client().post("/oidc/register", json.dumps(sent), content_type="application/json")
+    assert answer.status_code == 400
+    assert told in answer.json()["error_description"] and "?" not in answer.json()["error_description"]
