@@ -45,10 +45,10 @@ def protocol_endpoint(
             began = time.monotonic()
             try:
                 if cross_origin and is_preflight(request):
-                    return open_to_all(preflight(methods))
+                    return open_to_all(untyped_if_empty(preflight(methods)))
                 if request.method not in methods:
                     raise MethodNotAllowed()
-                response = view(request, *args, **kwargs)
+                response = untyped_if_empty(view(request, *args, **kwargs))
             except ProtocolError as error:
                 response = error_response(error, request)
                 if error.status == HTTPStatus.UNAUTHORIZED:
@@ -77,6 +77,13 @@ def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) ->
     if can_wait(request):
         return park(response, Pause(until))
     time.sleep(max(0.0, until - time.monotonic()))
+    return response
+
+
+def untyped_if_empty(response: HttpResponse) -> HttpResponse:
+    """Nothing is of no type (RFC 9110 8.3): clients that read JSON alone refuse an empty text/html."""
+    if not response.content:
+        del response["Content-Type"]
     return response
 
 

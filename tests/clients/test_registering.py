@@ -488,7 +488,7 @@ class TestManaging:
         caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
         assert caller.client_credentials(scope="calendar.read").status_code == 200
         gone = manage("DELETE", told)
-        assert gone.status_code == 204 and gone.content == b""
+        assert gone.status_code == 204 and gone.content == b"" and not gone.has_header("Content-Type")
         assert [manage(method, told, sent_back(told)).status_code for method in ("GET", "PUT", "DELETE")] == [401] * 3
         assert caller.client_credentials(scope="calendar.read").json()["error"] == "invalid_client"
         action = {"action": "resume", "_selected_action": [caller.agent.pk]}
