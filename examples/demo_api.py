@@ -39,6 +39,20 @@ class Refused(Exception):
         super().__init__(error)
         self.status, self.error, self.description = status, error, description
 
+    @property
+    def challenge(self) -> str:
+        """The WWW-Authenticate header."""
+        return f'Bearer realm="demo", error="{self.error}", DPoP algs="ES256", error="{self.error}"'
+
+
+class NoToken(Refused):
+    """Who sent no token made no error: the header has none (RFC 6750, section 3.1), the body says what is needed."""
+
+    challenge = 'Bearer realm="demo", DPoP algs="ES256"'
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.UNAUTHORIZED, "invalid_token", "An access token is needed.")
+
 
 class Countersign:
     """What this API knows of its authorization server."""
@@ -181,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         """The token and its claims, from whoever may present it."""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in ("bearer", "dpop") or not token:
-            raise Refused(HTTPStatus.UNAUTHORIZED, "", "An access token is needed.")
+            raise NoToken()
         claims = self.countersign.check_token(token)
         cnf = claims.get("cnf", {})
         # A bound token without its proof was stolen, or might as well have been; what else it may be bound to
@@ -212,17 +226,18 @@ class Handler(BaseHTTPRequestHandler):
                 raise Refused(HTTPStatus.NOT_FOUND, "not_found", "There is nothing here.")
             self.send(HTTPStatus.OK, route())
         except Refused as refused:
-            self.send(refused.status, {"error": refused.error, "error_description": refused.description})
+            body = {"error": refused.error, "error_description": refused.description}
+            challenged = refused.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+            self.send(refused.status, body, refused.challenge if challenged else None)
         except (httpx.HTTPError, RuntimeError) as error:
             print(f"demo API: {error}", file=sys.stderr)
             self.send(HTTPStatus.BAD_GATEWAY, {"error": "server_error"})
 
-    def send(self, status: HTTPStatus, body: dict[str, Any]) -> None:
+    def send(self, status: HTTPStatus, body: dict[str, Any], challenge: str | None = None) -> None:
         content = json.dumps(body).encode()
         self.send_response(status)
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-            error = f', error="{body["error"]}"' if body["error"] else ""
-            self.send_header("WWW-Authenticate", f'Bearer realm="demo"{error}, DPoP algs="ES256"{error}')
+        if challenge is not None:
+            self.send_header("WWW-Authenticate", challenge)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.send_header("Cache-Control", "no-store")

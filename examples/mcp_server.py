@@ -85,12 +85,11 @@ class Guarded:
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
         told = await self._introspect(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
         if told is None or not told.get("active") or told.get("aud") != self.resource:
-            error = 'error="invalid_token", ' if header else ""
-            await self._challenge(send, 401, error, " ".join(self.first_scopes))
+            await self._challenge(send, 401, "invalid_token", " ".join(self.first_scopes), is_tried=bool(header))
         elif needed not in told.get("scope", "").split():
             # Everything that is needed, with what is there: a client asks for exactly this.
             wanted = " ".join(sorted({READ, needed}))
-            await self._challenge(send, 403, 'error="insufficient_scope", ', wanted)
+            await self._challenge(send, 403, "insufficient_scope", wanted)
         else:
             await self.app(scope, replay(body, receive), send)
 
@@ -100,11 +99,12 @@ class Guarded:
             answered.raise_for_status()
             return dict(answered.json())
 
-    async def _challenge(self, send: Send, status: int, error: str, scopes: str) -> None:
-        """RFC 6750 3, RFC 9728 5.1."""
+    async def _challenge(self, send: Send, status: int, error: str, scopes: str, *, is_tried: bool = True) -> None:
+        """RFC 6750 3, RFC 9728 5.1. Who sent no token made no error: the header has none (RFC 6750 3.1)."""
+        told = f'error="{error}", ' if is_tried else ""
         named = f'scope="{scopes}", ' if scopes else ""
-        challenge = f'Bearer {error}{named}resource_metadata="{self.about_url}"'
-        await answer(send, status, {"error": "unauthorized"}, [(b"www-authenticate", challenge.encode())])
+        challenge = f'Bearer {told}{named}resource_metadata="{self.about_url}"'
+        await answer(send, status, {"error": error}, [(b"www-authenticate", challenge.encode())])
 
 
 def needed_scope(body: bytes) -> str:

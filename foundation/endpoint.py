@@ -81,7 +81,7 @@ def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) ->
 
 
 def untyped_if_empty(response: HttpResponse) -> HttpResponse:
-    """Nothing is of no type (RFC 9110 8.3): clients that read JSON alone refuse an empty text/html."""
+    """An empty answer has no type (RFC 9110 8.3): clients that read JSON alone refuse an empty text/html."""
     if not response.content:
         del response["Content-Type"]
     return response
