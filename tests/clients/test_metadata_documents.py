@@ -225,7 +225,7 @@ class TestRefusing:
         assert host.fetches == 0
 
     @pytest.mark.parametrize(
-        "inside", ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1", "[::1]", "[::ffff:10.0.0.1]"]
+        "inside", ["127.0.0.1", "localhost", "169.254.169.254", "10.0.0.1", "[::1]", "[::ffff:a00:1]"]
     )
     def test_addresses_inside(self, host: Host, inside: str, settings: Any) -> None:
         settings.OUTBOUND_EXCEPTIONS = []
