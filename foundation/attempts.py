@@ -32,6 +32,7 @@ class TooManyAttempts(ProtocolError):
     code = "temporarily_unavailable"
     status = 429
     default_description = "too many wrong secrets lately; try again later"
+    default_retry_after = int(WINDOW.total_seconds() // 4)
 
 
 def count_attempt(kind: str, unverified_secret: str, address: str, now: datetime) -> Attempt:
@@ -48,7 +49,7 @@ def count_attempt(kind: str, unverified_secret: str, address: str, now: datetime
         attempt.delete()  # else whoever keeps trying would be kept out for ever
         UNAUTHENTICATED.labels(kind, "too many attempts").inc()
         log.warning("too many wrong secrets (%s) from %s", kind, address)
-        raise TooManyAttempts(retry_after=int(WINDOW.total_seconds() // 4))
+        raise TooManyAttempts()
     return attempt
 
 
