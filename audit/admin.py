@@ -15,7 +15,7 @@ from oauth2_provider.models import get_application_model
 
 from audit.events import all_kinds, find_kind
 from audit.models import Event, SetAsideEvent
-from foundation.admin import ReadOnly
+from foundation.admin import Careful, ReadOnly
 
 
 class FamilyFilter(admin.SimpleListFilter):
@@ -61,6 +61,7 @@ class EventAdmin(ReadOnly):
         "A person's e-mail address, an agent's name, or the exact id of a person, an agent, a request or a grant."
     )
     date_hierarchy = "at"
+    linked_columns = ("client_id", "user_id")
     show_full_result_count = False
     list_per_page = 50
     fields = (
@@ -147,7 +148,7 @@ def _uuid(text: str) -> UUID | None:
 
 
 @admin.register(SetAsideEvent)
-class SetAsideEventAdmin(admin.ModelAdmin[SetAsideEvent]):
+class SetAsideEventAdmin(Careful):
     """To be read, exported and then deleted by an administrator: only then is /readyz green again."""
 
     list_display = ("at", "kind", "problem")

@@ -4,13 +4,21 @@ import os
 import time
 from pathlib import Path
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler
 from django.urls import get_resolver
 
 from authserver.checks import refuse
+from authserver.request import Request
+
+
+class Handler(WSGIHandler):
+    request_class = Request
+
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
-application = get_wsgi_application()
+django.setup(set_prefix=False)
+application = Handler()
 refuse()
 _ = get_resolver().url_patterns  # now, and not in somebody's first request
 

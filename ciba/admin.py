@@ -5,6 +5,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -51,15 +52,13 @@ class BackchannelRequestAdmin(ReadOnly):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
         """The request's fields, then its whole trail."""
-        context = {**(extra_context or {}), "trail": list(trail(object_id))}
+        asked = self.get_object(request, unquote(object_id))
+        context = {**(extra_context or {}), "trail": trail(asked) if asked else []}
         return super().change_view(request, object_id, form_url, context)
 
 
-def trail(request_id: str) -> list[dict[str, Any]]:
+def trail(asked: BackchannelRequest) -> list[dict[str, Any]]:
     """Every event of a request and of the grant that came of it, oldest first."""
-    asked = BackchannelRequest.objects.filter(pk=request_id).first()
-    if asked is None:
-        return []
     events = Event.objects.filter(request_id=asked.id).order_by("id")
     if asked.grant_id:
         events = (events | Event.objects.filter(grant_id=asked.grant_id)).order_by("id")

@@ -234,10 +234,10 @@ class RoleForm(forms.ModelForm[Role]):
             if taken:
                 self.add_error("name", f"There is an operation type {kind} already.")
         if cleaned and not self.errors:
-            role = Role(longest_lifetime=cleaned["longest_lifetime"])
-            schema = roles.schema_of(role)
+            lifetime = cleaned["longest_lifetime"]
+            written = {"schema": roles.schema_of(Role(longest_lifetime=lifetime)), "lifetime": lifetime}
             meaning = {name: cleaned[name] for name in roles.MEANING}
-            OperationTypeVersion(schema=schema, lifetime=role.longest_lifetime, **meaning).clean()
+            OperationTypeVersion.check_meaning(meaning | written, exclude=tuple(written))
         return cleaned
 
 

@@ -148,6 +148,8 @@ class Role(models.Model):
         super().clean()
         if self.default_lifetime > self.longest_lifetime:
             raise ValidationError({"default_lifetime": "It may not be longer than the longest lifetime."})
+        if not hasattr(self, "backend"):
+            return  # the form says that it is missing
         try:
             engine = find_engine(self.backend.engine)
         except UnknownEngine as error:

@@ -52,13 +52,13 @@ def parse_form(request: HttpRequest) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value}
 
 
-def parse_json(text: str | bytes, what: str) -> Any:
+def parse_json(text: str | bytes, what: str, *, max_depth: int = MAX_JSON_DEPTH) -> Any:
     """JSON with no repeated names, no NaN, no NUL and bounded depth. Raises InvalidRequest."""
     try:
         value = json.loads(text, object_pairs_hook=_no_repeated_names, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"{what} is not JSON that this server takes") from error
-    _check_shape(value, what, MAX_JSON_DEPTH)
+    _check_shape(value, what, max_depth)
     return value
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
@@ -50,7 +51,7 @@ class GrantAdmin(ReadOnly):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        grant = self.get_object(request, object_id)
+        grant = self.get_object(request, unquote(object_id))
         context: dict[str, Any] = {"limbs": tree.tree_of(grant, timezone.now()) if grant else []}
         context["may_end"] = bool(grant and self.has_end_permission(request))
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})

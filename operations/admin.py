@@ -101,8 +101,7 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if not self.errors:
-            # Raises ValidationError with the fields' names, which are this form's too.
-            OperationTypeVersion(**self.meaning()).clean()
+            OperationTypeVersion.check_meaning(self.meaning())
         return cleaned
 
 

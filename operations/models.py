@@ -156,6 +156,14 @@ class OperationTypeVersion(models.Model):
         if errors:
             raise ValidationError(errors)
 
+    @classmethod
+    def check_meaning(cls, meaning: dict[str, Any], *, exclude: tuple[str, ...] = ()) -> None:
+        """What a form has of a version, before there is one: each field by itself, then together. Raises
+        ValidationError under the fields' names, but for those in `exclude`."""
+        version = cls(**meaning)
+        version.clean_fields(exclude={"operation_type", "number", "created_at", *exclude})
+        version.clean()
+
     @property
     def runs_unasked(self) -> bool:
         return may_run_unasked(Risk(self.risk))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import django.test.client
 import psycopg
 import pytest
 from django.apps import apps
@@ -13,6 +14,7 @@ from django.db import connections
 from django.test import TransactionTestCase
 
 from authserver.management.commands.migrate import append_only_tables
+from authserver.request import Request
 
 # Argon2 is slow on purpose, and the suite signs in a thousand times: the same algorithm, at its least.
 Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
@@ -48,6 +50,9 @@ def clean_as_owner(_test_case: TransactionTestCase) -> None:
     with psycopg.connect(os.environ["DATABASE_OWNER_URL"]) as connection:
         connection.execute("; ".join(statements))
 
+
+# The suite's clients make requests of the server's own class.
+django.test.client.WSGIRequest = Request  # type: ignore[misc]
 
 # One place: every test that commits (django_db(transaction=True)) is cleaned up after like this.
 TransactionTestCase._fixture_teardown = clean_as_owner  # type: ignore[method-assign]
