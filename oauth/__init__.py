@@ -17,6 +17,7 @@ sender_constraint.py    which key the sender proves to hold (RFC 9449), for the 
 dpop.py, nonces.py, binding.py   its rules (pure)
 access.py               whose call is this, at endpoints that take our access tokens (RFC 6750, RFC 9449 7)
 authorization_code.py, refresh_token.py, redeeming.py   what a code and a refresh token buy, and the rule (pure)
+successors.py           a refresh token's successor, derived so that it can be given again
 client_credentials.py   routine work, unasked (RFC 6749 4.4)
 minting.py              access tokens (RFC 9068) and ID tokens (OpenID Connect Core 2)
 signing_keys.py         making, choosing, listing and withdrawing keys
