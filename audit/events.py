@@ -91,6 +91,9 @@ LEASE_REVOKED = _declare("lease.revoked", "An account was taken back: a read con
 LEASE_DISABLED = _declare("lease.disabled", "An account cannot log in any more, but could not be dropped")
 LEASE_STUCK = _declare("lease.stuck", "ALARM: an account could not be taken back; still tried")
 LEASE_FORGOTTEN = _declare("lease.forgotten", "ALARM: an administrator gave an account up that nobody confirmed gone")
+LEASE_LEFT_BEHIND = _declare(
+    "lease.left_behind", "ALARM: an account may have left something that is not its own; look at its backend"
+)
 LEASES_ENDED = _declare("leases.ended", "An administrator ended leases")
 ORPHAN_FOUND = _declare("orphan.found", "ALARM: an account of ours without a lease was found")
 ORPHAN_REVOKED = _declare("orphan.revoked", "An account without a lease was taken back")

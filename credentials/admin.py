@@ -53,6 +53,8 @@ class PreflightAfterSaving(NoDeletion):
         more = f" Its administrator can do more than lending needs: {' '.join(report.excess)}" if report.excess else ""
         level = messages.WARNING if report.excess else messages.SUCCESS
         self.message_user(request, f"{who}: an account was {done}.{more}", level)
+        for text in [*report.left_behind, *report.can_leave_behind]:
+            self.message_user(request, text, messages.WARNING)
         for role, problem in report.asleep.items():
             self.message_user(request, f"The role {role} was put to sleep: {problem}", messages.ERROR)
 
@@ -96,9 +98,9 @@ class BackendAdmin(PreflightAfterSaving):
     search_fields = ("name",)
     fields = (
         "name", "engine", "settings", "is_same_system", "secret", "most_leases", "status", "prefix", "report", "health",
-        "orphans", "secret_changed_at",
+        "orphans", "left_behind", "secret_changed_at",
     )  # fmt: skip
-    readonly_fields = ("status", "prefix", "report", "health", "orphans", "secret_changed_at")
+    readonly_fields = ("status", "prefix", "report", "health", "orphans", "left_behind", "secret_changed_at")
     actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -138,6 +140,7 @@ class BackendAdmin(PreflightAfterSaving):
         asleep = obj.preflight.get("asleep", {}).items()
         lines += [f"✕ role {role}, which was put to sleep: {problem}" for role, problem in asleep]
         lines += [f"More than it needs: {text}" for text in obj.preflight.get("excess", [])]
+        lines += [f"Accounts can leave behind: {text}" for text in obj.preflight.get("can_leave_behind", [])]
         return format_html("<pre>{}</pre>", "\n".join(lines) or "not run yet")
 
     def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:

@@ -82,6 +82,8 @@ class Backend(models.Model):
     problem = models.CharField(max_length=300, blank=True, editable=False)
     scanned_at = models.DateTimeField(null=True, editable=False)
     orphans = models.JSONField(default=list, editable=False)
+    # What is there that an account may have left and that is not its own; said once (lifecycle/returning.py).
+    left_behind = models.JSONField(default=list, editable=False)
 
     objects = BackendQuerySet.as_manager()
 

@@ -18,7 +18,18 @@ from audit import events
 from audit.record import About, record
 from credentials import breaker
 from credentials.backends import target_of
-from credentials.engines import Account, Engine, EngineError, Link, Session, Target, Trace, Unreachable
+from credentials.engines import (
+    Account,
+    Engine,
+    EngineError,
+    Link,
+    Session,
+    Target,
+    Trace,
+    Unreachable,
+    find_can_leave_behind,
+    find_left_behind,
+)
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, random_bytes
 from foundation.keyring import KeyringError
@@ -31,12 +42,16 @@ PROBE_LIFE = timedelta(minutes=5)
 class Report:
     """What was tried, in order; `excess` is what our administrator can do there and need not.
 
+    `left_behind` is there now and may come from an account; `can_leave_behind` is what accounts could leave, and what
+    to revoke against it.
     `used` are the roles whose probe was made, used and taken back; `asleep` those that were put to sleep, and why.
     `is_unreachable`: what failed is the system or our way in, and says nothing of a role.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     excess: list[str] = field(default_factory=list)
+    left_behind: list[str] = field(default_factory=list)
+    can_leave_behind: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
     asleep: dict[str, str] = field(default_factory=dict)
     is_unreachable: bool = False
@@ -53,6 +68,11 @@ class Report:
     @property
     def first_problem(self) -> str:
         return next((f"{step['step']}: {step['problem']}" for step in self.steps if not step["ok"]), "")
+
+    def take_over(self, other: "Report") -> None:
+        """What a role's probe found around it, once each."""
+        self.left_behind = list(dict.fromkeys([*self.left_behind, *other.left_behind]))
+        self.can_leave_behind = list(dict.fromkeys([*self.can_leave_behind, *other.can_leave_behind]))
 
     def note(self, step: str, problem: str = "") -> None:
         self.steps.append({"step": step, "ok": not problem, "problem": problem[:300]})
@@ -73,8 +93,11 @@ def probe(engine: Engine, target: Target, prefix: str, settings: Mapping[str, An
         return report
     report.note("log in as the administrator")
     try:
-        _probe(engine, target, link, _account(prefix, settings, now), report)
+        account = _account(prefix, settings, now)
+        _probe(engine, target, link, account, report)
         report.excess = link.excess_rights()
+        report.left_behind = find_left_behind(link, account)
+        report.can_leave_behind = find_can_leave_behind(link, account)
     except EngineError as error:
         report.note_error("look around", error)
     finally:
@@ -152,6 +175,7 @@ def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Ro
     problems: dict[Role, str] = {}
     for role in roles:
         of_role = _probed(backend, role.settings, timezone.now())
+        report.take_over(of_role)
         if of_role.passed:
             report.used.append(role.name)
             report.note(f"role {role.name}: " + ", ".join(step["step"] for step in of_role.steps[1:]))
@@ -181,9 +205,11 @@ def _record(probed: Backend, report: Report, asleep: list[Role], about: About, n
     backend.preflight, backend.preflight_at = asdict(report), now
     if backend.status != Backend.Status.DRAINING:
         backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
-    backend.save(update_fields=["preflight", "preflight_at", "status"])
+    backend.left_behind = report.left_behind  # known from here on: an administrator is shown it
+    backend.save(update_fields=["preflight", "preflight_at", "status", "left_behind"])
     record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
-           problem=report.first_problem, excess=report.excess, asleep=report.asleep)  # fmt: skip
+           problem=report.first_problem, excess=report.excess, left_behind=report.left_behind,
+           can_leave_behind=report.can_leave_behind, asleep=report.asleep)  # fmt: skip
 
 
 def _note_answered(backend: Backend, report: Report) -> None:
@@ -213,7 +239,9 @@ def check_role(role: Role, about: About, now: datetime) -> Report:
     if report.passed:
         report.used = [role.name]
     with transaction.atomic(durable=True):
-        now_there = Backend.objects.get(pk=backend.pk)
+        now_there = Backend.objects.select_for_update().get(pk=backend.pk)
+        known = list(dict.fromkeys([*now_there.left_behind, *report.left_behind]))
+        Backend.objects.filter(pk=backend.pk).update(left_behind=known)
         if _way_in(now_there) == _way_in(backend):
             _note_answered(now_there, report)
         if not report.passed:

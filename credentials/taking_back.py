@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from credentials import breaker, lifecycle, orphans, recovery
 from credentials.backends import account_of
-from credentials.engines import EngineError, Link, Presence, Unreachable
+from credentials.engines import Account, EngineError, Link, Presence, Unreachable, find_left_behind
 from credentials.links import link_to, slot
 from credentials.models import Backend, Lease
 from credentials.statements import FIND_ENDING
@@ -174,11 +174,23 @@ def _take_back_one(lease: Lease, link: Link) -> None:
         raise
     except EngineError as error:
         problem = problem or str(error)
+    if presence and presence.is_gone:
+        _report_left_behind(lease, account, link)
     if not problem and not (presence and presence.is_gone):
         problem = _left(presence) if presence else "no answer about this account, and to others there is"
     lifecycle.note_taken_back(lease, presence, problem, timezone.now())
     if is_lost:
         raise LinkLost
+
+
+def _report_left_behind(lease: Lease, account: Account, link: Link) -> None:
+    """Before it is called revoked: whoever is killed here looks again. What cannot be looked at keeps nothing back."""
+    try:
+        found = find_left_behind(link, account)
+    except EngineError as error:
+        log.warning("what lease %s left behind cannot be read: %s", lease.id, error)
+        return
+    lifecycle.note_left_behind(lease, found, timezone.now())
 
 
 def _read(lease: Lease, link: Link) -> tuple[Presence | None, bool]:

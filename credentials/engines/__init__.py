@@ -178,6 +178,22 @@ class Engine(Protocol):
         """What the holder needs besides name and password: host, port, database ... No secret."""
 
 
+def find_left_behind(link: Link, account: Account) -> list[str]:
+    """What is there now that an account with these settings may have left and that is not its own (the default
+    privileges of its group, say): revoking cannot know whose it is. A sentence each, the same for the same thing.
+
+    `left_behind` and `can_leave_behind` are optional methods of a Link.
+    """
+    method = getattr(link, "left_behind", None)
+    return list(method(account)) if method else []
+
+
+def find_can_leave_behind(link: Link, account: Account) -> list[str]:
+    """What such an account could leave, or fill the disk with, and what to revoke against it. A sentence each."""
+    method = getattr(link, "can_leave_behind", None)
+    return list(method(account)) if method else []
+
+
 class UnknownEngine(NotAsked):
     """Nothing installed speaks to this kind of system."""
 

@@ -57,6 +57,7 @@ SESSIONS_END = 5.0  # seconds: KILL marks a session, which ends at its next step
 _GONE = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST}
 _BUSY = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OUT_OF_RESOURCES}
 _NOT_LET_IN = {ER.ACCESS_DENIED_ERROR, 3118, 4151}  # the account is locked: MySQL, MariaDB
+_MAY_NOT_SEE_PREPARED = {ER.SPECIFIC_ACCESS_DENIED_ERROR, 1401}  # MySQL 8.0 answers XAER_RMERR
 _NAMES = {code: name for name, code in vars(ER).items() if isinstance(code, int)}
 
 
@@ -119,6 +120,24 @@ class MysqlLink:
         grants = [_text(row[0]) for row in self._rows("SHOW GRANTS")]
         server_wide = " ".join(grant.partition(" ON *.* ")[0] for grant in grants if " ON *.* " in grant)
         return [f"it has {name} on the whole server" for name in NEEDLESS if name in server_wide]
+
+    def left_behind(self, account: Account) -> list[str]:
+        """Prepared (XA) transactions outlive their session and its account, with their locks; nothing says whose."""
+        try:
+            rows = self._rows("XA RECOVER")
+        except EngineError as problem:
+            if _refusal(problem) not in _MAY_NOT_SEE_PREPARED:
+                raise
+            return ["Prepared (XA) transactions cannot be seen: our administrator needs XA_RECOVER_ADMIN."]
+        return [
+            f"A prepared (XA) transaction holds its locks: {_text(row[3])!r}. End it with XA ROLLBACK." for row in rows
+        ]
+
+    def can_leave_behind(self, account: Account) -> list[str]:
+        making = sorted(
+            {_object(grant) for grant in account.settings.get("grants", []) if "CREATE" in grant["privileges"]}
+        )
+        return [f"Tables have no owner here: what an account makes in {what} stays." for what in making]
 
     def set_own_secret(self, secret: str) -> None:
         self._do("SET PASSWORD = %s", self._proof(secret))

@@ -33,6 +33,7 @@ from credentials.engines.cutting_off import cut_off_after
 from foundation.handles import random_bytes
 
 CALL_TIMEOUT = 2.0 * STATEMENT_TIMEOUT  # seconds for one call of several statements, also when the system hangs
+LARGE_OBJECTS = 1000  # unlinked in one transaction
 END_SESSIONS = 3.0  # seconds that sessions may take to end
 _END = r"(?![\s\S])"  # a dollar sign would let a line break through
 _NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
@@ -251,8 +252,22 @@ class PostgresLink:
 
     def _clear(self, account: Account, role_id: int, databases: list[str]) -> None:
         for database in databases:
-            with self._in_database(database) as connection, connection.transaction():
-                self._clear_one(account, role_id, connection)
+            with self._in_database(database) as connection:
+                if account.settings.get("objects") != "reassign":
+                    self._unlink_large_objects(role_id, connection)
+                with connection.transaction():
+                    self._clear_one(account, role_id, connection)
+
+    def _unlink_large_objects(self, role_id: int, connection: psycopg.Connection) -> None:
+        """A batch per transaction: each takes a lock until its transaction ends, and an account may have made more
+        than the server has locks for. DROP OWNED would fail with them for ever."""
+        has_any = connection.execute(_MAY_UNLINK, {"id": role_id}).fetchone()
+        if not has_any or not has_any[0]:
+            return
+        while True:
+            gone = connection.execute(_UNLINK, {"id": role_id, "batch": LARGE_OBJECTS}).fetchone()
+            if not gone or gone[0] < LARGE_OBJECTS:
+                return
 
     def _clear_one(self, account: Account, role_id: int, connection: psycopg.Connection) -> None:
         name, objects = sql.Identifier(account.name), account.settings.get("objects", "drop")
@@ -310,6 +325,40 @@ class PostgresLink:
         found = [f"It {name}." for name, has in zip(names, row or (), strict=False) if has]
         if row and not row[0]:  # a superuser is a member of everything
             found += [f"It is a member of {name}." for (name,) in held]
+        return found
+
+    def left_behind(self, account: Account) -> list[str]:
+        """Default privileges of its groups. Whoever inherits from a role may set them, and nothing says who did."""
+        found = []
+        groups = list(account.settings.get("groups", []))
+        with self._call(self._main):
+            places = self._main.execute(_DEFAULT_PRIVILEGES_IN, {"groups": groups}).fetchall() if groups else []
+            for (database,) in places:
+                with self._in_database(database) as connection:
+                    rows = connection.execute(_DEFAULT_PRIVILEGES, {"groups": groups}).fetchall()
+                found += [
+                    f"The group {group} has default privileges in the database {database}, for {kind}{where}: {acl}."
+                    for group, kind, where, acl in rows
+                ]
+        return found
+
+    def can_leave_behind(self, account: Account) -> list[str]:
+        groups = list(account.settings.get("groups", []))
+        database = account.settings.get("database", self._settings["database"])
+        with self._call(self._main):
+            owns = self._main.execute(_OWNS, {"groups": groups}).fetchall() if groups else []
+            with self._in_database(database) as connection:
+                open_to_all = [name for (name,) in connection.execute(_MAKES_LARGE_OBJECTS).fetchall()]
+        found = [
+            f"The group {group} owns objects in the database {where}: an account may change and drop them, and give"
+            " rights on them to others that stay. Give them to a role that is not lent (REASSIGN OWNED BY)."
+            for group, where in owns
+        ]
+        if open_to_all:
+            found.append(
+                f"Everybody may make large objects in the database {database}, and fill its disk while the lease lasts:"
+                f" REVOKE EXECUTE ON FUNCTION {', '.join(open_to_all)} FROM PUBLIC."
+            )
         return found
 
     def set_own_secret(self, secret: str) -> None:
@@ -386,6 +435,42 @@ SELECT r.oid,
 _POWERS = r"""
 SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\_%' AND pg_has_role(current_user, oid, 'USAGE')
     AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') ORDER BY rolname
+"""
+# The databases in which a group has default privileges: shared, so that one place tells of all.
+_DEFAULT_PRIVILEGES_IN = """
+SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
+    JOIN pg_roles r ON r.oid = s.refobjid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_default_acl'::regclass AND s.deptype = 'o'
+   AND r.rolname::text = ANY(%(groups)s) ORDER BY 1
+"""
+_DEFAULT_PRIVILEGES = """
+SELECT r.rolname::text,
+       CASE defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
+            WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE defaclobjtype::text END,
+       CASE WHEN defaclnamespace = 0 THEN '' ELSE ' in the schema ' || defaclnamespace::regnamespace END,
+       defaclacl::text
+  FROM pg_default_acl JOIN pg_roles r ON r.oid = defaclrole WHERE r.rolname::text = ANY(%(groups)s) ORDER BY 1, 2, 3
+"""
+_OWNS = """
+SELECT DISTINCT r.rolname::text, coalesce(d.datname, s.classid::regclass::text)::text
+  FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid LEFT JOIN pg_database d ON d.oid = s.dbid
+ WHERE s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_default_acl'::regclass AND s.deptype = 'o'
+   AND r.rolname::text = ANY(%(groups)s) ORDER BY 1, 2
+"""
+_MAKES_LARGE_OBJECTS = """
+SELECT p.oid::regprocedure::text FROM pg_proc p
+ WHERE p.pronamespace = 'pg_catalog'::regnamespace
+   AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import')
+   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+                WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') ORDER BY 1
+"""
+_MAY_UNLINK = """
+SELECT EXISTS (SELECT FROM pg_largeobject_metadata WHERE lomowner = %(id)s)
+       AND has_function_privilege('lo_unlink(oid)', 'EXECUTE')
+"""
+_UNLINK = """
+SELECT count(lo_unlink(oid)) FROM (
+    SELECT oid FROM pg_largeobject_metadata WHERE lomowner = %(id)s LIMIT %(batch)s) AS mine
 """
 _OWNERS_RIGHTS = """
 SELECT format('DROP RULE IF EXISTS %%I ON %%s CASCADE', rulename, ev_class::regclass)

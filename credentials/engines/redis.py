@@ -35,6 +35,8 @@ _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
 _RULE = r"^(([~&]|%(R|W|RW)~)[^\s\x00-\x1f\x7f]+|[+-]@[a-z]+|[+-][a-z]+(\|[a-z-]+)?)" + _END
 # The last word in every account: it administers nothing, whatever its role adds (ACL, CONFIG, SHUTDOWN, MODULE ...).
 NEVER = "-@admin"
+# Functions outlive the account that loaded them, and run with the rights of whoever calls them. `+@write` has these.
+NO_CODE = ("-function|load", "-function|delete", "-function|flush", "-function|restore")
 NO_ACL_FILE = "not configured to use an ACL file"
 
 
@@ -43,6 +45,7 @@ class RedisLink:
 
     def __init__(self, target: Target) -> None:
         self._nodes: dict[str, redis.Redis] = {}
+        self._rules_on_code: dict[str, tuple[str, ...]] = {}
         self._own_name = str(target.settings["user"])
         try:
             for address in target.settings["nodes"]:
@@ -58,9 +61,16 @@ class RedisLink:
             if self._user(node, account.name) is not None:
                 raise EngineError(f"{node}: there is an account of this name already")
             # One command: the account is there with all its rules, or it is not there.
-            rules = [*account.settings.get("rules", []), NEVER, _hashed(password), "on"]
+            rules = [*account.settings.get("rules", []), NEVER, *self._no_code(node), _hashed(password), "on"]
             self._ask(node, "ACL SETUSER", account.name, "reset", *rules)
             self._save(node)
+
+    def _no_code(self, node: str) -> tuple[str, ...]:
+        """Functions came with Redis 7; what this node does not know cannot be taken away from an account."""
+        if node not in self._rules_on_code:
+            known = {str(name).lower() for name in self._ask(node, "ACL CAT", "scripting")}
+            self._rules_on_code[node] = NO_CODE if "function|load" in known else ()
+        return self._rules_on_code[node]
 
     def set_password(self, account: Account, password: str) -> None:
         for node in self._nodes:

@@ -24,6 +24,8 @@ _FACTS: dict[str, type] = {
 }  # fmt: skip
 _METHODS = ("problems_with_role", "connect", "log_in", "connection_facts")
 
+_OPTIONAL = frozenset({"left_behind", "can_leave_behind"})  # of a link
+
 log = logging.getLogger(__name__)
 
 
@@ -104,7 +106,7 @@ def _is_json_object(found: Any) -> bool:
 # What the answers that we go on with have to be.
 _ANSWERS: dict[str, Callable[[Any], bool]] = {
     "verify": _is_presence, "list_owned": _is_texts, "excess_rights": _is_texts, "problems_with_role": _is_texts,
-    "connection_facts": _is_json_object,
+    "connection_facts": _is_json_object, "left_behind": _is_texts, "can_leave_behind": _is_texts,
 }  # fmt: skip
 
 
@@ -116,6 +118,8 @@ class Guarded:
 
     def __getattr__(self, attribute: str) -> Any:
         if attribute.startswith("_"):
+            raise AttributeError(attribute)
+        if attribute in _OPTIONAL and not self._call(hasattr, self._inner, attribute):
             raise AttributeError(attribute)
         found = self._call(getattr, self._inner, attribute)
         return partial(self._ask, attribute, found) if callable(found) else found

@@ -30,6 +30,7 @@ from credentials.lifecycle.returning import (
     claim_to_take_back,
     forget,
     let_go,
+    note_left_behind,
     note_not_revocable,
     note_taken_back,
     retry_now,
@@ -39,6 +40,7 @@ from credentials.lifecycle.told import Why, refuse
 __all__ = [
     "AlreadyUnwrapped", "Bought", "Wanted", "Why", "activate", "buy", "claim_this", "claim_to_take_back", "end",
     "end_all", "end_due", "fail", "find_backend_of_unopened", "finish_password", "finish_renewal", "forget", "let_go",
+    "note_left_behind",
     "note_not_revocable", "note_taken_back", "refuse", "release", "retry_now", "start_password", "start_renewal",
     "unwrap",
 ]  # fmt: skip

@@ -13,7 +13,8 @@ from audit.record import SYSTEM, record, record_revocation
 from credentials import statements
 from credentials.engines import Presence
 from credentials.lifecycle.told import about_lease, facts_of
-from credentials.models import Lease
+from credentials.metrics import ALARMS
+from credentials.models import Backend, Lease
 from credentials.retrying import CLAIM, is_stuck, pause
 from credentials.states import ENDING, State, sources
 
@@ -69,6 +70,23 @@ def note_taken_back(lease: Lease, presence: Presence | None, problem: str, now: 
         if state is State.STUCK:
             log.error("lease %s could not be taken back after %s attempts: %s", lease.id, lease.attempts, problem)
     return state
+
+
+def note_left_behind(lease: Lease, found: list[str], now: datetime) -> None:
+    """What is there beside the account, where it was not there before: it is for an administrator to look at."""
+    if set(found) <= set(lease.backend.left_behind):
+        return
+    with transaction.atomic(durable=True):
+        backend = Backend.objects.select_for_update().get(pk=lease.backend_id)
+        new = [text for text in found if text not in backend.left_behind]
+        if not new:
+            return
+        Backend.objects.filter(pk=backend.pk).update(left_behind=[*backend.left_behind, *new])
+        record_revocation(
+            events.LEASE_LEFT_BEHIND, about_lease(lease, SYSTEM), now, **facts_of(lease), backend=backend.name, left=new
+        )
+    ALARMS.labels("left behind").inc()
+    log.error("lease %s or another of backend %s left behind: %s", lease.id, backend.name, " ".join(new))
 
 
 def note_not_revocable(lease: Lease, until: datetime) -> None:

@@ -11,7 +11,15 @@ import pymysql
 import pytest
 from jsonschema import Draft202012Validator
 
-from credentials.engines import Account, EngineError, Target, Trace, Unreachable
+from credentials.engines import (
+    Account,
+    EngineError,
+    Target,
+    Trace,
+    Unreachable,
+    find_can_leave_behind,
+    find_left_behind,
+)
 from credentials.engines.mysql import ENGINE, MysqlLink
 from tests.credentials.mariadb import MariaDb
 
@@ -285,3 +293,36 @@ def test_an_administrator_who_may_end_no_sessions_takes_nothing_back(
             other.revoke(account)
         assert other.verify(account.name).sessions == 1
         other.close()
+
+
+WRITES = {"grants": [{"privileges": ["SELECT", "INSERT", "CREATE"], "database": "shop_1"}]}
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["one", "two"])
+def test_prepared_transactions_are_reported(server: MariaDb, link: MysqlLink, account: Account, number: int) -> None:
+    """They outlive session and account, with their locks, and nothing says whose they are."""
+    account = replace(account, settings=WRITES)
+    link.create(account, PASSWORD)
+    assert find_left_behind(link, account) == []
+    ids = [f"left-{one}" for one in range(number)]
+    try:
+        for row, one in enumerate(ids, start=98):
+            with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
+                cursor.execute("XA START %s", [one])
+                cursor.execute("INSERT INTO shop_1.orders VALUES (%s)", [row])
+                cursor.execute("XA END %s", [one])
+                cursor.execute("XA PREPARE %s", [one])
+        link.revoke(account)
+        assert link.verify(account.name).is_gone
+        found = find_left_behind(link, account)
+        assert len(found) == number and all(one in " ".join(found) for one in ids)
+    finally:
+        for one in ids:
+            server.rows(f"XA ROLLBACK '{one}'")
+    assert find_left_behind(link, account) == []
+
+
+def test_that_tables_stay_is_said(link: MysqlLink, account: Account) -> None:
+    (found,) = find_can_leave_behind(link, replace(account, settings=WRITES))
+    assert "`shop\\_1`.*" in found
+    assert find_can_leave_behind(link, account) == []

@@ -1,12 +1,13 @@
 """PostgreSQL: what an account can do, what it cannot, and what becomes of what it made."""
 
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
 
-from credentials.engines import EngineError, Target
+from credentials.engines import EngineError, Target, find_can_leave_behind, find_left_behind
 from credentials.engines.postgres import ENGINE
 from tests.credentials.systems import PostgresServer, System, drop_everything
 
@@ -264,3 +265,122 @@ def test_sessions_are_seen_by_whoever_looks(lender: System, postgres_server: Pos
         with postgres_server.superuser() as connection:
             connection.execute("REVOKE CONNECT ON DATABASE orders FROM onlooker")
             connection.execute("DROP ROLE onlooker")
+
+
+GROUPS_DEFAULT = "ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer GRANT ALL ON TABLES TO PUBLIC"
+SCHEMAS_DEFAULT = (
+    "ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer IN SCHEMA public GRANT EXECUTE ON FUNCTIONS TO orders_reader"
+)
+
+
+@pytest.fixture
+def no_default_privileges(postgres_server: PostgresServer) -> Iterator[None]:
+    yield
+    for database in ("orders", "archive"):
+        with postgres_server.superuser(database) as connection:
+            connection.execute("ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer REVOKE ALL ON TABLES FROM PUBLIC")
+            connection.execute(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer IN SCHEMA public"
+                " REVOKE EXECUTE ON FUNCTIONS FROM orders_reader"
+            )
+
+
+@pytest.mark.parametrize(
+    ("statement", "database", "words"),
+    [
+        (GROUPS_DEFAULT, "orders", "for tables"),
+        (GROUPS_DEFAULT, "archive", "for tables"),
+        (SCHEMAS_DEFAULT, "orders", "for functions in the schema public"),
+    ],
+)
+def test_default_privileges_of_the_group_are_reported(
+    lender: System, postgres_server: PostgresServer, no_default_privileges: None, statement: str, database: str,
+    words: str,
+) -> None:  # fmt: skip
+    """They are the group's: revoking the account does not end them, and nothing says who set them."""
+    account, password = lender.lend(**WRITER)
+    with lender.link() as link:
+        assert find_left_behind(link, account) == []
+    with postgres_server.connect(account.name, password, database) as session:
+        session.execute(statement)
+    lender.take_back(account)
+    with lender.link() as link:
+        assert link.verify(account.name).is_gone
+        (found,) = find_left_behind(link, account)
+        assert find_left_behind(link, lender.account()) == [], "another group's role is not concerned"
+    assert f"The group orders_writer has default privileges in the database {database}, {words}" in found
+
+
+@pytest.mark.parametrize("to", ["the account itself", "another account"])
+def test_default_privileges_that_name_an_account_end_with_it(
+    lender: System, postgres_server: PostgresServer, no_default_privileges: None, to: str
+) -> None:
+    account, password = lender.lend(**WRITER)
+    other, _ = lender.lend(**WRITER)
+    whose = account if to == "the account itself" else other
+    with postgres_server.connect(account.name, password) as session:
+        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer GRANT ALL ON TABLES TO {whose.name}")
+    for one in (account, other):
+        lender.take_back(one)
+    with lender.link() as link:
+        assert find_left_behind(link, account) == []
+
+
+@pytest.mark.parametrize("objects", ["drop", "cascade"])
+def test_more_large_objects_than_the_server_has_locks_for(
+    system: System, postgres_server: PostgresServer, objects: str
+) -> None:
+    """An account may make them in every database that lets it in, and no quota stops it."""
+    account, password = system.lend(**WRITER, objects=objects)
+    for database in ("orders", "archive"):
+        with postgres_server.connect(account.name, password, database) as session:
+            session.execute("SELECT lo_create(0) FROM generate_series(1, 20000)")
+            session.execute("SELECT lo_put(oid, 0, 'x') FROM pg_largeobject_metadata LIMIT 10")
+    system.take_back(account)
+    with system.link() as link:
+        assert link.verify(account.name).is_gone
+    for database in ("orders", "archive"):
+        assert postgres_server.one("SELECT count(*) FROM pg_largeobject_metadata", database=database) == 0
+
+
+def test_a_large_object_of_somebody_else_stays(lender: System, postgres_server: PostgresServer) -> None:
+    with postgres_server.superuser("orders") as connection:
+        (theirs,) = connection.execute("SELECT lo_create(0)").fetchone()  # type: ignore[misc]
+        connection.execute(f"GRANT ALL ON LARGE OBJECT {theirs} TO PUBLIC")
+        account, password = lender.lend(**WRITER)
+        with postgres_server.connect(account.name, password) as session:
+            session.execute("SELECT lo_create(0), lo_put(%s, 0, 'x')", [theirs])
+        lender.take_back(account)
+        assert connection.execute("SELECT oid FROM pg_largeobject_metadata").fetchall() == [(theirs,)]
+        connection.execute("SELECT lo_unlink(%s)", [theirs])
+
+
+def test_large_objects_go_where_nobody_may_unlink_any(lender: System, postgres_server: PostgresServer) -> None:
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("REVOKE EXECUTE ON FUNCTION lo_unlink(oid) FROM PUBLIC")
+        try:
+            account, password = lender.lend(**WRITER)
+            with postgres_server.connect(account.name, password) as session:
+                session.execute("SELECT lo_create(0)")
+            lender.take_back(account)
+        finally:
+            connection.execute("GRANT EXECUTE ON FUNCTION lo_unlink(oid) TO PUBLIC")
+    assert postgres_server.one("SELECT count(*) FROM pg_largeobject_metadata", database="orders") == 0
+
+
+def test_what_accounts_could_leave_is_said_with_what_to_revoke(lender: System, postgres_server: PostgresServer) -> None:
+    account = lender.account(**WRITER)
+    with lender.link() as link:
+        (large,) = find_can_leave_behind(link, account)
+    assert "large objects in the database orders" in large
+    what = large.partition("REVOKE ")[2].rstrip(".")
+    with postgres_server.superuser("orders") as connection:
+        connection.execute(f"REVOKE {what}")
+        connection.execute("CREATE TABLE of_group (id int); ALTER TABLE of_group OWNER TO orders_writer")
+        try:
+            with lender.link() as link:
+                (owns,) = find_can_leave_behind(link, account)
+            assert "The group orders_writer owns objects in the database orders" in owns
+        finally:
+            connection.execute(f"GRANT {what.replace('FROM PUBLIC', 'TO PUBLIC')}")
+            connection.execute("DROP TABLE of_group")

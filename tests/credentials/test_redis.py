@@ -208,3 +208,16 @@ def test_an_administrator_who_sees_no_sessions_confirms_nothing(
             blind.revoke(account)
         assert not link.verify(account.name).can_log_in, "and nobody else comes in meanwhile"
     blind.close()
+
+
+@pytest.mark.parametrize("rules", [["+@write"], ["+@scripting"], ["+@all"], ["+function"], ["+function|load"]])
+def test_an_account_leaves_no_code(nodes: list[Node], link: RedisLink, account: Account, rules: list[str]) -> None:
+    """A function outlives the account, and runs with the rights of whoever calls it."""
+    link.create(replace(account, settings={"rules": ["~*", "+ping", *rules]}), PASSWORD)
+    holder = nodes[0].client(account.name, PASSWORD)
+    assert holder.ping()
+    code = "#!lua name=mine\nredis.register_function('f', function() return 1 end)"
+    for command in (("FUNCTION", "LOAD", code), ("FUNCTION", "FLUSH"), ("FUNCTION", "DELETE", "x")):
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            holder.execute_command(*command)
+    holder.close()
