@@ -334,7 +334,7 @@ def test_more_large_objects_than_the_server_has_locks_for(
     account, password = system.lend(**WRITER, objects=objects)
     for database in ("orders", "archive"):
         with postgres_server.connect(account.name, password, database) as session:
-            session.execute("SELECT lo_create(0) FROM generate_series(1, 20000)")
+            session.execute("SELECT lo_create(0) FROM generate_series(1, 50000)")
             session.execute("SELECT lo_put(oid, 0, 'x') FROM pg_largeobject_metadata LIMIT 10")
     system.take_back(account)
     with system.link() as link:
