@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE
+
 
 @dataclass
 class Received:
@@ -40,7 +42,7 @@ class AgentEndpoint:
                     head = (self.headers["Authorization"], self.headers["Content-Type"])
                     endpoint.received.append(Received(self.path, *head, body))
                     status, headers, answer = endpoint.answers.pop(0) if endpoint.answers else (204, {}, b"")
-                endpoint.is_open.wait(timeout=20)
+                endpoint.is_open.wait(timeout=PATIENCE)
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

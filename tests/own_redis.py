@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,15 +10,14 @@ import pytest
 
 from authserver.servers import redis
 from foundation import pacing, wakeups
+from tests.patience import until
 
 
 class OwnRedis:
     def __init__(self, folder: Path) -> None:
         self._server = redis.start(folder)
         self.url = self._server.url
-        give_up = time.monotonic() + 10
-        while not pacing.Pacing(self.url).reachable():
-            assert time.monotonic() < give_up
+        until(pacing.Pacing(self.url).reachable)
 
     def make_trouble(self, kind: str) -> None:
         """`stopped`, or `hung`: it takes connections and never answers."""

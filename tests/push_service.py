@@ -18,6 +18,7 @@ from joserfc.jwk import ECKey
 from py_vapid import Vapid02
 
 from foundation.handles import b64url, from_b64url, new_handle
+from tests.patience import PATIENCE
 
 
 @dataclass
@@ -106,7 +107,7 @@ class PushService:
             self.arrived.notify_all()
             return 201, {}
 
-    def wait_for(self, count: int, seconds: float = 20) -> list[Pushed]:
+    def wait_for(self, count: int, seconds: float = PATIENCE) -> list[Pushed]:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.received) >= count, seconds), self.received
             return list(self.received)

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from tests.patience import PATIENCE
 from tests.push_service import Browser
 
 EXAMPLE = Path(__file__).resolve().parent.parent / "examples" / "agent.py"
@@ -35,7 +36,7 @@ class SignedIn:
         assert response.status_code == 303, response.text
         return str(response.headers["Location"])
 
-    def approve_one(self, patience: float = 60) -> dict[str, Any]:
+    def approve_one(self, patience: float = PATIENCE) -> dict[str, Any]:
         """The one prompt that waits, or is awaited, is answered with yes."""
         give_up = time.monotonic() + patience
         while not (waiting := self.http.get("/v1/prompts").json()["prompts"]):

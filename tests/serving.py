@@ -3,14 +3,12 @@
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from authserver.servers.processes import Process
+from tests.patience import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,12 +43,12 @@ def running(process: Process, port: int) -> Iterator[None]:
 
 
 def _wait_for(port: int, process: Process) -> None:
-    give_up = time.monotonic() + 30
-    while time.monotonic() < give_up:
+    def listens() -> bool:
+        assert process.is_running and process.log, process.log and process.log.read_text()
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
         except OSError:
-            assert process.is_running and process.log, process.log and process.log.read_text()
-            time.sleep(0.05)
-    pytest.fail(f"{process.name} does not listen")
+            return False
+        return True
+
+    until(listens, lambda: f"{process.name} does not listen")

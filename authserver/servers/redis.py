@@ -9,9 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from authserver.servers import CannotStart
+from authserver.servers.patience import Patience
 from authserver.servers.processes import Process, free_port, write_private
 
-START_TIMEOUT = 10.0  # seconds
+START_TIMEOUT = 30.0  # seconds since the last progress
 MISSING = (
     "There is no Redis here: install one (apt-get install redis-server, or brew install valkey), "
     "or set REDIS_URL to one of yours."
@@ -39,13 +40,13 @@ def start(data_dir: Path) -> Embedded:
 
 
 def wait_until_listening(process: Process, port: int) -> None:
-    give_up = time.monotonic() + START_TIMEOUT
+    patience = Patience(START_TIMEOUT, time.monotonic())
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
             return
         except OSError as error:
-            if not process.is_running or time.monotonic() > give_up:
+            if not process.is_running or patience.is_over(time.monotonic(), process.processor_time()):
                 process.stop()
                 raise CannotStart(f"The embedded Redis did not start; {process.log} says why.") from error
             time.sleep(0.01)

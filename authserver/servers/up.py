@@ -20,11 +20,12 @@ import psycopg
 
 from authserver.environment import Environment
 from authserver.servers import CannotStart, orders, postgres, redis
+from authserver.servers.patience import Patience
 from authserver.servers.processes import Process, is_free, write_private
 from authserver.servers.supervisor import Supervisor
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-READY_TIMEOUT = 60.0  # seconds
+READY_TIMEOUT = 60.0  # seconds since the last progress
 # What a second terminal's `manage.py` needs to find the running product.
 SHARED = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "PORT", "ISSUER_URL", "DEMO", "DEMO_API_PORT")
 
@@ -123,7 +124,7 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
         return
     prepared.touch()
     supervisor.start(processes[early:])
-    if _wait_until_ready(plan, supervisor):
+    if _wait_until_ready(plan, supervisor, processes[0]):
         _say(f"Countersign is running at {plan.issuer} (Ctrl-C stops it).")
         if plan.demo:
             _say("Next, in a second terminal: make agent")
@@ -279,15 +280,15 @@ def _check_port(address: str, port: int, variable: str) -> None:
         raise CannotStart(f"Port {port} is taken by another program; set {variable} to a free one.")
 
 
-def _wait_until_ready(plan: Plan, supervisor: Supervisor) -> bool:
-    give_up = time.monotonic() + READY_TIMEOUT
+def _wait_until_ready(plan: Plan, supervisor: Supervisor, web: Process) -> bool:
+    patience = Patience(READY_TIMEOUT, time.monotonic())
     while not supervisor.is_stopping:
         supervisor.look()
         problem = _readiness(plan.local_url)
         if problem is None:
             return True
-        if time.monotonic() > give_up:
-            raise CannotStart(f"The web process did not become ready in {READY_TIMEOUT:g} s: {problem}.")
+        if patience.is_over(time.monotonic(), web.processor_time(), problem):
+            raise CannotStart(f"The web process did not become ready ({problem}): no progress for {READY_TIMEOUT:g} s.")
         time.sleep(0.05)
     return False
 

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from authserver.servers.processes import free_port
 from foundation.metrics import UNAUTHENTICATED
-from tests.front.conftest import until
+from tests.patience import until
 from tests.serving import ROOT, make_server, running
 from tests.world import FORM
 
@@ -70,8 +70,8 @@ def test_every_worker_answers_for_all_and_a_dead_one_is_not_forgotten(django_db_
         supervisor = server.popen.pid
         before = workers_of(supervisor)
         os.kill(max(before), signal.SIGKILL)
-        until(lambda: len(workers_of(supervisor) - before) == 1, seconds=120)
-        until(lambda: answer(f"{url}/livez").status_code == 200, seconds=120)
+        until(lambda: len(workers_of(supervisor) - before) == 1)
+        until(lambda: answer(f"{url}/livez").status_code == 200)
         assert {scrape()[livez] >= asked + 1 for _ in range(12)} == {True}
 
 

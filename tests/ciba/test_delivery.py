@@ -1,7 +1,6 @@
 """Ping and push (CIBA Core 10.2, 10.3, 12) to a real HTTPS endpoint of an agent."""
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -28,6 +27,7 @@ from oauth.minting import RT_HASH_CLAIM, Authentication, Issue, half_hash, mint
 from oauth.models import Grant
 from tests.agent_endpoint import AgentEndpoint
 from tests.ciba.conftest import TOKEN, do_owed
+from tests.patience import PATIENCE, until
 from tests.world import PAYMENT, Caller, ResourceServer, make_caller, post_form
 
 pytestmark = pytest.mark.django_db(transaction=True)  # nobody calls out inside a transaction
@@ -222,12 +222,10 @@ class TestTheAgentsAnswer:
         endpoint.is_open.clear()
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(do_and_close, work_id) for work_id in (first, second)]
-            give_up = time.monotonic() + 10
-            while len(endpoint.received) < sending.AT_ONCE and time.monotonic() < give_up:
-                time.sleep(0.02)
+            until(lambda: len(endpoint.received) >= sending.AT_ONCE)
             assert outbox.do(third) and Work.objects.get(pk=third).state == "owed", "not even tried"
             endpoint.is_open.set()
-            assert all(one.result(timeout=20) for one in waiting)
+            assert all(one.result(timeout=PATIENCE) for one in waiting)
         assert len(endpoint.received) == sending.AT_ONCE
         assert do_owed() == ["done"] and not sending._on_the_way
 

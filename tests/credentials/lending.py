@@ -29,6 +29,7 @@ from oauth.models import Grant
 from operations.models import OperationType, Scope
 from operations.risk import Assurance
 from tests.credentials.systems import PostgresServer, System
+from tests.patience import PATIENCE
 from tests.world import Caller
 
 ABOUT = About(SYSTEM)
@@ -131,7 +132,7 @@ def sweep() -> None:
 
 def wait_for_sweep() -> None:
     for thread in [thread for threads in taking_back._threads.values() for thread in threads]:
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def sweep_until_quiet(most: int = 20) -> int:

@@ -17,9 +17,9 @@ import pytest
 
 from authserver.servers.processes import Account, Process, free_port
 from credentials.engines import Target
+from tests.patience import PATIENCE
 
 INSTALL = "MariaDB is missing: apt-get install mariadb-server"
-START_TIMEOUT = 30.0
 
 
 @dataclass
@@ -130,7 +130,7 @@ def _run(binary: str, options: list[str], folder: Path, account: Account | None)
 
 
 def _wait(server: MariaDb) -> None:
-    give_up = time.monotonic() + START_TIMEOUT
+    give_up = time.monotonic() + PATIENCE
     while True:
         try:
             server.rows("SELECT 1")

@@ -16,6 +16,7 @@ from foundation.handles import new_id
 from oauth.models import Grant
 from tests.credentials.lending import Buyer, buy, make_grant, sweep, sweep_until_quiet, wait_for_sweep
 from tests.credentials.systems import PostgresServer
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -81,7 +82,7 @@ def test_pain_7_many_that_expire_at_once_while_others_are_served(
         for one, name in zip(ids, names, strict=True)
     )  # fmt: skip
     served = 0
-    give_up = timezone.now() + timedelta(seconds=60)
+    give_up = timezone.now() + timedelta(seconds=PATIENCE)
     while Lease.objects.exclude(state="revoked").exists():
         assert timezone.now() < give_up
         taking_back.sweep(timezone.now(), 100)
@@ -139,7 +140,7 @@ def test_a_slow_backend_holds_only_some_of_our_threads(
     go_on, create = threading.Event(), PostgresLink.create
 
     def slow(link: Any, account: Any, password: str) -> None:
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
         create(link, account, password)
 
     monkeypatch.setattr(PostgresLink, "create", slow)
@@ -155,12 +156,12 @@ def test_a_slow_backend_holds_only_some_of_our_threads(
     threads = [threading.Thread(target=act, args=(grant,)) for grant in grants]
     for thread in threads:
         thread.start()
-    give_up = timezone.now() + timedelta(seconds=10)
+    give_up = timezone.now() + timedelta(seconds=PATIENCE)
     while not answers and timezone.now() < give_up:
         threads[0].join(0.05)
     go_on.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     refused = [one for one in answers if not hasattr(one, "password")]
     assert [one.code for one in refused] == ["temporarily_unavailable"]
     assert Lease.objects.count() == links.SLOTS

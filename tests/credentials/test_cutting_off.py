@@ -7,6 +7,7 @@ import pytest
 
 from credentials.engines import cutting_off
 from credentials.engines.cutting_off import cut_off_after
+from tests.patience import until
 
 
 def test_one_that_takes_too_long_is_cut_off_once() -> None:
@@ -48,7 +49,4 @@ def test_one_thread_watches_over_all_and_ends_with_the_last() -> None:
         with cut_off_after(5, lambda: None), cut_off_after(5, lambda: None):
             pass
     assert len([thread for thread in threading.enumerate() if thread.name == "cutting off"]) <= 1
-    give_up = time.monotonic() + 5
-    while cutting_off._watcher is not None:
-        assert time.monotonic() < give_up
-        time.sleep(0.05)
+    until(lambda: cutting_off._watcher is None)

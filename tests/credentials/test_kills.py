@@ -25,6 +25,7 @@ from tests.credentials.crash import KEY, prepared, wanted
 from tests.credentials.lending import Buyer, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
 from tests.credentials.lent_from import LentFrom, LentFromMariaDb, LentFromPostgres, LentFromRedis
 from tests.credentials.sweeper import ROOT, sweeper
+from tests.patience import PATIENCE
 from tests.world import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -166,7 +167,7 @@ def wait_until_the_dead_are_gone() -> None:
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND xact_start IS NOT NULL AND pid <> pg_backend_pid()"
     )
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + PATIENCE
     with connection.cursor() as cursor:
         while cursor.execute(others).fetchone() != (0,):
             assert time.monotonic() < give_up

@@ -25,6 +25,7 @@ from credentials.engines import UnknownEngine, engine_names, find_engine, third_
 from credentials.models import Backend, Lease, Role
 from oauth.models import Use
 from tests.credentials.lending import Buyer, figures_of, sweep_until_quiet
+from tests.patience import PATIENCE
 from tests.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,7 +49,7 @@ def install(folder: Path, name: str, engines: dict[str, str], modules: dict[str,
             archive.writestr(path, text)
         archive.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"]))
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile"]
-    subprocess.run([*command, "--target", folder, wheel], check=True, timeout=60)
+    subprocess.run([*command, "--target", folder, wheel], check=True, timeout=PATIENCE)
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def run(path: Path | None, job: dict[str, Any]) -> Any:
         environment["PYTHONPATH"] = str(path)
     done = subprocess.run(
         [sys.executable, "-m", "tests.credentials.third_party"], input=json.dumps(job), text=True,
-        capture_output=True, cwd=ROOT, env=environment, timeout=60,
+        capture_output=True, cwd=ROOT, env=environment, timeout=PATIENCE,
     )  # fmt: skip
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 

@@ -20,6 +20,7 @@ from accounts.models import User
 from authserver.servers.processes import Process, free_port
 from foundation.handles import from_b64url
 from tests.certificates import Holder, dns, make_certificate
+from tests.patience import PATIENCE
 from tests.serving import make_server, running
 from tests.world import FORM, Caller, allow_everything, make_caller
 
@@ -54,7 +55,7 @@ class Site:
     def connect(
         self, host: str, holder: Holder | None, context: ssl.SSLContext | None = None, session: Any = None
     ) -> ssl.SSLSocket:
-        raw = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        raw = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         return (context or self.context(holder)).wrap_socket(raw, server_hostname=host, session=session)
 
     def send(self, connection: ssl.SSLSocket, host: str, path: str, form: dict[str, str], **headers: str) -> Any:

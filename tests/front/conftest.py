@@ -21,6 +21,7 @@ import pytest
 from django.test import Client
 
 from authserver.servers.processes import free_port
+from tests.patience import PATIENCE, until
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,14 +33,6 @@ def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
         return pool.submit(asyncio.run, work).result()
 
 
-def until(condition: Callable[[], Any], seconds: float = 15) -> Any:
-    give_up = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.01)
-    return found
-
-
 @dataclass
 class Served:
     """One web process. Requests are made as on the wire, so that nothing repairs them."""
@@ -47,7 +40,7 @@ class Served:
     port: int
     process: subprocess.Popen[bytes] = field(repr=False)
 
-    def connection(self, timeout: float = 20) -> HTTPConnection:
+    def connection(self, timeout: float = PATIENCE) -> HTTPConnection:
         return HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> HTTPResponse:
@@ -63,7 +56,7 @@ class Served:
 
     def raw(self, *parts: bytes) -> socket.socket:
         """A connection on which these bytes were sent."""
-        peer = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        peer = socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE)
         for part in parts:
             peer.sendall(part)
         return peer
@@ -79,7 +72,7 @@ class Served:
         """Asks it to end, and answers how long that took (s)."""
         began = time.monotonic()
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         return time.monotonic() - began
 
 
@@ -97,7 +90,7 @@ def serving(application: str, *, host: str = "127.0.0.1", **environment: str) ->
     }
     command = [
         sys.executable, "-m", "granian", "--interface", "asgi", application, "--host", host, "--port", str(port),
-        "--http", "1", "--backpressure", "20000", "--no-ws", "--log-level", "error", "--workers-kill-timeout", "10s",
+        "--http", "1", "--backpressure", "20000", "--no-ws", "--log-level", "error", "--workers-kill-timeout", "100s",
     ]  # fmt: skip
     process = subprocess.Popen(command, env=os.environ | ours | environment, cwd=ROOT)
     served = Served(port, process)
@@ -120,6 +113,14 @@ def answers(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def served(django_db_setup: None) -> Iterator[Served]:
+    """Nothing is read again there but after a wake-up (rarely.py): so what arrives was told, and no test measures."""
+    with serving("tests.front.rarely:application") as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def looking(django_db_setup: None) -> Iterator[Served]:
+    """The front as it is, which reads again every five seconds."""
     with serving("authserver.asgi:application") as one:
         yield one
 
@@ -128,7 +129,7 @@ class Inbox:
     """An open page: a stream of events, read as a browser does, by a thread."""
 
     def __init__(self, served: Served, browser: Client) -> None:
-        self.connection = served.connection(timeout=60)
+        self.connection = served.connection(timeout=PATIENCE)
         cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in browser.cookies.items())
         self.connection.request("GET", "/v1/prompts/events", headers={"Cookie": cookie, "Host": "localhost"})
         self.response = self.connection.getresponse()
@@ -159,18 +160,15 @@ class Inbox:
             pass  # closed by the test
         self.events.put(None)
 
-    def next(self, most: float = 20) -> str | None:
+    def next(self, most: float = PATIENCE) -> str | None:
         """The next event's name; None at the end of the stream."""
         try:
             return self.events.get(timeout=most)
         except queue.Empty:
             return "nothing in time"
 
-    def time_to_next(self, most: float) -> float:
-        """Seconds until the next event, at most so many."""
-        began = time.monotonic()
-        assert self.next(most) == "look"
-        return time.monotonic() - began
+    def is_told(self) -> bool:
+        return self.next() == "look"
 
     def is_silent(self, seconds: float) -> bool:
         return self.next(seconds) == "nothing in time"

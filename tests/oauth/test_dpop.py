@@ -21,6 +21,7 @@ from foundation.handles import b64url
 from oauth.access import Unauthorized, authenticate_call
 from oauth.verifying import verify
 from tests.oauth.test_query_counts import statements
+from tests.patience import PATIENCE
 from tests.world import JWT_BEARER, PAYMENT, Caller, Prover, ResourceServer, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
@@ -300,7 +301,7 @@ def test_two_at_once_with_one_proof_have_one_winner(agent: Caller) -> None:
 
     def race() -> None:
         for number in range(100):
-            barrier.wait(timeout=20)
+            barrier.wait(timeout=PATIENCE)
             wins.append((number, replay.spend(agent.agent.client_id, f"dpop:{number}", time.time())))
         connection.close()
 
@@ -308,6 +309,6 @@ def test_two_at_once_with_one_proof_have_one_winner(agent: Caller) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=PATIENCE)
     assert len(wins) == 400
     assert sorted(number for number, won in wins if won) == list(range(100))

@@ -14,6 +14,7 @@ from authserver.servers.processes import free_port
 from ciba.models import Prompt
 from clients.models import CIBA
 from foundation.handles import from_b64url
+from tests.patience import PATIENCE
 from tests.serving import make_server, running
 from tests.world import JWT_BEARER, PAYMENT, Caller, Prover, new_key, sign_in
 
@@ -32,22 +33,22 @@ def poll(issuer: str, agent: Caller, prover: Prover, auth_req_id: str, wait: int
     form = {"grant_type": CIBA, "auth_req_id": auth_req_id, "client_assertion_type": JWT_BEARER}
     form["client_assertion"] = agent.assertion(issuer)
     headers = {"DPoP": prover.proof(htu=f"{issuer}/oauth/token"), "Prefer": f"wait={wait}"}
-    return httpx.post(f"{issuer}/oauth/token", data=form, headers=headers, timeout=40)
+    return httpx.post(f"{issuer}/oauth/token", data=form, headers=headers, timeout=PATIENCE)
 
 
 def test_what_a_held_poll_brings_is_bound_to_the_key_of_its_proof(issuer: str, agent: Caller, person: User) -> None:
     prover = Prover(new_key("ES256"))
     auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
     began = time.monotonic()
-    assert prover.learn(poll(issuer, agent, prover, auth_req_id, wait=20)), "a nonce is asked for at once"
-    assert time.monotonic() - began < 5
+    assert prover.learn(poll(issuer, agent, prover, auth_req_id, wait=30)), "a nonce is asked for at once"
+    assert time.monotonic() - began < 25
     answers: list[Any] = []
-    waiting = threading.Thread(target=lambda: answers.append(poll(issuer, agent, prover, auth_req_id, wait=20)))
+    waiting = threading.Thread(target=lambda: answers.append(poll(issuer, agent, prover, auth_req_id, wait=30)))
     waiting.start()
     time.sleep(0.5)
     assert not answers, "it is held"
     sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-    waiting.join(timeout=30)
+    waiting.join(timeout=PATIENCE)
     (response,) = answers
     assert response.status_code == 200, response.text
     assert response.json()["token_type"] == "DPoP"

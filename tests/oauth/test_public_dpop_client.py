@@ -21,6 +21,7 @@ from examples import demo_api
 from oauth.dpop import access_token_hash
 from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
+from tests.patience import PATIENCE
 from tests.serving import make_server, running
 from tests.world import PAYMENT, Caller, ResourceServer, sign_in
 
@@ -73,7 +74,7 @@ def api(issuer: str, agent: Caller) -> Iterator[str]:
     Scope.objects.filter(name="calendar.read").update(resource=resource)
     secret = issue_resource_secret(resource, About(SYSTEM), timezone.now())
     settings = {"issuer": issuer, "resource": f"{url}/", "resource_id": str(resource.id), "secret": secret}
-    with httpx.Client(timeout=10) as http:
+    with httpx.Client(timeout=PATIENCE) as http:
         demo_api.Handler.countersign = demo_api.Countersign(settings, http)
         server = ThreadingHTTPServer(("127.0.0.1", int(url.rpartition(":")[2])), demo_api.Handler)
         thread = threading.Thread(target=server.serve_forever)
@@ -89,17 +90,17 @@ def test_an_api_takes_a_bound_token_from_its_holder_alone(
 ) -> None:
     token = client.client_credentials(scope="calendar.read")
     if algorithm == "PS256":  # the example knows ES256
-        assert requests.get(f"{api}/calendar", auth=token, timeout=10).status_code == 401
+        assert requests.get(f"{api}/calendar", auth=token, timeout=PATIENCE).status_code == 401
         return
-    assert requests.get(f"{api}/calendar", auth=token, timeout=10).json()["events"]
+    assert requests.get(f"{api}/calendar", auth=token, timeout=PATIENCE).json()["events"]
     stolen = {"Authorization": f"Bearer {token.access_token}"}
-    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 401
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=PATIENCE).status_code == 401
     proof = str(key.proof("GET", f"{api}/calendar", ath=access_token_hash(token.access_token)))
     stolen = {"Authorization": f"DPoP {token.access_token}", "DPoP": proof}
-    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 200
-    assert requests.get(f"{api}/calendar", headers=stolen, timeout=10).status_code == 401, "a proof works once"
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=PATIENCE).status_code == 200
+    assert requests.get(f"{api}/calendar", headers=stolen, timeout=PATIENCE).status_code == 401, "a proof works once"
     thief = str(DPoPKey.generate("ES256").proof("GET", f"{api}/calendar", ath=access_token_hash(token.access_token)))
-    assert requests.get(f"{api}/calendar", headers=stolen | {"DPoP": thief}, timeout=10).status_code == 401
+    assert requests.get(f"{api}/calendar", headers=stolen | {"DPoP": thief}, timeout=PATIENCE).status_code == 401
 
 
 def test_ciba(client: OAuth2Client, key: DPoPKey, person: User, bank: ResourceServer, issuer: str) -> None:
@@ -113,7 +114,7 @@ def test_ciba(client: OAuth2Client, key: DPoPKey, person: User, bank: ResourceSe
     token = client.ciba(asked)
     assert isinstance(token, DPoPToken)
     told = requests.post(
-        f"{issuer}/oauth/introspect", {"token": token.access_token}, timeout=10,
+        f"{issuer}/oauth/introspect", {"token": token.access_token}, timeout=PATIENCE,
         headers={"Authorization": bank.authorization},
     ).json()  # fmt: skip
     assert told["token_type"] == "DPoP"

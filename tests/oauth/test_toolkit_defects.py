@@ -21,6 +21,7 @@ from accounts.models import User
 from clients.models import AgentSecret
 from oauth.models import AuthorizationCode, Grant
 from tests.consenting import WebAgent, allow, answer, go_to, make_web_agent, query_of
+from tests.patience import PATIENCE
 from tests.world import Caller, ResourceServer, post_form
 
 pytestmark = pytest.mark.django_db
@@ -55,7 +56,7 @@ WHERE = {
 @pytest.fixture(scope="module")
 def shown_by_the_library() -> dict[str, bool]:
     script = Path(__file__).with_name("plain_toolkit.py")
-    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, check=False)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 0, run.stderr
     return dict(json.loads(run.stdout))
 

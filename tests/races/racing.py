@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from tests.budget import rounds
+from tests.patience import PATIENCE
 
 ROUNDS = rounds(100, 2000)
 
@@ -20,7 +21,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
 
     def run(index: int, act: Callable[[], Any]) -> None:
         try:
-            barrier.wait(timeout=10)
+            barrier.wait(timeout=PATIENCE)
             answers[index] = act()
         except Exception as error:  # noqa: BLE001 - handed to the test, which fails on it
             raised.append(error)
@@ -31,7 +32,7 @@ def at_once(*acts: Callable[[], Any]) -> list[Any]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=30)
+        thread.join(timeout=PATIENCE)
     for error in raised:
         raise error
     return answers

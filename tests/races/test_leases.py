@@ -18,6 +18,7 @@ from tests.credentials.conftest import buyer, orders, postgres_server, role, rou
 from tests.credentials.lending import Buyer, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
 from tests.credentials.systems import PostgresServer
 from tests.credentials.test_crashes import accounts
+from tests.patience import PATIENCE
 from tests.races.racing import ROUNDS, Duel, at_once
 from tests.world import Caller
 
@@ -185,6 +186,6 @@ def test_two_sweepers_share(buyer: Buyer, role: Role, orders: Backend, postgres_
     import time
 
     lifecycle.end_due(timezone.now(), 100)
-    at_once(*[lambda: taking_back.serve(orders.pk, until=time.monotonic() + 30)] * 2)
+    at_once(*[lambda: taking_back.serve(orders.pk, until=time.monotonic() + PATIENCE)] * 2)
     assert set(Lease.objects.values_list("state", "attempts")) == {("revoked", 1)}
     assert accounts(postgres_server, orders) == set()

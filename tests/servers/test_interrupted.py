@@ -16,6 +16,7 @@ import pytest
 
 from authserver.servers import postgres, up
 from authserver.servers.processes import free_port
+from tests.patience import PATIENCE
 from tests.servers.test_up import folder, one_sentence, product, run_up, until  # noqa: F401 - two are fixtures
 from tests.stories.conftest import ROOT, Product
 
@@ -89,7 +90,7 @@ def test_a_signal_while_starting_is_a_clean_end(product: Product) -> None:  # no
     )  # fmt: skip
     until((product.data_dir / "run.env").exists)
     process.send_signal(signal.SIGINT)
-    output, problems = process.communicate(timeout=20)
+    output, problems = process.communicate(timeout=PATIENCE)
     assert (process.returncode, problems) == (0, "")
     assert "Stopped. Your data is kept." in output
 
@@ -147,4 +148,4 @@ def test_a_signal_at_any_moment_is_heard() -> None:
         sys.settrace(interrupt)
         supervisor.run()
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=5, check=True)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, timeout=PATIENCE, check=True)

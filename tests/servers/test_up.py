@@ -9,8 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -20,14 +19,8 @@ from redis import Redis
 from authserver.servers import CannotStart, postgres, redis, up
 from authserver.servers.processes import Process, free_port
 from authserver.servers.supervisor import Supervisor
+from tests.patience import PATIENCE, until
 from tests.stories.conftest import ROOT, Product, free_port_pair
-
-
-def until(condition: Callable[[], object], seconds: float = 15) -> None:
-    give_up = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up, "it did not happen in time"
-        time.sleep(0.05)
 
 
 def is_alive(pid: int) -> bool:
@@ -76,7 +69,7 @@ def a_worker_waits_for_tasks(data_dir: Path) -> bool:
 
 def run_up(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "manage.py", "up", *arguments]
-    return subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=60)
+    return subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=PATIENCE)
 
 
 def one_sentence(completed: subprocess.CompletedProcess[str]) -> str:
@@ -175,7 +168,7 @@ class TestRunning:
         assert product.process is not None
         everything = descendants(product.process.pid)
         product.process.send_signal(signal.SIGINT)
-        assert product.process.wait(timeout=30) == 0
+        assert product.process.wait(timeout=PATIENCE) == 0
         assert not any(is_alive(pid) for pid in everything)
         assert "Stopped. Your data is kept." in product.output()
         assert not (product.data_dir / "run.env").exists()

@@ -5,18 +5,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from authserver.servers.postgres import forget_cluster
 from authserver.servers.processes import free_port
+from tests.patience import PATIENCE, until
 from tests.push_service import PushService
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,6 +38,7 @@ def browser(django_db_setup: None) -> Iterator[Browser]:
         message = "There is no Chromium here: apt-get install chromium, or set CHROMIUM to one."
         (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
+    expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
     del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
@@ -75,16 +75,16 @@ class Product:
         log.close()
         self.wait_until_ready()
 
-    def wait_until_ready(self, timeout: float = 60) -> None:
-        give_up = time.monotonic() + timeout
-        while time.monotonic() < give_up:
-            try:
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                assert self.process and self.process.poll() is None, self.output()
-                time.sleep(0.05)
-        pytest.fail(f"the product did not become ready: {self.output()}")
+    def wait_until_ready(self) -> None:
+        until(self._is_ready, lambda: f"the product did not become ready: {self.output()}")
+
+    def _is_ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=PATIENCE):
+                return True
+        except OSError:
+            assert self.process and self.process.poll() is None, self.output()
+            return False
 
     def output(self) -> str:
         return (self.data_dir.parent / f"{self.data_dir.name}.log").read_text()
@@ -92,7 +92,7 @@ class Product:
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.terminate()
-            self.process.wait(timeout=30)
+            self.process.wait(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")

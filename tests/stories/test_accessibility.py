@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
+from tests.patience import PATIENCE
 from tests.properties.test_never_500 import every_path
 from tests.stories.conftest import ROOT, Product
 from tests.stories.test_first_five_minutes import sign_in
@@ -65,7 +66,7 @@ def test_every_page(browser: Browser, product: Product, scheme: Any, width: int,
         [sys.executable, ROOT / "examples" / "agent.py"], env=product.environment, stdout=subprocess.DEVNULL
     ) as agent:
         page.goto("/")
-        page.locator(".waiting a").first.wait_for(timeout=30_000)
+        page.locator(".waiting a").first.wait_for(timeout=PATIENCE * 1000)
         check(page, rules)
         page.locator(".waiting a").first.click()
         page.get_by_role("button", name="Approve").wait_for()
@@ -73,5 +74,5 @@ def test_every_page(browser: Browser, product: Product, scheme: Any, width: int,
         page.get_by_role("button", name="Deny").click()
         page.get_by_role("heading", name="You denied this").wait_for()
         check(page, rules)
-        agent.wait(timeout=30)
+        agent.wait(timeout=PATIENCE)
     context.close()

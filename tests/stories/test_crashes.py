@@ -27,6 +27,7 @@ from psycopg.rows import dict_row
 from authserver.servers.postgres import forget_cluster
 from tests import budget
 from tests.budget import rounds
+from tests.patience import PATIENCE
 from tests.push_service import PushService
 from tests.real_clients import SignedIn, example_agent
 from tests.stories.conftest import ROOT, Product, free_port_pair
@@ -37,7 +38,6 @@ FLOWS = rounds(300, 5000)
 AT_ONCE = 40
 KILLS_EACH = rounds(3, 40)
 LIFETIME = 40  # seconds of a request; half of them to answer
-SETTLED = 90.0  # seconds after the last flow until nothing may be left
 CIBA = "urn:openid:params:grant-type:ciba"
 PAYMENT = {"currency": "EUR", "creditor_name": "Acme Office Supplies", "creditor_iban": "DE89370400440532013000"}
 TARGETS = {"web": b"granian", "worker": b"celery", "sweeper": b"sweeper", "postgres": b"postgres", "redis": b"redis"}
@@ -140,7 +140,7 @@ class Crew:
         auth_req_id, lost = self.ask(number), False
         if chance.random() < 0.05:
             return "left alone"
-        give_up = time.monotonic() + LIFETIME + 60
+        give_up = time.monotonic() + LIFETIME + PATIENCE
         while time.monotonic() < give_up:
             time.sleep(1.2)
             hastily = chance.random() < 0.1
@@ -228,7 +228,7 @@ def rows(product: Product, query: str) -> list[dict[str, Any]]:
 def wait_until_settled(product: Product) -> None:
     query = """SELECT (SELECT count(*) FROM foundation_work WHERE state = 'owed') AS owed,
                       (SELECT count(*) FROM ciba_backchannelrequest WHERE state IN ('pending', 'approved')) AS open"""
-    give_up = time.monotonic() + SETTLED
+    give_up = time.monotonic() + PATIENCE
     while True:
         try:
             (left,) = rows(product, query)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.patience import PATIENCE
 from tests.stories.conftest import ROOT, Product
 
 CARRIED_OUT = ("The operation was carried out", "The account is gone")
@@ -65,7 +66,7 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     page.goto("/")
     # The inbox is open already: what the agent asks appears by itself.
     waiting = page.locator(".waiting a")
-    expect(waiting).to_contain_text("Pay EUR 120.00 to Acme Office Supplies", timeout=15_000)
+    expect(waiting).to_contain_text("Pay EUR 120.00 to Acme Office Supplies", timeout=PATIENCE * 1000)
     expect(page).to_have_title(re.compile(r"^\(1\) Inbox"))
     waiting.click()
 
@@ -78,13 +79,13 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
 
     # It goes on by itself: the payment is made, and it asks for a database account.
     page.goto("/")
-    expect(waiting).to_contain_text("A database account that reads the sample orders", timeout=30_000)
+    expect(waiting).to_contain_text("A database account that reads the sample orders", timeout=PATIENCE * 1000)
     waiting.click()
     expect(page.locator(".facts").first).to_contain_text("Find out what Acme ordered this week")
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
 
-    output, _ = agent.communicate(timeout=30)
+    output, _ = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 0, output
     assert "paid, receipt" in output
     assert output.count("✓ refused") == 5
@@ -124,17 +125,17 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
 
 def test_a_denial_stops_the_agent(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
     sign_in(page, product)
-    page.locator(".waiting a").click(timeout=15_000)
+    page.locator(".waiting a").click(timeout=PATIENCE * 1000)
     page.get_by_role("button", name="Deny").click()
     expect(page.get_by_role("heading", name="You denied this")).to_be_visible()
-    output, _ = agent.communicate(timeout=30)
+    output, _ = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 1
     assert "The person said no" in output
 
 
 def test_a_prompt_is_answered_by_keyboard_alone(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
     sign_in(page, product)
-    page.locator(".waiting a").wait_for(timeout=15_000)
+    page.locator(".waiting a").wait_for(timeout=PATIENCE * 1000)
     for _ in range(20):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.closest('.waiting') !== null"):
@@ -153,19 +154,19 @@ def test_a_prompt_is_answered_by_keyboard_alone(page: Page, product: Product, ag
     expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
     # It goes on, and asks for a database account: nothing of it is left for the next story.
     page.goto("/")
-    page.locator(".waiting a").click(timeout=30_000)
+    page.locator(".waiting a").click(timeout=PATIENCE * 1000)
     page.get_by_role("button", name="Deny").click()
     expect(page.get_by_role("heading", name="You denied this")).to_be_visible()
 
 
 def test_stopping_the_agent_cancels_what_it_asks(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
     sign_in(page, product)
-    page.locator(".waiting a").wait_for(timeout=15_000)
+    page.locator(".waiting a").wait_for(timeout=PATIENCE * 1000)
     page.get_by_role("navigation").get_by_role("link", name="Agents").click()
     page.get_by_text("Stop this agent").click()
     page.get_by_role("button", name="Stop Assistant now").click()
     expect(page.get_by_text("You stopped it")).to_be_visible()
-    output, _ = agent.communicate(timeout=30)
+    output, _ = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 1
     assert "invalid_grant" in output
     page.get_by_role("button", name="Let it ask again").click()

@@ -44,13 +44,13 @@ from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
 from tests.node import NodeProgram
 from tests.node import running as running_in_node
+from tests.patience import PATIENCE
 from tests.stories.test_accessibility import check
 from tests.stories.test_consent import Callback, callback, page, server, sign_in  # noqa: F401 - fixtures
 from tests.tls_server import TlsServer
 from tests.world import make_caller
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
-PATIENCE = 60  # seconds, on a busy machine
 
 
 @dataclass
@@ -84,7 +84,7 @@ def notebook(server: str, signing: None, first_scopes: tuple[str, ...]) -> Itera
         time.sleep(0.02)
     yield Notebook(url, resource, running)
     running.should_exit = True
-    thread.join(timeout=20)
+    thread.join(timeout=PATIENCE)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
+from tests.patience import PATIENCE
 from tests.push_service import PushService
 from tests.stories.conftest import ROOT, Product
 from tests.stories.test_first_five_minutes import sign_in
@@ -139,7 +140,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
         expect(page.get_by_role("heading", level=1)).to_have_text("Pay EUR 120.00 to Acme Office Supplies")
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
-        output, _ = asking.communicate(timeout=30)
+        output, _ = asking.communicate(timeout=PATIENCE)
         assert asking.returncode == 0 and "paid, receipt" in output, output
 
     answered = push_service.wait_for(2)[1]

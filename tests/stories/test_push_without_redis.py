@@ -13,6 +13,7 @@ import pytest
 
 from authserver.servers.postgres import forget_cluster
 from authserver.servers.processes import free_port
+from tests.patience import PATIENCE
 from tests.push_service import PushService
 from tests.real_clients import SignedIn, example_agent
 from tests.stories.conftest import Product, free_port_pair
@@ -41,7 +42,7 @@ def product(push_service: PushService) -> Iterator[Product]:
 
 
 def test_the_push_leaves_within_three_seconds(product: Product, push_service: PushService) -> None:
-    with httpx.Client(base_url=product.url, timeout=10) as browser, httpx.Client(timeout=10) as http:
+    with httpx.Client(base_url=product.url, timeout=PATIENCE) as browser, httpx.Client(timeout=PATIENCE) as http:
         person, agent = SignedIn(browser, product.password), example_agent(product.data_dir, http)
         person.enrol(push_service.new_browser())
         for number in range(3):

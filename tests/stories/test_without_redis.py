@@ -13,7 +13,7 @@ from tests.own_redis import OwnRedis
 from tests.world import PAYMENT, Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
-MOST = 1.0  # seconds more than without trouble, which is a few hundredths
+MOST = 20.0  # seconds on a busy machine; whoever waits for a Redis that hangs, waits for ever
 
 
 def timed(call: Any, *arguments: Any, **keywords: Any) -> Any:
