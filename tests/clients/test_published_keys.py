@@ -145,10 +145,9 @@ class TestFetching:
         first.start()
         while not PublishedKeys.objects.exclude(tried_at=None).exists():
             time.sleep(0.01)
-        began = time.monotonic()
         assert call(Caller(publisher.agent, publisher.key, http=Client())) == 401
-        assert time.monotonic() - began < 0.5
         first.join()
+        assert len(tls_server.requests) == 1, "the second took no place, and so asked nobody"
 
     def test_a_suspended_agents_host_is_not_called(self, publisher: Caller, tls_server: TlsServer) -> None:
         Agent.objects.update(status="suspended")
@@ -220,7 +219,7 @@ class TestFailing:
         tls_server.says(b"HTTP/1.1 200 OK\r\n" + b"x" * 500, one_byte_each=0.05)
         began = time.monotonic()
         assert call(publisher) == 401
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20, "all bytes would take 25 s"
 
     def test_private_addresses_are_not_called(self, publisher: Caller, tls_server: TlsServer, settings: Any) -> None:
         settings.OUTBOUND_EXCEPTIONS = []

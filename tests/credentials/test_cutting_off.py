@@ -7,15 +7,15 @@ import pytest
 
 from credentials.engines import cutting_off
 from credentials.engines.cutting_off import cut_off_after
-from tests.patience import until
+from tests.patience import PATIENCE, until
 
 
 def test_one_that_takes_too_long_is_cut_off_once() -> None:
     cut = threading.Event()
     began = time.monotonic()
     with cut_off_after(0.3, cut.set) as call:
-        assert cut.wait(5) and call.is_late
-    assert 0.3 <= time.monotonic() - began < 3
+        assert cut.wait(PATIENCE) and call.is_late
+    assert time.monotonic() - began >= 0.3
 
 
 def test_one_that_ends_in_time_is_not() -> None:
@@ -27,9 +27,9 @@ def test_one_that_ends_in_time_is_not() -> None:
 
 def test_a_call_beside_one_that_hangs_goes_on() -> None:
     late, other = threading.Event(), threading.Event()
-    with cut_off_after(60, other.set):
+    with cut_off_after(2 * PATIENCE, other.set):
         with cut_off_after(0.1, late.set):
-            assert late.wait(5)
+            assert late.wait(PATIENCE)
         assert not other.is_set()
 
 
@@ -40,7 +40,7 @@ def test_one_that_cannot_be_cut_off_leaves_the_others_watched(caplog: pytest.Log
         raise ValueError
 
     with cut_off_after(0.6, cut.set), cut_off_after(0.1, fail) as call:
-        assert cut.wait(5) and call.is_late
+        assert cut.wait(PATIENCE) and call.is_late
     assert "could not be cut off" in caplog.text
 
 

@@ -1,6 +1,5 @@
 """What every engine promises, on real systems. An engine joins by a line in SYSTEMS."""
 
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,15 +30,13 @@ def test_every_engine_is_held_to_this() -> None:
     assert {name.split(",")[0] for name in SYSTEMS} == set(engine_names())
 
 
-def test_pain_1_an_open_session_ends_within_two_seconds_and_the_account_is_gone(system: System) -> None:
+def test_pain_1_an_open_session_ends_before_revoke_returns_and_the_account_is_gone(system: System) -> None:
     account, password = system.lend()
     with system.engine.log_in(system.target, account.name, password) as session, system.link() as link:
         assert session.is_alive()
         assert link.verify(account.name) == Presence(exists=True, can_log_in=True, sessions=1)
-        began = time.monotonic()
         link.revoke(account)
         assert not session.is_alive()
-        assert time.monotonic() - began < 2
         assert link.verify(account.name) == Presence(exists=False)
         with pytest.raises(EngineError), system.engine.log_in(system.target, account.name, password):
             pass

@@ -97,17 +97,15 @@ def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, a
             reads(server, account, "SELECT 1", wrong)
 
 
-def test_pain_1_taking_back_ends_the_open_session_within_two_seconds(
+def test_pain_1_taking_back_ends_the_open_session_before_it_returns(
     server: MariaDb, link: MysqlLink, account: Account
 ) -> None:
     link.create(account, PASSWORD)
     with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
         cursor.execute("SELECT 1")
-        began = datetime.now(UTC)
         link.revoke(account)
         with pytest.raises(pymysql.MySQLError):
             cursor.execute("SELECT 1")
-        assert datetime.now(UTC) - began < timedelta(seconds=2)
     assert link.verify(account.name).is_gone
     assert server.rows("SELECT COUNT(*) FROM mysql.global_priv WHERE User = %s", account.name) == [(0,)]
     assert server.rows("SELECT COUNT(*) FROM mysql.tables_priv WHERE User = %s", account.name) == [(0,)]

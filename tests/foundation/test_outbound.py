@@ -9,6 +9,7 @@ import pytest
 from django.db import transaction
 
 from foundation.outbound import Answer, OutboundFailed, OutboundRefused, Trust, check_url, fetch, is_public
+from tests.patience import PATIENCE
 from tests.tls_server import TlsServer
 
 
@@ -43,7 +44,7 @@ def test_urls_that_are_not_called(url: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_not_public(url: str) -> None:
     with pytest.raises((OutboundRefused, OutboundFailed)) as raised:
-        fetch("GET", url, trust=Trust.SUPPLIED, timeout=5, max_bytes=10)
+        fetch("GET", url, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
     assert isinstance(raised.value, OutboundRefused) or "resolved" in str(raised.value)
 
 
@@ -82,12 +83,12 @@ class TestNames:
     def test_one_that_leads_inside_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answer_dns(monkeypatch, ["127.0.0.1"])
         with pytest.raises(OutboundRefused, match="not a public address"):
-            fetch("GET", "https://inside.example/", trust=Trust.SUPPLIED, timeout=5, max_bytes=10)
+            fetch("GET", "https://inside.example/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_so_is_one_that_leads_inside_and_outside(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answer_dns(monkeypatch, ["93.184.216.34", "10.0.0.1"])
         with pytest.raises(OutboundRefused):
-            fetch("GET", "https://mixed.example/", trust=Trust.SUPPLIED, timeout=5, max_bytes=10)
+            fetch("GET", "https://mixed.example/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_it_is_asked_for_once_and_the_answer_holds(
         self, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
@@ -96,13 +97,13 @@ class TestNames:
         asked = answer_dns(monkeypatch, ["127.0.0.1"], ["127.0.0.9"])
         tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         url = f"https://server.example:{tls_server.port}/"
-        answer = fetch("GET", url, trust=Trust.CONFIGURED, timeout=5, max_bytes=10)
+        answer = fetch("GET", url, trust=Trust.CONFIGURED, timeout=PATIENCE, max_bytes=10)
         assert (answer.body, asked) == (b"ok", ["server.example"])
         assert b"Host: server.example" in tls_server.requests[0]
 
     def test_one_that_does_not_resolve(self) -> None:
         with pytest.raises(OutboundFailed, match="resolved"):
-            fetch("GET", "https://does-not-exist.invalid/", trust=Trust.SUPPLIED, timeout=10, max_bytes=10)
+            fetch("GET", "https://does-not-exist.invalid/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_a_resolver_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: time.sleep(1) or [])
@@ -110,7 +111,7 @@ class TestNames:
             fetch("GET", "https://slow.example/", trust=Trust.SUPPLIED, timeout=0.2, max_bytes=10)
 
 
-def get(tls_server: TlsServer, *, timeout: float = 5, max_bytes: int = 1000, host: str = "127.0.0.1") -> Answer:
+def get(tls_server: TlsServer, *, timeout: float = PATIENCE, max_bytes: int = 1000, host: str = "127.0.0.1") -> Answer:
     url = f"https://{host}:{tls_server.port}/x?y=1"
     return fetch("GET", url, trust=Trust.CONFIGURED, timeout=timeout, max_bytes=max_bytes)
 
@@ -144,7 +145,7 @@ class TestTheOtherSide:
         began = time.monotonic()
         with pytest.raises(OutboundFailed, match=r"within 0\.6 s"):
             get(tls_server, timeout=0.6)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20, "all bytes would take 25 s"
 
     @pytest.mark.parametrize(
         "interim", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"]
@@ -170,7 +171,7 @@ class TestTheOtherSide:
     def test_a_header_that_brings_another(self, tls_server: TlsServer, value: str) -> None:
         url = f"https://127.0.0.1:{tls_server.port}/"
         with pytest.raises(OutboundFailed):
-            fetch("GET", url, trust=Trust.CONFIGURED, headers={"Topic": value}, timeout=5, max_bytes=10)
+            fetch("GET", url, trust=Trust.CONFIGURED, headers={"Topic": value}, timeout=PATIENCE, max_bytes=10)
         assert not any(b"Injected" in request for request in tls_server.requests)
 
     @pytest.mark.django_db(transaction=True)
@@ -206,7 +207,7 @@ class TestTheOtherSide:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with pytest.raises(OutboundFailed):
-            fetch("GET", f"https://127.0.0.1:{port}/", trust=Trust.CONFIGURED, timeout=5, max_bytes=10)
+            fetch("GET", f"https://127.0.0.1:{port}/", trust=Trust.CONFIGURED, timeout=PATIENCE, max_bytes=10)
 
 
 class TestExceptions:
@@ -214,14 +215,14 @@ class TestExceptions:
         settings.OUTBOUND_EXCEPTIONS = [f"127.0.0.1:{tls_server.port}"]
         tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         url = f"https://127.0.0.1:{tls_server.port}/"
-        assert fetch("GET", url, trust=Trust.SUPPLIED, timeout=5, max_bytes=10).status == 200
+        assert fetch("GET", url, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10).status == 200
         for near in (
             f"https://127.0.0.2:{tls_server.port}/",
             f"https://localhost:{tls_server.port}/",
             "https://127.0.0.1:8443/",
         ):
             with pytest.raises(OutboundRefused):
-                fetch("GET", near, trust=Trust.SUPPLIED, timeout=5, max_bytes=10)
+                fetch("GET", near, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_no_proxy_of_the_environment_is_asked(self, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):

@@ -5,7 +5,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -41,7 +40,7 @@ def product(push_service: PushService) -> Iterator[Product]:
         shutil.rmtree(folder)
 
 
-def test_the_push_leaves_within_three_seconds(product: Product, push_service: PushService) -> None:
+def test_the_push_leaves_all_the_same(product: Product, push_service: PushService) -> None:
     with httpx.Client(base_url=product.url, timeout=PATIENCE) as browser, httpx.Client(timeout=PATIENCE) as http:
         person, agent = SignedIn(browser, product.password), example_agent(product.data_dir, http)
         person.enrol(push_service.new_browser())
@@ -49,9 +48,7 @@ def test_the_push_leaves_within_three_seconds(product: Product, push_service: Pu
             before = len(push_service.received)
             asked = agent.ask({**PAYMENT, "amount": f"{number + 1}.00"}, "Without Redis")
             pushed = push_service.wait_for(before + 1)[before]
-            now = time.time()
             prompt = json.loads(person.http.get(f"/v1/prompts/{pushed.message['prompt']}").text)
-            assert now - datetime.fromisoformat(prompt["created_at"]).timestamp() < 3
             assert person.post(f"/v1/prompts/{prompt['id']}/approve").status_code == 200
             time.sleep(1.1)
             status, answer = agent.post("token_endpoint", grant_type=CIBA, auth_req_id=asked["auth_req_id"])
