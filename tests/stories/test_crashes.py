@@ -92,7 +92,8 @@ class Phone(SignedIn):
                 self.answer(prompt, "approve" if chance < 0.75 else "deny")
 
     def answer(self, prompt: str, how: str) -> None:
-        for _ in range(100):
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
             try:
                 response = self.post(f"/v1/prompts/{prompt}/{how}")
             except httpx.HTTPError:
@@ -122,7 +123,8 @@ class Crew:
 
     def ask(self, number: int) -> str:
         details = [{"type": "payment", **PAYMENT, "amount": f"{number + 1}.00"}]
-        for _ in range(200):
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
             status, answer = self.post(
                 "backchannel_authentication_endpoint", scope="openid", login_hint="demo@example.com",
                 authorization_details=json.dumps(details), binding_message=f"Task {number}",
