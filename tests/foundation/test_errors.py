@@ -10,9 +10,11 @@ from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clients.models import CIBA
 from foundation.endpoint import error_response
 from foundation.errors import InvalidRequest
 from oauth.redirecting import error_url
+from tests.world import new_key
 
 ALLOWED = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
 
@@ -48,15 +50,16 @@ def test_whatever_is_said_can_be_told(said: str) -> None:
 @pytest.mark.parametrize(
     ("sent", "told"),
     [
-        ({"jwks": {"keys": []}}, "{'keys': [...]}"),
-        ({"id_token_signed_response_alg": "none"}, "'RS256'"),
-        ({"subject_type": "pairwise"}, "'public'"),
+        ({"backchannel_authentication_request_signing_alg": "none"}, "'ES256'"),
+        ({"backchannel_authentication_request_signing_alg": ["RS512"]}, "'PS256'"),
+        ({"backchannel_authentication_request_signing_alg": 7}, "'EdDSA'"),
     ],
-    ids=["JSON in a sentence", "values of a list", "a single value"],
+    ids=["another value", "a list", "a number"],
 )
 def test_a_registration_reads_quotes(sent: dict[str, object], told: str, settings: Any) -> None:
     settings.REGISTRATION = "open"
-    sent = {"redirect_uris": ["https://app.example.com/"], "token_endpoint_auth_method": "none", **sent}
-    answer = Client().post("/oidc/register", json.dumps(sent), content_type="application/json")
+    jwks = {"keys": [new_key("ES256").as_dict(private=False)]}
+    agent = {"grant_types": [CIBA], "token_endpoint_auth_method": "private_key_jwt", "jwks": jwks}
+    answer = Client().post("/oidc/register", json.dumps(agent | sent), content_type="application/json")
     assert answer.status_code == 400
     assert told in answer.json()["error_description"] and "?" not in answer.json()["error_description"]
