@@ -95,12 +95,23 @@ class TestOurName:
         settings.REGISTRATION = "open"
 
     @pytest.mark.parametrize(
-        "name", ["Countersign", "Countersign security team", "СОUNТЕRSІGN", "Ｃｏｕｎｔｅｒｓｉｇｎ"]
+        "sent",
+        [
+            {"client_name": "Countersign"},
+            {"client_name": "Countersign security team"},
+            {"client_name": "Ｃｏｕｎｔｅｒｓｉｇｎ"},
+            {"client_name": "C0unter-5ign"},
+            {"redirect_uris": ["https://countersign-login.example.com/cb"], "client_name": ""},
+        ],
     )
-    def test_is_refused(self, name: str) -> None:
-        refused = register(body(client_name=name))
+    def test_is_refused(self, sent: dict[str, Any]) -> None:
+        refused = register(body(**sent))
         assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
         assert not Agent.objects.exists()
+
+    @pytest.mark.parametrize("name", ["СОUNТЕRSІGN", "Coun\u200btersign", "Ꮯountersign"])
+    def test_one_that_cannot_be_shown_is_left_out(self, name: str) -> None:
+        assert register(body(client_name=name)).json()["client_name"] == "client.example.com"
 
     def test_is_refused_in_a_change(self) -> None:
         told = register(body()).json()
