@@ -76,6 +76,20 @@ def sign_anything(header: dict[str, Any], claims: Any, key: Any, algorithm: str)
     return f"{signed}.{b64url(signature)}"
 
 
+@dataclass(frozen=True)
+class FromNow:
+    """A time claim, resolved when the JWT is signed: cases of tests are collected long before they run."""
+
+    seconds: int
+
+
+def _resolved(claims: dict[str, Any]) -> dict[str, Any]:
+    """Without what is None, and with times as numbers."""
+    at = int(time.time())
+    times = {name: at + value.seconds if isinstance(value, FromNow) else value for name, value in claims.items()}
+    return {name: value for name, value in times.items() if value is not None}
+
+
 @dataclass
 class Prover:
     """A DPoP key and the proofs made with it (RFC 9449 4.2); remembers the server's last nonce."""
@@ -142,7 +156,7 @@ class Caller:
             **claims,
         }
         header = {"alg": self.algorithm, "kid": self.key.kid}
-        payload = json.dumps({name: value for name, value in body.items() if value is not None})
+        payload = json.dumps(_resolved(body))
         return jws.serialize_compact(header, payload, self.key, algorithms=[self.algorithm])
 
     def request_object(self, person: User | None = None, *, header: dict[str, Any] | None = None, **claims: Any) -> str:
@@ -153,7 +167,7 @@ class Caller:
             "iat": at, "nbf": at, "exp": at + 60, "scope": "openid",
             "login_hint": person.email if person else None, **claims,
         }  # fmt: skip
-        payload = json.dumps({name: value for name, value in body.items() if value is not None})
+        payload = json.dumps(_resolved(body))
         protected = {"alg": self.algorithm, "kid": self.key.kid, **(header or {})}
         return jws.serialize_compact(protected, payload, self.key, algorithms=[self.algorithm])
 

@@ -1,6 +1,5 @@
 """FAPI-CIBA on the wire: what its profiles refuse (Implementer's Draft 1, 5.2.2; FAPI 2.0, 5.3.2.1)."""
 
-import time
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from ciba.models import Prompt
 from clients.models import CIBA, Agent
 from oauth.verifying import verify
 from tests.certificates import Holder, dns, make_certificate
-from tests.world import PAYMENT, Caller, Prover, allow_everything, make_caller, new_key, post_form, sign_in
+from tests.world import PAYMENT, Caller, FromNow, Prover, allow_everything, make_caller, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
@@ -113,9 +112,9 @@ class TestID1:
         [
             pytest.param({"aud": "https://other.example.com"}, id="for another server"),
             pytest.param({"iss": "somebody"}, id="by another issuer"),
-            pytest.param({"exp": int(time.time()) - 300}, id="expired"),
-            pytest.param({"nbf": int(time.time()) + 300}, id="not yet valid"),
-            pytest.param({"nbf": int(time.time()) - 3600, "exp": int(time.time()) + 300}, id="living 65 minutes"),
+            pytest.param({"exp": FromNow(-300)}, id="expired"),
+            pytest.param({"nbf": FromNow(300)}, id="not yet valid"),
+            pytest.param({"nbf": FromNow(-3600), "exp": FromNow(300)}, id="living 65 minutes"),
         ],
     )
     def test_a_request_object_that_does_not_hold(self, id1: Caller, person: User, claims: dict[str, Any]) -> None:
@@ -194,9 +193,9 @@ class TestFAPI2:
     def test_clock_skew(self, fapi2: Caller, person: User) -> None:
         """FAPI 2.0 5.3.2.1: up to 10 seconds in the future are taken, 60 and more are not."""
         details = {"authorization_details": [PAYMENT]}
-        ahead = fapi2.assertion(iat=int(time.time()) + 10, nbf=int(time.time()) + 10)
+        ahead = fapi2.assertion(iat=FromNow(10), nbf=FromNow(10))
         assert fapi2.ask(person, client_assertion=ahead, **details).status_code == 200
-        far = fapi2.assertion(iat=int(time.time()) + 61)
+        far = fapi2.assertion(iat=FromNow(61))
         assert refused(fapi2.ask(person, client_assertion=far, **details), "invalid_client", 401)
 
 

@@ -1,7 +1,6 @@
 """Client authentication: who gets in, and that everybody else learns nothing (RFC 6749 2.3, RFC 7523 3)."""
 
 import json
-import time
 from base64 import b64encode
 from typing import Any
 
@@ -17,11 +16,10 @@ from audit.models import Event
 from clients import lifecycle
 from clients.models import CLIENT_CREDENTIALS, Agent, AgentSecret, SpentAssertion
 from foundation.handles import b64url
-from tests.world import JWT_BEARER, Caller, allow_everything, make_caller, new_key, post_form, sign_anything
+from tests.world import JWT_BEARER, Caller, FromNow, allow_everything, make_caller, new_key, post_form, sign_anything
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
-NOW = int(time.time())
 
 
 def call(agent: Caller, **parameters: Any) -> Any:
@@ -104,13 +102,13 @@ def test_a_key_that_its_profile_could_never_use_is_refused(db: None, profile: st
         pytest.param({"aud": "https://elsewhere.example.com"}, id="another server"),
         pytest.param({"aud": f"{ISSUER}/bc-authorize"}, id="another endpoint of ours than the called one"),
         pytest.param({"exp": None}, id="no expiry"),
-        pytest.param({"exp": NOW - 60}, id="expired"),
-        pytest.param({"exp": NOW + 2 * 3600}, id="lives for two hours"),
+        pytest.param({"exp": FromNow(-60)}, id="expired"),
+        pytest.param({"exp": FromNow(7200)}, id="lives for two hours"),
         pytest.param({"exp": "tomorrow"}, id="an expiry that is no number"),
         pytest.param({"exp": True}, id="an expiry that is a boolean"),
         pytest.param({"exp": 10**400}, id="an expiry beyond all numbers"),
-        pytest.param({"nbf": NOW + 600}, id="not yet valid"),
-        pytest.param({"iat": NOW + 600}, id="from the future"),
+        pytest.param({"nbf": FromNow(600)}, id="not yet valid"),
+        pytest.param({"iat": FromNow(600)}, id="from the future"),
         pytest.param({"jti": None}, id="no jti"),
         pytest.param({"jti": ""}, id="an empty jti"),
         pytest.param({"jti": 7}, id="a jti that is no text"),
