@@ -82,7 +82,8 @@ def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) ->
 
 def untyped_if_empty(response: HttpResponse) -> HttpResponse:
     """An empty answer has no type (RFC 9110 8.3): clients that read JSON alone refuse an empty text/html."""
-    if not response.content:
+    is_written = getattr(response, "is_rendered", True)  # DRF writes its own errors later, and never empty ones
+    if is_written and not response.content:
         del response["Content-Type"]
     return response
 

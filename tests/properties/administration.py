@@ -113,7 +113,7 @@ def make_rows(agent: Caller, person: User, by: User) -> None:
     Lease.objects.create(
         role=role, backend=backend, grant=grant, agent=agent.agent, user=person, operation_digest="x", use_id=new_id(),
         account_name="x", settings={}, state="stuck", created_at=now, lifetime=60, expires_at=soon, max_expires_at=soon,
-        bound_by="x", most_bound_by="x", due_at=soon,
+        bound_by="asked", most_bound_by="grant", due_at=soon,
     )  # fmt: skip
 
 
