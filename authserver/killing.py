@@ -5,7 +5,7 @@ well, so that resuming the agent revives none. Accounts live elsewhere: they are
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin
@@ -29,6 +29,7 @@ from credentials.models import Lease
 from credentials.states import FINISHED, State
 from oauth import lifecycle as grants
 from oauth.models import Grant
+from oauth.tree import last_token_ends_at
 
 
 def stop(agent: Agent, by: User, now: datetime) -> None:
@@ -57,7 +58,7 @@ def find_left(agent: Agent, now: datetime) -> list[Left]:
     live = Lease.objects.filter(agent=agent).exclude(state__in=FINISHED)
     states = live.values_list("state").annotate(Count("id")).order_by("state")
     return [
-        Left("The agent may call (its tokens work)", int(agent.is_active)),
+        Left("The agent may call Countersign", int(agent.is_active)),
         Left(
             "Requests that are open or approved",
             requests.filter(state__in=list(TRANSITIONS)).count(),
@@ -71,6 +72,13 @@ def find_left(agent: Agent, now: datetime) -> list[Left]:
     ]
 
 
+def in_words(left: timedelta) -> str:
+    """`4 min 12 s`: as the page is loaded again, it counts down."""
+    minutes, seconds = divmod(int(left.total_seconds()) + 1, 60)
+    hours, minutes = divmod(minutes, 60)
+    return " ".join(f"{count} {unit}" for count, unit in ((hours, "h"), (minutes, "min"), (seconds, "s")) if count)
+
+
 @require_http_methods(["GET", "POST"])
 def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
     """GET shows what is left, again every two seconds while something is; POST stops the agent."""
@@ -80,13 +88,16 @@ def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
     if request.method == "POST":
         stop(agent, request.user, timezone.now())
         return redirect("admin:kill-agent", agent_id=agent.pk)
-    left = find_left(agent, timezone.now())
+    now = timezone.now()
+    left, ends_at = find_left(agent, now), last_token_ends_at(agent.client_id, now)
     context: dict[str, Any] = {
         **admin.site.each_context(request),
         "title": f"Stop {agent}",
         "agent": agent,
         "left": left,
         "is_done": not any(one.count for one in left),
+        "tokens_end_at": ends_at,
+        "tokens_end_in": in_words(ends_at - now) if ends_at else "",
         "forgotten": Lease.objects.filter(agent=agent, state=State.FORGOTTEN).count(),
     }
     return render(request, "admin/kill_agent.html", context)

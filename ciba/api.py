@@ -85,7 +85,9 @@ UNKNOWN = ("not_found", "there is no such prompt for you", 404)
 
 
 class Prompts(OwnPrompts):
-    @extend_schema(operation_id="prompts", responses=inline_serializer("Prompts", {"prompts": type(PromptShape)(many=True)}))
+    @extend_schema(
+        operation_id="prompts", responses=inline_serializer("Prompts", {"prompts": type(PromptShape)(many=True)})
+    )
     def get(self, request: Request) -> Response:
         """What waits for this person's answer, the most urgent first."""
         waiting = waiting_prompts(self.user(request), timezone.now())

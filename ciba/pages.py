@@ -118,7 +118,15 @@ def agents(request: HttpRequest) -> HttpResponse:
     user, now = _person(request), timezone.now()
     lines = tree.grants_to_show(user, now)
     known = list(agents_that_may_ask(user))
-    rows = [{"agent": agent, "grants": [line for line in lines if line.grant.agent_id == agent.pk]} for agent in known]
+    held = {agent.pk: [line for line in lines if line.grant.agent_id == agent.pk] for agent in known}
+    rows = [
+        {
+            "agent": agent,
+            "grants": held[agent.pk],
+            "usable": sum(not line.is_used_up for line in held[agent.pk]),
+        }
+        for agent in known
+    ]
     # Of agents that may not ask any more: what they hold is shown until it is over.
     others = [line for line in lines if line.grant.agent_id not in {agent.pk for agent in known}]
     return render(request, "ciba/agents.html", {"rows": rows, "others": others})

@@ -128,7 +128,11 @@ class BackendAdmin(PreflightAfterSaving):
     @admin.display(description="answers")
     def health(self, obj: Backend) -> str:
         if obj.failing_since is None:
-            return "yes"
+            if obj.preflight_at is None:
+                return "not asked yet"
+            # One that refuses a login answers, and still lends nothing.
+            problem = preflight.first_problem(obj.preflight.get("steps", []))
+            return f"yes, but its preflight failed: {problem}" if problem else "yes"
         return f"not since {obj.failing_since:%Y-%m-%d %H:%M:%S} UTC ({obj.failures} tries): {obj.problem}"
 
     @admin.display(description="preflight")

@@ -134,7 +134,9 @@ class Leases(LeaseView):
             raise answer
         return _delivered(answer)
 
-    @extend_schema(operation_id="leases", responses=inline_serializer("Leases", {"leases": type(LeaseShape)(many=True)}))
+    @extend_schema(
+        operation_id="leases", responses=inline_serializer("Leases", {"leases": type(LeaseShape)(many=True)})
+    )
     def get(self, request: Request) -> HttpResponse:
         """The agent's own leases that are not yet confirmed gone, newest first; `?ended=true`: the ended too."""
         holding = Holding(request._request)

@@ -38,6 +38,10 @@ from operations.models import OperationType
 PROBE_LIFE = timedelta(minutes=5)
 
 
+def first_problem(steps: list[dict[str, Any]]) -> str:
+    return next((f"{step['step']}: {step['problem']}" for step in steps if not step["ok"]), "")
+
+
 @dataclass
 class Report:
     """What was tried, in order; `excess` is what our administrator can do there and need not.
@@ -67,7 +71,7 @@ class Report:
 
     @property
     def first_problem(self) -> str:
-        return next((f"{step['step']}: {step['problem']}" for step in self.steps if not step["ok"]), "")
+        return first_problem(self.steps)
 
     def take_over(self, other: "Report") -> None:
         """What a role's probe found around it, once each."""

@@ -63,6 +63,14 @@ class Careful(admin.ModelAdmin[Any]):
         """Said each time: the model's own is lost where rows are counted, and pages of no order repeat rows."""
         return self.ordering or self.model._meta.ordering or ("-pk",)
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Of a new row nothing that is drawn when it is saved: the page would show an id that nobody gets."""
+        names = super().get_fields(request, obj)
+        if obj is not None:
+            return names
+        drawn = {field.name for field in self.model._meta.concrete_fields if callable(field.default)}
+        return [name for name in names if name not in drawn & set(self.get_readonly_fields(request))]
+
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         return super().get_object(request, object_id, from_field or None)  # ?_to_field= names no field
 

@@ -1,5 +1,6 @@
 """Grants, uses and signing keys, to be read. django-oauth-toolkit's own tables are not in use yet."""
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -11,7 +12,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from foundation.admin import ReadOnly
-from oauth import tree
+from oauth import signing_keys, tree
 from oauth.models import AccessToken, AuthorizationCode, Grant, IDToken, RefreshToken, SigningKey, Use
 
 admin.site.unregister([AccessToken, AuthorizationCode, IDToken, RefreshToken])
@@ -74,5 +75,18 @@ class GrantAdmin(ReadOnly):
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(ReadOnly):
-    list_display = ("kid", "algorithm", "created_at", "active_at", "withdrawn_at")
-    fields = ("kid", "algorithm", "public_jwk", "created_at", "active_at", "withdrawn_at")
+    list_display = ("kid", "algorithm", "state", "signs_from", "listed_until")
+    fields = ("kid", "algorithm", "state", "public_jwk", "created_at", "signs_from", "listed_until")
+    readonly_fields = ("state", "signs_from", "listed_until")
+
+    @admin.display(description="state")
+    def state(self, key: SigningKey) -> str:
+        return signing_keys.state_in_words(key, timezone.now())
+
+    @admin.display(description="signs from", ordering="active_at")
+    def signs_from(self, key: SigningKey) -> datetime:
+        return key.active_at
+
+    @admin.display(description="in the key list until", ordering="withdrawn_at", empty_value="its successor is made")
+    def listed_until(self, key: SigningKey) -> datetime | None:
+        return key.withdrawn_at

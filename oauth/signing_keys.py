@@ -76,6 +76,18 @@ def signing_key(algorithm: str, now: datetime) -> Loaded:
     raise LookupError(f"there is no active {algorithm} key: run manage.py rotate_keys")
 
 
+def state_in_words(row: SigningKey, now: datetime) -> str:
+    """What a key does at this time. For an administrator, who reads it beside the times."""
+    if row.withdrawn_at is not None and row.withdrawn_at <= now:
+        return "withdrawn: what it signed is refused"
+    if row.active_at > now:
+        return "listed; will sign"
+    later = SigningKey.objects.filter(algorithm=row.algorithm, active_at__gt=row.active_at, active_at__lte=now)
+    if later.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).exists():
+        return "no longer signs; listed for what it signed"
+    return "signs"
+
+
 def is_missing(now: datetime) -> list[str]:
     """The algorithms that have no key that could sign now."""
     active = {key.algorithm for key in listed_keys(now) if key.active_at <= now}

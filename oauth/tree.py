@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import DateTimeField, DurationField, F, IntegerField, JSONField, Max, Value
+from django.db.models.fields.json import KeyTextTransform, KeyTransform
+from django.db.models.functions import Cast
 
 from accounts.models import User
 from audit import events
@@ -83,6 +86,16 @@ def _access_tokens(grant: Grant, now: datetime) -> list[Branch]:
     ]  # fmt: skip
 
 
+def last_token_ends_at(client_id: str, now: datetime) -> datetime | None:
+    """When the last access token of this agent ends by itself, revoked or not; None where all have. An API that
+    validates tokens by itself, and does not ask at introspection, accepts it until then."""
+    issued = Event.objects.filter(kind=events.TOKEN_ISSUED.name, client_id=client_id, at__gt=now - MOST_LIVED)
+    lifetime = KeyTextTransform("expires_in", KeyTransform("facts", Cast("body", JSONField())))
+    ends_at = F("at") + Cast(lifetime, IntegerField()) * Value(timedelta(seconds=1), DurationField())
+    last: datetime | None = issued.aggregate(last=Max(ends_at, output_field=DateTimeField()))["last"]
+    return last if last and last > now else None
+
+
 @transaction.atomic(durable=True)
 def _end_access_token(grant: Grant, branch_id: str, actor: str, now: datetime) -> bool:
     found = next((one for one in _access_tokens(grant, now) if one.id == branch_id), None)
@@ -138,6 +151,11 @@ class Line:
 
     grant: Grant
     words: str
+
+    @property
+    def is_used_up(self) -> bool:
+        """Nothing more can be done with it; what was issued on it may still be there."""
+        return self.grant.uses_left == 0
 
 
 def grants_to_show(user: User, now: datetime) -> list[Line]:

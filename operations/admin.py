@@ -108,7 +108,7 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
 @admin.register(OperationType)
 class OperationTypeAdmin(NoDeletion):
     form = OperationTypeForm
-    list_display = ("name", "resource", "risk", "assurance", "version", "is_active", "problem")
+    list_display = ("name", "problem", "resource", "risk", "assurance", "version", "is_active")
     list_filter = ("resource", "is_active", "current__risk")
     list_select_related = ("resource", "current")
     search_fields = ("name", "current__title")

@@ -42,7 +42,8 @@ LIKELY = [
     "10.0.0.1, [::1]:5, unknown", "https", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 99 Foo 99999 99:99:99 GMT", 'W/"x"',
     "openid", "openid calendar.read offline_access", "code", "none", "login consent", "S256", "a.b.c", "approve",
     "deny", "client_credentials", "refresh_token", "authorization_code", "urn:openid:params:grant-type:ciba", "true",
-    "60", '[{"type": "payment"}]', '{"userinfo": {"sub": {"essential": 1}}}', "private_key_jwt", "ES256", "/agents", "//evil",
+    "60", '[{"type": "payment"}]', '{"userinfo": {"sub": {"essential": 1}}}', "private_key_jwt", "ES256", "/agents",
+    "//evil.example",
 ]  # fmt: skip
 PARAMETERS = [
     "grant_type", "scope", "resource", "authorization_details", "login_hint", "id_token_hint", "login_hint_token",
