@@ -29,7 +29,7 @@ def _printable_ascii(name: str) -> Any:
 
 def _is_pattern(value: object) -> bool:
     if isinstance(value, str):
-        patterns.check(value)
+        patterns.check(value, max_memory=64 * 1024)
     return True
 
 

@@ -47,17 +47,21 @@ def matches(pattern: str, text: str) -> bool:
         return False  # a lone surrogate is no character, and fits no pattern
 
 
-def check(pattern: str) -> None:
-    """Raises PatternError."""
-    _compiled(pattern)
+def check(pattern: str, *, max_memory: int = _MAX_MEMORY) -> None:
+    """Raises PatternError. Whoever checks an agent's text allows less memory: RE2's module keeps the last 128."""
+    _compile(pattern, max_memory)
 
 
 @functools.lru_cache(maxsize=100)
 def _compiled(pattern: str) -> Any:
+    return _compile(pattern, _MAX_MEMORY)
+
+
+def _compile(pattern: str, max_memory: int) -> Any:
     if len(pattern) > MAX_LENGTH:
         raise PatternError(f"the pattern is longer than {MAX_LENGTH} characters")
     options = re2.Options()
-    options.max_mem = _MAX_MEMORY
+    options.max_mem = max_memory
     options.log_errors = False
     try:
         return re2.compile(_translated(pattern), options)
