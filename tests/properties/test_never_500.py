@@ -15,6 +15,7 @@ from accounts.models import User
 from ciba.models import BackchannelRequest, Prompt
 from oauth.models import Grant
 from tests.budget import examples
+from tests.properties.administration import HOSTILE
 from tests.properties.conftest import undone
 from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer
 
@@ -27,14 +28,14 @@ NAMES = st.sampled_from(
      "client_assertion_type", "request", "token", "token_type_hint", "user_code", "acr_values"]
 )  # fmt: skip
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT | st.sampled_from([*HOSTILE, "\ud800"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
     max_leaves=12,
 )
 LIKELY = st.sampled_from(
     ["openid", "openid calendar.read", "person@example.com", "urn:openid:params:grant-type:ciba", "client_credentials",
      "60", "[]", '[{"type":"payment"}]', '[{"type":"calendar","day":"2026-02-30"}]', "https://bank.example.com/",
-     "a.b.c"]
+     "a.b.c", *HOSTILE]
 )  # fmt: skip
 
 
