@@ -100,13 +100,21 @@ def probe(engine: Engine, target: Target, prefix: str, settings: Mapping[str, An
         account = _account(prefix, settings, now)
         _probe(engine, target, link, account, report)
         report.excess = link.excess_rights()
-        report.left_behind = find_left_behind(link, account)
-        report.can_leave_behind = find_can_leave_behind(link, account)
+        _look_for_remains(link, account, report)
     except EngineError as error:
         report.note_error("look around", error)
     finally:
         link.close()
     return report
+
+
+def _look_for_remains(link: Link, account: Account, report: Report) -> None:
+    """To be told of, and no condition of lending: it may be in a database that our administrator may not enter."""
+    try:
+        report.left_behind = find_left_behind(link, account)
+        report.can_leave_behind = find_can_leave_behind(link, account)
+    except EngineError as error:
+        report.can_leave_behind = [f"What accounts leave behind cannot be read: {error}"]
 
 
 def _account(prefix: str, settings: Mapping[str, Any], now: datetime) -> Account:

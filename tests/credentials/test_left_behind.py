@@ -87,3 +87,23 @@ def test_what_cannot_be_looked_at_keeps_nothing_back(
     monkeypatch.setattr(PostgresLink, "left_behind", failing)
     assert lend_and_leave(buyer, role, postgres_server).state == "revoked"
     assert left_events() == []
+
+
+def test_a_database_that_the_administrator_may_not_enter_stops_no_lending(
+    role: Role, postgres_server: PostgresServer
+) -> None:
+    """The group has default privileges there; that they cannot be read is said, and no failure of the preflight."""
+    defaults = "ALTER DEFAULT PRIVILEGES FOR ROLE orders_reader GRANT ALL ON TABLES TO PUBLIC"
+    with postgres_server.superuser("archive") as connection:
+        connection.execute(defaults)
+    with postgres_server.superuser("orders") as connection:
+        connection.execute("ALTER DATABASE archive ALLOW_CONNECTIONS false")
+    try:
+        report = preflight.check_backend(role.backend, About(SYSTEM), timezone.now())
+    finally:
+        with postgres_server.superuser("orders") as connection:
+            connection.execute("ALTER DATABASE archive ALLOW_CONNECTIONS true")
+        with postgres_server.superuser("archive") as connection:
+            connection.execute(defaults.replace("GRANT", "REVOKE").replace("TO PUBLIC", "FROM PUBLIC"))
+    assert report.passed, report.first_problem
+    assert any("cannot be read" in text and "archive" in text for text in report.can_leave_behind)
