@@ -72,6 +72,14 @@ def test_names_that_do_not(name: str) -> None:
     assert not passes_for_us(name, "auth.example.com")
 
 
+@pytest.mark.parametrize(
+    ("name", "address", "passes"),
+    [("Claude for iOS", "10.0.0.5", False), ("Kiosk", "10.0.0.5", False), ("Sign-in at 10.0.0.5", "10.0.0.5", True)],
+)
+def test_a_server_without_a_host_name(name: str, address: str, passes: bool) -> None:
+    assert passes_for_us(name, address) is passes
+
+
 def test_a_local_host_is_nobodys_name() -> None:
     assert not passes_for_us("MCP Inspector (localhost)", "localhost")
 
