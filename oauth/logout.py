@@ -1,8 +1,8 @@
 """/oidc/logout (OpenID Connect RP-Initiated Logout 1.0): an agent asks that the person be signed out here.
 
 An ID token of ours for the person who is signed in is proof enough; anything less is asked on a page, whose
-form another site cannot send. The browser is sent only to an address that the agent registered, exactly; and
-by itself only where that token, or the person, vouched for the request.
+form another site cannot send. The browser is sent only to an address that the agent registered (clients/redirects.py);
+and by itself only where that token, or the person, vouched for the request.
 """
 
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from accounts import sessions
 from accounts.lifecycle import record_sign_out
+from clients import redirects
 from clients.models import Agent
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import read_body
-from oauth.authorization_request import parse_query
+from oauth.authorization_request import HINTS, parse_query
 from oauth.redirecting import allow_form_to, page_back, send_back, unseen
 from oauth.verifying import verify
 
@@ -75,7 +76,7 @@ def logout(request: HttpRequest) -> HttpResponse:
 def parse_asked(text: str) -> Asked:
     """Section 2. Raises InvalidRequest."""
     query = parse_query(text)
-    if query.repeated:
+    if query.repeated - HINTS:
         raise InvalidRequest("a parameter is repeated")
     parameters = query.parameters
     hint = verify(parameters.get("id_token_hint", ""), "JWT", timezone.now())
@@ -84,9 +85,14 @@ def parse_asked(text: str) -> Asked:
         raise InvalidRequest("client_id is not the agent that the ID token was for")
     agent = Agent.objects.filter(client_id=named.pop()).first() if named else None
     redirect_uri = parameters.get("post_logout_redirect_uri", "")
-    if redirect_uri and (agent is None or redirect_uri not in agent.post_logout_redirect_uris.split()):
+    if redirect_uri and (agent is None or not _is_registered(redirect_uri, agent)):
         raise InvalidRequest("no agent that is named here registered the address that it wants you sent to")
     return Asked(agent, hint["sub"] if hint else None, redirect_uri, parameters.get("state", ""))
+
+
+def _is_registered(redirect_uri: str, agent: Agent) -> bool:
+    """As at /authorize: a native app learns its port late, and a scheme that the setting no longer has is refused."""
+    return redirects.is_registered(redirect_uri, agent.post_logout_redirect_uris.split(), agent.private_use_schemes)
 
 
 def _confirm(request: HttpRequest, asked: Asked) -> HttpResponse:

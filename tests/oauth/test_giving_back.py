@@ -327,6 +327,27 @@ class TestLogout:
             assert response.status_code == 400 and "Location" not in response
         assert self.is_signed_in(browser_of_person)
 
+    @pytest.mark.parametrize(
+        ("uri", "registered", "is_taken"),
+        [
+            ("vscode://x.y/bye", "vscode://x.y/bye", True),
+            ("cursor://x.y/bye", "cursor://x.y/bye", False),  # the setting has it no longer
+            ("http://127.0.0.1:51004/bye", "http://127.0.0.1/bye", True),
+            ("http://127.0.0.1:51004", "http://127.0.0.1:3000/", True),
+            ("http://127.0.0.1:51004/other", "http://127.0.0.1/bye", False),
+            ("http://localhost:51004/bye", "http://127.0.0.1/bye", False),
+        ],
+    )
+    def test_addresses_of_a_native_app(self, uri: str, registered: str, is_taken: bool, settings: Any) -> None:
+        settings.REGISTRATION_PRIVATE_USE_SCHEMES = ["vscode", "cursor"]
+        editor = make_web_agent("Editor", method="none", post_logout_redirect_uris=registered)
+        settings.REGISTRATION_PRIVATE_USE_SCHEMES = ["vscode"]
+        response = self.ask(Client(), client_id=editor.agent.client_id, post_logout_redirect_uri=uri)
+        assert response.status_code == (200 if is_taken else 400)
+
+    def test_a_repeated_wish_for_a_language_breaks_nothing(self, web: WebAgent) -> None:
+        assert Client().get("/oidc/logout?ui_locales=de&ui_locales=fr").status_code == 200
+
     def test_agent_and_id_token_must_agree(
         self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client
     ) -> None:
