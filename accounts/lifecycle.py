@@ -146,19 +146,26 @@ def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
     """The invitation that can still be accepted."""
     return (
         Invitation.objects.select_related("user")
-        .filter(token_digest=digest(unverified_handle), used_at=None, expires_at__gt=now, user__is_active=True)
+        .filter(_acceptable(), token_digest=digest(unverified_handle), used_at=None, expires_at__gt=now)
         .first()
     )
+
+
+def _acceptable() -> Q:
+    """Invitations of active people. An administrator's works only where a superuser made it: the person may have
+    become one after somebody of less rights had got the link, who would else act as them."""
+    # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
+    active = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
+    by_superuser = User.objects.filter(pk=OuterRef("invited_by_id"), is_superuser=True)
+    return Q(Exists(active.filter(is_staff=False, is_superuser=False))) | Q(Exists(active), Exists(by_superuser))
 
 
 @transaction.atomic(durable=True)
 def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool:
     """Sets the password, once: of two at the same moment one wins. Every older session, and a lock, ends."""
     invitation = Invitation.objects.select_related("user").get(pk=invitation_id)
-    # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
-    active = Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=True))
-    won = Invitation.objects.filter(active, pk=invitation_id, used_at=None, expires_at__gt=now).update(used_at=now)
-    if not won:
+    open_still = Invitation.objects.filter(_acceptable(), pk=invitation_id, used_at=None, expires_at__gt=now)
+    if not open_still.update(used_at=now):
         return False
     user = User.objects.select_for_update().get(pk=invitation.user_id)
     if user.has_signed_up:

@@ -186,3 +186,20 @@ class TestTheUserIsTold:
         browser = sign_in(person)
         lifecycle.invite(person.email, "", administrator, timezone.now() - timedelta(seconds=1))
         assert "An administrator made a sign-in link for you" in browser.get("/activity").content.decode()
+
+
+@pytest.mark.parametrize("became", ["is_staff", "is_superuser"])
+def test_a_link_by_somebody_of_less_rights_ends_with_a_promotion(became: str, administrator: User) -> None:
+    """Whoever made it still has it, and would act as the new administrator."""
+    manager = User.objects.create_user("manager@example.com", name="Manager", is_staff=True)
+    newcomer, handle = lifecycle.invite("new@example.com", "New", manager, timezone.now())
+    invitation = lifecycle.find_invitation(handle, timezone.now())
+    assert invitation is not None
+    User.objects.filter(pk=newcomer.pk).update(**{became: True})
+    assert lifecycle.find_invitation(handle, timezone.now()) is None
+    assert not lifecycle.accept_invitation(invitation.id, "correct horse battery", timezone.now())
+    _, handle = lifecycle.invite("new@example.com", "New", administrator, timezone.now())
+    invitation = lifecycle.find_invitation(handle, timezone.now())
+    assert invitation is not None and lifecycle.accept_invitation(
+        invitation.id, "correct horse battery", timezone.now()
+    )
