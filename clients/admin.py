@@ -113,6 +113,8 @@ class AgentAdmin(NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        if change and "profile" in form.changed_data:
+            obj.save(update_fields=["id_token_signed_response_alg"])  # Agent.clean may have chosen another
         kind = events.AGENT_CHANGED if change else events.AGENT_REGISTERED
         about = About(f"user:{_administrator(request).id}", client_id=obj.client_id)
         record(kind, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))

@@ -203,6 +203,10 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": problem})
         if self.profile not in tuple(Profile):
             raise ValidationError({"profile": "There is no such profile."})
+        # Who registered itself need not name one, and its default is RS256 (OpenID Connect Registration 2).
+        choices = self.demands.id_token_algorithms
+        if self.registered_itself and self.id_token_signed_response_alg not in choices:
+            self.id_token_signed_response_alg = choices[0]
         if self.client_jwks_uri:
             self._check_jwks_uri()
         elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:

@@ -316,6 +316,24 @@ class TestKeeping:
         assert Event.objects.filter(kind="agent.changed").count() == 1
         assert Agent.objects.get().identity_changed_at is not None
 
+    def test_a_profile_that_an_administrator_chose_survives_a_document_that_names_no_algorithm(
+        self, host: Host, administrator: User
+    ) -> None:
+        """The default of OpenID Connect is RS256, which FAPI does not allow."""
+        keyed = {"token_endpoint_auth_method": "private_key_jwt", "jwks": keys_of(new_key("ES256"))}
+        host.serve(**keyed, dpop_bound_access_tokens=True)
+        found = host.find()
+        assert found is not None and found.id_token_signed_response_alg == "RS256"
+        browser, path = sign_in(administrator), f"/admin/clients/agent/{found.pk}/change/"
+        form = browser.get(path).context["adminform"].form
+        values = {name: value for name, value in form.initial.items() if name in form.fields and value is not None}
+        saved = browser.post(path, values | {"profile": "fapi2-ciba"})
+        assert saved.status_code == 302, saved.context["adminform"].form.errors
+        found.refresh_from_db()
+        assert (found.profile, found.id_token_signed_response_alg) == ("fapi2-ciba", "ES256")
+        again = host.find(later=timedelta(hours=25))
+        assert again is not None and again.id_token_signed_response_alg == "ES256"
+
     def test_while_its_host_is_away_it_goes_on_for_a_day(self, host: Host) -> None:
         assert host.find()
         host.serve(status="503 Service Unavailable")
