@@ -36,16 +36,20 @@ class SignedIn:
         assert response.status_code == 303, response.text
         return str(response.headers["Location"])
 
-    def approve_one(self, patience: float = PATIENCE) -> dict[str, Any]:
-        """The one prompt that waits, or is awaited, is answered with yes."""
+    def approve(self, binding_message: str, patience: float = PATIENCE) -> dict[str, Any]:
+        """The one prompt with this message, as soon as it is there, is answered with yes."""
         give_up = time.monotonic() + patience
-        while not (waiting := self.http.get("/v1/prompts").json()["prompts"]):
-            assert time.monotonic() < give_up, "nobody asks"
+        while not (waiting := self._waiting(binding_message)):
+            assert time.monotonic() < give_up, "no request came"
             time.sleep(0.1)
         (prompt,) = waiting
         response = self.post(f"/v1/prompts/{prompt['id']}/approve")
         assert response.status_code == 200, response.text
         return dict(prompt)
+
+    def _waiting(self, binding_message: str) -> list[dict[str, Any]]:
+        prompts = self.http.get("/v1/prompts").json()["prompts"]
+        return [prompt for prompt in prompts if prompt["binding_message"] == binding_message]
 
     def enrol(self, browser: Browser) -> None:
         """Adds a device under this browser's subscription."""

@@ -1,5 +1,6 @@
 """A yes at the last second counts: the prompt closes before the auth_req_id expires, and everything agrees when."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -203,7 +204,8 @@ class TestWhatIsSaidOfTheEnd:
         browser = sign_in(person)
         for path in ("/", f"/prompts/{Prompt.objects.get().id}"):
             page = browser.get(path).content.decode()
-            assert f'<time datetime="{closes_at.isoformat()}" data-expires>' in page
+            (counted,) = re.findall(r"<time [^>]*data-expires>", page)
+            assert f'datetime="{closes_at.isoformat()}"' in counted
 
     def test_the_api_names_it(self, agent: Caller, person: User) -> None:
         ask(agent, person, "100")

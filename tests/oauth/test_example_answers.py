@@ -5,6 +5,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -65,7 +66,10 @@ def test_the_mcp_server_without_a_token(authorization: str | None) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(guarded({"type": "http", "path": "/mcp", "headers": headers}, receive, send))
+    # In a thread of its own: a browser of other tests has left an event loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        scope = {"type": "http", "path": "/mcp", "headers": headers}
+        thread.submit(lambda: asyncio.run(guarded(scope, receive, send))).result()
     start, body = sent
     challenge = dict(start["headers"])[b"www-authenticate"].decode()
     assert start["status"] == 401 and json.loads(body["body"]) == {"error": "invalid_token"}

@@ -21,7 +21,7 @@ from tests.races.racing import ROUNDS, at_once
 from tests.races.test_codes import first_tokens
 from tests.world import ResourceServer
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 HOUR = 3600  # seconds
 PROCESSES = 5

@@ -18,7 +18,7 @@ from tests.races.racing import ROUNDS, Duel, at_once
 from tests.races.test_one_winner import answerer
 from tests.world import Caller
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 class Repeater:

@@ -17,7 +17,7 @@ from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from django.test import Client
 from joserfc import jwt
 from joserfc.jwk import KeySet
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
@@ -75,11 +75,16 @@ def server(browser: Browser, live_server: LiveServer, settings: Any) -> str:
 
 @pytest.fixture
 def page(browser: Browser, server: str) -> Iterator[Page]:
-    """A phone; an error in the console, a broken policy too, fails the test."""
+    """A phone; an error of our pages in the console, a broken policy too, fails the test."""
     context = browser.new_context(viewport={"width": 360, "height": 740}, base_url=server)
     page = context.new_page()
     problems: list[str] = []
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+
+    def note(message: ConsoleMessage) -> None:
+        if message.type == "error" and message.location["url"].startswith(server):  # not the client's own page
+            problems.append(message.text)
+
+    page.on("console", note)
     page.on("pageerror", lambda error: problems.append(str(error)))
     yield page
     context.close()

@@ -46,7 +46,7 @@ def go_the_whole_way(program: NodeProgram, somebody: SignedIn, token_type: str) 
     assert refreshed["tokens"]["access_token"] != issued["tokens"]["access_token"]
 
     program.hear()  # it has asked
-    assert somebody.approve_one()["binding_message"] == "From Node"
+    somebody.approve("From Node")
     approved = program.hear()
     assert approved["claims"]["sub"] == approved["userinfo"]["sub"] == subject
     assert approved["tokens"]["authorization_details"] == [PAYMENT]
