@@ -6,7 +6,7 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --require-hashe
 COPY . .
 RUN COUNTERSIGN_TESTING=1 DATA_DIR=/tmp/build STATIC_ROOT=/app/staticfiles /venv/bin/python manage.py collectstatic --noinput \
     && rm -rf tests examples bench docs .ci /tmp/build \
-    && /venv/bin/python -m compileall -q authserver ciba credentials devices oauth clients operations accounts audit foundation
+    && /venv/bin/python -m compileall -q authserver web runtime ciba credentials devices oauth clients operations accounts audit foundation
 
 FROM python:3.12-slim-bookworm
 RUN useradd --system --uid 10001 --create-home --home-dir /data countersign && chmod 700 /data

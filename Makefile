@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations lock clean
+.PHONY: help run agent test soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -44,8 +44,9 @@ format: $(VENV)/dev.stamp ## format the code
 format-check: $(VENV)/dev.stamp
 	@$(PYTHON) -m ruff format --check --quiet .
 
-lint: $(VENV)/dev.stamp ## ruff
+lint: $(VENV)/dev.stamp ## ruff, and our own rules (lint/)
 	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m lint
 
 types: $(VENV)/dev.stamp ## mypy, strict
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) -m mypy
@@ -55,6 +56,9 @@ contracts: $(VENV)/dev.stamp ## imports go down only
 
 migrations: $(VENV)/dev.stamp ## every model change has its migration
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py makemigrations --check --dry-run
+
+docs: $(VENV)/dev.stamp ## write docs/errors.md and docs/events.md from the code
+	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py write_docs
 
 lock: ## resolve requirements/ and the tests' Node packages anew (needs uv and npm)
 	$(LOCK) pyproject.toml -o requirements/product.txt

@@ -1,3 +1,9 @@
 """The domain's fixtures, for every test."""
 
-pytest_plugins = ["tests.budget", "tests.tls_server", "tests.world", "tests.own_redis", "tests.node"]
+pytest_plugins = [
+    "tests.support.budget",
+    "tests.support.tls_server",
+    "tests.support.world",
+    "tests.support.own_redis",
+    "tests.node",
+]

@@ -7,7 +7,7 @@ import sys
 if __name__ == "__main__":
     if sys.argv[1:2] == ["up"]:
         # Before Django is loaded: `up` makes the environment that the settings read.
-        from authserver.servers.up import main
+        from runtime.up import main
 
         sys.exit(main(sys.argv[2:]))
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")

@@ -1,13 +1,15 @@
-"""The people who approve and administer.
+"""Users: their accounts, how they sign in, and their sessions.
 
-Owns: User (UUID = `sub`), invitations, sign-in and sign-out, the lock against guessing (lockout.py is
-the pure rule). Does not own: what a person may be asked (clients, operations) or answers with (ciba).
+Owns: User (its UUID is the `sub`), invitations, sign-in and sign-out, the lock against password
+guessing. Does not own: whom an agent may ask (clients), what an agent may ask for (operations), and
+the prompts that a user answers (ciba).
 
-models.py        User, Invitation, SignInAttempt
-lockout.py       how many wrong passwords are too many (pure)
-lifecycle.py     sign in, sign out, invite, accept, disable, enable
-sessions.py      when this session was signed in; is that recent enough
-session_store.py where sessions are kept: under a digest of their key
-browsers.py      in which browsers a person has signed in before
-views.py         /login, /logout, /invitations/{handle}
+models.py          User, Invitation, SignInAttempt
+lockout.py         how many wrong passwords lock the sign-in (pure)
+lifecycle.py       sign in, sign out, invite, accept an invitation, disable, enable
+sessions.py        when a session was signed in, and whether that is recent enough
+session_store.py   the table of sessions, which stores a digest of each session key
+browsers.py        the signed cookie of browsers in which a user has signed in before
+forms.py, pages.py /login, /logout, /invitations/{handle}
+admin.py           users in the administration
 """

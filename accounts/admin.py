@@ -1,4 +1,4 @@
-"""People in the administration: invited, disabled and enabled; never deleted, passwords never set here."""
+"""Users in the administration: invited, disabled and enabled. Administrators cannot delete users or set passwords."""
 
 from typing import Any
 
@@ -49,8 +49,11 @@ class UserAdmin(NoDeletion):
     actions = ("disable", "enable", "invite_again")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Only a superuser makes administrators or hands out permissions. What identifies a user (an agent names them
-        by it, they sign in by it) is for who may manage sign-in."""
+        """Only a superuser creates administrators or gives permissions.
+
+        The e-mail address and the phone number identify a user: agents name the user by them, and
+        the user signs in with the address. Changing them requires the permission to manage sign-in.
+        """
         own = super().get_readonly_fields(request, obj)
         if request.user.is_superuser:
             return own
@@ -58,12 +61,16 @@ class UserAdmin(NoDeletion):
         return (*own, *identity, "is_staff", "is_superuser", "groups", "user_permissions")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only a superuser touches an administrator."""
+        """Only a superuser may change an administrator."""
         above = obj is not None and (obj.is_staff or obj.is_superuser) and not request.user.is_superuser
         return not above and super().has_change_permission(request, obj)
 
     def has_sign_in_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may make a sign-in link can become that user, and so approve as them: not of a user with more rights."""
+        """Whether this administrator may create a sign-in link for `obj`.
+
+        The holder of a sign-in link can become that user and approve as them. So the user must not
+        have more permissions than the administrator.
+        """
         by = _administrator(request)
         if not by.has_perm(f"accounts.{SIGN_IN_PERMISSION}") or not self.has_change_permission(request, obj):
             return False
@@ -77,31 +84,31 @@ class UserAdmin(NoDeletion):
         return redirect("admin:accounts_user_invite")
 
     def invite_view(self, request: HttpRequest) -> HttpResponse:
-        """Invites a person and shows the link, this once, to hand over."""
+        """Invites a user and shows the link once, so that the administrator can pass it on."""
         if not self.has_add_permission(request):
             return redirect("admin:index")
         form = InviteForm(request.POST or None)
         if request.method == "POST" and form.is_valid():
             email = form.cleaned_data["email"]
             known = User.objects.filter(email=email.strip().lower()).first()
-            if page := self._show_link(request, email, form.cleaned_data["name"], known):
+            if page := self._display_link(request, email, form.cleaned_data["name"], known):
                 return page
             form.add_error("email", MAY_NOT)
         context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a person"}
         return render(request, "admin/accounts/user/invite.html", context)
 
-    def _show_link(self, request: HttpRequest, email: str, name: str, known: User | None) -> HttpResponse | None:
-        """None where this administrator may not make one."""
+    def _display_link(self, request: HttpRequest, email: str, name: str, known: User | None) -> HttpResponse | None:
+        """The page with the link, or None if this administrator may not create one."""
         may_sign_in = known is not None and self.has_sign_in_permission(request, known)
         if not may_sign_in and known is not None and not self.has_change_permission(request, known):
             return None
         made = lifecycle.invite(email, name, _administrator(request), timezone.now(), only_new=not may_sign_in)
         if isinstance(made, lifecycle.HasSignedUp):
             return None
-        person, handle = made
+        user, handle = made
         link = settings.ISSUER_URL + reverse("invitation", args=[handle])
-        title = f"Invitation of {person.email}"
-        context = {**self.admin_site.each_context(request), "person": person, "link": link, "title": title}
+        title = f"Invitation of {user.email}"
+        context = {**self.admin_site.each_context(request), "invited": user, "link": link, "title": title}
         return render(request, "admin/accounts/user/invited.html", context)
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
@@ -114,34 +121,34 @@ class UserAdmin(NoDeletion):
     @admin.action(description="Disable: end every session and everything granted", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: Any) -> None:
         by, now = _administrator(request), timezone.now()
-        people = self._changeable(request, queryset)
-        if by in people:
+        users = self._changeable(request, queryset)
+        if by in users:
             self.message_user(request, "You cannot disable yourself.", messages.ERROR)
             return
-        count = sum(lifecycle.disable(person, by, now) for person in people)
+        count = sum(lifecycle.disable(user, by, now) for user in users)
         self.message_user(request, f"{count} disabled. Their sessions have ended.")
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: Any) -> None:
-        people = self._changeable(request, queryset)
-        count = sum(lifecycle.enable(person, _administrator(request), timezone.now()) for person in people)
+        users = self._changeable(request, queryset)
+        count = sum(lifecycle.enable(user, _administrator(request), timezone.now()) for user in users)
         self.message_user(request, f"{count} enabled.")
 
     @admin.action(description="New sign-in link (sets a new password; the user is told)", permissions=["change"])
     def invite_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
-        people = self._changeable(request, queryset)
-        if len(people) != 1:
+        users = self._changeable(request, queryset)
+        if len(users) != 1:
             self.message_user(request, "Choose one person.", messages.ERROR)
             return None
-        page = self._show_link(request, people[0].email, people[0].name, people[0])
+        page = self._display_link(request, users[0].email, users[0].name, users[0])
         if page is None:
             self.message_user(request, MAY_NOT, messages.ERROR)
         return page
 
     def _changeable(self, request: HttpRequest, queryset: Any) -> list[User]:
-        """Those of the chosen people that this administrator may change; says where one was left out."""
+        """The selected users that this administrator may change. Shows a message if some were left out."""
         chosen = list(queryset)
-        changeable = [person for person in chosen if self.has_change_permission(request, person)]
+        changeable = [user for user in chosen if self.has_change_permission(request, user)]
         if len(changeable) < len(chosen):
             self.message_user(request, "Only a superuser may change an administrator.", messages.ERROR)
         return changeable
@@ -164,13 +171,16 @@ admin.site.unregister(Group)
 
 @admin.register(Group)
 class GroupAdmin(NoDeletion):
-    """Agents may be allowed to ask a whole group: who is in it is on the record, and an emptied one stays."""
+    """Groups of users. Agents may be allowed to ask a whole group.
+
+    So every change of membership is recorded, and an empty group remains.
+    """
 
     search_fields = ("name",)
     filter_horizontal = ("permissions",)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """As for people: only a superuser hands out permissions."""
+        """As for users: only a superuser gives permissions."""
         return () if request.user.is_superuser else ("permissions",)
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:

@@ -1,7 +1,8 @@
-"""Browsers in which a person has signed in before: whoever guesses elsewhere cannot lock the person out of them.
+"""Known browsers: browsers in which a user has signed in before.
 
-A signed cookie names the person. It opens nothing: it only spares its browser the limit that counts everybody's
-wrong passwords for this person (lockout.py); the limits per address hold for it all the same.
+An attacker who guesses passwords elsewhere cannot lock the user out of a known browser. A signed
+cookie names the user. It grants no access: it only exempts its browser from the limit that counts
+all wrong passwords for this user (lockout.py). The limits per address still apply.
 """
 
 from datetime import timedelta
@@ -12,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 
 from accounts.models import User
 
-LIFETIME = timedelta(days=365)
+COOKIE_LIFETIME = timedelta(days=365)
 _SALT = "countersign.browser"
 
 
@@ -20,7 +21,7 @@ def remember(response: HttpResponse, user: User) -> None:
     response.set_cookie(
         settings.BROWSER_COOKIE_NAME,
         signing.TimestampSigner(salt=_SALT).sign(user.sub),
-        max_age=LIFETIME,
+        max_age=COOKIE_LIFETIME,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,
         samesite="Lax",
@@ -28,10 +29,10 @@ def remember(response: HttpResponse, user: User) -> None:
 
 
 def is_known(request: HttpRequest, email: str) -> bool:
-    """Did the person with this address sign in in this browser within the last year?"""
+    """Whether the user with this address signed in in this browser within the last year."""
     try:
         sub = signing.TimestampSigner(salt=_SALT).unsign(
-            request.COOKIES.get(settings.BROWSER_COOKIE_NAME, ""), max_age=LIFETIME
+            request.COOKIES.get(settings.BROWSER_COOKIE_NAME, ""), max_age=COOKIE_LIFETIME
         )
     except signing.BadSignature:
         return False

@@ -1,4 +1,4 @@
-"""The forms of people's own pages."""
+"""Forms of the user pages."""
 
 from django import forms
 from django.contrib.auth.password_validation import validate_password
@@ -16,7 +16,7 @@ class SignInForm(forms.Form):
 
 
 class PasswordForm(forms.Form):
-    """Sets a first or a new password of `user`."""
+    """Sets the first or a new password of `user`."""
 
     password = forms.CharField(
         label="New password",
@@ -27,7 +27,7 @@ class PasswordForm(forms.Form):
     )
 
     def __init__(self, *args: object, user: User, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Django's own signature, passed on
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # Django's own signature
         self.user = user
 
     def clean_password(self) -> str:

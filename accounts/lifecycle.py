@@ -1,6 +1,6 @@
-"""The use cases of people: sign in and out, invite, accept an invitation, disable and enable.
+"""Use cases of users: sign in and out, invite, accept an invitation, disable and enable.
 
-The only module that writes `is_active`, `session_epoch`, passwords and invitations.
+Only this module writes `is_active`, `session_epoch`, passwords and invitations.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,17 +16,17 @@ from django.db.models import Count, Exists, F, OuterRef, Q
 from django.http import HttpRequest
 
 from accounts import browsers
-from accounts.lockout import WINDOW, Attempts, is_locked
+from accounts.lockout import ATTEMPT_WINDOW, Attempts, is_locked
 from accounts.models import Invitation, SignInAttempt, User
-from accounts.sessions import person_topic
+from accounts.sessions import user_topic
 from audit import events
 from audit.record import About, record, record_revocation
 from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
 from foundation.wakeups import wake
 
-# How a person is told of what happened to their sign-in: (person, news, e-mail addresses, now), in the caller's
-# transaction. Filled by authserver/wiring.py.
+# Notifies a user of a change to their sign-in: (user, news, e-mail addresses, now), in the caller's
+# transaction. authserver/wiring.py fills it.
 TELL: list[Callable[[User, str, Sequence[str], datetime], None]] = []
 LINK_MADE, PASSWORD_SET, ADDRESS_CHANGED = "sign_in_link", "password_set", "address_changed"
 
@@ -38,52 +38,57 @@ def _tell(user: User, news: str, addresses: Sequence[str], now: datetime) -> Non
 
 @dataclass(frozen=True)
 class Locked:
-    """Too many wrong passwords lately."""
+    """Too many wrong passwords within the window."""
 
 
 @dataclass(frozen=True)
-class Wrong:
-    """No such active person, or not this password; never told apart."""
+class WrongPassword:
+    """The user is unknown or inactive, or the password is wrong. The answer does not tell which."""
 
 
 @dataclass(frozen=True)
 class HasSignedUp:
-    """The person has a password: a link would let whoever opens it act as them."""
+    """The user has a password, so a link would let its holder act as them."""
 
 
-def about_person(user: User, by: User | None = None) -> About:
-    """An event about a person, done by themselves or by an administrator."""
+def about_user(user: User, by: User | None = None) -> About:
+    """The subject of an event about a user, caused by the user or by the administrator `by`."""
     return About(actor=f"user:{(by or user).id}", user_id=user.id)
 
 
 def check_password(
     request: HttpRequest, email: str, password: str, address: str, now: datetime
-) -> User | Wrong | Locked:
-    """Is this the password of an active person? Counts the attempt first, in PostgreSQL."""
+) -> User | WrongPassword | Locked:
+    """Checks the password of an active user. Counts the attempt in PostgreSQL before the check."""
     email, counted = email.strip().lower(), counted_address(address)
     attempt = SignInAttempt.objects.create(email_digest=digest(email), address=counted, at=now)
     if is_locked(_earlier_attempts(attempt, in_known_browser=browsers.is_known(request, email))):
-        # Not counted: else whoever keeps trying would keep the person out for ever.
+        # Not counted, because otherwise an attacker who keeps trying would lock the user out for
+        # ever.
         attempt.delete()
         _record_lock(email, address, now)
         return Locked()
     user = authenticate(request, username=email, password=password)
     if not isinstance(user, User):
-        return Wrong()
+        return WrongPassword()
     SignInAttempt.objects.filter(email_digest=digest(email), address=counted).delete()
     return user
 
 
 def _earlier_attempts(attempt: SignInAttempt, *, in_known_browser: bool) -> Attempts:
-    """Others in the window. The own row is committed already, so of parallel guesses each sees the rest."""
+    """Counts the other attempts in the window. This attempt is committed, so parallel guesses see each other."""
     mine = Q(email_digest=attempt.email_digest)
-    here = Q(address=attempt.address)
+    from_address = Q(address=attempt.address)
     counts = (
-        SignInAttempt.objects.filter(mine | here, at__gt=attempt.at - WINDOW)
+        SignInAttempt.objects.filter(mine | from_address, at__gt=attempt.at - ATTEMPT_WINDOW)
         .exclude(pk=attempt.pk)
-        .aggregate(both=Count("id", filter=mine & here), mine=Count("id", filter=mine), here=Count("id", filter=here))
+        .aggregate(
+            both=Count("id", filter=mine & from_address),
+            mine=Count("id", filter=mine),
+            from_address=Count("id", filter=from_address),
+        )
     )
-    return Attempts(counts["both"], counts["mine"], counts["here"], in_known_browser)
+    return Attempts(counts["both"], counts["mine"], counts["from_address"], in_known_browser)
 
 
 def _record_lock(email: str, address: str, now: datetime) -> None:
@@ -91,26 +96,27 @@ def _record_lock(email: str, address: str, now: datetime) -> None:
     if user is None:
         return
     with transaction.atomic(durable=True):
-        record(events.PERSON_LOCKED_OUT, About(actor="system", user_id=user.id), now, address=address)
+        record(events.USER_LOCKED_OUT, About(actor="system", user_id=user.id), now, address=address)
 
 
 @transaction.atomic(durable=True)
 def record_sign_in(user: User, address: str, now: datetime) -> None:
-    record(events.PERSON_SIGNED_IN, about_person(user), now, address=address)
+    record(events.USER_SIGNED_IN, about_user(user), now, address=address)
 
 
 @transaction.atomic(durable=True)
 def record_sign_out(user: User, now: datetime) -> None:
-    record(events.PERSON_SIGNED_OUT, about_person(user), now)
+    record(events.USER_SIGNED_OUT, about_user(user), now)
 
 
 @transaction.atomic(durable=True)
 def invite(
     email: str, name: str, invited_by: User, now: datetime, *, only_new: bool = False
 ) -> tuple[User, str] | HasSignedUp:
-    """Invites a person, or lets an existing one set a new password. Returns the link's handle, once.
+    """Invites a new user, or lets an existing user set a new password. Returns the handle of the link, once.
 
-    Earlier unused invitations of the same person end.
+    Earlier unused invitations of the same user end. With `only_new`, returns HasSignedUp for a user
+    with a password.
     """
     email = email.strip().lower()
     user = User.objects.select_for_update().filter(email=email).first()
@@ -127,23 +133,23 @@ def invite(
         created_at=now,
         expires_at=now + timedelta(seconds=settings.INVITATION_LIFETIME),
     )
-    kind = events.SIGN_IN_LINK_MADE if user.has_signed_up else events.PERSON_INVITED
-    record(kind, about_person(user, invited_by), now, email=email)
+    kind = events.SIGN_IN_LINK_MADE if user.has_signed_up else events.USER_INVITED
+    record(kind, about_user(user, invited_by), now, email=email)
     if user.has_signed_up:
-        _tell(user, LINK_MADE, [user.email], now)  # whoever opens the link becomes them
+        _tell(user, LINK_MADE, [user.email], now)  # because the holder of the link can become this user
     return user, handle
 
 
 @transaction.atomic
 def record_change(user: User, before_email: str, changed: list[str], by: User, now: datetime) -> None:
-    """An administrator changed a person's record. Takes part in the administration's transaction."""
-    record(events.PERSON_CHANGED, about_person(user, by), now, changed=changed)
+    """Records that an administrator changed a user's record. Runs in the administration's transaction."""
+    record(events.USER_CHANGED, about_user(user, by), now, changed=changed)
     if {"email", "phone"}.intersection(changed):
         _tell(user, ADDRESS_CHANGED, sorted({before_email, user.email}), now)
 
 
 def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
-    """The invitation that can still be accepted."""
+    """The invitation, or None if it is unknown, used or expired or its user is inactive."""
     return (
         Invitation.objects.select_related("user")
         .filter(_acceptable(), token_digest=digest(unverified_handle), used_at=None, expires_at__gt=now)
@@ -152,8 +158,10 @@ def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
 
 
 def _acceptable() -> Q:
-    """Invitations of active people. An administrator's works only where a superuser made it: the person may have
-    become one after somebody of less rights had got the link, who would else act as them."""
+    """Invitations of active users. An administrator's works only if a superuser made it.
+
+    The user may have become an administrator after somebody with fewer rights had got the link.
+    """
     # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
     active = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
     by_superuser = User.objects.filter(pk=OuterRef("invited_by_id"), is_superuser=True)
@@ -162,7 +170,7 @@ def _acceptable() -> Q:
 
 @transaction.atomic(durable=True)
 def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool:
-    """Sets the password, once: of two at the same moment one wins. Every older session, and a lock, ends."""
+    """Sets the password, once: one of two concurrent calls succeeds. Ends all older sessions and any lock."""
     invitation = Invitation.objects.select_related("user").get(pk=invitation_id)
     open_still = Invitation.objects.filter(_acceptable(), pk=invitation_id, used_at=None, expires_at__gt=now)
     if not open_still.update(used_at=now):
@@ -173,21 +181,24 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
     user.set_password(password)
     user.session_epoch += 1
     user.save(update_fields=["password", "session_epoch"])
-    SignInAttempt.objects.filter(email_digest=digest(user.email)).delete()  # guesses at another password
-    record(events.INVITATION_ACCEPTED, about_person(user), now)
-    wake([person_topic(user)])
+    SignInAttempt.objects.filter(email_digest=digest(user.email)).delete()  # these were guesses at the old password
+    record(events.INVITATION_ACCEPTED, about_user(user), now)
+    wake([user_topic(user)])
     return True
 
 
 @transaction.atomic(durable=True)
 def disable(user: User, by: User, now: datetime) -> bool:
-    """Ends every session at once; grants and requests die with it, because each asks for an active person."""
+    """Disables a user and ends every session.
+
+    Grants and requests stop working too, because they require an active user.
+    """
     if not User.objects.filter(pk=user.pk, is_active=True).update(
         is_active=False, session_epoch=F("session_epoch") + 1
     ):
         return False
-    record_revocation(events.PERSON_DISABLED, about_person(user, by), now)
-    wake([person_topic(user)])
+    record_revocation(events.USER_DISABLED, about_user(user, by), now)
+    wake([user_topic(user)])
     return True
 
 
@@ -195,13 +206,13 @@ def disable(user: User, by: User, now: datetime) -> bool:
 def enable(user: User, by: User, now: datetime) -> bool:
     if not User.objects.filter(pk=user.pk, is_active=False).update(is_active=True):
         return False
-    record(events.PERSON_ENABLED, about_person(user, by), now)
+    record(events.USER_ENABLED, about_user(user, by), now)
     return True
 
 
 def sweep(now: datetime, batch: int) -> int:
-    """Deletes sign-in attempts beyond the window and expired sessions, at most `batch` of each."""
-    attempts = SignInAttempt.objects.filter(at__lt=now - WINDOW).order_by("at")[:batch]
+    """Deletes sign-in attempts outside the window and expired sessions, at most `batch` of each."""
+    attempts = SignInAttempt.objects.filter(at__lt=now - ATTEMPT_WINDOW).order_by("at")[:batch]
     sessions = Session.objects.filter(expire_date__lt=now).order_by("expire_date")[:batch]
     gone, _ = SignInAttempt.objects.filter(pk__in=attempts.values("pk")).delete()
     ended, _ = Session.objects.filter(pk__in=sessions.values("pk")).delete()

@@ -1,4 +1,4 @@
-"""People, their invitations, and the attempts to sign in as them."""
+"""Users, their invitations, and attempts to sign in."""
 
 import uuid
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from django.utils.crypto import salted_hmac
 
 from foundation.handles import new_id
 
-SIGN_IN_PERMISSION = "manage_sign_in"  # whoever has it can become any user of no more rights
+SIGN_IN_PERMISSION = "manage_sign_in"  # its holder can become any user who has no more permissions
 E164 = r"^\+[1-9][0-9]{6,14}\Z"  # ITU-T E.164
 
 
@@ -31,7 +31,7 @@ class UserManager(BaseUserManager["User"]):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. `id` is the `sub` of tokens and never changes; the e-mail address may."""
+    """A user. `id` is the `sub` of tokens and never changes; the e-mail address may change."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     email = models.EmailField("e-mail address", max_length=254, unique=True)
@@ -47,7 +47,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     )
     is_staff = models.BooleanField("administrator", default=False, help_text="May open the administration.")
     created_at = models.DateTimeField(auto_now_add=True)
-    # Part of every session's hash: raising it ends them all, also after the person is enabled again.
+    # Part of every session's hash. Raising it ends all sessions for good, even if the user is
+    # enabled again.
     session_epoch = models.PositiveIntegerField(default=0, editable=False)
 
     objects: ClassVar[UserManager] = UserManager()
@@ -55,8 +56,8 @@ class User(AbstractBaseUser, PermissionsMixin):
     REQUIRED_FIELDS: ClassVar[list[str]] = []
 
     class Meta:
-        verbose_name = "person"
-        verbose_name_plural = "people"
+        verbose_name = "user"
+        verbose_name_plural = "users"
         default_permissions = ("add", "change", "view")
         permissions = [(SIGN_IN_PERMISSION, "Can make sign-in links for users and change what identifies them")]
         constraints = [models.CheckConstraint(name="user_email_is_lower", condition=models.Q(email=Lower("email")))]
@@ -67,16 +68,19 @@ class User(AbstractBaseUser, PermissionsMixin):
     def clean(self) -> None:
         super().clean()
         self.email = self.email.strip().lower()
-        self.phone = self.phone or None  # none is not an empty one: that would be unique too
+        self.phone = self.phone or None  # NULL, because the unique constraint would also apply to an empty string
 
     def given_permissions(self) -> set[int]:
-        """Also of a disabled person, who has none until they are enabled again."""
+        """The user's permissions, including those of a disabled user, which apply again once the user is enabled."""
         given = Permission.objects.filter(models.Q(user=self) | models.Q(group__user=self))
         return set(given.values_list("pk", flat=True))
 
     @property
     def has_signed_up(self) -> bool:
-        """The person accepted an invitation once. Until then whoever invited them holds their link anyway."""
+        """Whether the user has ever accepted an invitation.
+
+        Before that, the inviting administrator holds the link anyway.
+        """
         return self.has_usable_password() or self.last_login is not None
 
     def get_session_auth_hash(self) -> str:
@@ -97,7 +101,7 @@ class User(AbstractBaseUser, PermissionsMixin):
 
 
 class Invitation(models.Model):
-    """A one-use link by which a person sets a password. Only its digest is stored."""
+    """A one-time link with which a user sets a password. Only its digest is stored."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="invitations")
@@ -115,7 +119,7 @@ class Invitation(models.Model):
 
 
 class SignInAttempt(models.Model):
-    """A password given for an address, counted before it is checked, so that parallel guesses count too."""
+    """One sign-in attempt at an address, counted before the password is checked, so that parallel guesses count too."""
 
     id = models.BigAutoField(primary_key=True)
     email_digest = models.BinaryField(max_length=32)

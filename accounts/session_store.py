@@ -1,6 +1,7 @@
-"""Django's database sessions, under a digest of their key: whoever reads the table holds nobody's session.
+"""Django's database sessions, stored under a digest of the session key.
 
-The key itself is in the cookie alone. (SESSION_ENGINE names this module.)
+The key itself exists only in the cookie, so that a reader of the table cannot use any session.
+SESSION_ENGINE names this module.
 """
 
 from typing import Any
@@ -11,11 +12,11 @@ from django.utils import timezone
 
 from foundation.handles import b64url, digest
 
-KEPT = 40  # characters that the column holds: 240 bits of the digest
+KEY_CHARACTERS = 40  # length of the column in characters; holds 240 bits of the digest
 
 
 def stored_key(session_key: str) -> str:
-    return b64url(digest(session_key))[:KEPT]
+    return b64url(digest(session_key))[:KEY_CHARACTERS]
 
 
 class SessionStore(DatabaseSessions):
@@ -23,7 +24,8 @@ class SessionStore(DatabaseSessions):
         found = None
         if self.session_key:
             found = self.model.objects.filter(
-                session_key=stored_key(self.session_key), expire_date__gt=timezone.now()
+                session_key=stored_key(self.session_key),
+                expire_date__gt=timezone.now(),  # lint: allow Django's hook
             ).first()
         if found is None:
             self._session_key = None

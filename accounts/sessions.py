@@ -1,4 +1,4 @@
-"""This browser's session: when, and how, its person signed in; and noticing that it has ended."""
+"""The session of this browser: when and how its user signed in, and detecting its end."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -17,18 +17,18 @@ SIGNED_IN_AT = "signed_in_at"
 
 
 def begin(request: HttpRequest, user: User, now: datetime) -> None:
-    """Signs this browser in, under a new session key."""
+    """Signs the user in in this browser, under a new session key."""
     login(request, user)
-    request.session.cycle_key()  # also where the same person signs in again, which login() leaves as it is
+    request.session.cycle_key()  # also if the same user signs in again, for whom login() keeps the key
     request.session[SIGNED_IN_AT] = now.timestamp()
 
 
 def end(request: HttpRequest) -> None:
     """Signs this browser out, in all of its windows."""
-    user = person(request)
+    user = signed_in_user(request)
     logout(request)
     if user is not None:
-        wake([person_topic(user)])
+        wake([user_topic(user)])
 
 
 def signed_in_at(request: HttpRequest) -> datetime | None:
@@ -37,33 +37,34 @@ def signed_in_at(request: HttpRequest) -> datetime | None:
 
 
 def is_recent(at: datetime | None, now: datetime) -> bool:
-    """Does a sign-in at `at` count as assurance `session`?"""
+    """Whether a sign-in at `at` still counts as assurance `session`."""
     return at is not None and now - at <= timedelta(seconds=settings.SESSION_ASSURANCE_AGE)
 
 
-def person(request: HttpRequest) -> User | None:
-    """The active person of this session, or None."""
+def signed_in_user(request: HttpRequest) -> User | None:
+    """The active user of this session, or None."""
     return request.user if isinstance(request.user, User) else None
 
 
-# --- what is open for a signed-in person ends with the session (foundation/waiting.py)
+# --- pages that stay open for a signed-in user end with the session (foundation/pending_answers.py)
 
 
-def person_topic(user: User) -> str:
-    return f"person:{user.pk}"
+def user_topic(user: User) -> str:
+    return f"user:{user.pk}"
 
 
 def topics(request: HttpRequest) -> list[str]:
-    """What a change of means: ask anew who this is."""
-    user, key = person(request), request.session.session_key
-    return [person_topic(user), f"session:{stored_key(key)}"] if user and key else []
+    """The topics whose change means that an open page must check its user again."""
+    user, key = signed_in_user(request), request.session.session_key
+    return [user_topic(user), f"session:{stored_key(key)}"] if user and key else []
 
 
-def read_people(ids: Sequence[str]) -> Mapping[str, str]:
-    """Disabled, or a new password: another revision."""
+def read_users(ids: Sequence[str]) -> Mapping[str, str]:
+    """The revisions of active users. A new password changes a user's revision; a disabled user has none."""
     return {str(user.pk): user.get_session_auth_hash() for user in User.objects.filter(pk__in=ids, is_active=True)}
 
 
 def read_sessions(stored_keys: Sequence[str]) -> Mapping[str, bool]:
-    live = Session.objects.filter(session_key__in=stored_keys, expire_date__gt=timezone.now())
+    now = timezone.now()  # lint: allow the front reads topics again and again
+    live = Session.objects.filter(session_key__in=stored_keys, expire_date__gt=now)
     return dict.fromkeys(live.values_list("session_key", flat=True), True)

@@ -1,9 +1,9 @@
 from django.urls import path
 
-from accounts import views
+from accounts import pages
 
 urlpatterns = [
-    path("login", views.login, name="login"),
-    path("logout", views.logout, name="logout"),
-    path("invitations/<str:handle>", views.invitation, name="invitation"),
+    path("login", pages.login, name="login"),
+    path("logout", pages.logout, name="logout"),
+    path("invitations/<str:handle>", pages.invitation, name="invitation"),
 ]

@@ -1,8 +1,14 @@
-"""What happened, for ever.
+"""The audit log: append-only events.
 
-Owns: the kinds of event (events.py), writing one in the caller's transaction (record.py), the
-append-only table (models.py), reading it in the admin (admin.py) and as a person (views.py).
-Does not own: what an event means to its domain; whoever changes a state records the event.
-The audit tables have no foreign keys and nothing to update: the application role may only INSERT and
-SELECT, and triggers refuse the rest to everybody (migration 0002).
+Owns: the kinds of events, the table of events, and how they are written and read. Does not own:
+what an event means. The code that changes a state records the event, in the same transaction.
+
+events.py   every kind of event, declared once
+record.py   writing an event in the caller's transaction
+models.py   the append-only table, and the table of set-aside events
+admin.py    reading the log in the administration
+pages.py    /activity: a user's own events
+
+The tables have no foreign keys, and no row is ever updated. The application's database role may
+only INSERT and SELECT. Triggers refuse every other change to everybody (migration 0002).
 """

@@ -1,4 +1,4 @@
-"""The audit trail in the administration: listed, filtered, opened; read only."""
+"""The audit log in the administration: list, filters and details; read-only."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ from foundation.admin import Careful, ReadOnly
 
 
 class FamilyFilter(admin.SimpleListFilter):
-    """The first word of the kinds. From the declared ones: a DISTINCT over the whole trail would read all of it."""
+    """Filters by the first word of the kind. Offers the declared kinds, because DISTINCT would read the whole log."""
 
     title = "what it concerns"
     parameter_name = "family"
@@ -33,7 +33,7 @@ class FamilyFilter(admin.SimpleListFilter):
 
 
 class KindFilter(admin.SimpleListFilter):
-    """The kinds of the chosen family; there are too many for one list."""
+    """Filters by the kinds of the selected family, because one list of all kinds would be too long."""
 
     title = "kind"
     parameter_name = "kind"
@@ -52,9 +52,9 @@ def family_of(kind: str) -> str:
 
 @admin.register(Event)
 class EventAdmin(ReadOnly):
-    """Agent, person and request of a line are links to all lines of the same."""
+    """Agent, user and request are links to all events of the same agent, user or request."""
 
-    list_display = ("id", "at", "title", "agent", "person", "asking", "actor")
+    list_display = ("id", "at", "title", "agent", "user", "viewer", "actor")
     list_filter = (FamilyFilter, KindFilter, "at")
     search_fields = ("client_id__exact",)
     search_help_text = (
@@ -70,8 +70,8 @@ class EventAdmin(ReadOnly):
         "title",
         "actor",
         "agent",
-        "person",
-        "asking",
+        "user",
+        "viewer",
         "grant_id",
         "facts",
         "body",
@@ -85,10 +85,10 @@ class EventAdmin(ReadOnly):
         return kind.title if kind else event.kind
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        """With the names of today; the trail itself holds ids alone."""
-        people = get_user_model().objects.filter(pk=OuterRef("user_id"))
+        """Adds the current names of agents and users, because the log stores only ids."""
+        users = get_user_model().objects.filter(pk=OuterRef("user_id"))
         agents = _agents().filter(client_id=OuterRef("client_id"))
-        named = {"email": Subquery(people.values("email")[:1]), "agent_name": Subquery(agents.values("name")[:1])}
+        named = {"email": Subquery(users.values("email")[:1]), "agent_name": Subquery(agents.values("name")[:1])}
         return super().get_queryset(request).annotate(**named)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
@@ -106,12 +106,12 @@ class EventAdmin(ReadOnly):
     def agent(self, event: Any) -> str:
         return _all_of("client_id", event.client_id, event.agent_name or event.client_id)
 
-    @admin.display(description="person", ordering="user_id")
-    def person(self, event: Any) -> str:
+    @admin.display(description="user", ordering="user_id")
+    def user(self, event: Any) -> str:
         return _all_of("user_id", event.user_id, event.email or str(event.user_id))
 
     @admin.display(description="request", ordering="request_id")
-    def asking(self, event: Event) -> str:
+    def viewer(self, event: Event) -> str:
         if event.request_id is None:
             return "-"
         page = reverse("admin:ciba_backchannelrequest_change", args=[event.request_id])
@@ -131,7 +131,7 @@ def _agents() -> Any:
 
 
 def _all_of(column: str, value: Any, name: str) -> str:
-    """A link to every event of this agent or person."""
+    """A link to all events of this agent or user."""
     if not value:
         return "-"
     return format_html(
@@ -149,7 +149,7 @@ def _uuid(text: str) -> UUID | None:
 
 @admin.register(SetAsideEvent)
 class SetAsideEventAdmin(Careful):
-    """To be read, exported and then deleted by an administrator: only then is /readyz green again."""
+    """Set-aside events. An administrator reads, exports and then deletes them; after that /readyz is green again."""
 
     list_display = ("at", "kind", "problem")
     fields = ("at", "kind", "body", "problem")

@@ -1,6 +1,6 @@
 """Every kind of event, declared once: its name, what an administrator reads, what the person reads.
 
-`told` is shown on the person's own /activity; kinds without it are for administrators only. A kind's
+`user_text` is shown on the person's own /activity; kinds without it are for administrators only. A kind's
 name never changes its meaning: readers of exports rely on it.
 """
 
@@ -10,37 +10,37 @@ SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
-class Kind:
+class EventKind:
     name: str
     title: str
-    told: str = ""
+    user_text: str = ""
     refusal: bool = False  # equal ones within a minute are one event
 
 
-_KINDS: dict[str, Kind] = {}
+_KINDS: dict[str, EventKind] = {}
 
 
-def _declare(name: str, title: str, told: str = "", *, refusal: bool = False) -> Kind:
-    kind = _KINDS[name] = Kind(name, title, told, refusal)
+def _declare(name: str, title: str, user_text: str = "", *, refusal: bool = False) -> EventKind:
+    kind = _KINDS[name] = EventKind(name, title, user_text, refusal)
     return kind
 
 
-def find_kind(name: str) -> Kind | None:
+def find_kind(name: str) -> EventKind | None:
     return _KINDS.get(name)
 
 
-def all_kinds() -> list[Kind]:
+def all_kinds() -> list[EventKind]:
     return list(_KINDS.values())
 
 
 # From asking to the last use
 REQUEST_OPENED = _declare("request.opened", "An agent asked for an approval", "An agent asked for your approval")
 REQUEST_REPEATED = _declare(
-    "request.repeated", "An agent repeated a request with its Idempotency-Key; nobody was asked again", refusal=True
+    "request.repeated", "An agent repeated a request with its Idempotency-Key; no user was asked again", refusal=True
 )
 REQUEST_REFUSED = _declare("request.refused", "An agent's request was refused", refusal=True)
-REQUEST_APPROVED = _declare("request.approved", "A person approved", "You approved")
-REQUEST_DENIED = _declare("request.denied", "A person denied", "You denied")
+REQUEST_APPROVED = _declare("request.approved", "A user approved", "You approved")
+REQUEST_DENIED = _declare("request.denied", "A user denied", "You denied")
 REQUEST_EXPIRED = _declare("request.expired", "A request ran out of time", "The request ran out of time")
 REQUEST_CANCELLED = _declare("request.cancelled", "A request was cancelled", "The request was cancelled")
 REQUEST_REDEEMED = _declare("request.redeemed", "An agent fetched the approved token", "The agent took the approval up")
@@ -60,9 +60,9 @@ PROMPT_REFUSED = _declare("prompt.refused", "An answer to a prompt was refused",
 TOKEN_ISSUED = _declare("token.issued", "A token was issued")
 TOKEN_REFUSED = _declare("token.refused", "A token was refused", refusal=True)
 GRANT_REVOKED = _declare("grant.revoked", "A grant was revoked", "What you had granted was revoked")
-GRANT_CONSENTED = _declare("grant.consented", "A person consented in the browser", "You gave an agent access")
-GRANT_DECLINED = _declare("grant.declined", "A person refused consent", "You refused an agent access")
-GRANT_CONTINUED = _declare("grant.continued", "An agent came back to what a person had consented to")
+GRANT_CONSENTED = _declare("grant.consented", "A user consented in the browser", "You gave an agent access")
+GRANT_DECLINED = _declare("grant.declined", "A user refused consent", "You refused an agent access")
+GRANT_CONTINUED = _declare("grant.continued", "An agent continued with an earlier consent")
 TOKEN_REVOKED = _declare("token.revoked", "An access token was revoked")
 REFRESH_TOKEN_REPEATED = _declare(
     "refresh_token.repeated", "A refresh token was used again within 30 seconds; its agent got the same successor again"
@@ -71,92 +71,98 @@ REFRESH_TOKEN_REVOKED = _declare(
     "refresh_token.revoked", "A refresh token was revoked", "You ended what let the agent go on"
 )
 USE_SPENT = _declare("use.spent", "A use was spent", "The operation was carried out")
-USE_GIVEN_BACK = _declare("use.given_back", "A use that came to nothing was given back")
+USE_REFUNDED = _declare("use.refunded", "A use was refunded, because its operation did not happen")
 USE_REFUSED = _declare("use.refused", "A use was refused", "An attempt to use the approval was refused", refusal=True)
 
 # Leases
-LEASE_BOUGHT = _declare("lease.bought", "A lease was bought; its account is not there yet")
-LEASE_ISSUED = _declare("lease.issued", "A lease began: the account is there", "An agent got an account in your name")
+LEASE_REQUESTED = _declare("lease.requested", "A lease was requested; its account does not exist yet")
+LEASE_ISSUED = _declare(
+    "lease.issued", "A lease was issued; its account exists", "An agent got an account in your name"
+)
 LEASE_UNWRAPPED = _declare("lease.unwrapped", "A wrapped lease was unwrapped")
 LEASE_UNWRAPPED_TWICE = _declare(
     "lease.unwrapped_twice",
     "ALARM: a handle was unwrapped a second time; the lease was ended",
     "ALARM: somebody used an agent's one-time handle a second time; the account was taken back",
 )
-LEASE_PASSWORD_SET = _declare("lease.password_set", "A lease got a new password: its buyer repeated the call")
+LEASE_PASSWORD_SET = _declare("lease.password_set", "A lease got a new password, because the agent repeated the call")
 LEASE_RENEWED = _declare("lease.renewed", "A lease was renewed", "An agent's account in your name was renewed")
 LEASE_REFUSED = _declare("lease.refused", "A lease was refused", refusal=True)
-LEASE_ENDED = _declare("lease.ended", "A lease ended; its account is being taken back", "An agent's account ended")
-LEASE_REVOKED = _declare("lease.revoked", "An account was taken back: a read confirmed it", "The account is gone")
-LEASE_DISABLED = _declare("lease.disabled", "An account cannot log in any more, but could not be dropped")
-LEASE_STUCK = _declare("lease.stuck", "ALARM: an account could not be taken back; still tried")
-LEASE_FORGOTTEN = _declare("lease.forgotten", "ALARM: an administrator gave an account up that nobody confirmed gone")
-LEASE_LEFT_BEHIND = _declare(
-    "lease.left_behind", "ALARM: an account may have left something that is not its own; look at its backend"
+LEASE_ENDED = _declare("lease.ended", "A lease ended; its account is being revoked", "An agent's account ended")
+LEASE_REVOKED = _declare(
+    "lease.revoked", "A lease was revoked: a read confirmed that its account is gone", "The account is gone"
 )
-LEASES_ENDED = _declare("leases.ended", "An administrator ended leases")
-ORPHAN_FOUND = _declare("orphan.found", "ALARM: an account of ours without a lease was found")
-ORPHAN_REVOKED = _declare("orphan.revoked", "An account without a lease was taken back")
+LEASE_DISABLED = _declare(
+    "lease.disabled", "An account can no longer log in, but could not be dropped; Countersign keeps trying"
+)
+LEASE_STUCK = _declare("lease.stuck", "ALARM: an account could not be revoked; Countersign keeps trying")
+LEASE_ABANDONED = _declare(
+    "lease.abandoned", "ALARM: an administrator abandoned a lease without confirmation that its account is gone"
+)
+LEASE_LEFT_BEHIND = _declare("lease.left_behind", "ALARM: an account may have left objects behind; check its backend")
+LEASES_REVOKED = _declare("leases.revoked", "An administrator revoked leases")
+ORPHAN_FOUND = _declare("orphan.found", "ALARM: an account without a lease was found on a backend")
+ORPHAN_REVOKED = _declare("orphan.revoked", "An account without a lease was revoked")
 BACKEND_CHANGED = _declare("backend.changed", "A backend was changed")
 BACKEND_CHECKED = _declare("backend.checked", "A backend's preflight ran")
 BACKEND_ROTATED = _declare("backend.rotated", "A backend's administrator secret was changed")
-BACKEND_DRAINED = _declare("backend.drained", "A backend lends nothing more")
+BACKEND_DRAINED = _declare("backend.drained", "A backend was drained: it issues no more leases")
 ROLE_CHANGED = _declare("role.changed", "A role was changed")
-RECOVERY_STARTED = _declare("recovery.started", "Taking back was paused, to be looked at after a restore")
-RECOVERY_ENDED = _declare("recovery.ended", "Taking back goes on after a restore")
+RECOVERY_STARTED = _declare("recovery.started", "Revocation was paused after a restore, for a review")
+RECOVERY_ENDED = _declare("recovery.ended", "Revocation was resumed after a restore")
 
 # Agents
 AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
 AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
-AGENT_UNREGISTERED = _declare("agent.unregistered", "An agent took back its own registration")
+AGENT_UNREGISTERED = _declare("agent.unregistered", "An agent deleted its own registration")
 AGENT_CHANGE_REFUSED = _declare("agent.change_refused", "An agent tried to widen its registration", refusal=True)
 AGENT_RESET = _declare(
-    "agent.reset", "An agent changed its keys or addresses without proof of its old key: all that it held ended"
+    "agent.reset", "An agent changed its keys or addresses without proof of its old key; everything it held was revoked"
 )
-AGENT_EXPIRED = _declare("agent.expired", "A registration that nobody used was deleted")
-INITIAL_ACCESS_TOKEN_MADE = _declare("initial_access_token.made", "A token to register agents with was made")
-INITIAL_ACCESS_TOKEN_REVOKED = _declare("initial_access_token.revoked", "A token to register agents with was revoked")
+AGENT_EXPIRED = _declare("agent.expired", "An unused registration was deleted")
+INITIAL_ACCESS_TOKEN_CREATED = _declare("initial_access_token.created", "An initial access token was created")
+INITIAL_ACCESS_TOKEN_REVOKED = _declare("initial_access_token.revoked", "An initial access token was revoked")
 AGENT_KEYS_CHANGED = _declare("agent.keys_changed", "An agent published other keys")
 AGENT_SUSPENDED = _declare("agent.suspended", "An agent was suspended")
 AGENT_RESUMED = _declare("agent.resumed", "An agent was resumed")
 AGENT_SECRET_ISSUED = _declare("agent.secret_issued", "An agent got a new client secret")
 AGENT_SECRETS_REVOKED = _declare("agent.secrets_revoked", "An agent's client secrets were revoked")
-AGENT_LINKED = _declare("agent.linked", "An agent was linked to a person", "An administrator let this agent ask you")
-AGENT_UNLINKED = _declare("agent.unlinked", "An agent's link to a person ended", "This agent may no longer ask you")
-AGENT_STOPPED = _declare("agent.stopped", "A person stopped an agent", "You stopped this agent")
-AGENT_ALLOWED = _declare("agent.allowed", "A person let a stopped agent ask again", "You let this agent ask again")
+AGENT_LINKED = _declare("agent.linked", "An agent was linked to a user", "An administrator let this agent ask you")
+AGENT_UNLINKED = _declare("agent.unlinked", "An agent's link to a user ended", "This agent may no longer ask you")
+AGENT_STOPPED = _declare("agent.stopped", "A user stopped an agent", "You stopped this agent")
+AGENT_ALLOWED = _declare("agent.allowed", "A user let a stopped agent ask again", "You let this agent ask again")
 
 # People
-PERSON_INVITED = _declare("person.invited", "A person was invited", "You were invited")
-INVITATION_ACCEPTED = _declare("person.invitation_accepted", "An invitation was accepted", "You set your password")
+USER_INVITED = _declare("user.invited", "A user was invited", "You were invited")
+INVITATION_ACCEPTED = _declare("invitation.accepted", "An invitation was accepted", "You set your password")
 SIGN_IN_LINK_MADE = _declare(
     "sign_in_link.made",
-    "An administrator made a sign-in link for a person",
+    "An administrator created a sign-in link for a user",
     "An administrator made a sign-in link for you",
 )
-PERSON_SIGNED_IN = _declare("person.signed_in", "A person signed in", "You signed in")
-PERSON_SIGNED_OUT = _declare("person.signed_out", "A person signed out", "You signed out")
-PERSON_LOCKED_OUT = _declare(
-    "person.locked_out",
+USER_SIGNED_IN = _declare("user.signed_in", "A user signed in", "You signed in")
+USER_SIGNED_OUT = _declare("user.signed_out", "A user signed out", "You signed out")
+USER_LOCKED_OUT = _declare(
+    "user.locked_out",
     "Sign-in was locked after wrong passwords",
     "Sign-in was locked after wrong passwords",
     refusal=True,
 )
-PERSON_DISABLED = _declare("person.disabled", "A person was disabled")
-PERSON_ENABLED = _declare("person.enabled", "A person was enabled")
-PERSON_CHANGED = _declare("person.changed", "A person's record was changed", "An administrator changed your record")
-GROUP_CHANGED = _declare("group.changed", "A group was made or changed")
+USER_DISABLED = _declare("user.disabled", "A user was disabled")
+USER_ENABLED = _declare("user.enabled", "A user was enabled")
+USER_CHANGED = _declare("user.changed", "A user's record was changed", "An administrator changed your record")
+GROUP_CHANGED = _declare("group.changed", "A group was created or changed")
 
 # Devices
-DEVICE_ADDED = _declare("device.added", "A person added a device", "You added a device")
+DEVICE_ADDED = _declare("device.added", "A user added a device", "You added a device")
 DEVICE_CHANGED = _declare(
     "device.changed", "A device was renamed or renewed", "A device of yours was renamed or renewed"
 )
 DEVICE_REMOVED = _declare("device.removed", "A device was removed", "A device of yours was removed")
 
-USER_CODE_SET = _declare("user_code.set", "A person set their code for agents", "You set your code for agents")
+USER_CODE_SET = _declare("user_code.set", "A user set their code for agents", "You set your code for agents")
 USER_CODE_REMOVED = _declare(
-    "user_code.removed", "A person removed their code for agents", "You removed your code for agents"
+    "user_code.removed", "A user removed their code for agents", "You removed your code for agents"
 )
 USER_CODE_LOCKED = _declare(
     "user_code.locked",
@@ -172,6 +178,6 @@ RESOURCE_SECRETS_REVOKED = _declare("resource.secrets_revoked", "A resource's cr
 SCOPE_CHANGED = _declare("scope.changed", "A scope was changed")
 OPERATION_TYPE_CHANGED = _declare("operation_type.changed", "An operation type got a new version or state")
 HINT_ISSUER_CHANGED = _declare("hint_issuer.changed", "An issuer of login hints was added or changed")
-VAPID_KEY_MADE = _declare("vapid_key.made", "A key for push services was made")
-SIGNING_KEY_MADE = _declare("signing_key.made", "A signing key was made")
+VAPID_KEY_CREATED = _declare("vapid_key.created", "A key for push services was created")
+SIGNING_KEY_CREATED = _declare("signing_key.created", "A signing key was created")
 SIGNING_KEY_WITHDRAWN = _declare("signing_key.withdrawn", "A signing key was withdrawn")

@@ -1,13 +1,13 @@
-"""The append-only table of events, and the plain one for what could not be written there."""
+"""The append-only table of events, and the ordinary table of set-aside events."""
 
 from django.db import models
 
 
 class Event(models.Model):
-    """One line of audit. `body` is the record; the other columns are copies of it to filter by.
+    """One audit event. `body` is the record; the other columns are copies of its members, for filters.
 
-    `body` is canonical JSON (RFC 8785) and `salt` 16 random bytes: a later seal hashes both, so that a
-    body can be erased on legal demand without breaking the proof over the others.
+    `body` is canonical JSON (RFC 8785) and `salt` 16 random bytes. A later seal hashes both, so
+    that a body can be erased on legal demand without breaking the proof over the other events.
     """
 
     append_only = True
@@ -42,9 +42,9 @@ class Event(models.Model):
 
 
 class SetAsideEvent(models.Model):
-    """An event of a revocation that the append-only table refused: revoking is never blocked by audit.
+    """The event of a revocation that the append-only table refused. The audit log never blocks a revocation.
 
-    While a row is here /readyz is red: an administrator must look (docs/operations.md).
+    While a row exists /readyz is red, because an administrator must act (docs/operations.md).
     """
 
     id = models.BigAutoField(primary_key=True)

@@ -1,4 +1,4 @@
-"""Writing an event, in the transaction that makes it true."""
+"""Writes events, in the transaction of the change that they record."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -7,24 +7,24 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, transaction
 
-from audit.events import SCHEMA_VERSION, Kind
+from audit.events import SCHEMA_VERSION, EventKind
 from audit.models import Event, SetAsideEvent
 from foundation.canonical import canonical_json
+from foundation.compiled_queries import insert, insert_or_roll_back
 from foundation.handles import digest, random_bytes
-from foundation.prepared import insert, insert_or_roll_back
+from foundation.transactions import inside_transaction
 
 log = logging.getLogger(__name__)
 
 SYSTEM = "system"
-TOGETHER = 500  # events in one statement
+TOGETHER = 500  # maximum of events in one INSERT
 
 
 @dataclass(frozen=True)
 class About:
-    """Whom and what an event concerns. `actor` is who did it: `user:<id>`, `agent:<client_id>`,
-    `resource:<id>` or `system`."""
+    """The subject of an event. `actor` is `user:<id>`, `agent:<client_id>`, `resource:<id>` or `system`."""
 
     actor: str
     client_id: str = ""
@@ -33,26 +33,26 @@ class About:
     grant_id: UUID | None = None
 
 
-def record(kind: Kind, about: About, now: datetime, **facts: Any) -> None:
-    """Writes one event in the caller's transaction; without one there is nothing it could belong to.
+def record(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
+    """Writes one event in the caller's transaction. Raises RuntimeError outside a transaction.
 
-    `facts` are JSON values; never a secret, a token, or a handle. An event that cannot be written
-    raises, and the caller's transaction falls with it: no audit event, no token and no lease.
+    `facts` are JSON values and never contain a secret, a token or a handle. If the event cannot be
+    written, the exception rolls the caller's transaction back: no audit event, no token and no
+    lease.
     """
-    if not connection.in_atomic_block:
-        raise RuntimeError("an event is recorded inside the transaction that it belongs to")
-    # ON CONFLICT DO NOTHING is for collapsed refusals only: another event must never vanish.
+    inside_transaction("an event")
+    # ON CONFLICT DO NOTHING is for collapsed refusals only. Any other event must never be lost.
     insert([_event(kind, about, now, facts)], ignore_conflicts=kind.refusal)
 
 
-def record_refusal(kind: Kind, about: About, now: datetime, **facts: Any) -> None:
-    """`record` in a transaction of its own, for a refusal that has no other."""
+def record_refusal(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
+    """Like `record`, in its own transaction, for a refusal outside any other transaction."""
     with transaction.atomic(durable=True):
         record(kind, about, now, **facts)
 
 
-def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> None:
-    """As `record`, for revoking only: where the event cannot be written it is set aside and revoking goes on."""
+def record_revocation(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
+    """Like `record`, for revocations only: an event that cannot be written is set aside; the revocation continues."""
     event = _event(kind, about, now, facts)
     try:
         insert_or_roll_back([event])
@@ -61,13 +61,13 @@ def record_revocation(kind: Kind, about: About, now: datetime, **facts: Any) -> 
         SetAsideEvent.objects.create(at=now, kind=kind.name, body=event.body, problem=str(error))
 
 
-def record_revocations(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
-    """As `record_revocation`, of many at once: in few statements where nothing stands against it."""
+def record_revocations(kind: EventKind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
+    """Like `record_revocation` for many events, in few statements. If one fails, writes its events one by one."""
     for start in range(0, len(abouts), TOGETHER):
         _record_together(kind, abouts[start : start + TOGETHER], now)
 
 
-def _record_together(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
+def _record_together(kind: EventKind, abouts: Sequence[tuple[About, Mapping[str, Any]]], now: datetime) -> None:
     try:
         insert_or_roll_back([_event(kind, about, now, dict(facts)) for about, facts in abouts])
     except DatabaseError as error:
@@ -76,7 +76,7 @@ def _record_together(kind: Kind, abouts: Sequence[tuple[About, Mapping[str, Any]
             record_revocation(kind, about, now, **facts)
 
 
-def _event(kind: Kind, about: About, now: datetime, facts: dict[str, Any]) -> Event:
+def _event(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) -> Event:
     body = canonical_json(
         {
             "v": SCHEMA_VERSION,
@@ -105,8 +105,8 @@ def _event(kind: Kind, about: About, now: datetime, facts: dict[str, Any]) -> Ev
     )
 
 
-def _collapse_digest(kind: Kind, about: About, now: datetime, facts: dict[str, Any]) -> bytes:
-    """The same for equal refusals within one minute."""
+def _collapse_digest(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) -> bytes:
+    """A digest that is equal for equal refusals within the same minute."""
     minute = int(now.timestamp()) // 60
     whom = [
         about.actor,

@@ -1,5 +1,5 @@
 from django.urls import path
 
-from audit.views import activity
+from audit.pages import activity
 
 urlpatterns = [path("activity", activity, name="activity")]

@@ -1,1 +1,19 @@
-"""The composition root: settings, urls, wiring, servers, health. Imports all; imported by none."""
+"""The Django project: it imports every other package, and no package but runtime imports it.
+
+Owns: settings, URLs, wiring, middleware, error pages, health, sweeps, the kill switch, logging,
+management commands, the WSGI, ASGI and Celery entry points. Does not own: any domain.
+
+settings.py, environment.py, addresses.py   settings from the environment, and their validation
+checks.py            the checks that refuse unsafe production settings
+wiring.py            fills the tables that lower packages declare for upper ones
+urls.py              every path of the server
+request.py, middleware.py, forwarded.py     the request class, middleware, addresses from proxies
+wsgi.py, asgi.py     what granian serves
+celery.py, worker.py the Celery app
+sweeps.py            what the sweeper does every second
+health.py            /livez, /readyz, /metrics
+kill_switch.py       one action that stops an agent and ends everything that it holds
+admin.py, errors.py  the administration's site; answers for errors that nothing else handles
+keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
+management/commands  migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo, sweeper
+"""

@@ -1,4 +1,7 @@
-"""What is wrong with an address that a setting names: each rule answers with a half-sentence, or None."""
+"""Validates the addresses in settings.
+
+Each rule returns a half-sentence that says what is wrong, or None.
+"""
 
 import re
 from email.utils import parseaddr
@@ -12,12 +15,13 @@ _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*", re.ASCII)
 _IPV6 = re.compile(r"\[([0-9a-f:.]+)\]", re.ASCII)
 _MAILBOX = re.compile(r"[A-Za-z0-9.!#$&'*+/=?^_`{|}~-]+", re.ASCII)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# No push service, mail server or browser outside this machine or network finds these (RFC 6761, RFC 6762, RFC 8375).
+# Push services, mail servers and browsers outside this machine or network cannot resolve these (RFC
+# 6761, RFC 6762, RFC 8375).
 _NOT_PUBLIC = ("localhost", "local", "internal", "invalid", "test", "example", "arpa")
 
 
 def is_host(text: str) -> bool:
-    """A DNS name in small letters, an IPv4 address, or an IPv6 address in brackets."""
+    """Whether `text` is a DNS name in lower case, an IPv4 address, or an IPv6 address in brackets."""
     address = text
     if in_brackets := _IPV6.fullmatch(text):
         address = in_brackets[1]
@@ -57,7 +61,7 @@ def problem_with_origin(text: str) -> str | None:
 
 
 def problem_with_host(text: str) -> str | None:
-    """A member of ALLOWED_HOSTS. `*` is for checks.py to refuse, in production only."""
+    """What is wrong with a member of ALLOWED_HOSTS. checks.py refuses `*`, in production only."""
     if text == "*" or is_host(text.lower().removeprefix(".")):
         return None
     return "only host names belong there, without scheme, port or path"
@@ -89,7 +93,7 @@ def problem_with_mailbox(text: str) -> str | None:
 
 
 def problem_with_sender(text: str) -> str | None:
-    """`ops@example.com` or `Countersign <ops@example.com>`."""
+    """What is wrong with a sender such as `ops@example.com` or `Countersign <ops@example.com>`."""
     return problem_with_mailbox(parseaddr(text)[1])
 
 
@@ -98,7 +102,9 @@ def problem_with_token(text: str) -> str | None:
 
 
 def problem_with_push_service(text: str) -> str | None:
-    """`*`, a host or `.suffix`, and after it perhaps the beginning of the path."""
+    """What is wrong with a push service: `*`, a host or `.suffix`, optionally followed by the
+    beginning of a path.
+    """
     host, _, path = text.partition("/")
     if text == "*" or (is_host(host.removeprefix(".")) and ".." not in path and not set(path) & set("%?#\\")):
         return None
@@ -106,7 +112,10 @@ def problem_with_push_service(text: str) -> str | None:
 
 
 def problem_with_subject(text: str) -> str | None:
-    """Of VAPID tokens (RFC 8292 2.1). Apple refuses the tokens of one that nobody outside could write to."""
+    """What is wrong with the subject of VAPID tokens (RFC 8292 2.1).
+
+    Apple refuses tokens whose subject cannot be reached from outside.
+    """
     scheme, _, rest = text.partition(":")
     if scheme == "mailto":
         host = rest.rpartition("@")[2]

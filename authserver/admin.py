@@ -1,4 +1,4 @@
-"""The administration: Django's own, with our sign-in in front of it."""
+"""The administration: Django's own, behind our sign-in."""
 
 from typing import Any, NoReturn
 
@@ -11,14 +11,14 @@ from django.shortcuts import redirect
 from django.urls import path, reverse
 from django.utils.http import urlencode
 
-from accounts.views import logout, safe_next
+from accounts.pages import logout, safe_next
 
 
 class Autocomplete(AutocompleteJsonView):
     def process_request(self, request: HttpRequest) -> Any:
         term, model_admin, source_field, to_field_name = super().process_request(request)
         if not isinstance(source_field, models.Field):
-            raise PermissionDenied  # another model's field that points here: nothing is chosen by it
+            raise PermissionDenied  # a field of another model that points here; it offers no choice
         return term, model_admin, source_field, to_field_name
 
 
@@ -28,27 +28,31 @@ class CountersignAdminSite(admin.AdminSite):
     index_title = "Administration"
 
     def get_urls(self) -> list[Any]:
-        from authserver.killing import kill_view  # here: it needs every app to be loaded
+        from authserver.kill_switch import kill_view  # imported here because it needs every app to be loaded
 
         kill = path("clients/agent/<int:agent_id>/stop/", self.admin_view(kill_view), name="kill-agent")
-        # No row of ours has a page of its own, and Django's redirect to one reads any id that it is given.
+        # No model here has a public page, and Django's redirect to one reads any id that it is
+        # given.
         return [kill, *(one for one in super().get_urls() if getattr(one, "name", None) != "view_on_site")]
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
         return Autocomplete.as_view(admin_site=self)(request)
 
     def login(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:
-        """Where Django sends whoever may not see a page. People sign in in one place, where guessing is locked out."""
-        wanted = safe_next(request, reverse("admin:index"))
+        """Django redirects here if the user may not see a page.
+
+        Users sign in at one place, which limits guessing.
+        """
+        next_url = safe_next(request, reverse("admin:index"))
         if self.has_permission(request):
-            return redirect(wanted)
+            return redirect(next_url)
         if request.user.is_authenticated:
-            raise PermissionDenied  # signing in again as the same person would lead here again
-        return redirect(f"{reverse('login')}?{urlencode({'next': wanted})}")
+            raise PermissionDenied  # another sign-in as the same user would lead here again
+        return redirect(f"{reverse('login')}?{urlencode({'next': next_url})}")
 
     def logout(self, request: HttpRequest, extra_context: object = None) -> HttpResponse:  # type: ignore[override]
         return logout(request)
 
     def password_change(self, request: HttpRequest, extra_context: object = None) -> NoReturn:
-        """A new password comes with an invitation, which ends the old sessions and is on the record."""
+        """A password is changed by an invitation, which ends the old sessions and writes an event."""
         raise Http404

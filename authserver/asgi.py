@@ -1,18 +1,21 @@
-"""The ASGI entry point that granian serves: Django's WSGI handler behind the front (authserver/front)."""
+"""The ASGI entry point that granian serves: Django's WSGI handler behind the HTTP front (web)."""
 
 import resource
 
 from django.conf import settings
 
-from authserver.front.application import Front
-from authserver.front.hub import Hub
 from authserver.wsgi import application as wsgi
+from web.application import Front
+from web.hub import Hub
 
-RESERVED = 512  # file descriptors for everything that does not wait
+RESERVED_FILE_DESCRIPTORS = 512  # file descriptors for everything except waiting clients
 
 
 def raise_file_limit() -> int:
-    """Each client that waits holds a file descriptor, and the usual limit is 1,024. Answers the new one."""
+    """Raises the limit on file descriptors and returns the new one.
+
+    Each waiting client holds a descriptor, and the usual limit is 1,024.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard == resource.RLIM_INFINITY:
         hard = max(soft, 1 << 20)
@@ -24,7 +27,7 @@ application = Front(
     wsgi,
     threads=settings.WEB_THREADS,
     queue=settings.WEB_QUEUE,
-    most_parked=min(settings.WEB_WAITING, raise_file_limit() - RESERVED),
-    most_body=settings.MAX_BODY_BYTES,
+    max_parked=min(settings.WEB_WAITING, raise_file_limit() - RESERVED_FILE_DESCRIPTORS),
+    max_body=settings.MAX_BODY_BYTES,
     make_hub=lambda pool: Hub(pool, settings.REDIS_URL),
 )

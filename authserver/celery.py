@@ -1,6 +1,8 @@
-"""Celery only makes sooner what PostgreSQL owes (foundation/outbox.py); nothing is lost without it.
+"""Celery only reduces latency: the sweeper does the same work from PostgreSQL
+(foundation/outbox.py), slightly later.
 
-`celery --app authserver.worker worker` runs it (worker.py). There is no beat, no result, and no task with an ETA.
+`celery --app authserver.worker worker` runs it (worker.py). There is no beat, no result, and no
+task with an ETA.
 """
 
 import logging
@@ -18,7 +20,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 from django.conf import settings
 
 from foundation import outbox
-from foundation.volatile import LEAVE_ALONE, TIMEOUT
+from foundation.volatile import REDIS_TIMEOUT_S, RETRY_AFTER_FAILURE_S
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,13 @@ app.conf.update(
     broker_url=settings.REDIS_URL,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # Whoever publishes has just committed somebody's request and must not wait for a Redis that hangs.
+    # The publisher has just committed a request and must not wait for a Redis that hangs.
     broker_transport_options={
-        "socket_timeout": TIMEOUT, "socket_connect_timeout": TIMEOUT, "max_retries": 1, "interval_start": 0,
-        "connect_retries_timeout": TIMEOUT,
+        "socket_timeout": REDIS_TIMEOUT_S,
+        "socket_connect_timeout": REDIS_TIMEOUT_S,
+        "max_retries": 1,
+        "interval_start": 0,
+        "connect_retries_timeout": REDIS_TIMEOUT_S,
     },
     task_publish_retry=False,
     task_ignore_result=True,
@@ -45,13 +50,13 @@ _left_alone_until = 0.0
 
 @worker_init.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def _patient(**_: Any) -> None:
-    """A worker waits for work, and for a Redis that comes back."""
+    """Lets a worker wait for work, and for a Redis that comes back."""
     app.conf.broker_transport_options = {"health_check_interval": 10}
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
-def _keep_our_logging(**_: Any) -> None:
-    """Django's settings have configured logging; Celery's own would replace it."""
+def _restore_logging(**_: Any) -> None:
+    """Prevents Celery from replacing the logging that Django's settings have configured."""
 
 
 @app.task(name="outbox.do")  # type: ignore[untyped-decorator]
@@ -59,14 +64,17 @@ def do_work(work_id: str) -> None:
     outbox.do(UUID(work_id))
 
 
-def soon(work_id: UUID) -> None:
-    """Asks a worker to do it now. Without Redis the sweeper does it, a second or two later."""
+def notify_worker(work_id: UUID) -> None:
+    """Notifies a worker of new work.
+
+    Without Redis the sweeper does the work a second or two later.
+    """
     global _left_alone_until
     if time.monotonic() < _left_alone_until:
         return
     try:
-        # A task that nobody took meanwhile is worth nothing: the sweeper has done it.
+        # An older task is useless: the sweeper has done the work meanwhile.
         do_work.apply_async((str(work_id),), retry=False, expires=60)
     except OperationalError as error:
-        _left_alone_until = time.monotonic() + LEAVE_ALONE
+        _left_alone_until = time.monotonic() + RETRY_AFTER_FAILURE_S
         log.warning("Redis cannot be asked; the sweeper does what is owed: %s", error)

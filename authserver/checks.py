@@ -1,4 +1,6 @@
-"""With which settings nothing starts, one sentence each (`manage.py check --deploy --tag production`)."""
+"""The settings with which no process starts, one sentence each (`manage.py check --deploy --tag
+production`).
+"""
 
 import ssl
 from typing import Any
@@ -24,25 +26,25 @@ def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 def _secret_key() -> str:
     try:
         return settings.SECRET_KEY
-    except ImproperlyConfigured:  # Django's own answer to an empty one
+    except ImproperlyConfigured:  # Django raises this for an empty one
         return ""
 
 
 def problems() -> list[str]:
-    """The sentences, for the settings as they are. What is unsafe may be so in the demo and in tests."""
+    """The sentences for the current settings. The demo and tests may use unsafe settings."""
     is_production = not (settings.DEMO or settings.TESTING)
     found = find_contradictions() | (find_unsafe() if is_production else {})
     return [*settings.UNUSABLE, *(sentence for sentence, is_wrong in found.items() if is_wrong)]
 
 
 def refuse() -> None:
-    """Ends the process with every problem in a line of its own; no traceback, which would hide them."""
+    """Ends the process with one line per problem, without a traceback that would hide them."""
     if found := problems():
         raise SystemExit("\n".join(found))
 
 
 def find_contradictions() -> dict[str, bool]:
-    """Settings of which each could work alone."""
+    """Settings that contradict each other."""
     return {
         "CIBA_REQUEST_LIFETIME must not be longer than CIBA_REQUEST_LIFETIME_MAX.": (
             settings.REQUEST_LIFETIME > settings.REQUEST_LIFETIME_MAX
@@ -63,7 +65,7 @@ def find_contradictions() -> dict[str, bool]:
 
 
 def find_unsafe() -> dict[str, bool]:
-    """What only the demo and tests may do without."""
+    """Settings that only the demo and tests may leave unsafe."""
     return {
         "ISSUER_URL must be an https URL.": not settings.ISSUER_IS_HTTPS,
         "SECRET_KEY must be set to at least 50 random characters.": (
@@ -106,6 +108,6 @@ def _is_ca_file(path: str) -> bool:
 
 
 def _host_of(origin: str) -> str:
-    """As browsers send it in Host, without the port."""
+    """The host as browsers send it in Host, without the port."""
     netloc = urlsplit(origin).netloc
     return netloc.rpartition(":")[0] if urlsplit(origin).port else netloc

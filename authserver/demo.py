@@ -1,8 +1,11 @@
-"""The demo's world, as data: what `make run` seeds and `make agent` asks for. Never used in production."""
+"""The demo's objects, as data: `make run` seeds them and `make agent` requests them.
+
+Never used in production.
+"""
 
 from typing import Any
 
-PERSON = {"email": "demo@example.com", "name": "Demo Person"}
+USER = {"email": "demo@example.com", "name": "Demo Person"}
 ADMINISTRATOR = {"email": "admin@example.com", "name": "Demo Administrator"}
 
 SCOPES: list[dict[str, str]] = [
@@ -11,8 +14,8 @@ SCOPES: list[dict[str, str]] = [
 ]
 
 
-def _text(most: int, **more: Any) -> dict[str, Any]:
-    return {"type": "string", "minLength": 1, "maxLength": most, **more}
+def _text(max_length: int, **more: Any) -> dict[str, Any]:
+    return {"type": "string", "minLength": 1, "maxLength": max_length, **more}
 
 
 def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -24,7 +27,7 @@ def _object(required: dict[str, Any], optional: dict[str, Any] | None = None) ->
     }
 
 
-# Name → the meaning of its first version (operations/models.py: OperationTypeVersion).
+# Name → the fields of its first version (operations/models.py: OperationTypeVersion).
 OPERATION_TYPES: dict[str, dict[str, Any]] = {
     "payment": {
         "title": "Payment",
@@ -92,13 +95,14 @@ OPERATION_TYPES: dict[str, dict[str, Any]] = {
 }
 ASSURANCE = "session"
 
-# What `make agent` borrows: an account of the sample orders (authserver/servers/orders.py).
+# The backend of the lease that `make agent` requests: an account of the sample orders
+# (runtime/orders.py).
 BACKEND = "demo-orders"
 ROLE: dict[str, Any] = {
     "name": "orders-readonly",
     "settings": {"groups": ["demo_orders_reader"], "connection_limit": 3},
     "default_lifetime": 300,
-    "longest_lifetime": 900,
+    "max_lifetime": 900,
 }
 ROLE_MEANING: dict[str, Any] = {
     "title": "Read the orders database",

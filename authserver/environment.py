@@ -1,7 +1,9 @@
-"""Reads settings from environment variables. A value that cannot be used is noted, and its default stands in for it.
+"""Reads settings from environment variables.
 
-`problems` has one sentence for each; authserver/apps.py refuses to start with them. Without Django: `manage.py up`
-reads its own few settings with it.
+An unusable value is noted, and its default is used.
+
+`problems` has one sentence for each; authserver/apps.py refuses to start if there is any. It does
+not need Django, because `manage.py up` reads its own few settings with it.
 """
 
 import builtins
@@ -15,10 +17,10 @@ from redis.connection import parse_url
 from authserver import addresses
 
 ON, OFF = ("1", "on", "true", "yes", "y"), ("0", "off", "false", "no", "n")
-TEN_YEARS = 10 * 365 * 86_400  # seconds: a longer lifetime may end after the last year of a calendar
-MOST = 1_000_000  # of things that are counted
+TEN_YEARS = 10 * 365 * 86_400  # seconds: a longer lifetime could exceed the calendar's last year
+MAX = 1_000_000  # of things that are counted
 
-# What a URL of each setting may begin with, and what the sentence calls it.
+# The schemes that each setting's URL may have, and the name of the setting's URL in the sentence.
 POSTGRESQL = ("postgres://", "postgresql://")
 REDIS = ("redis://", "rediss://", "unix://")
 SMTP = ("smtp://", "smtp+tls://", "smtp+ssl://")
@@ -30,21 +32,24 @@ class Environment:
         self.problems: builtins.list[builtins.str] = []
 
     def is_given(self, name: str) -> builtins.bool:
-        """An empty variable counts as none, except for lists: compose files cannot leave one out."""
+        """Whether the variable is set.
+
+        An empty variable counts as unset, except for lists: compose files cannot leave one out.
+        """
         return bool(self._values.get(name, "").strip())
 
     def str(self, name: builtins.str, default: builtins.str = "") -> builtins.str:
         return self._values[name].strip() if self.is_given(name) else default
 
     def int(
-        self, name: builtins.str, default: builtins.int, least: builtins.int = 0, most: builtins.int = MOST
+        self, name: builtins.str, default: builtins.int, least: builtins.int = 0, max_length: builtins.int = MAX
     ) -> builtins.int:
         text = self.str(name)
         if not text:
             return default
-        if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and least <= int(text) <= most:
+        if text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20 and least <= int(text) <= max_length:
             return int(text)
-        self.problems.append(f"{name} must be a whole number from {least} to {most}.")
+        self.problems.append(f"{name} must be a whole number from {least} to {max_length}.")
         return default
 
     def seconds(self, name: builtins.str, default: builtins.int, least: builtins.int = 1) -> builtins.int:
@@ -71,7 +76,7 @@ class Environment:
         default: Sequence[builtins.str] = (),
         problem_of: Callable[[builtins.str], builtins.str | None] | None = None,
     ) -> builtins.list[builtins.str]:
-        """Separated by commas. `problem_of` says what is wrong with a member, and None where nothing is."""
+        """A comma-separated list. `problem_of` returns what is wrong with a member, or None."""
         if name not in self._values:
             return [*default]
         members = [member for part in self._values[name].split(",") if (member := part.strip())]
@@ -90,7 +95,7 @@ class Environment:
         return text
 
     def origin(self, name: builtins.str, default: builtins.str) -> builtins.str:
-        """Scheme, host and port of a URL."""
+        """The scheme, host and port of a URL."""
         origin = self.str(name, default).rstrip("/")
         if origin and (problem := addresses.problem_with_origin(origin)):
             self.problems.append(f"{name} must look like https://auth.example.com: {problem}.")
@@ -98,27 +103,30 @@ class Environment:
         return origin
 
     def url(self, name: builtins.str, schemes: Sequence[builtins.str], read: Callable[[builtins.str], Any]) -> Any:
-        """What `read` makes of the URL; None without one. No sentence quotes it: it may hold a password."""
+        """What `read` makes of the URL; None if it is not set.
+
+        No sentence quotes the URL, because it may contain a password.
+        """
         url = self.str(name)
         if not url:
             return None
         try:
             if url.startswith(tuple(schemes)):
                 return read(url)
-        except Exception:  # noqa: BLE001, S110 - libraries raise what they like; all of it means the sentence below
+        except Exception:  # noqa: BLE001, S110 - libraries raise anything; every error means the sentence below
             pass
         self.problems.append(f"{name} must be a URL that begins with {', '.join(schemes)} and can be read.")
         return None
 
 
 def read_redis_url(url: builtins.str) -> builtins.str:
-    """The URL itself. Raises ValueError."""
+    """The URL itself, if redis can parse it. Raises ValueError."""
     parse_url(url)  # type: ignore[no-untyped-call]  # redis has no types here
     return url
 
 
 def read_email_url(url: builtins.str) -> dict[builtins.str, Any]:
-    """Django's settings of a mail server. Raises ValueError."""
+    """Django's mail settings from a URL. Raises ValueError."""
     if not addresses.is_host((urlsplit(url).hostname or "").lower()):
         raise ValueError("no host")
     config: dict[builtins.str, Any] = environ.Env.email_url_config(url)

@@ -1,4 +1,4 @@
-"""What is answered where nothing more specific was: JSON for /v1 and protocol paths, pages for people."""
+"""The fallback error answers: JSON for /v1 and protocol paths, pages for browsers."""
 
 import logging
 from typing import Any
@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from authserver.middleware import is_protocol
-from foundation.endpoint import RETRY_AFTER, json_response
+from foundation.endpoint import RETRY_AFTER_S, json_response
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ _API_CODES = {
 
 
 def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's errors in the shape that all our JSON errors have."""
+    """Formats DRF's errors like all other JSON errors of this server."""
     response = exception_handler(error, context)
     if response is None:
         return None
@@ -58,7 +58,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """django.request has logged the traceback under the same reference."""
+    """A 500 page with a reference. django.request has logged the traceback under the same
+    reference.
+    """
     import sys
 
     error = sys.exc_info()[1]
@@ -71,7 +73,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 
 def _unavailable(request: HttpRequest) -> HttpResponse:
-    """The database cannot be reached: 503 and when to come back."""
+    """503 with Retry-After, because the database cannot be reached."""
     if wants_json(request):
         response: HttpResponse = JsonResponse({"error": "temporarily_unavailable"}, status=503)
     else:
@@ -84,7 +86,7 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
             }
         )
         response = HttpResponse(page, status=503)
-    response["Retry-After"] = str(RETRY_AFTER)
+    response["Retry-After"] = str(RETRY_AFTER_S)
     response["Cache-Control"] = "no-store"
     return response
 

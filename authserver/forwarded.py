@@ -1,8 +1,9 @@
-"""Who sent a request, as the proxies in front of us tell it.
+"""The sender of a request, according to the trusted proxies in front of this server.
 
-A proxy appends to X-Forwarded-For the address that it got the request from. So the list is read from right to left: a
-member counts only because the hop on its right is a trusted proxy. The first hop that is not a trusted proxy is the
-client; what stands on its left is the client's own invention, and is not read.
+A proxy appends to X-Forwarded-For the address that sent it the request. So the list is read from
+right to left: a member counts only if the hop on its right is a trusted proxy. The first hop that
+is not a trusted proxy is the client. Members further left are under the client's control and are
+not read.
 """
 
 import re
@@ -13,8 +14,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-UNKNOWN = "0.0.0.0"  # noqa: S104 - in place of an address that nobody told
-# Members of X-Forwarded-For with a port: Azure writes 203.0.113.9:51000, and AWS can; of IPv6 all write brackets.
+UNKNOWN = "0.0.0.0"  # noqa: S104 - stands for an address that is not known
+# Some proxies add a port to members of X-Forwarded-For: Azure writes 203.0.113.9:51000, and AWS
+# can. For IPv6 all write brackets.
 _IPV4_WITH_PORT = re.compile(r"([0-9.]+):[0-9]{1,5}", re.ASCII)
 _IN_BRACKETS = re.compile(r"\[([0-9A-Fa-f:.]+(?:%[^\]]*)?)\](?::[0-9]{1,5})?", re.ASCII)
 _MAPPED = IPv6Network("::ffff:0:0/96")
@@ -22,7 +24,7 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 @dataclass(frozen=True)
 class Sender:
-    """`scheme` is None where no trusted proxy told it. `unreadable` are members that should have said more."""
+    """`scheme` is None if no trusted proxy reported it. `unreadable` are malformed members."""
 
     address: str
     is_behind_proxy: bool = False
@@ -31,7 +33,9 @@ class Sender:
 
 
 def read_sender(peer: str, forwarded_for: str, forwarded_proto: str, trusted: Sequence[Network]) -> Sender:
-    """The sender of a request that came from `peer` with these headers (several lines joined by commas)."""
+    """The sender of a request that came from `peer` with these headers (repeated headers joined by
+    commas).
+    """
     address = parse_address(peer)
     if address is None or not is_in(address, trusted):
         return Sender(str(address or UNKNOWN))
@@ -39,9 +43,7 @@ def read_sender(peer: str, forwarded_for: str, forwarded_proto: str, trusted: Se
     proxies = 1
     for member in reversed(_members(forwarded_for)):
         hop = parse_address(member)
-        if (
-            hop is None
-        ):  # `unknown`, `_hidden`, …: this proxy does not tell, and what is further left nobody vouches for
+        if hop is None:  # `unknown`, `_hidden`, …: further left nothing is trusted
             unreadable.append(f"X-Forwarded-For: {member}")
             break
         address = hop
@@ -53,9 +55,11 @@ def read_sender(peer: str, forwarded_for: str, forwarded_proto: str, trusted: Se
 
 
 def _scheme(forwarded_proto: str, proxies: int, unreadable: list[str]) -> str | None:
-    """What the outermost trusted proxy saw. Proxies either replace the header or append to it.
+    """The scheme that the outermost trusted proxy saw.
 
-    So of as many members from the right as there are trusted proxies, the leftmost counts.
+    Proxies either replace the header or append to it.
+
+    The leftmost of the last `proxies` members counts.
     """
     members = _members(forwarded_proto)[-proxies:]
     if not members:
@@ -68,17 +72,23 @@ def _scheme(forwarded_proto: str, proxies: int, unreadable: list[str]) -> str | 
 
 
 def _members(header: str) -> list[str]:
-    """RFC 9110 5.6.1.2: empty members are ignored. Some proxies quote what has a colon, as RFC 7239 does."""
+    """The members of a list header (RFC 9110 5.6.1.2: empty members are ignored).
+
+    Some proxies quote a member with a colon, as RFC 7239 does.
+    """
     parts = (part.strip(" \t").removeprefix('"').removesuffix('"').strip(" \t") for part in header.split(","))
     return [part for part in parts if part]
 
 
 def parse_address(text: str) -> Address | None:
-    """An address as proxies write it: with a port, in brackets, with a zone, IPv4 mapped into IPv6."""
+    """An address in the forms that proxies write: with a port, in brackets, with a zone, IPv4
+    mapped into IPv6.
+    """
     if found := _IPV4_WITH_PORT.fullmatch(text) or _IN_BRACKETS.fullmatch(text):
         text = found[1]
     try:
-        # A zone (fe80::1%eth0) names an interface of the proxy, and no column of PostgreSQL takes it.
+        # A zone (fe80::1%eth0) names an interface of the proxy, and PostgreSQL's address type does
+        # not accept it.
         address = ip_address(text.partition("%")[0])
     except ValueError:
         return None
@@ -86,7 +96,7 @@ def parse_address(text: str) -> Address | None:
 
 
 def parse_network(text: str) -> Network:
-    """Of a proxy, for `is_in`. Raises ValueError."""
+    """The network of a proxy, for `is_in`. Raises ValueError."""
     network = ip_network(text.strip())
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         mapped = network.network_address.ipv4_mapped

@@ -16,29 +16,32 @@ from foundation import outbox
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.handles import same
 from foundation.metrics import exposition
-from foundation.pacing import get_pacing
-from oauth.signing_keys import is_missing
+from foundation.poll_throttle import get_poll_throttle
+from oauth.tokens.signing_keys import is_missing
 
-MOST_OVERDUE = 60.0  # seconds: a worker or a sweeper should have done it long before
+MAX_OVERDUE_S = 60.0  # seconds; a worker or sweeper normally does the work much sooner
 
 
 @protocol_endpoint("livez", "GET", "HEAD")
 def livez(request: HttpRequest) -> HttpResponse:
-    """The process answers."""
+    """Whether the process answers."""
     return json_response({"status": "ok"})
 
 
 @protocol_endpoint("readyz", "GET", "HEAD")
 def readyz(request: HttpRequest) -> HttpResponse:
-    """Can this process do its work? Redis, work owed and leases are reported: neither the absence of a server
-    or a sweeper nor a backend that gives nothing back makes this process less able."""
+    """Whether this process can do its work.
+
+    Redis, due work and leases are only reported. A missing Redis or sweeper, or a backend that does
+    not revoke, does not make this process less able to serve.
+    """
     problems = find_problems()
     body: dict[str, Any] = {
         "status": "failed" if problems else "ok",
         "problems": problems,
         "leases": [] if problems else leases.find_worries(timezone.now()),
-        "work_owed": _work_owed(),
-        "redis": "ok" if get_pacing().reachable() else "unreachable: pacing is per process",
+        "work_owed": _pending_work(),
+        "redis": "ok" if get_poll_throttle().reachable() else "unreachable: pacing is per process",
     }
     return json_response(body, 503 if problems else 200)
 
@@ -58,27 +61,33 @@ def find_problems() -> list[str]:
     return problems
 
 
-def _work_owed() -> str:
-    """Reported, and no outage: this process serves, and taking it away would help nobody."""
+def _pending_work() -> str:
+    """The state of the outbox.
+
+    It is reported and never makes the process unready: this process can still serve, and removing
+    it would not help.
+    """
     try:
         waited = outbox.oldest_overdue(timezone.now())
     except (DatabaseError, InterfaceError, PoolTimeout):
         return "unknown"
-    return "ok" if waited <= MOST_OVERDUE else f"overdue for {waited:.0f} s: is a sweeper running?"
+    return "ok" if waited <= MAX_OVERDUE_S else f"overdue for {waited:.0f} s: is a sweeper running?"
 
 
 @protocol_endpoint("metrics", "GET")
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, for whoever shows METRICS_TOKEN as a bearer token; without that setting there is none."""
+    """Prometheus metrics for a client that sends METRICS_TOKEN as a bearer token; 404 without that
+    setting.
+    """
     expected = f"Bearer {settings.METRICS_TOKEN}".encode()
-    given = request.headers.get("Authorization", "").encode()
-    if not settings.METRICS_TOKEN or not same(given, expected):
+    supplied = request.headers.get("Authorization", "").encode()
+    if not settings.METRICS_TOKEN or not same(supplied, expected):
         return json_response({"error": "not_found"}, 404)
     now = timezone.now()
-    owed = GaugeMetricFamily(
+    pending_work = GaugeMetricFamily(
         "countersign_outbox_oldest_overdue_seconds",
         "How long the oldest due work has waited.",
         value=outbox.oldest_overdue(now),
     )
-    text = exposition([owed, *leases.read_figures(now)], settings.METRICS_FOLDER)
+    text = exposition([pending_work, *leases.read_figures(now)], settings.METRICS_FOLDER)
     return HttpResponse(text, content_type=CONTENT_TYPE_LATEST)

@@ -1,4 +1,4 @@
-"""Secrets and addresses that live in files: key-encryption keys, the demo's own secrets, run.env."""
+"""Secrets and addresses in files: key-encryption keys, the demo's own secrets, run.env."""
 
 import os
 import secrets
@@ -7,16 +7,17 @@ from pathlib import Path
 
 
 def read_run_env(data_dir: Path) -> list[str]:
-    """Takes DATABASE_URL and the like from DATA_DIR/run.env, where the environment does not give them.
+    """Reads DATABASE_URL and similar variables from DATA_DIR/run.env, unless the environment sets
+    them.
 
-    Answers why it cannot, in a sentence, if it cannot.
+    Returns why it cannot, as sentences.
     """
     try:
         lines = (data_dir / "run.env").read_text().splitlines()
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        return [f"DATA_DIR: {data_dir / 'run.env'} cannot be read ({_why(error)})."]
+        return [f"DATA_DIR: {data_dir / 'run.env'} cannot be read ({_reason(error)})."]
     for line in lines:
         name, found, value = line.partition("=")
         if found:
@@ -24,18 +25,18 @@ def read_run_env(data_dir: Path) -> list[str]:
     return []
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return (error.strerror or "") if isinstance(error, OSError) else "it is not text in UTF-8"
 
 
 def _make_once(path: Path, content: str) -> str:
-    """The file's content; written 0600 by whoever comes first."""
+    """The file's content. The first caller writes it with mode 0600."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     partial.touch(mode=0o600)
     partial.write_text(content)
     try:
-        os.link(partial, path)  # atomic, and fails where the file exists: everybody reads one whole file
+        os.link(partial, path)  # atomic, and fails if the file exists: all callers read the same complete file
     except FileExistsError:
         pass
     finally:
@@ -48,16 +49,18 @@ def demo_secret(data_dir: Path) -> str:
 
 
 def read_key_encryption_keys(file: str, generate_in: Path | None) -> dict[str, bytes]:
-    """Key id → 32-byte key; the first one encrypts, all of them decrypt. Lines of `id:base64`.
+    """Key id → 32-byte key.
 
-    Without a file, the demo generates one; production gets an empty table and a refusal to start
+    The first key encrypts, all keys decrypt. The file has lines of `id:base64`.
+
+    Without a file, the demo generates one. Production gets an empty table and refuses to start
     (authserver/checks.py). Raises ValueError with a sentence.
     """
     if file:
         try:
             text = Path(file).read_text()
         except (OSError, ValueError) as error:
-            raise ValueError(f"KEY_ENCRYPTION_KEYS_FILE {file} cannot be read ({_why(error)}).") from error
+            raise ValueError(f"KEY_ENCRYPTION_KEYS_FILE {file} cannot be read ({_reason(error)}).") from error
     elif generate_in is not None:
         text = _make_once(
             generate_in / "keys" / "key-encryption-keys",

@@ -7,7 +7,7 @@ import structlog
 
 
 def configure(config: dict[str, Any]) -> None:
-    """Called by Django with settings.LOGGING: {"level": …, "json": …}."""
+    """Configures logging. Django calls it with settings.LOGGING: {"level": …, "json": …}."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -34,7 +34,7 @@ def configure(config: dict[str, Any]) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(config["level"])
-    # A refused request is an answer, not a warning to wake somebody for.
+    # A refused request is a normal answer, not a warning.
     logging.getLogger("django.request").setLevel(logging.ERROR)
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-    logging.getLogger("celery").setLevel(logging.WARNING)  # what is done is in the table of work, not in the log
+    logging.getLogger("celery").setLevel(logging.WARNING)  # the outbox records the work that was done

@@ -1,4 +1,7 @@
-"""The middleware. Protocol paths pass only the guard and the security headers; the rest is for pages."""
+"""The middleware.
+
+Protocol paths pass only the guard and the security headers; pages pass all of it.
+"""
 
 import logging
 import uuid
@@ -26,7 +29,7 @@ from foundation.errors import BodyTooLarge
 
 log = logging.getLogger(__name__)
 
-# Answered with neither session, cookie nor template.
+# Paths without session, cookie and template.
 PROTOCOL_PREFIXES = (
     "/oauth/", "/oidc/register", "/bc-authorize", "/.well-known/", "/userinfo", "/v1/uses", "/v1/operation-types",
     "/v1/leases", "/livez", "/readyz", "/metrics",
@@ -38,7 +41,9 @@ def is_protocol(request: HttpRequest) -> bool:
 
 
 class Guard:
-    """First of all: the client's address behind trusted proxies, the body's size, a reference for the log."""
+    """Runs first: the client's address behind trusted proxies, the body limit, a reference for the
+    log.
+    """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -53,17 +58,18 @@ class Guard:
         structlog.contextvars.bind_contextvars(reference=reference)
         if _content_length(request) > settings.MAX_BODY_BYTES:
             return error_response(BodyTooLarge(), request)
-        # PostgreSQL cannot hold U+0000, and no page or endpoint of ours has one in its address.
+        # PostgreSQL cannot store U+0000, and no address of ours contains it.
         if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
             raise BadRequest("the address has a NUL character")
         if not is_protocol(request):
-            request.get_host()  # raises for a name that is not in ALLOWED_HOSTS; nothing else would ask
+            request.get_host()  # raises for a host that is not in ALLOWED_HOSTS; no other code checks it
         return self.get_response(request)
 
     def _see_through_proxy(self, request: HttpRequest) -> None:
-        """Puts the sender's address and scheme in place of the proxy's (forwarded.py).
+        """Replaces the proxy's address and scheme by the sender's (forwarded.py).
 
-        Likewise Client-Cert (RFC 9440); nobody else's is looked at by anything behind this.
+        Does the same for Client-Cert (RFC 9440). Code behind this never sees a Client-Cert from an
+        untrusted sender.
         """
         meta = request.META
         certificate = meta.pop("HTTP_CLIENT_CERT", None)
@@ -84,7 +90,9 @@ class Guard:
             self._log_once(member)
 
     def _log_once(self, member: str) -> None:
-        """Once for each header: it comes with every request, and its text may be anybody's."""
+        """Logs once per header, because it comes with every request and the client may control its
+        text.
+        """
         header = member.partition(":")[0]
         if header not in self.logged:
             self.logged.add(header)
@@ -103,7 +111,7 @@ def _content_length(request: HttpRequest) -> int:
 
 
 class SecurityHeaders(SecurityMiddleware):
-    """Django's, and no framing of anything."""
+    """Django's security headers, and a header against framing."""
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         response.setdefault("X-Frame-Options", "DENY")
@@ -111,7 +119,7 @@ class SecurityHeaders(SecurityMiddleware):
 
 
 class PagesOnly:
-    """Mixed in before a middleware of Django's: protocol paths go straight on."""
+    """A mix-in for Django's middleware: protocol paths skip it."""
 
     get_response: Callable[[HttpRequest], Any]
 
@@ -136,7 +144,7 @@ class Csrf(PagesOnly, CsrfViewMiddleware):
 
 class Authentication(PagesOnly, AuthenticationMiddleware):
     def process_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        return None  # pages say for themselves who may see them
+        return None  # each page decides who may see it
 
 
 class Messages(PagesOnly, MessageMiddleware):
@@ -148,7 +156,9 @@ class ContentSecurityPolicy(PagesOnly, CSPMiddleware):
 
 
 class RefusedMethods(PagesOnly, MiddlewareMixin):
-    """Django's 405 has no body: who signs in again on the way to a button lands on a blank page."""
+    """Adds a body to Django's empty 405: a user who signs in again on the way to a button would see
+    a blank page.
+    """
 
     def process_response(self, request: HttpRequest, response: Any) -> Any:
         if response.status_code != 405 or response.content or request.method == "HEAD":

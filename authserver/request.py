@@ -1,4 +1,7 @@
-"""The class of every request: its constructor runs before any middleware, where an exception is answered by nobody."""
+"""The class of every request.
+
+Its constructor runs before any middleware, so an exception there would have no error answer.
+"""
 
 from typing import Any
 
@@ -7,9 +10,10 @@ from django.utils.http import parse_header_parameters
 
 
 class Request(WSGIRequest):
-    """Text in UTF-8, whatever the content type says.
+    """A request whose text is UTF-8, whatever its content type says.
 
-    Django believes a `charset` that names any codec of Python's, hex and idna too, and reads the query with it.
+    Django accepts a `charset` that names any Python codec, even hex and idna, and decodes the query
+    with it.
     """
 
     def _set_content_type_params(self, meta: dict[str, Any]) -> None:

@@ -1,8 +1,8 @@
-"""Settings: every value comes from the environment; docs/settings.md lists them.
+"""Settings: every value comes from the environment. docs/settings.md lists them.
 
-`manage.py up` starts embedded servers where DATABASE_URL or REDIS_URL is not given and leaves their
-addresses in DATA_DIR/run.env (0600), so that a second terminal's `manage.py` finds them. A variable
-given by the user always wins.
+`manage.py up` starts embedded servers if DATABASE_URL or REDIS_URL is not set and writes their
+addresses to DATA_DIR/run.env (0600), so that `manage.py` in a second terminal finds them. A
+variable set by the user always wins.
 """
 
 import os
@@ -18,22 +18,22 @@ from authserver.environment import POSTGRESQL, REDIS, SMTP, Environment, read_em
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
 from clients import uris
 
-django_stubs_ext.monkeypatch()  # ModelAdmin[...] and the like, also at run time
+django_stubs_ext.monkeypatch()  # ModelAdmin[...] and similar types also at run time
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(os.environ)
-UNUSABLE = env.problems  # one sentence each; no process starts with any (apps.py)
+UNUSABLE = env.problems  # one sentence each; no process starts if there is any (apps.py)
 
 DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
 UNUSABLE += read_run_env(DATA_DIR)
 
-# DEMO is set by `make run` only: generated keys, random passwords, loopback.
+# Only `make run` sets DEMO: generated keys, random passwords, loopback.
 DEMO = env.bool("DEMO", default=False)
-# Tests run with the demo's generated keys but without its seed.
+# Tests use the demo's generated keys and not its seed.
 TESTING = env.bool("COUNTERSIGN_TESTING", default=False)
 DEBUG = False
 
-PORT = env.int("PORT", default=8000, least=1, most=65535)
+PORT = env.int("PORT", default=8000, least=1, max_length=65535)
 ISSUER_URL = env.origin("ISSUER_URL", default=f"http://localhost:{PORT}")
 _issuer = urlsplit(ISSUER_URL)
 ISSUER_IS_HTTPS = _issuer.scheme == "https"
@@ -55,19 +55,21 @@ ALLOWED_HOSTS = env.list(
     default=["localhost", "127.0.0.1", "[::1]", _issuer.hostname or ""] if DEMO or TESTING else [],
     problem_of=addresses.problem_with_host,
 )
-# Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
+# Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
 TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", problem_of=addresses.problem_with_proxy)
-# Where those proxies ask agents for a certificate (RFC 8705); may be the ISSUER_URL. Empty: no mutual TLS.
+# The URL at which those proxies request a client certificate from agents (RFC 8705); may equal
+# ISSUER_URL. Empty: no mutual TLS.
 MTLS_URL = env.origin("MTLS_URL", default="")
 METRICS_TOKEN = env.valid("METRICS_TOKEN", "", addresses.problem_with_token)
-# Where this machine's processes count together (foundation/metrics.py). prometheus-client reads the variable itself.
+# The folder in which this machine's processes aggregate their metrics (foundation/metrics.py).
+# prometheus-client reads the variable itself.
 METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR") or None
 if METRICS_FOLDER and not (Path(METRICS_FOLDER).is_dir() and os.access(METRICS_FOLDER, os.W_OK)):
     UNUSABLE.append("PROMETHEUS_MULTIPROC_DIR must be a directory that this process can write to.")
     METRICS_FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"] = ""
 
 INSTALLED_APPS = [
-    # Before our own apps, which put their admin in place of theirs.
+    # Before our own apps, which replace its admin classes.
     "django.contrib.auth",
     "oauth2_provider",
     "authserver.apps.AuthserverConfig",
@@ -90,7 +92,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
 ]
 
-# The protocol paths pass only the first two; the rest is for pages (authserver/middleware.py).
+# Protocol paths pass only the first two; pages pass all (authserver/middleware.py).
 MIDDLEWARE = [
     "authserver.middleware.Guard",
     "authserver.middleware.SecurityHeaders",
@@ -123,8 +125,8 @@ TEMPLATES: list[dict[str, Any]] = [
     }
 ]
 
-# Two roles on one database: "default" is the application, which may only add to the audit tables;
-# "owner" migrates and is configured only where migrations run.
+# Two roles on one database: "default" is the application, which may only append to the audit
+# tables; "owner" migrates and is configured only where migrations run.
 DATABASES: dict[str, Any] = {}
 _pool_size = env.int("DATABASE_POOL_SIZE", default=16, least=1)
 if _config := env.url("DATABASE_URL", POSTGRESQL, environ.Env.db_url_config):
@@ -144,7 +146,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.url("REDIS_URL", REDIS, read_redis_url) or ""
 
-# --- people and sessions
+# --- users and sessions
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["django.contrib.auth.backends.ModelBackend"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
@@ -165,7 +167,7 @@ SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_AGE = env.seconds("SESSION_LIFETIME", default=12 * 3600)
 CSRF_FAILURE_VIEW = "authserver.errors.csrf_failed"
 CSRF_TRUSTED_ORIGINS = [ISSUER_URL] if ISSUER_IS_HTTPS else []
-# Signed in this recently (seconds) counts as assurance "session" (docs/settings.md).
+# A sign-in within this time (seconds) counts as assurance "session" (docs/settings.md).
 SESSION_ASSURANCE_AGE = env.seconds("SESSION_ASSURANCE_AGE", default=15 * 60)
 INVITATION_LIFETIME = 24 * 3600
 
@@ -191,51 +193,55 @@ CONTENT_SECURITY_POLICY = {
         "base-uri": ["'none'"],
     }
 }
-# --- one web process (authserver/front)
-WEB_THREADS = env.int("WEB_THREADS", default=8, least=1, most=1000)
-WEB_QUEUE = env.int("WEB_QUEUE", default=512)  # requests that wait for a thread; more are answered 503
-WEB_WAITING = env.int("WEB_WAITING", default=10_000)  # open inboxes and held polls
+# --- one web process (web)
+WEB_THREADS = env.int("WEB_THREADS", default=8, least=1, max_length=1000)
+WEB_QUEUE = env.int("WEB_QUEUE", default=512)  # requests that may wait for a thread; further ones get 503
+WEB_WAITING = env.int("WEB_WAITING", default=10_000)  # open inboxes and long polls
 MAX_BODY_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- the protocol (lifetimes in seconds)
 ACCESS_TOKEN_LIFETIME = env.seconds("ACCESS_TOKEN_LIFETIME", default=300)
-# A code is fetched at once; the consent page is read; what was consented to ends by itself.
+# A code is redeemed at once; a consent page takes time to read; a consent expires by itself.
 AUTHORIZATION_CODE_LIFETIME = 60
 CONSENT_PAGE_LIFETIME = 600
 GRANT_LIFETIME = env.seconds("GRANT_LIFETIME", default=90 * 86_400)
 REFRESH_TOKEN_IDLE = env.seconds("REFRESH_TOKEN_IDLE", default=14 * 86_400)
 REQUEST_LIFETIME = env.seconds("CIBA_REQUEST_LIFETIME", default=300)
 REQUEST_LIFETIME_MAX = env.seconds("CIBA_REQUEST_LIFETIME_MAX", default=3600)
-# The end of a request's lifetime is kept for fetching an answer that came late; at most half of the whole.
+# The end of a request's lifetime is reserved for fetching a late answer; at most half of the
+# lifetime.
 TIME_TO_FETCH = env.seconds("CIBA_TIME_TO_FETCH", default=60, least=0)
 POLL_INTERVAL = env.seconds("CIBA_POLL_INTERVAL", default=5)
-# CIBA Core 7.2: an ID token that has expired may still name its person.
+# CIBA Core 7.2: an expired ID token may still name its user.
 EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
-MAX_PENDING_PER_PERSON = env.int("CIBA_MAX_PENDING_PER_PERSON", default=20, least=1)
-# Whom an agent may not ask is not told apart from who does not answer (docs/adr/0015).
+MAX_PENDING_PER_USER = env.int("CIBA_MAX_PENDING_PER_USER", default=20, least=1)
+# The agent cannot distinguish a user whom it may not ask from one who does not answer
+# (docs/adr/0015).
 HIDE_UNKNOWN_USERS = env.bool("CIBA_HIDE_UNKNOWN_USERS", default=False)
-# Accounts on lease over all roles, of one agent (unless it has a number of its own) and in one person's name.
+# Live leases over all roles, per agent (unless the agent has its own limit) and per user.
 LEASES_MAX_PER_AGENT = env.int("LEASES_MAX_PER_AGENT", default=100)
-LEASES_MAX_PER_PERSON = env.int("LEASES_MAX_PER_PERSON", default=100)
-# A DPoP proof must carry a nonce of ours (RFC 9449 8): nobody can make proofs in advance.
+LEASES_MAX_PER_USER = env.int("LEASES_MAX_PER_USER", default=100)
+# A DPoP proof must carry a nonce of this server (RFC 9449 8), so that proofs cannot be made in
+# advance.
 DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
 # A new signing key is listed this long before it signs, so that resource servers have fetched it.
 SIGNING_KEY_LEAD = env.seconds("SIGNING_KEY_LEAD", default=3600, least=0)
 
-# --- agents that register themselves (clients/registering.py); in production nobody does, unless told otherwise
+# --- self-registration of agents (clients/registration.py); closed in production by default
 REGISTRATION = env.choice("REGISTRATION", "open" if DEMO else "closed", ("closed", "token", "open"))
 REGISTRATION_SCOPES = env.list("REGISTRATION_SCOPES", default=[one["name"] for one in demo.SCOPES] if DEMO else [])
 REGISTRATION_OPERATION_TYPES = env.list(
     "REGISTRATION_OPERATION_TYPES", default=list(demo.OPERATION_TYPES) if DEMO else []
 )
-REGISTRATION_PEOPLE = env.list(
-    "REGISTRATION_PEOPLE",
-    default=[demo.PERSON["email"]] if DEMO else [],
+REGISTRATION_USERS = env.list(
+    "REGISTRATION_USERS",
+    default=[demo.USER["email"]] if DEMO else [],
     problem_of=addresses.problem_with_mailbox,
 )
 REGISTRATION_SECRETS = env.bool("REGISTRATION_SECRETS", default=False)
-# Redirect URIs of native public clients may have these schemes, which are no domain names in reverse.
+# Schemes that redirect URIs of native public clients may have although they are not reversed domain
+# names.
 REGISTRATION_PRIVATE_USE_SCHEMES = env.list(
     "REGISTRATION_PRIVATE_USE_SCHEMES",
     default=["vscode", "vscode-insiders", "cursor"],
@@ -244,19 +250,21 @@ REGISTRATION_PRIVATE_USE_SCHEMES = env.list(
 REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20, least=1)
 REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000, least=1)
 REGISTRATION_UNUSED_LIFETIME = env.seconds("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)
-# Hosts whose Client ID Metadata Documents are taken; * stands for any.
+# Hosts whose Client ID Metadata Documents are accepted; * means any.
 METADATA_DOCUMENT_HOSTS = env.list(
     "METADATA_DOCUMENT_HOSTS", default=["*"] if DEMO else [], problem_of=addresses.problem_with_exact_host
 )
 
-# --- calls out (foundation/outbound.py)
-# Exact host:port that supplied URLs may name although they are not public: the demo's and tests' own.
+# --- outbound calls (foundation/outbound.py)
+# Exact host:port pairs that URLs from agents or browsers may name although they are not public:
+# those of the demo and of tests.
 OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", problem_of=addresses.problem_with_authority)
-OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted beside the system's
+OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted in addition to the system's
 
-# --- reaching people
-# The push services that browsers may name: host names, or `.suffix`, with or without the beginning of a path; `*` is
-# any public one. Debian's and Ubuntu's Chromium names hosts such as jmt17.google.com.
+# --- notifying users
+# The push services that browsers may name: host names, or `.suffix`, with or without the beginning
+# of a path; `*` means any public one. Debian's and Ubuntu's Chromium names hosts such as
+# jmt17.google.com.
 PUSH_SERVICES = env.list(
     "PUSH_SERVICES",
     default=[
@@ -265,11 +273,11 @@ PUSH_SERVICES = env.list(
     ],
     problem_of=addresses.problem_with_push_service,
 )  # fmt: skip
-# Whom a push service may write to about us (RFC 8292 2.1): mailto: or https:.
+# The contact for push services (RFC 8292 2.1): mailto: or https:.
 VAPID_SUBJECT = env.valid(
     "VAPID_SUBJECT", "mailto:admin@example.com" if DEMO or TESTING else "", addresses.problem_with_subject
 )
-# A mail server turns the second channel on; EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
+# A mail server enables the second channel. EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
 if _config := env.url("EMAIL_URL", SMTP, read_email_url):
     vars().update(_config)
 else:
@@ -299,7 +307,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
 }
 
-# --- everything else
+# --- other settings
 LANGUAGE_CODE = "en"
 USE_I18N = False
 FORMAT_MODULE_PATH = ["authserver.formats"]
@@ -307,7 +315,8 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# Where `collectstatic` put the files (the image does); without it they are served from where they lie.
+# Where `collectstatic` wrote the files (the image does). Without it they are served from the source
+# folders.
 STATIC_ROOT = env.str("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False

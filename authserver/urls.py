@@ -1,4 +1,4 @@
-"""Every path of the server, from the packages that own them."""
+"""Every path of the server, from the packages that own it."""
 
 from django.contrib import admin
 from django.urls import include, path, re_path

@@ -1,39 +1,44 @@
-"""Where a lower package needs what an upper one offers, its table is filled here, and nowhere else."""
+"""Fills the tables of lower packages with the functions that upper packages offer.
+
+No other module does.
+"""
 
 from accounts import lifecycle as accounts
 from accounts import sessions
-from audit import views as activity
-from authserver.celery import soon
-from ciba import delivery, lifecycle, sending, watching
-from ciba.grant import HANDLER as CIBA_HANDLER
+from audit import pages as activity
+from authserver.celery import notify_worker
+from ciba import lifecycle, topics
+from ciba.callbacks import sender
+from ciba.callbacks import state as delivery
+from ciba.token_grant import HANDLER as CIBA_HANDLER
 from clients import lifecycle as agents
 from clients.keys import ASSERTION_ALGORITHMS
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, marks_of
-from credentials import pages as leases
-from credentials.branches import LEASES
+from credentials.leases import pages as leases
+from credentials.leases.branches import LEASES
 from devices import lifecycle as devices
 from devices import mail, push
-from foundation import outbox, waiting
-from oauth import lifecycle as grants
-from oauth.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
-from oauth.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
+from foundation import outbox, pending_answers
+from oauth.grants import lifecycle as grants
+from oauth.grants.endpoints import REVOKERS
+from oauth.grants.grant_tree import BRANCH_KINDS
 from oauth.metadata import EXTRA_FIELDS
-from oauth.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
-from oauth.revocation import REVOKERS
-from oauth.token_endpoint import HANDLERS
-from oauth.tree import KINDS
+from oauth.token_endpoint.authorization_code import HANDLER as AUTHORIZATION_CODE_HANDLER
+from oauth.token_endpoint.client_credentials import HANDLER as CLIENT_CREDENTIALS_HANDLER
+from oauth.token_endpoint.endpoints import HANDLERS
+from oauth.token_endpoint.refresh_token import HANDLER as REFRESH_TOKEN_HANDLER
 from operations.risk import AVAILABLE
 
 
 def wire() -> None:
-    outbox.SOON[:] = [soon]
-    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, delivery.KIND: sending.deliver})
-    outbox.HANDLERS.update({devices.CALL: devices.call_late, devices.CALL_OFF: devices.call_off_late})
-    waiting.READERS.update(
+    outbox.NOTIFIERS[:] = [notify_worker]
+    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, delivery.KIND: sender.deliver})
+    outbox.HANDLERS.update({devices.NOTIFY: devices.notify_by_mail, devices.CALL_OFF: devices.withdraw_late})
+    pending_answers.READERS.update(
         {
-            watching.PROMPTS: watching.read_prompts,
-            watching.REQUEST: watching.read_requests,
-            "person": sessions.read_people,
+            topics.PROMPTS: topics.read_prompts,
+            topics.REQUEST: topics.read_requests,
+            "user": sessions.read_users,
             "session": sessions.read_sessions,
         }
     )
@@ -46,7 +51,7 @@ def wire() -> None:
     HANDLERS[CLIENT_CREDENTIALS] = CLIENT_CREDENTIALS_HANDLER
     HANDLERS[CIBA] = CIBA_HANDLER
     REVOKERS["auth_req_id"] = lifecycle.cancel
-    KINDS["lease"] = LEASES
+    BRANCH_KINDS["lease"] = LEASES
     EXTRA_FIELDS.update(
         backchannel_authentication_endpoint="/bc-authorize",
         backchannel_token_delivery_modes_supported=["poll", "ping", "push"],

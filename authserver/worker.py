@@ -1,6 +1,7 @@
-"""What `celery --app authserver.worker worker` loads: Django first, because the app's tasks need its models.
+"""The module that `celery --app authserver.worker worker` loads: Django first, because the app's
+tasks need its models.
 
-Not in celery.py: that is also imported by Django itself, while it starts (wiring.py).
+It is separate from celery.py, which Django itself imports while it starts (wiring.py).
 """
 
 import os
@@ -19,7 +20,7 @@ import pywebpush  # noqa: E402, F401 - half a second, spent now and not in the f
 
 from authserver.celery import app  # noqa: E402 - needs the line above
 
-# Whoever starts everything as root is told so where it matters (servers/postgres.py).
+# A user who starts everything as root gets this advice from runtime/postgres.py.
 warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
 __all__ = ["app"]

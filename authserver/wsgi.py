@@ -20,11 +20,14 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
 django.setup(set_prefix=False)
 application = Handler()
 refuse()
-_ = get_resolver().url_patterns  # now, and not in somebody's first request
+_ = get_resolver().url_patterns  # now, so that the first request need not wait for it
 
 
 def wait_for(path: Path) -> None:
-    """`manage.py up` starts us while it still prepares the database; connections queue until it has."""
+    """Waits for `manage.py up`, which starts this process while it still prepares the database.
+
+    Connections queue meanwhile.
+    """
     while not path.exists():
         time.sleep(0.01)
 

@@ -91,7 +91,7 @@ def approve(prompt_id: UUID) -> None:
 
     user = User.objects.get(prompts=Prompt.objects.get(pk=prompt_id))
     now = timezone.now()
-    answerer = lifecycle.Answerer(user, Assurance.SESSION, now, "127.0.0.1", "bench")
+    answerer = lifecycle.Approver(user, Assurance.SESSION, now, "127.0.0.1", "bench")
     verdict = lifecycle.approve(prompt_id, answerer, now)
     if verdict.name != "COUNT":
         raise SystemExit(f"an approval did not count: {verdict}")

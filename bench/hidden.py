@@ -19,13 +19,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from product import FORM, Agent, percentiles, product, say
 
-from tests.push_service import PushService
+from tests.support.push_service import PushService
 
 DEVICES = 5
 AT_ONCE = 20  # as many as may wait for one person, where nothing else is set
 CALM = 0.5  # seconds between two volleys
-MOST = 0.05  # away from chance
-MOST_AT_ONCE = 0.15  # there are fewer volleys
+MAX = 0.05  # away from chance
+MAX_AT_ONCE = 0.15  # there are fewer volleys
 
 
 def enrol(email: str, service: PushService) -> None:
@@ -71,12 +71,12 @@ class Volley:
     def __call__(self, hint: str) -> tuple[float, float]:
         """Milliseconds until the last was answered, and then until the last was cancelled."""
         forms = [self.agent.form(scope="openid", login_hint=hint) for _ in self.webs]
-        asked = list(self.threads.map(post, self.webs, itertools.repeat("/bc-authorize"), forms))
+        sent = list(self.threads.map(post, self.webs, itertools.repeat("/bc-authorize"), forms))
         time.sleep(CALM)
-        forms = [self.agent.form(token=json.loads(body)["auth_req_id"]) for _, body in asked]
+        forms = [self.agent.form(token=json.loads(body)["auth_req_id"]) for _, body in sent]
         cancelled = list(self.threads.map(post, self.webs, itertools.repeat("/oauth/revoke"), forms))
         time.sleep(CALM)
-        return max(took for took, _ in asked), max(took for took, _ in cancelled)
+        return max(took for took, _ in sent), max(took for took, _ in cancelled)
 
 
 def slower(some: list[float], others: list[float]) -> float:
@@ -92,7 +92,7 @@ def main() -> int:
     arguments = parser.parse_args()
     service = PushService()
     settings = {
-        "CIBA_HIDE_UNKNOWN_USERS": "1", "CIBA_MAX_PENDING_PER_PERSON": "100000",
+        "CIBA_HIDE_UNKNOWN_USERS": "1", "CIBA_MAX_PENDING_PER_USER": "100000",
         "OUTBOUND_EXCEPTIONS": service.authority,
     }  # fmt: skip
     try:
@@ -117,17 +117,17 @@ def main() -> int:
         service.stop()
     shares = [
         report("one request", singles),
-        report(f"{AT_ONCE} at once", [(somebody[0], nobody[0]) for somebody, nobody in volleys]),
-        report(f"{AT_ONCE} cancelled", [(somebody[1], nobody[1]) for somebody, nobody in volleys]),
+        report(f"{AT_ONCE} at once", [(somebody[0], no_one[0]) for somebody, no_one in volleys]),
+        report(f"{AT_ONCE} cancelled", [(somebody[1], no_one[1]) for somebody, no_one in volleys]),
     ]
-    limits = [MOST, MOST_AT_ONCE, MOST_AT_ONCE]
-    return int(any(abs(share - 0.5) > most for share, most in zip(shares, limits, strict=True)))
+    limits = [MAX, MAX_AT_ONCE, MAX_AT_ONCE]
+    return int(any(abs(share - 0.5) > max_length for share, max_length in zip(shares, limits, strict=True)))
 
 
 def report(what: str, pairs: list[tuple[float, float]]) -> float:
-    somebody, nobody = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    share = slower(somebody, nobody)
-    say(f"{what}: somebody {percentiles(somebody)}; nobody {percentiles(nobody)}; somebody took longer in {share:.3f}")
+    somebody, no_one = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    share = slower(somebody, no_one)
+    say(f"{what}: somebody {percentiles(somebody)}; nobody {percentiles(no_one)}; somebody took longer in {share:.3f}")
     return share
 
 

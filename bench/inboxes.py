@@ -17,7 +17,7 @@ from product import Agent, leave_database, memory, percentiles, product, say, we
 SINGLE = 200  # prompts one after the other
 
 
-def make_people(agent: Agent, count: int) -> list[tuple[Any, str]]:
+def make_users(agent: Agent, count: int) -> list[tuple[Any, str]]:
     """(person, cookie) of so many people, each signed in."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
@@ -28,16 +28,16 @@ def make_people(agent: Agent, count: int) -> list[tuple[Any, str]]:
     from accounts.sessions import SIGNED_IN_AT
     from clients.models import AgentLink
 
-    people = [User(email=f"bench{number}@example.com") for number in range(count)]
-    User.objects.bulk_create(people)
-    AgentLink.objects.bulk_create([AgentLink(agent=agent.row, user=one, is_linked=True) for one in people])
+    users = [User(email=f"bench{number}@example.com") for number in range(count)]
+    User.objects.bulk_create(users)
+    AgentLink.objects.bulk_create([AgentLink(agent=agent.row, user=one, is_linked=True) for one in users])
     made = []
-    for person in people:
+    for user in users:
         session = SessionStore()
-        session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(person.pk), settings.AUTHENTICATION_BACKENDS[0]
-        session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = person.get_session_auth_hash(), timezone.now().timestamp()
+        session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
+        session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = user.get_session_auth_hash(), timezone.now().timestamp()
         session.create()
-        made.append((person, f"{settings.SESSION_COOKIE_NAME}={session.session_key}"))
+        made.append((user, f"{settings.SESSION_COOKIE_NAME}={session.session_key}"))
     return made
 
 
@@ -68,26 +68,26 @@ class Asks:
 
         from accounts.models import User
         from ciba import lifecycle
-        from ciba.parameters import Asked
-        from oauth.requesting import find_requested
+        from ciba.parameters import BackchannelParameters
+        from oauth.requests.requested_access import find_requested_access
 
-        requested = find_requested(self.agent.row, {"scope": "openid"})
-        asked = Asked("bench@example.com", None, "", None)
-        opened = lifecycle.open(self.agent.row, User.objects.get(email=email), asked, requested, timezone.now())
-        if not isinstance(opened, lifecycle.Opened):
+        requested = find_requested_access(self.agent.row, {"scope": "openid"})
+        sent = BackchannelParameters("bench@example.com", None, "", None)
+        opened = lifecycle.open(self.agent.row, User.objects.get(email=email), sent, requested, timezone.now())
+        if not isinstance(opened, lifecycle.OpenedRequest):
             raise SystemExit(f"a request was refused: {opened}")
 
 
-async def hold(url: str, agent: Agent, people: list[tuple[Any, str]], pid: int, decider: Decider) -> None:
+async def hold(url: str, agent: Agent, users: list[tuple[Any, str]], pid: int, decider: Decider) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
-    idle, idle_page = agent.token_times(url), page_times(url, people[0][1])
+    idle, idle_page = agent.token_times(url), page_times(url, users[0][1])
     before = memory(pid)
 
     async def begin(waiting: Waiting) -> None:
         await waiting.until(b"data: again\n\n")
 
     requests = [
-        f"GET /v1/prompts/events HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode() for _, cookie in people
+        f"GET /v1/prompts/events HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n".encode() for _, cookie in users
     ]
     began = time.monotonic()
     crowd = await open_all(host, int(port), requests, begin)
@@ -96,15 +96,15 @@ async def hold(url: str, agent: Agent, people: list[tuple[Any, str]], pid: int, 
     say(f"memory: {(memory(pid) - before) / len(crowd):.1f} KiB each ({before // 1024} MiB before)")
     for what, idly, meanwhile in (
         ("token request", idle, await asyncio.to_thread(agent.token_times, url)),
-        ("page", idle_page, await asyncio.to_thread(page_times, url, people[0][1])),
+        ("page", idle_page, await asyncio.to_thread(page_times, url, users[0][1])),
     ):
         ratio = statistics.median(meanwhile) / statistics.median(idly)
         say(f"a {what}: idle {percentiles(idly)}; meanwhile {percentiles(meanwhile)}; {ratio:.2f} times the median")
     took = []
     for number in range(min(SINGLE, len(crowd))):
-        told = asyncio.create_task(crowd[number].until(b"data: again\n\n"))
-        committed_at = await decider.decide(people[number][0].email)
-        await told
+        reply = asyncio.create_task(crowd[number].until(b"data: again\n\n"))
+        committed_at = await decider.decide(users[number][0].email)
+        await reply
         took.append((crowd[number].answered_at - committed_at) * 1000)
     say(f"from a prompt's commit to its person's inbox: {percentiles(took)} ({len(took)} prompts, one after the other)")
     for one in crowd:
@@ -120,12 +120,12 @@ def main() -> None:
 
         django.setup()
         agent = Agent("bench")
-        people = make_people(agent, count)
+        users = make_users(agent, count)
         leave_database()
         decider = Decider(Asks(agent))
         try:
             agent.token_times(url, 50)
-            asyncio.run(hold(url, agent, people, web_process(process.pid), decider))
+            asyncio.run(hold(url, agent, users, web_process(process.pid), decider))
         finally:
             decider.stop()
 

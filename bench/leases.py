@@ -26,7 +26,7 @@ from product import backend_login, leave_database, product, say
 from replay import Recorded, Recorder, Replay
 
 ACTS = ("issue", "revoke")
-MOST_DIFFERED = 0.05  # leases of a replay that the sweeper took back first, as some of the product's own
+MAX_DIFFERENCE = 0.05  # leases of a replay that the sweeper took back first, as some of the product's own
 WARM = 5  # leases of each worker that are not counted
 ROUNDS = 4  # of product and replays in turn: what else the machine does is the same for all
 
@@ -87,30 +87,30 @@ class Worker:
     """Issues and revokes as the API does for one agent."""
 
     def __init__(self) -> None:
-        from credentials import policy
+        from credentials.leases import policy
         from credentials.models import Role
 
-        policy.MOST_A_MINUTE = 10**9
+        policy.MAX_PER_MINUTE = 10**9
         self._role = Role.objects.select_related("backend", "operation_type__resource").get()
 
     def issue(self, grant: str) -> Any:
         from django.utils import timezone
 
-        from credentials import lending, lifecycle
+        from credentials.leases import issuance, lifecycle
 
-        wanted = lifecycle.Wanted(self._role, grant, "to measure", None, None, None, None)
-        lent = lending.lend(wanted, timezone.now())
-        if not isinstance(lent, lending.Lent):
-            raise SystemExit(f"nothing was lent: {lent!r}")
-        return lent.lease
+        wanted = lifecycle.LeaseRequest(self._role, grant, "to measure", None, None, None, None)
+        issued = issuance.issue_lease(wanted, timezone.now())
+        if not isinstance(issued, issuance.IssuedLease):
+            raise SystemExit(f"nothing was lent: {issued!r}")
+        return issued.lease
 
     def revoke(self, lease: Any) -> None:
         from django.utils import timezone
 
-        from credentials import lifecycle, taking_back
+        from credentials.leases import lifecycle, revocation
 
-        lifecycle.end(lease, lifecycle.Why.AGENT, "agent:bench", timezone.now())
-        taking_back.take_back_now(lease.pk)
+        lifecycle.end(lease, lifecycle.EndReason.AGENT, "agent:bench", timezone.now())
+        revocation.revoke_now(lease.pk)
 
 
 def work(grants: list[str]) -> dict[str, float]:
@@ -141,7 +141,7 @@ def record(grants: list[str]) -> dict[str, Any]:
     for act in ACTS:
         if len({one.round_trips for one in found[act]}) != 1:
             raise SystemExit(f"one {act} does not send what another one does")
-    return {act: found[act][-1].told() for act in ACTS}
+    return {act: found[act][-1].reply() for act in ACTS}
 
 
 def replay(recorded: dict[str, Any], grants: list[str], login: dict[str, Any], with_verifier: bool) -> dict[str, float]:
@@ -168,7 +168,7 @@ def in_shares(workers: int, each: int, act: Callable[[list[str]], dict[str, floa
     grants = make_grants((each + WARM) * workers)
     leave_database()
     found = in_workers(workers, lambda number: act(grants[number::workers]))
-    if sum(one.get("differed", 0) for one in found) > MOST_DIFFERED * len(grants):
+    if sum(one.get("differed", 0) for one in found) > MAX_DIFFERENCE * len(grants):
         raise SystemExit(f"the replay goes another way than what was recorded: {found}")
     wait_until_all_are_gone()
     Lease.objects.update(created_at=F("created_at") - timedelta(minutes=2))
@@ -190,9 +190,9 @@ def measure_rates(each: int) -> None:
 
     from credentials.models import Backend, Role
 
-    settings.LEASES_MAX_PER_AGENT = settings.LEASES_MAX_PER_PERSON = 10**6  # and in the workers, which are our forks
-    Role.objects.update(most_per_agent=10**6, most_per_person=10**6, most_leases=10**6)
-    Backend.objects.update(most_leases=10**6)
+    settings.LEASES_MAX_PER_AGENT = settings.LEASES_MAX_PER_USER = 10**6  # and in the workers, which are our forks
+    Role.objects.update(max_per_agent=10**6, max_per_user=10**6, max_leases=10**6)
+    Backend.objects.update(max_leases=10**6)
     grants, login = make_grants(2 * WARM), backend_login()
     leave_database()
     recorded = in_workers(1, lambda _: record(grants))[0]

@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 from crowd import Decider, Waiting, approve, open_all
 from product import FORM, Agent, cpu_share, leave_database, memory, open_files, percentiles, product, say, web_process
 
-PEOPLE = 20
+USERS = 20
 SINGLE = 100  # decisions one after the other
 BUSY = 0.2  # of a core
 WAIT = 30  # seconds
@@ -29,19 +29,19 @@ def open_requests(agent: Agent, count: int) -> list[tuple[str, Any]]:
     from accounts.models import User
     from ciba import lifecycle
     from ciba.models import BackchannelRequest, Prompt
-    from ciba.parameters import Asked
+    from ciba.parameters import BackchannelParameters
     from clients.models import AgentLink
-    from oauth.requesting import find_requested
+    from oauth.requests.requested_access import find_requested_access
 
-    people = [User.objects.create(email=f"bench{number}@example.com") for number in range(PEOPLE)]
-    AgentLink.objects.bulk_create([AgentLink(agent=agent.row, user=one, is_linked=True) for one in people])
-    requested = find_requested(agent.row, {"scope": "openid"})
+    users = [User.objects.create(email=f"bench{number}@example.com") for number in range(USERS)]
+    AgentLink.objects.bulk_create([AgentLink(agent=agent.row, user=one, is_linked=True) for one in users])
+    requested = find_requested_access(agent.row, {"scope": "openid"})
     opened = []
     now = timezone.now()
     for number in range(count):
-        asked = Asked("bench@example.com", None, "", 3600)
-        one = lifecycle.open(agent.row, people[number % PEOPLE], asked, requested, now)
-        if not isinstance(one, lifecycle.Opened):
+        sent = BackchannelParameters("bench@example.com", None, "", 3600)
+        one = lifecycle.open(agent.row, users[number % USERS], sent, requested, now)
+        if not isinstance(one, lifecycle.OpenedRequest):
             raise SystemExit(f"a request was refused: {one}")
         opened.append((one.auth_req_id, Prompt.objects.get(request=one.request).pk))
     BackchannelRequest.objects.update(expires_at=now + timedelta(hours=1))
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--agents", type=int, default=5000)
     count = parser.parse_args().agents
-    settings = {"CIBA_MAX_PENDING_PER_PERSON": str(count), "WEB_WAITING": str(count + 1000), "WEB_QUEUE": str(count)}
+    settings = {"CIBA_MAX_PENDING_PER_USER": str(count), "WEB_WAITING": str(count + 1000), "WEB_QUEUE": str(count)}
     with product(**settings) as (url, _, process):
         import django
 

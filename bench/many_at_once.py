@@ -11,7 +11,7 @@ from pathlib import Path
 
 from product import answers, backend_login, memory, say
 
-MOST_GROWTH = 50  # MiB
+MAX_GROWTH = 50  # MiB
 
 
 def expire_at_once(count: int, grant_id: str, url: str, supervisor: subprocess.Popen[bytes]) -> None:
@@ -23,11 +23,11 @@ def expire_at_once(count: int, grant_id: str, url: str, supervisor: subprocess.P
     _make_leases(count, grant_id)
     sweeper = _child(supervisor.pid, "sweeper")
     before, idle = _mebibytes(sweeper), _latencies(url, 20)
-    most, busy, stop = [before], [], threading.Event()
+    max_length, busy, stop = [before], [], threading.Event()
 
     def watch() -> None:
         while not stop.is_set():
-            most.append(_mebibytes(sweeper))
+            max_length.append(_mebibytes(sweeper))
             busy.extend(_latencies(url, 1))
             stop.wait(0.2)
 
@@ -46,12 +46,12 @@ def expire_at_once(count: int, grant_id: str, url: str, supervisor: subprocess.P
     say(
         f"\n{count} leases expired at once: all ended (nobody may renew or use them) after {ended:.1f} s, all gone "
         f"after {took:.1f} s ({count / took:.0f}/s)\n"
-        f"  the sweeper's memory: {before:.0f} MiB before, {max(most):.0f} MiB at the most\n"
+        f"  the sweeper's memory: {before:.0f} MiB before, {max(max_length):.0f} MiB at the most\n"
         f"  other requests (/readyz, which asks the database): median {statistics.median(idle) * 1000:.0f} ms idle, "
         f"{statistics.median(busy) * 1000:.0f} ms meanwhile, slowest {max(busy) * 1000:.0f} ms of {len(busy)}"
     )
-    if max(most) - before > MOST_GROWTH:
-        raise SystemExit(f"the sweeper's memory grew by {max(most) - before:.0f} MiB, and may by {MOST_GROWTH}")
+    if max(max_length) - before > MAX_GROWTH:
+        raise SystemExit(f"the sweeper's memory grew by {max(max_length) - before:.0f} MiB, and may by {MAX_GROWTH}")
 
 
 def _make_leases(count: int, grant_id: str) -> None:
@@ -72,7 +72,7 @@ def _make_leases(count: int, grant_id: str) -> None:
                 id=one, role=role, backend=backend, grant=grant, agent=grant.agent, user_id=grant.user_id,
                 operation_digest="d" * 43, use_id=new_id(), account_name=f"{backend.prefix}{one.hex[:20]}",
                 settings=role.settings, state="active", created_at=now, issued_at=now, lifetime=3600, expires_at=ends,
-                max_expires_at=ends, bound_by="asked", most_bound_by="grant",
+                max_expires_at=ends, bound_by="asked", max_bound_by="grant",
             )
             for one in ids
         ],

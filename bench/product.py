@@ -20,8 +20,8 @@ from urllib.parse import urlencode
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from authserver.servers.postgres import forget_cluster  # noqa: E402
-from authserver.servers.processes import free_port, is_free  # noqa: E402
+from runtime.postgres import delete_cluster  # noqa: E402
+from runtime.processes import free_port, is_free  # noqa: E402
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 FORM = "application/x-www-form-urlencoded"
@@ -59,7 +59,7 @@ def product(**settings: str) -> Iterator[tuple[str, Path, "subprocess.Popen[byte
     finally:
         process.terminate()
         process.wait(30)
-        forget_cluster(data_dir)
+        delete_cluster(data_dir)
         shutil.rmtree(folder)
 
 
@@ -82,7 +82,7 @@ def leave_database() -> None:
 
 def backend_login() -> dict[str, Any]:
     """As its administrator at the system that the demo lends from."""
-    from credentials.backends import target_of
+    from credentials.backends.secrets import target_of
     from credentials.models import Backend
 
     target = target_of(Backend.objects.get())

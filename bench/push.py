@@ -17,17 +17,17 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from authserver.servers.postgres import forget_cluster
-from tests.push_service import PushService
-from tests.real_clients import SignedIn, example_agent
+from runtime.postgres import delete_cluster
 from tests.stories.conftest import Product, free_port_pair
+from tests.support.public_clients import SignedIn, example_agent
+from tests.support.push_service import PushService
 
 WARM_UP, REQUESTS = 10, 100
 PAYMENT = {
     "type": "payment", "currency": "EUR", "creditor_name": "Acme", "creditor_iban": "DE89370400440532013000",
 }  # fmt: skip
 PAUSE = 0.1  # seconds between requests
-MOST = 0.150  # seconds: the median must be below
+MAX = 0.150  # seconds: the median must be below
 
 
 class TimingService(PushService):
@@ -48,7 +48,7 @@ class TimingService(PushService):
 
 def main() -> int:
     folder, service = Path(tempfile.mkdtemp(prefix="countersign-bench-")), TimingService()
-    extra = {"OUTBOUND_EXCEPTIONS": service.authority, "CIBA_MAX_PENDING_PER_PERSON": "1000"}
+    extra = {"OUTBOUND_EXCEPTIONS": service.authority, "CIBA_MAX_PENDING_PER_USER": "1000"}
     product = Product(folder / "data", free_port_pair(), extra=extra)
     try:
         product.start()
@@ -56,17 +56,17 @@ def main() -> int:
     finally:
         product.stop()
         service.stop()
-        forget_cluster(product.data_dir)
+        delete_cluster(product.data_dir)
         shutil.rmtree(folder)
     median, worst = statistics.median(took), sorted(took)[int(len(took) * 0.95)]
     print(f"{len(took)} pushes: median {median * 1000:.0f} ms, 95th percentile {worst * 1000:.0f} ms")  # noqa: T201
-    return 0 if median < MOST else 1
+    return 0 if median < MAX else 1
 
 
 def measure(product: Product, service: TimingService) -> list[float]:
     with httpx.Client(base_url=product.url, timeout=10) as browser, httpx.Client(timeout=10) as http:
-        person, agent = SignedIn(browser, product.password), example_agent(product.data_dir, http)
-        person.enrol(service.new_browser())
+        user, agent = SignedIn(browser, product.password), example_agent(product.data_dir, http)
+        user.enrol(service.new_browser())
         for number in range(WARM_UP):  # the worker may still be starting
             agent.ask(PAYMENT | {"amount": f"{number + 1}.00"}, "Warm-up")
             service.wait_for(number + 1)
@@ -74,9 +74,9 @@ def measure(product: Product, service: TimingService) -> list[float]:
             agent.ask(PAYMENT | {"amount": f"{number + 100}.00"}, "Bench")
             time.sleep(PAUSE)
         service.wait_for(WARM_UP + REQUESTS)
-        prompts = json.loads(person.http.get("/v1/prompts").text)["prompts"]
-    asked = {prompt["id"]: _seconds(prompt["created_at"]) for prompt in prompts}
-    took = [(at, service.arrivals[prompt] - at) for prompt, at in asked.items()]
+        prompts = json.loads(user.http.get("/v1/prompts").text)["prompts"]
+    sent = {prompt["id"]: _seconds(prompt["created_at"]) for prompt in prompts}
+    took = [(at, service.arrivals[prompt] - at) for prompt, at in sent.items()]
     return [seconds for _, seconds in sorted(took)[WARM_UP:]]
 
 

@@ -50,10 +50,10 @@ class Recorded:
     grant: str
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> "Recorded":
-        return cls(**{**told, "sent": [Sent(**one) for one in told["sent"]]})
+    def read(cls, reply: dict[str, Any]) -> "Recorded":
+        return cls(**{**reply, "sent": [Sent(**one) for one in reply["sent"]]})
 
-    def told(self) -> dict[str, Any]:
+    def reply(self) -> dict[str, Any]:
         return asdict(self)
 
     @property

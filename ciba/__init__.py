@@ -1,24 +1,26 @@
-"""From asking to token: the backchannel request and its one state machine.
+"""CIBA: the backchannel request, from POST /bc-authorize to its tokens.
 
-Owns: POST /bc-authorize, the request's life, the prompts put to people and their answers, the CIBA grant
-at the token endpoint, the person's pages. Does not own: minting and grants (oauth), who may be asked
-(clients), what an operation is and how it reads (operations).
+Owns: POST /bc-authorize, the request's state machine, prompts and approvals, the CIBA grant at the
+token endpoint, the user's inbox. Does not own: issuing tokens and grants (oauth), whom an agent may
+ask (clients), operation types and their wording (operations).
 
-states.py       the states and the table of transitions (pure)
-polling.py      what a poll answers (pure)
-parameters.py   reading the request's parameters (pure)
-hints.py        whom a hint names (pure); finding.py finds them; hint_tokens.py reads trusted issuers' tokens
-policy.py       may this be asked, and may this answer count (pure)
-repeats.py      Idempotency-Key: one request however often it is sent
-wording in      operations/wording.py; showing.py composes what a person is shown
-lifecycle.py    open, approve, deny, redeem, deliver, cancel, expire, stop; the only module that writes `state`
-delivery.py     what is owed to an agent that is called back, and what is kept sealed for it
-payloads.py     what it is sent (pure)
-sending.py      calling it: ping and push
-grant.py        the CIBA grant of the token endpoint
-views.py        POST /bc-authorize
-pages.py        the person's pages: inbox, prompt, agents
-api.py          /v1/prompts
-watching.py     what may be waited for: a person's prompts, one request
-events.py       /v1/prompts/events, which tells an open inbox to look again
+states.py            the states and the table of transitions (pure)
+poll_policy.py       what a poll answers (pure)
+parameters.py        the parameters of a request (pure)
+hints.py             parsing a hint (pure)
+hint_resolution.py   finding the user whom a hint names
+hint_tokens.py       login_hint_token from trusted issuers
+policy.py            whether a request may be made, and whether an answer counts (pure)
+repeats.py           Idempotency-Key: a repeated request gets the first answer
+prompt_content.py    what a prompt shows; operations/wording.py renders the text
+lifecycle.py         open, approve, deny, redeem, deliver, cancel, expire; only it writes `state`
+decisions.py         a signed-in user's answer to a prompt
+callbacks/           ping and push to an agent's notification endpoint
+token_grant.py       the CIBA grant of the token endpoint
+endpoints.py         POST /bc-authorize
+pages.py             the user's inbox, prompts and agents
+api.py               /v1/prompts
+topics.py            what a client may wait for: a user's prompts, one request
+event_stream.py      /v1/prompts/events: tells an open inbox to reload
+models.py, errors.py, admin.py   the tables; errors (CIBA Core 11, 13); the administration
 """

@@ -1,4 +1,6 @@
-"""Requests in the administration: one request from asking to last use, on one page."""
+"""Backchannel requests in the administration: one page per request, from its arrival to its last
+use.
+"""
 
 import json
 from typing import Any
@@ -17,32 +19,32 @@ from audit.models import Event
 from audit.record import About, record
 from ciba.hint_tokens import problem_with_keys
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
-from ciba.showing import headline
+from ciba.prompt_content import headline
 from foundation.admin import NoDeletion, ReadOnly
 
 
 @admin.register(BackchannelRequest)
 class BackchannelRequestAdmin(ReadOnly):
-    list_display = ("created_at", "asked_in_short", "agent", "user", "state", "expires_at")
+    list_display = ("created_at", "summary_of_request", "agent", "user", "state", "expires_at")
     list_filter = ("state", "agent", "created_at")
     search_fields = ("id", "user__email", "agent__client_id", "agent__name", "operation_digest")
     list_select_related = ("agent", "user")
     date_hierarchy = "created_at"
     change_form_template = "admin/ciba/backchannelrequest/change_form.html"
     fields = (
-        "id", "state", "agent", "user", "delivery_mode", "resource", "asked", "binding_message", "scopes", "operation",
+        "id", "state", "agent", "user", "delivery_mode", "resource", "found", "binding_message", "scopes", "operation",
         "operation_digest", "assurance", "uses", "created_at", "expires_at", "auth_req_id_expires_at", "decided_at",
         "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
 
-    @admin.display(description="asked")
-    def asked_in_short(self, request: BackchannelRequest) -> str:
-        return Truncator(headline(request.shown)).chars(120)
+    @admin.display(description="found")
+    def summary_of_request(self, request: BackchannelRequest) -> str:
+        return Truncator(headline(request.content)).chars(120)
 
-    @admin.display(description="asked")
-    def asked(self, request: BackchannelRequest) -> str:
-        return headline(request.shown)
+    @admin.display(description="found")
+    def found(self, request: BackchannelRequest) -> str:
+        return headline(request.content)
 
     @admin.display(description="operation")
     def operation(self, request: BackchannelRequest) -> str:
@@ -51,27 +53,27 @@ class BackchannelRequestAdmin(ReadOnly):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None
     ) -> HttpResponse:
-        """The request's fields, then its whole trail."""
-        asked = self.get_object(request, unquote(object_id))
-        context = {**(extra_context or {}), "trail": trail(asked) if asked else []}
+        """Shows the request's fields, then all its events."""
+        found = self.get_object(request, unquote(object_id))
+        context = {**(extra_context or {}), "trail": trail(found) if found else []}
         return super().change_view(request, object_id, form_url, context)
 
 
-def trail(asked: BackchannelRequest) -> list[dict[str, Any]]:
-    """Every event of a request and of the grant that came of it, oldest first."""
-    events = Event.objects.filter(request_id=asked.id).order_by("id")
-    if asked.grant_id:
-        events = (events | Event.objects.filter(grant_id=asked.grant_id)).order_by("id")
+def trail(found: BackchannelRequest) -> list[dict[str, Any]]:
+    """Every event of a request and of its grant, oldest first."""
+    events = Event.objects.filter(request_id=found.id).order_by("id")
+    if found.grant_id:
+        events = (events | Event.objects.filter(grant_id=found.grant_id)).order_by("id")
     return [_row(event) for event in events]
 
 
 def _row(event: Event) -> dict[str, Any]:
     kind = find_kind(event.kind)
     facts = json.loads(event.body)["facts"]
-    shown = {
+    content = {
         name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for name, item in facts.items()
     }
-    return {"event": event, "title": kind.title if kind else event.kind, "facts": shown}
+    return {"event": event, "title": kind.title if kind else event.kind, "facts": content}
 
 
 class HintIssuerForm(forms.ModelForm[HintIssuer]):

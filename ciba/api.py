@@ -1,4 +1,6 @@
-"""/v1/prompts: a person's own prompts, for the session that is signed in (DRF, CSRF as on pages)."""
+"""/v1/prompts: the signed-in user's own prompts (DRF with session authentication; CSRF as on
+pages).
+"""
 
 from typing import Any
 from uuid import UUID
@@ -13,10 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from accounts.models import User
-from ciba.answering import answer, find_prompt, waiting_prompts
+from ciba.decisions import answer, find_prompt, waiting_prompts
 from ciba.models import Prompt
 from ciba.policy import AnswerVerdict
-from ciba.showing import headline
+from ciba.prompt_content import headline
 from ciba.states import State, state_at
 
 PromptShape = inline_serializer(
@@ -29,7 +31,7 @@ PromptShape = inline_serializer(
             help_text="Beside the name of an agent that registered itself; else empty."
         ),
         "headline": serializers.CharField(help_text="Composed by the server from the validated operation."),
-        "shown": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),
+        "content": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),
         "binding_message": serializers.CharField(help_text="The agent's own words; not verified by anybody."),
         "assurance": serializers.CharField(),
         "created_at": serializers.DateTimeField(),
@@ -42,18 +44,18 @@ Problem = inline_serializer("Problem", {"error": serializers.CharField(), "error
 
 
 def _shape(prompt: Prompt) -> dict[str, Any]:
-    asked = prompt.request
+    found = prompt.request
     return {
         "id": str(prompt.id),
         "state": _state(prompt),
-        "agent": asked.shown["agent"],
-        "agent_mark": asked.agent.mark,
-        "headline": headline(asked.shown),
-        "shown": asked.shown,
-        "binding_message": asked.binding_message,
-        "assurance": asked.assurance,
-        "created_at": asked.created_at.isoformat(),
-        "expires_at": asked.expires_at.isoformat(),
+        "agent": found.content["agent"],
+        "agent_mark": found.agent.mark,
+        "headline": headline(found.content),
+        "content": found.content,
+        "binding_message": found.binding_message,
+        "assurance": found.assurance,
+        "created_at": found.created_at.isoformat(),
+        "expires_at": found.expires_at.isoformat(),
     }
 
 

@@ -1,83 +1,94 @@
 """CIBA Core 1.0, sections 11 and 13."""
 
 from foundation.errors import ProtocolError, TemporarilyUnavailable
-from foundation.pacing import SLOW_DOWN
+from foundation.poll_throttle import SLOW_DOWN_S
 from oauth.errors import AccessDenied
-from oauth.holding import NotYet
+from oauth.token_endpoint.long_poll import AnswerPending
 
 
-class AuthorizationPending(NotYet):
-    """CIBA Core 11."""
+class AuthorizationPending(AnswerPending):
+    """The user has not answered yet (CIBA Core 11)."""
 
     code = "authorization_pending"
     is_answer = True
     default_description = "the person has not answered yet"
+    advice = "Poll again after interval seconds, or use a long poll."
 
 
 class SlowDown(ProtocolError):
-    """CIBA Core 11: wait at least 5 seconds more, from now on."""
+    """The agent polled too early (CIBA Core 11)."""
 
     code = "slow_down"
     is_answer = True
-    default_retry_after = SLOW_DOWN
+    default_retry_after = SLOW_DOWN_S
+    advice = "Add 5 seconds to the interval for all further polls of this request. Retry-After has the new interval."
 
 
 class ExpiredToken(ProtocolError):
-    """CIBA Core 11."""
+    """The request expired before the user answered or the agent fetched the token (CIBA Core 11)."""
 
     code = "expired_token"
     default_description = "the request ran out of time; ask again"
+    advice = "Send a new backchannel request, if the operation is still wanted."
 
 
 class RefusedAtOnce(AccessDenied):
-    """CIBA Core 13: at the backchannel endpoint access_denied is 403."""
+    """A rule refuses the request before any user is asked, with 403 as CIBA Core 13 says."""
 
     status = 403
+    advice = "Read error_description: too many requests may be pending, or the required assurance may be unavailable."
 
 
 class ExpiredLoginHintToken(ProtocolError):
-    """CIBA Core 13."""
+    """The login_hint_token has expired (CIBA Core 13)."""
 
     code = "expired_login_hint_token"
     default_description = "the login_hint_token has expired"
+    advice = "Get a new login_hint_token from its issuer."
 
 
 class PollsTooMuch(TemporarilyUnavailable):
-    """CIBA Core 11: who goes on polling too fast gets 503 with Retry-After."""
+    """The agent keeps polling too early in spite of slow_down (CIBA Core 11)."""
 
     is_answer = True
     default_description = "polled too often, again and again: wait as long as Retry-After says"
+    advice = "Stop polling for as long as Retry-After says, then poll with the longer interval."
 
 
 class MissingUserCode(ProtocolError):
-    """CIBA Core 13."""
+    """The user has set a user code, and the request has none (CIBA Core 13)."""
 
     code = "missing_user_code"
     default_description = "this person is asked only with their user_code"
+    advice = "Ask the user for their code and send it as user_code."
 
 
 class InvalidUserCode(ProtocolError):
-    """CIBA Core 13. Also after too many wrong ones."""
+    """The user_code is wrong, or too many wrong ones were sent (CIBA Core 13)."""
 
     code = "invalid_user_code"
     default_description = "that is not the person's user_code"
+    advice = "Ask the user for the code again. After five wrong codes, wait 15 minutes."
 
 
 class UnknownUserId(ProtocolError):
-    """CIBA Core 13. One answer for unknown people and for those that this agent may not ask."""
+    """The hint names no user whom this agent may ask (CIBA Core 13). An unknown user gets the same answer."""
 
     code = "unknown_user_id"
     default_description = "this agent may not ask such a person"
+    advice = "Check the hint. Otherwise ask an administrator to link the agent to the user."
 
 
 class InvalidBindingMessage(ProtocolError):
-    """CIBA Core 13."""
+    """The binding_message is too long, or has a link or characters that are not allowed (CIBA Core 13)."""
 
     code = "invalid_binding_message"
+    advice = "Send a short plain text without links."
 
 
 class TransactionFailed(ProtocolError):
-    """CIBA Core 12: pushed only."""
+    """The request ended without an answer (CIBA Core 12). Only push callbacks carry it."""
 
     code = "transaction_failed"
     default_description = "the request ended without an answer; ask again"
+    advice = "Send a new backchannel request, if the operation is still wanted."

@@ -1,7 +1,8 @@
-"""login_hint_token: a person named by somebody else whom this server trusts (CIBA Core 7.1).
+"""login_hint_token: an outside issuer that this server trusts names the user (CIBA Core 7.1).
 
-A signed JWT of an issuer that an administrator has listed: `iss`, `aud` (this issuer), `exp`, and `sub_id`
-(RFC 9493). It names a person and proves nothing: whether the agent may ask them is judged as ever.
+It is a JWT signed by a hint issuer that an administrator has listed, with `iss`, `aud` (this
+issuer), `exp` and `sub_id` (RFC 9493). It names a user and proves nothing else: the usual rules
+decide whether the agent may ask that user.
 """
 
 import logging
@@ -25,17 +26,20 @@ from foundation.outbound import OutboundFailed, OutboundRefused, Trust, fetch
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 3.0  # seconds: somebody's request waits for it
+FETCH_TIMEOUT_S = 3.0  # seconds: the agent's request waits for it
 MAX_BYTES = 64 * 1024
-FRESH = timedelta(minutes=10)
-PAUSE = timedelta(seconds=10)  # between two fetches, whatever tokens say
+KEYS_FRESH_FOR = timedelta(minutes=10)
+MIN_FETCH_INTERVAL = timedelta(seconds=10)  # between two fetches, whatever the tokens contain
 NOT_TRUSTED = "login_hint_token is not one of an issuer that this server trusts"
 
 
 def subject_of(unverified_token: str, now: datetime) -> Any:
-    """The subject identifier that a trusted issuer has signed. Raises InvalidRequest or ExpiredLoginHintToken."""
+    """The subject identifier that a trusted issuer has signed.
+
+    Raises InvalidRequest or ExpiredLoginHintToken.
+    """
     try:
-        unverified = read_jws(unverified_token, most=MAX_HINT)
+        unverified = read_jws(unverified_token, max_length=MAX_HINT)
     except BadJws as error:
         raise InvalidRequest(NOT_TRUSTED, detail=str(error)) from error
     issuer = HintIssuer.objects.filter(issuer=str(unverified.claims.get("iss", "")), is_active=True).first()
@@ -50,7 +54,10 @@ def subject_of(unverified_token: str, now: datetime) -> Any:
 
 
 def claims_problem(claims: Mapping[str, Any], issuer: str, now: datetime) -> str | None:
-    """Why a verified token is no hint for this server, or None; whether it has expired is asked after this."""
+    """Why a verified token is not a hint for this server, or None.
+
+    The caller checks its expiry afterwards.
+    """
     audience = claims.get("aud") if isinstance(claims.get("aud"), list) else [claims.get("aud")]
     if claims.get("iss") != issuer or settings.ISSUER_URL not in (audience or []):
         return "is for another server: aud is not this issuer"
@@ -73,19 +80,19 @@ def _verified(unverified: UnverifiedJws, issuer: HintIssuer, now: datetime) -> d
 
 
 def _keys(issuer: HintIssuer, kid: object, now: datetime) -> list[Key]:
-    """Its keys; those that it publishes are fetched again where they are old or lack this one."""
+    """The issuer's keys. Published keys are fetched again if they are old or lack `kid`."""
     if issuer.jwks_uri:
         known = {key.get("kid") for key in (issuer.jwks or {}).get("keys", [])}
-        age = FRESH if kid in known else PAUSE
-        is_due = HintIssuer.objects.filter(pk=issuer.pk).exclude(tried_at__gt=now - age)
-        if is_due.update(tried_at=now):
+        age = KEYS_FRESH_FOR if kid in known else MIN_FETCH_INTERVAL
+        is_due = HintIssuer.objects.filter(pk=issuer.pk).exclude(last_attempt_at__gt=now - age)
+        if is_due.update(last_attempt_at=now):
             _fetch(issuer)
     return list(KeySet.import_key_set(issuer.jwks).keys) if issuer.jwks else []
 
 
 def _fetch(issuer: HintIssuer) -> None:
     try:
-        answer = fetch("GET", issuer.jwks_uri, trust=Trust.CONFIGURED, timeout=TIMEOUT, max_bytes=MAX_BYTES)
+        answer = fetch("GET", issuer.jwks_uri, trust=Trust.CONFIGURED, timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)
         jwks = parse_json(answer.body, "the key set") if answer.status == 200 else None
         if problem := problem_with_keys(jwks):
             raise OutboundFailed(problem)
@@ -97,7 +104,7 @@ def _fetch(issuer: HintIssuer) -> None:
 
 
 def problem_with_keys(jwks: Any) -> str | None:
-    """Why this JWK Set is not one of an outside issuer, or None."""
+    """Why this JWK Set is not acceptable for a hint issuer, or None."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= 50 or not all(isinstance(key, dict) for key in keys):
         return 'a JWK Set holds 1 to 50 keys: {"keys": [...]}'

@@ -1,8 +1,10 @@
-"""The use cases of a request, one transaction each. The only module that writes `state`.
+"""The use cases of a backchannel request, one transaction each.
 
-A state changes by one conditional UPDATE whose WHERE is the transition table; the row count decides
-who won. Its audit event is in the same transaction. Lock order: request, then grant. After the commit
-whoever waits for it is woken (watching.py).
+The only module that writes `state`.
+
+A state changes by one conditional UPDATE whose WHERE clause is the transition table; the row count
+decides which caller won. The audit event is in the same transaction. Lock order: request, then
+grant. After the commit, waiting long polls and event streams are woken (topics.py).
 """
 
 from collections.abc import Sequence
@@ -12,47 +14,53 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
-from ciba import delivery, repeats
+from ciba import repeats
+from ciba.callbacks import state as delivery
 from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
-from ciba.parameters import Asked
+from ciba.parameters import BackchannelParameters
 from ciba.policy import (
     AnswerFacts,
     AnswerVerdict,
-    AskFacts,
-    AskVerdict,
+    RequestFacts,
+    RequestVerdict,
     choose_assurance,
+    decoy_reason,
     judge_answer,
-    judge_ask,
+    judge_request,
     lifetime_of_request,
     time_to_answer,
-    why_nobody,
 )
+from ciba.prompt_content import PromptContent, describe_access, describe_operation, headline, prompt_digest
 from ciba.repeats import Earlier, Repeatable
-from ciba.showing import Shown, describe_access, headline, prompt_digest, show_operation
-from ciba.states import TERMINAL, TRANSITIONS, State, sources
-from ciba.watching import topics_of
+from ciba.states import FINAL_STATES, TRANSITIONS, State, sources
+from ciba.topics import topics_of
 from clients import lifecycle as agents
 from clients.models import Agent
 from devices import lifecycle as devices
 from foundation.handles import b64url, digest, new_handle, new_id, random_bytes
+from foundation.transactions import inside_transaction
 from foundation.wakeups import wake
-from oauth.lifecycle import requested_digest, revoke_grant, revoke_grants_between
+from oauth.grants.lifecycle import requested_digest, revoke_grant, revoke_grants_between
 from oauth.models import Grant
-from oauth.requesting import Requested
+from oauth.requests.requested_access import RequestedAccess
 from operations import wording
 from operations.models import OFFLINE_ACCESS
 from operations.risk import Assurance, Risk
 
 
 @dataclass(frozen=True)
-class Opened:
-    """An accepted request. The handle is not stored; where the agent may repeat the request, it is kept sealed."""
+class OpenedRequest:
+    """An accepted request.
+
+    The handle is not stored in clear. If the agent may repeat the request, the handle is kept
+    sealed.
+    """
 
     auth_req_id: str
     request: BackchannelRequest
@@ -62,47 +70,51 @@ class Opened:
 def open(
     agent: Agent,
     user: User | None,
-    asked: Asked,
-    requested: Requested,
+    parsed: BackchannelParameters,
+    requested: RequestedAccess,
     now: datetime,
     *,
     request_object_digest: str = "",
     repeatable: Repeatable | None = None,
-) -> Opened | AskVerdict:
-    """Stores the question as it will be shown, one prompt for the person, and the event.
+) -> OpenedRequest | RequestVerdict:
+    """Stores the request with its rendered content, one prompt for the user, and the event.
 
-    `user` is somebody whom this agent may ask (clients/asking.py), or None. `repeatable`: what it is to be known by,
-    where the agent may repeat it; one that was opened meanwhile is the answer.
+    `user` is a user whom this agent may ask (clients/reachable_users.py), or None. `repeatable`
+    identifies the request if the agent may repeat it. If the same request was opened meanwhile,
+    that request is returned.
     """
-    life = lifetime_of_request(asked.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
+    life = lifetime_of_request(parsed.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
     request_id, auth_req_id = new_id(), new_handle()
     if repeatable and (earlier := repeats.claim(agent, repeatable, request_id, auth_req_id, until=now + life, now=now)):
         return _answer_again(earlier, repeatable, now)
-    facts = _ask_facts(agent, user, asked, requested, now)
-    verdict = judge_ask(facts)
-    if verdict not in (AskVerdict.ASK, AskVerdict.ASK_NOBODY):
+    facts = _request_facts(agent, user, parsed, requested, now)
+    verdict = judge_request(facts)
+    if verdict not in (RequestVerdict.ASK, RequestVerdict.ASK_NO_ONE):
         transaction.set_rollback(True)  # the key stays free
         return verdict
-    user = user if verdict is AskVerdict.ASK else None
-    assurance = choose_assurance(facts.assurances, asked.acr_values) or Assurance.SESSION
-    request = _store(request_id, agent, user, asked, requested, auth_req_id, assurance, life, now)
-    prompt = _put_prompt(request, user)
-    devices.call(user, prompt.id, now, request.expires_at)
+    user = user if verdict is RequestVerdict.ASK else None
+    assurance = choose_assurance(facts.assurances, parsed.acr_values) or Assurance.SESSION
+    request = _store(request_id, agent, user, parsed, requested, auth_req_id, assurance, life, now)
+    prompt = _create_prompt(request, user)
+    devices.notify_approver(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
     record(
         events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
-        **_told(request), operation_digest=request.operation_digest, scope=request.scopes,
+        **_audit_facts(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
         prompt_closes_at=request.expires_at.isoformat(), expires_at=request.auth_req_id_expires_at.isoformat(),
         request_object_digest=request_object_digest or None,
-        put_to_nobody=why_nobody(facts) if user is None else None,
+        decoy=decoy_reason(facts) if user is None else None,
     )  # fmt: skip
-    return Opened(auth_req_id, request)
+    return OpenedRequest(auth_req_id, request)
 
 
-def find_earlier(agent: Agent, repeatable: Repeatable, now: datetime) -> Opened | AskVerdict | None:
-    """What this agent was answered under the same key, where that request's life lasts. Nobody is asked again."""
+def find_earlier(agent: Agent, repeatable: Repeatable, now: datetime) -> OpenedRequest | RequestVerdict | None:
+    """The answer to this agent's earlier request under the same key, while that request lasts.
+
+    The user is not prompted again.
+    """
     earlier = repeats.find(agent, repeatable, now)
     if earlier is None:
         return None
@@ -110,31 +122,36 @@ def find_earlier(agent: Agent, repeatable: Repeatable, now: datetime) -> Opened 
         return _answer_again(earlier, repeatable, now)
 
 
-def _answer_again(earlier: Earlier, repeatable: Repeatable, now: datetime) -> Opened | AskVerdict:
-    if earlier.asked_digest != repeatable.asked_digest:
-        return AskVerdict.OTHER_REQUEST
+def _answer_again(earlier: Earlier, repeatable: Repeatable, now: datetime) -> OpenedRequest | RequestVerdict:
+    if earlier.request_digest != repeatable.request_digest:
+        return RequestVerdict.OTHER_REQUEST
     request = earlier.request
     record(events.REQUEST_REPEATED, about(request, f"agent:{request.agent.client_id}"), now)
-    return Opened(earlier.auth_req_id, request)
+    return OpenedRequest(earlier.auth_req_id, request)
 
 
-def _ask_facts(agent: Agent, user: User | None, asked: Asked, requested: Requested, now: datetime) -> AskFacts:
-    # Counted under a lock: of many that ask at once, no more get through than may wait. Where people are hidden it
-    # is the agent's, or who waits for whom would tell that somebody is there.
+def _request_facts(
+    agent: Agent, user: User | None, parsed: BackchannelParameters, requested: RequestedAccess, now: datetime
+) -> RequestFacts:
+    # The count happens under a lock, so that concurrent requests cannot exceed the limit. With
+    # CIBA_HIDE_UNKNOWN_USERS the lock is the agent's row: a lock on a user's row would reveal, by
+    # waiting, that the user exists.
     if settings.HIDE_UNKNOWN_USERS:
         Agent.objects.select_for_update(no_key=True).values_list("pk").get(pk=agent.pk)
     elif user is not None:
         User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
-    asked_id = user.pk if user else new_id()  # nobody's are not counted, in the time that it takes to find none
-    pending = BackchannelRequest.objects.filter(agent=agent, user=asked_id, state=State.PENDING, expires_at__gt=now)
-    return AskFacts(
-        may_ask_person=user is not None,
-        hides_people=settings.HIDE_UNKNOWN_USERS,
+    counted_user_id = user.pk if user else new_id()  # a decoy counts 0, by a query that takes equally long
+    pending = BackchannelRequest.objects.filter(
+        agent=agent, user=counted_user_id, state=State.PENDING, expires_at__gt=now
+    )
+    return RequestFacts(
+        may_ask_user=user is not None,
+        hides_users=settings.HIDE_UNKNOWN_USERS,
         risks=[Risk(version.risk) for version in requested.versions],
         assurances=[Assurance(version.assurance) for version in requested.versions],
-        acr_values=asked.acr_values,
+        acr_values=parsed.acr_values,
         pending=pending.count(),
-        most_pending=settings.MAX_PENDING_PER_PERSON,
+        max_pending=settings.MAX_PENDING_PER_USER,
     )
 
 
@@ -142,8 +159,8 @@ def _store(
     request_id: UUID,
     agent: Agent,
     user: User | None,
-    asked: Asked,
-    requested: Requested,
+    parsed: BackchannelParameters,
+    requested: RequestedAccess,
     auth_req_id: str,
     assurance: Assurance,
     life: timedelta,
@@ -165,29 +182,31 @@ def _store(
         assurance=assurance,
         uses=versions[0].uses if len(versions) == 1 else None,
         grant_lifetime=_grant_lifetime(requested),
-        binding_message=asked.binding_message,
-        shown=_compose(agent, requested),
-        wording_version=wording.VERSION,
+        binding_message=parsed.binding_message,
+        content=_compose(agent, requested),
+        wording_version=wording.WORDING_VERSION,
         interval=settings.POLL_INTERVAL,
         created_at=now,
         expires_at=closes_at,
         auth_req_id_expires_at=until,
-        **delivery.keep(agent, request_id, auth_req_id, asked.client_notification_token, until),
+        **delivery.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
     )
     request.versions.add(*versions)
     return request
 
 
-def _grant_lifetime(requested: Requested) -> int:
-    """Seconds that what is approved lasts."""
-    if requested.stays:
+def _grant_lifetime(requested: RequestedAccess) -> int:
+    """How many seconds the approved access lasts."""
+    if requested.offline:
         return int(settings.GRANT_LIFETIME)
     return min([version.lifetime for version in requested.versions] or [int(settings.ACCESS_TOKEN_LIFETIME)])
 
 
-def _compose(agent: Agent, requested: Requested) -> Shown:
+def _compose(agent: Agent, requested: RequestedAccess) -> PromptContent:
     operations = [
-        show_operation(details, title=version.title, summary=version.summary, risk=version.risk, schema=version.schema)
+        describe_operation(
+            details, title=version.title, summary=version.summary, risk=version.risk, schema=version.schema
+        )
         for details, version in zip(requested.authorization_details, requested.versions, strict=True)
     ]
     return {
@@ -195,16 +214,16 @@ def _compose(agent: Agent, requested: Requested) -> Shown:
         "resource": requested.resource.name if requested.resource else None,
         "operations": operations,
         "access": describe_access(
-            requested.identity_scopes, [scope.description for scope in requested.scopes], stays=requested.stays
+            requested.identity_scopes, [scope.description for scope in requested.scopes], offline=requested.offline
         ),
     }
 
 
-def _put_prompt(request: BackchannelRequest, approver: User | None) -> Prompt:
+def _create_prompt(request: BackchannelRequest, approver: User | None) -> Prompt:
     nonce = random_bytes(32)
     bound = prompt_digest(
         operation_digest=request.operation_digest,
-        shown=request.shown,
+        content=request.content,
         binding_message=request.binding_message,
         request_id=request.id,
         expires_at=request.expires_at,
@@ -214,27 +233,29 @@ def _put_prompt(request: BackchannelRequest, approver: User | None) -> Prompt:
 
 
 @dataclass(frozen=True)
-class Answerer:
-    """Who answers: always the signed-in person of this session, never somebody whom the body names."""
+class Approver:
+    """Who answers the prompt: always the signed-in user of this session, never a user named in the
+    body.
+    """
 
     user: User
-    assurance: Assurance | None  # what this session gives now
+    assurance: Assurance | None  # the session's assurance now
     signed_in_at: datetime | None
     address: str
     user_agent: str
 
 
-def approve(prompt_id: UUID, answerer: Answerer, now: datetime) -> AnswerVerdict:
-    """A yes: the evidence, the grant with its uses, and the event, together or not at all."""
+def approve(prompt_id: UUID, answerer: Approver, now: datetime) -> AnswerVerdict:
+    """Approves: the evidence, the grant with its uses, and the event, in one transaction."""
     return _answer(prompt_id, answerer, State.APPROVED, now)
 
 
-def deny(prompt_id: UUID, answerer: Answerer, now: datetime) -> AnswerVerdict:
+def deny(prompt_id: UUID, answerer: Approver, now: datetime) -> AnswerVerdict:
     return _answer(prompt_id, answerer, State.DENIED, now)
 
 
 @transaction.atomic(durable=True)
-def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -> AnswerVerdict:
+def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -> AnswerVerdict:
     prompt = Prompt.objects.select_related("request__agent", "request__user").filter(pk=prompt_id).first()
     if prompt is None:
         return AnswerVerdict.UNKNOWN
@@ -244,25 +265,26 @@ def _answer(prompt_id: UUID, answerer: Answerer, target: State, now: datetime) -
             by = About(f"user:{answerer.user.id}", request_id=prompt.request_id)
             record(events.PROMPT_REFUSED, by, now, reason="not this person's prompt", prompt=str(prompt.id))
         return verdict
-    # A yes at the last moment can still be fetched; but nobody fetches tokens of a grant that has run out.
+    # Tokens can still be fetched after an approval at the last moment, but not after the end of the
+    # grant.
     end = min(prompt.request.auth_req_id_expires_at, _grant_end(prompt.request, now))
     if not _move(prompt.request, target, now, decided_at=now, expires_at=end):
-        return AnswerVerdict.ANSWERED  # somebody, or time, was faster
+        return AnswerVerdict.ANSWERED  # another answer, or the expiry, came first
     prompt.request.expires_at = end
     prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
     prompt.answered_at = now
     prompt.save(update_fields=["answer", "answered_at"])
-    devices.call_off(prompt.id, now)
+    devices.withdraw_notification(prompt.id, now)
     if target is State.APPROVED:
         _grant(prompt, answerer, now)
     else:
         by = about(prompt.request, f"user:{answerer.user.id}")
-        record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **_told(prompt.request))
-    delivery.owe(prompt.request, now)
+        record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **_audit_facts(prompt.request))
+    delivery.enqueue(prompt.request, now)
     return verdict
 
 
-def _answer_facts(prompt: Prompt, answerer: Answerer, target: State) -> AnswerFacts:
+def _answer_facts(prompt: Prompt, answerer: Approver, target: State) -> AnswerFacts:
     request = prompt.request
     return AnswerFacts(
         is_own=prompt.approver_id == answerer.user.id and answerer.user.is_active,
@@ -274,7 +296,7 @@ def _answer_facts(prompt: Prompt, answerer: Answerer, target: State) -> AnswerFa
     )
 
 
-def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
+def _grant(prompt: Prompt, answerer: Approver, now: datetime) -> None:
     request = prompt.request
     if answerer.signed_in_at is None:
         raise RuntimeError("an approval without a sign-in was judged to count")
@@ -309,7 +331,7 @@ def _grant(prompt: Prompt, answerer: Answerer, now: datetime) -> None:
     record(
         events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,
         prompt=str(prompt.id), prompt_digest=b64url(bytes(prompt.prompt_digest)), assurance=request.assurance,
-        **_told(request),
+        **_audit_facts(request),
         operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
         address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip
@@ -320,49 +342,51 @@ def _grant_end(request: BackchannelRequest, approved_at: datetime) -> datetime:
 
 
 def expire(request: BackchannelRequest, now: datetime) -> bool:
-    """pending → expired, before an agent is told so: an answer that was given in time does not come after that.
+    """pending → expired, before a poll answers expired_token, so that no later answer can approve
+    the request.
 
-    False where it was answered, or ended, meanwhile. Takes part in the transaction that answers the poll.
+    False if it was answered or ended meanwhile. Runs in the transaction that answers the poll.
     """
     locked = _lock(request.pk)
     if locked.state != State.PENDING:
         return False
     _end(locked, State.EXPIRED, SYSTEM, now)
-    delivery.owe(locked, now)
+    delivery.enqueue(locked, now)
     request.state = locked.state
     return True
 
 
 def redeem(request: BackchannelRequest, now: datetime) -> bool:
-    """approved → redeemed, once. Takes part in the transaction that mints the tokens."""
-    if not connection.in_atomic_block:
-        raise RuntimeError("redeeming is part of the transaction that mints")
-    # Not from delivering: those tokens are made already.
+    """approved → redeemed, once. Runs in the transaction that mints the tokens."""
+    inside_transaction("redeeming")
+    # Not from delivering: the tokens of such a request are already minted.
     if not _move(request, State.REDEEMED, now, leaving=[State.APPROVED], redeemed_at=now):
         return False
-    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **_told(request))
+    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **_audit_facts(request))
     delivery.settle(request, now)
     return True
 
 
-def start_delivery(request: BackchannelRequest, now: datetime) -> bool:
-    """approved → delivering, once. Takes part in the transaction that mints what is pushed."""
-    if not connection.in_atomic_block:
-        raise RuntimeError("delivering starts in the transaction that mints")
+def start_push(request: BackchannelRequest, now: datetime) -> bool:
+    """approved → delivering, once. Runs in the transaction that mints the pushed tokens."""
+    inside_transaction("starting a push")
     if not _move(request, State.DELIVERING, now):
         return False
-    record(events.REQUEST_DELIVERING, about(request, SYSTEM), now, **_told(request))
+    record(events.REQUEST_DELIVERING, about(request, SYSTEM), now, **_audit_facts(request))
     return True
 
 
-def may_go_on(request: BackchannelRequest) -> bool:
-    """Agent, person and grant are alive, so that tokens that were made may be sent once more."""
+def may_resend(request: BackchannelRequest) -> bool:
+    """Whether agent, user and grant are alive, so that minted tokens may be sent again."""
     return is_alive(request)
 
 
 @transaction.atomic(durable=True)
-def finish_delivery(request_id: UUID, *, arrived: bool, now: datetime) -> None:
-    """The agent was told, or cannot be: delivering → redeemed | failed, and what was kept is erased."""
+def finish_callback(request_id: UUID, *, arrived: bool, now: datetime) -> None:
+    """Records that the callback arrived or cannot arrive: delivering → redeemed | failed.
+
+    Erases the callback data.
+    """
     request = _lock(request_id)
     if request.state == State.DELIVERING:
         if arrived:
@@ -372,31 +396,37 @@ def finish_delivery(request_id: UUID, *, arrived: bool, now: datetime) -> None:
     delivery.erase([request.pk])
 
 
-def drop_delivery(request: BackchannelRequest, now: datetime) -> None:
-    """Nobody is called back any more (the agent is suspended, or has no address). In the caller's transaction."""
+def drop_callback(request: BackchannelRequest, now: datetime) -> None:
+    """Drops the callback because the agent is suspended or has no notification endpoint.
+
+    Runs in the caller's transaction.
+    """
     if request.state == State.DELIVERING:
         _end(request, State.FAILED, SYSTEM, now)
     delivery.erase([request.pk])
 
 
 def end_dead(request: BackchannelRequest, now: datetime) -> None:
-    """What was to be pushed may not be: agent, person or grant is gone. In the caller's transaction, row locked."""
+    """Ends a request whose tokens may not be pushed, because agent, user or grant is no longer
+    active. Runs in the caller's transaction with the row locked.
+    """
     if request.expires_at > now or request.state == State.DELIVERING:
         _end(request, State.FAILED if request.state == State.DELIVERING else State.REVOKED, SYSTEM, now)
 
 
 @transaction.atomic(durable=True)
 def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
-    """The agent withdraws its own request (RFC 7009): the prompt goes, and so does an approval not yet fetched.
+    """The agent cancels its own request (RFC 7009): the prompt is withdrawn, and so is an approval
+    that was not yet redeemed.
 
-    False where it has no such request, or that has ended already.
+    False if the agent has no such request or it has already ended.
     """
     mine = BackchannelRequest.objects.filter(agent=agent, auth_req_id_digest=digest(unverified_auth_req_id))
     found = mine.values_list("pk", flat=True).first()
     if found is None:
         return False
     request = _lock(found)
-    if State(request.state) in TERMINAL or request.expires_at <= now:  # whether or not it was swept yet
+    if State(request.state) in FINAL_STATES or request.expires_at <= now:  # whether or not it was already swept
         return False
     _withdraw(request, f"agent:{agent.client_id}", now)
     delivery.settle(request, now)
@@ -404,21 +434,28 @@ def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
 
 
 @transaction.atomic(durable=True)
-def stop_agent(agent: Agent, person: User, now: datetime) -> None:
-    """The person's stop: open questions are cancelled, waiting approvals and every grant revoked."""
-    agents.stop(agent, person, now)
-    _withdraw_open(BackchannelRequest.objects.filter(agent=agent, user=person), f"user:{person.id}", now)
-    revoke_grants_between(agent, person, now)
+def stop_agent(agent: Agent, user: User, now: datetime) -> None:
+    """The user stops an agent: open prompts are cancelled, approvals that were not redeemed and all
+    grants are revoked.
+    """
+    agents.stop(agent, user, now)
+    _withdraw_open(BackchannelRequest.objects.filter(agent=agent, user=user), f"user:{user.id}", now)
+    revoke_grants_between(agent, user, now)
 
 
 @transaction.atomic(durable=True)
 def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
-    """An administrator's stop: every open question and waiting approval of an agent ends, whoever was asked."""
+    """An administrator stops an agent: every open request and unredeemed approval of it ends, for
+    all users.
+    """
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
 def end_requests_of(agent: Agent, actor: str, reason: str, now: datetime) -> None:
-    """The same in the caller's transaction; the grants that come of it say why."""
+    """Like `withdraw_all`, in the caller's transaction.
+
+    The events of the grants carry the reason.
+    """
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
@@ -426,12 +463,15 @@ def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: dateti
     still = theirs.filter(state__in=list(TRANSITIONS)).select_related("agent", "user")
     for request in still.order_by("id").select_for_update(of=("self",)):
         _withdraw(request, actor, now)
-        delivery.owe(request, now)
+        delivery.enqueue(request, now)
 
 
 @transaction.atomic(durable=True)
 def expire_due(now: datetime, batch: int) -> int:
-    """What ran out of time → expired, or failed where it was being delivered; at most `batch`. Sweepers share."""
+    """Expires due requests, or fails them if they were being delivered; at most `batch`.
+
+    Concurrent sweepers share the work.
+    """
     due = list(
         BackchannelRequest.objects.filter(state__in=list(TRANSITIONS), expires_at__lte=now)
         .select_related("agent", "user")
@@ -444,7 +484,7 @@ def expire_due(now: datetime, batch: int) -> int:
             delivery.settle(request, now)
         else:
             _end(request, State.EXPIRED, SYSTEM, now)
-            delivery.owe(request, now)
+            delivery.enqueue(request, now)
     return len(due)
 
 
@@ -453,7 +493,9 @@ def _lock(request_id: UUID) -> BackchannelRequest:
 
 
 def _withdraw(request: BackchannelRequest, actor: str, now: datetime) -> None:
-    """The agent's or the person's own end of it: pending → cancelled, approved → revoked, delivering → failed."""
+    """The agent or the user ends the request: pending → cancelled, approved → revoked, delivering →
+    failed.
+    """
     ends = {State.PENDING: State.CANCELLED, State.APPROVED: State.REVOKED, State.DELIVERING: State.FAILED}
     _end(request, ends[State(request.state)], actor, now, decided_at=now)
 
@@ -466,19 +508,19 @@ _EVENT_OF_END = {
 
 
 def _end(request: BackchannelRequest, target: State, actor: str, now: datetime, **fields: Any) -> None:
-    """Into an end, for a row that this transaction has locked; with what hangs on it: its prompts and its grant."""
+    """Moves a locked request to a final state and ends its prompts and its grant."""
     was = State(request.state)
     if target not in TRANSITIONS[was]:
         raise RuntimeError(f"nothing goes from {was} to {target}")
     BackchannelRequest.objects.filter(pk=request.pk).update(state=target, **fields)
     request.state = target
-    # Only taking away is never blocked by an event that cannot be written.
+    # Only a revocation goes on if its event cannot be written.
     write = record if target in (State.REDEEMED, State.EXPIRED) else record_revocation
-    write(_EVENT_OF_END[target], about(request, actor), now, was=was, **_told(request))
+    write(_EVENT_OF_END[target], about(request, actor), now, was=was, **_audit_facts(request))
     wake(topics_of(request))
     if was is State.PENDING:
         for prompt in request.prompts.all():
-            devices.call_off(prompt.id, now)
+            devices.withdraw_notification(prompt.id, now)
     if request.grant_id and target is not State.REDEEMED:
         revoke_grant(request.grant_id, request.agent, request.user, now, actor=actor)
 
@@ -486,7 +528,9 @@ def _end(request: BackchannelRequest, target: State, actor: str, now: datetime, 
 def _move(
     request: BackchannelRequest, target: State, now: datetime, *, leaving: Sequence[State] = (), **fields: Any
 ) -> bool:
-    """The one conditional UPDATE: from a state that `target` may follow, in time, agent and person active."""
+    """The one conditional UPDATE: from a state that `target` may follow, not expired, agent and
+    user active.
+    """
     moved = (
         BackchannelRequest.objects.alive()
         .filter(pk=request.pk, state__in=leaving or sources(target), expires_at__gt=now)
@@ -498,9 +542,9 @@ def _move(
     return bool(moved)
 
 
-def _told(request: BackchannelRequest) -> dict[str, str]:
-    """What the person reads of an event at /activity."""
-    return {"agent": request.shown["agent"], "headline": headline(request.shown)}
+def _audit_facts(request: BackchannelRequest) -> dict[str, str]:
+    """The event details that the user reads at /activity."""
+    return {"agent": request.content["agent"], "headline": headline(request.content)}
 
 
 def about(request: BackchannelRequest, actor: str) -> About:

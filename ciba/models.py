@@ -10,8 +10,8 @@ from django.db.models import Exists, OuterRef, Q
 from accounts.models import User
 from ciba.states import State
 from clients.models import Agent, AgentLink
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.outbound import MAX_URL
-from foundation.prepared import Given, Rows
 from oauth.models import Grant
 from operations.models import OperationTypeVersion, Resource
 
@@ -55,16 +55,16 @@ class BackchannelRequest(models.Model):
     uses = models.PositiveSmallIntegerField(null=True)  # None: not counted
     grant_lifetime = models.PositiveIntegerField()  # seconds
     binding_message = models.CharField(max_length=120, blank=True)
-    shown = models.JSONField()
+    content = models.JSONField()
     wording_version = models.PositiveSmallIntegerField()
     delivery_mode = models.CharField(max_length=4, choices=Agent.DeliveryMode.choices, default=Agent.DeliveryMode.POLL)
     # Where ping and push go: as registered when the agent asked, whatever it registers meanwhile.
     notification_endpoint = models.CharField(max_length=MAX_URL, blank=True, default="", db_default="")
-    # For ping and push alone; erased when there is nothing more to send (ciba/delivery.py).
+    # For ping and push alone; erased when there is nothing more to send (ciba/callbacks/state.py).
     sealed_auth_req_id = models.BinaryField(null=True)
     sealed_notification_token = models.BinaryField(null=True)
-    sealed_answer = models.BinaryField(null=True)  # the pushed tokens, sent again as they are
-    deliver_until = models.DateTimeField(null=True)
+    sealed_token_response = models.BinaryField(null=True)  # the pushed tokens, sent again as they are
+    callback_deadline_at = models.DateTimeField(null=True)
     interval = models.PositiveSmallIntegerField()  # seconds, as first told
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(
@@ -96,8 +96,8 @@ class BackchannelRequest(models.Model):
             ),
             models.Index(
                 name="request_sealed",
-                fields=["deliver_until"],
-                condition=Q(deliver_until__isnull=False),
+                fields=["callback_deadline_at"],
+                condition=Q(callback_deadline_at__isnull=False),
             ),
         ]
 
@@ -113,7 +113,7 @@ class IdempotencyKey(models.Model):
     )
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
     key_digest = models.BinaryField(max_length=32)
-    sealed_answer = models.BinaryField()  # the auth_req_id, and the digest of what was asked
+    sealed_response = models.BinaryField()  # the auth_req_id, and the digest of what was asked
     expires_at = models.DateTimeField()
 
     class Meta:
@@ -125,8 +125,10 @@ class IdempotencyKey(models.Model):
         return f"key of request {self.request_id}"
 
 
-_ALIVE = Rows(lambda: BackchannelRequest.objects.alive().filter(pk=Given("request")).values_list("pk"))
-_WHOEVER = Rows(lambda: BackchannelRequest.objects.alive_whoever().filter(pk=Given("request")).values_list("pk"))
+_ALIVE = CompiledQuery(lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request")).values_list("pk"))
+_WHOEVER = CompiledQuery(
+    lambda: BackchannelRequest.objects.alive_whoever().filter(pk=Parameter("request")).values_list("pk")
+)
 
 
 def is_alive(request: BackchannelRequest) -> bool:
@@ -134,7 +136,7 @@ def is_alive(request: BackchannelRequest) -> bool:
     return _ALIVE.any(request=request.pk)
 
 
-def is_told_alive(request: BackchannelRequest) -> bool:
+def is_visibly_alive(request: BackchannelRequest) -> bool:
     """The same for each poll. Where people are hidden, it does not tell that somebody who is asked was disabled."""
     is_hidden = settings.HIDE_UNKNOWN_USERS and request.state == State.PENDING
     return (_WHOEVER if is_hidden else _ALIVE).any(request=request.pk)
@@ -202,7 +204,7 @@ class HintIssuer(models.Model):
         "address of public keys", max_length=2048, blank=True, help_text="In place of the keys."
     )
     is_active = models.BooleanField("active", default=True)
-    tried_at = models.DateTimeField(null=True, editable=False)
+    last_attempt_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         default_permissions = ("add", "change", "view")

@@ -12,26 +12,27 @@ MAX_BINDING_MESSAGE = 120  # characters: "relatively short" (CIBA Core 7.1)
 MAX_HINT = 4096
 MAX_ACR_VALUES = 20
 HINTS = ("login_hint", "id_token_hint", "login_hint_token")
-# Everything that we read of a request. In a signed one all of it is inside the JWT (CIBA Core 7.1.1).
+# Every parameter that this server reads. A signed request has all of them inside the JWT (CIBA Core
+# 7.1.1).
 NAMES = frozenset(HINTS) | {
     "scope", "authorization_details", "resource", "acr_values", "binding_message", "user_code", "requested_expiry",
     "client_notification_token",
 }  # fmt: skip
 MAX_NOTIFICATION_TOKEN = 1024  # characters (CIBA Core 7.1)
-MIN_NOTIFICATION_TOKEN = 22  # characters: fewer of these cannot hold 128 bits
+MIN_NOTIFICATION_TOKEN = 22  # characters: fewer cannot hold 128 bits
 _BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A well-formed request; nothing in it is verified yet. Exactly one hint is set."""
+class BackchannelParameters:
+    """A well-formed request whose values are not verified. Exactly one hint is set."""
 
     unverified_login_hint: str | None
     unverified_id_token_hint: str | None
     binding_message: str
     requested_expiry: int | None  # seconds
-    client_notification_token: str = ""  # empty: this agent is not called back
+    client_notification_token: str = ""  # empty: the agent uses poll
     unverified_login_hint_token: str | None = None
     acr_values: tuple[str, ...] = ()
     unverified_user_code: str | None = None
@@ -42,15 +43,15 @@ class Asked:
         return next(hint for hint in hints if hint is not None)
 
 
-def parse_asked(parameters: Mapping[str, str], *, is_called_back: bool) -> Asked:
-    """Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""
+def parse_parameters(parameters: Mapping[str, str], *, is_called_back: bool) -> BackchannelParameters:
+    """Parses the parameters. Raises InvalidRequest, InvalidScope or InvalidBindingMessage."""
     _check_scope(parameters)
     hints = [name for name in HINTS if name in parameters]
     if len(hints) != 1:
         raise InvalidRequest(f"give exactly one of {', '.join(HINTS)}")
     if len(parameters[hints[0]]) > MAX_HINT:
         raise InvalidRequest(f"{hints[0]} is too long")
-    return Asked(
+    return BackchannelParameters(
         unverified_login_hint=parameters.get("login_hint"),
         unverified_id_token_hint=parameters.get("id_token_hint"),
         binding_message=_parse_binding_message(parameters.get("binding_message", "")),
@@ -70,8 +71,10 @@ def _check_scope(parameters: Mapping[str, str]) -> None:
 
 
 def _parse_binding_message(text: str) -> str:
-    """Plain text without links: the agent's words are shown apart, and must not lead anybody anywhere."""
-    if problem := problem_with(text, most=MAX_BINDING_MESSAGE):
+    """Plain text without links: the prompt shows the agent's words apart, and they must not lead
+    the user anywhere.
+    """
+    if problem := problem_with(text, max_length=MAX_BINDING_MESSAGE):
         raise InvalidBindingMessage(f"binding_message {problem}")
     if _LINK.search(text):
         raise InvalidBindingMessage("binding_message has a link")
@@ -79,12 +82,18 @@ def _parse_binding_message(text: str) -> str:
 
 
 def _parse_acr_values(text: str) -> tuple[str, ...]:
-    """A wish, which never breaks a request (CIBA Core 7.1): beyond the first names, nobody looks."""
+    """The requested acr values.
+
+    They are a preference and never cause an error (CIBA Core 7.1); values beyond the limit are
+    ignored.
+    """
     return tuple(text.split()[:MAX_ACR_VALUES])
 
 
 def _parse_token(parameters: Mapping[str, str]) -> str:
-    """CIBA Core 7.1: required for ping and push; a bearer token (RFC 6750 2.1) of 128 bits and more."""
+    """The notification token (CIBA Core 7.1): required for ping and push, a bearer token (RFC 6750
+    2.1) of at least 128 bits.
+    """
     token = parameters.get("client_notification_token")
     if token is None:
         raise InvalidRequest("client_notification_token is missing: this agent gets ping or push")

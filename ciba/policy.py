@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
-from operations.risk import Assurance, Risk, can_give
+from operations.risk import Assurance, Risk, is_supported
 
 
-class AskVerdict(Enum):
+class RequestVerdict(Enum):
     ASK = auto()
-    ASK_NOBODY = auto()  # stored and answered like any other, and shown to nobody: it can only end
-    UNKNOWN_PERSON = auto()  # unknown, disabled, or not this agent's to ask: one answer
+    ASK_NO_ONE = auto()  # stored and answered like any other, and shown to nobody: it can only end
+    UNKNOWN_USER = auto()  # unknown, disabled, or not this agent's to ask: one answer
     MIXED_OPERATIONS = auto()
     ASSURANCE_MISSING = auto()
     TOO_MANY_PENDING = auto()
@@ -19,38 +19,38 @@ class AskVerdict(Enum):
 
 
 @dataclass(frozen=True)
-class AskFacts:
-    may_ask_person: bool
-    hides_people: bool  # the agent is not to learn who exists
+class RequestFacts:
+    may_ask_user: bool
+    hides_users: bool  # the agent is not to learn who exists
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
     acr_values: Sequence[str]  # as asked, the most wanted first
     pending: int  # unanswered requests of this agent to this person
-    most_pending: int
+    max_pending: int
 
 
-def judge_ask(facts: AskFacts) -> AskVerdict:
+def judge_request(facts: RequestFacts) -> RequestVerdict:
     """Whose is it comes first; then what, how sure, and how often.
 
     Where people are hidden, no refusal depends on who the person is, or on there being one.
     """
-    if not facts.may_ask_person and not facts.hides_people:
-        return AskVerdict.UNKNOWN_PERSON
+    if not facts.may_ask_user and not facts.hides_users:
+        return RequestVerdict.UNKNOWN_USER
     # One yes for one dangerous thing: nothing may hide behind it.
     if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
-        return AskVerdict.MIXED_OPERATIONS
+        return RequestVerdict.MIXED_OPERATIONS
     if choose_assurance(facts.assurances, facts.acr_values) is None:
-        return AskVerdict.ASSURANCE_MISSING
-    if not facts.may_ask_person:
-        return AskVerdict.ASK_NOBODY
-    if facts.pending >= facts.most_pending:
-        return AskVerdict.ASK_NOBODY if facts.hides_people else AskVerdict.TOO_MANY_PENDING
-    return AskVerdict.ASK
+        return RequestVerdict.ASSURANCE_MISSING
+    if not facts.may_ask_user:
+        return RequestVerdict.ASK_NO_ONE
+    if facts.pending >= facts.max_pending:
+        return RequestVerdict.ASK_NO_ONE if facts.hides_users else RequestVerdict.TOO_MANY_PENDING
+    return RequestVerdict.ASK
 
 
-def why_nobody(facts: AskFacts) -> str:
-    """For the audit event of AskVerdict.ASK_NOBODY."""
-    if facts.may_ask_person:
+def decoy_reason(facts: RequestFacts) -> str:
+    """For the audit event of RequestVerdict.ASK_NO_ONE."""
+    if facts.may_ask_user:
         return "too many requests of this agent wait for the person's answer"
     return "no person whom this agent may ask, or not with that user_code"
 
@@ -61,17 +61,17 @@ def choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str])
     A name that this server does not know, or that is less than the operations demand, is a wish that is not met: the
     ID token's acr says what was done (CIBA Core 7.1). None: the wish is for more than this server can give.
     """
-    if not all(can_give(assurance) for assurance in demanded):
+    if not all(is_supported(assurance) for assurance in demanded):
         return None
     ranks = list(Assurance)
-    least = max(demanded, key=ranks.index, default=Assurance.SESSION)
-    wanted = [one for name in acr_values for one in ranks[ranks.index(least) :] if one == name]
-    return next((one for one in wanted if can_give(one)), None) if wanted else least
+    minimum = max(demanded, key=ranks.index, default=Assurance.SESSION)
+    wanted = [one for name in acr_values for one in ranks[ranks.index(minimum) :] if one == name]
+    return next((one for one in wanted if is_supported(one)), None) if wanted else minimum
 
 
-def lifetime_of_request(asked: int | None, usual: int, most: int) -> timedelta:
-    """`requested_expiry` may shorten or, up to `most`, lengthen the usual lifetime (seconds)."""
-    return timedelta(seconds=min(asked or usual, most))
+def lifetime_of_request(parsed: int | None, usual: int, max_length: int) -> timedelta:
+    """`requested_expiry` may shorten or, up to `max_length`, lengthen the usual lifetime (seconds)."""
+    return timedelta(seconds=min(parsed or usual, max_length))
 
 
 def time_to_answer(lifetime: timedelta, time_to_fetch: timedelta) -> timedelta:

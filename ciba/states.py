@@ -1,4 +1,4 @@
-"""A request's states and the only ways between them. Pure."""
+"""The states of a backchannel request and their transitions. Pure."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -12,17 +12,17 @@ class State(StrEnum):
     EXPIRED = "expired"
     CANCELLED = "cancelled"
     REVOKED = "revoked"
-    DELIVERING = "delivering"  # push: tokens are made and on their way
-    FAILED = "failed"  # push: they never arrived
+    DELIVERING = "delivering"  # push: tokens are minted and being sent
+    FAILED = "failed"  # push: the tokens never arrived
 
 
-# Nothing leaves the states that are not a key here.
+# States that are not a key here are final.
 TRANSITIONS: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.APPROVED, State.DENIED, State.EXPIRED, State.CANCELLED}),
     State.APPROVED: frozenset({State.REDEEMED, State.DELIVERING, State.EXPIRED, State.REVOKED}),
     State.DELIVERING: frozenset({State.REDEEMED, State.FAILED}),
 }
-TERMINAL = frozenset(State) - TRANSITIONS.keys()
+FINAL_STATES = frozenset(State) - TRANSITIONS.keys()
 
 
 def sources(target: State) -> list[State]:
@@ -31,5 +31,5 @@ def sources(target: State) -> list[State]:
 
 
 def state_at(state: State, expires_at: datetime, now: datetime) -> State:
-    """What is told of a request: one that ran out of time has expired, whether or not it was swept yet."""
+    """The state as reported: an expired request is `expired`, whether or not it was already swept."""
     return State.EXPIRED if expires_at <= now and State.EXPIRED in TRANSITIONS.get(state, ()) else state

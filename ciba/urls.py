@@ -1,8 +1,8 @@
 from django.urls import path, re_path
 
 from ciba import api, pages
-from ciba.events import events
-from ciba.views import backchannel_authentication
+from ciba.endpoints import backchannel_authentication
+from ciba.event_stream import events
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PROMPT = rf"^v1/prompts/(?P<prompt_id>{_UUID})"

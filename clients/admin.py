@@ -1,4 +1,4 @@
-"""Agents in the administration: registered, changed, suspended; their keys, secrets, and whom they may ask."""
+"""Agents in the administration: registration, changes, suspension, keys, secrets, and the users they may ask."""
 
 from typing import Any, cast
 
@@ -11,8 +11,8 @@ from django.utils import timezone
 from accounts.models import User
 from audit import events
 from audit.record import About, record
-from clients import lifecycle, registering
-from clients.certificates import KINDS
+from clients import lifecycle, registration
+from clients.certificates import SUBJECT_KINDS
 from clients.models import Agent, InitialAccessToken, PublishedKeys
 from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
@@ -26,10 +26,10 @@ class AgentForm(forms.ModelForm[Agent]):
         widget=forms.CheckboxSelectMultiple,
     )
     client_jwks = Agent._meta.get_field("client_jwks").formfield(form_class=LegibleJSON)
-    linked_people = forms.ModelMultipleChoiceField(
+    linked_users = forms.ModelMultipleChoiceField(
         User.objects.all(),
         required=False,
-        widget=FilteredSelectMultiple("people", is_stacked=False),
+        widget=FilteredSelectMultiple("users", is_stacked=False),
         help_text="The agent may ask these people, besides its owner and its groups.",
     )
 
@@ -44,18 +44,19 @@ class AgentForm(forms.ModelForm[Agent]):
             "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
             "backchannel_authentication_request_signing_alg", "backchannel_user_code_parameter",
             "redirect_uris", "post_logout_redirect_uris",
-            "pkce_exempt", "identity_scopes", "scopes", "operation_types", "groups", "longest_lease", "most_leases",
+            "pkce_exempt", "identity_scopes", "scopes", "operation_types", "groups", "max_lease_lifetime", "max_leases",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["linked_people"] = User.objects.filter(
+            self.initial["linked_users"] = User.objects.filter(
                 agent_links__agent=self.instance, agent_links__is_linked=True
             )
 
 
-# Of a client that has a metadata document: what is said there is not ours to change, and would be fetched again.
+# The fields that a client's metadata document defines. They are read-only, because the next fetch
+# would overwrite a change.
 FROM_DOCUMENT = (
     "name", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri", "redirect_uris",
     "post_logout_redirect_uris", "id_token_signed_response_alg", "backchannel_token_delivery_mode",
@@ -63,20 +64,20 @@ FROM_DOCUMENT = (
     "backchannel_user_code_parameter",
 )  # fmt: skip
 
-# An administrator is trusted with what decides who the agent is (clients/control.py).
+# An administrator may change the fields that decide who controls the agent (clients/control.py).
 CONTROL = frozenset(
     {
         "token_endpoint_auth_method", "client_jwks", "client_jwks_uri", "redirect_uris",
         "backchannel_token_delivery_mode", "backchannel_client_notification_endpoint",
-        *(f"tls_client_auth_{kind}" for kind in KINDS),
+        *(f"tls_client_auth_{kind}" for kind in SUBJECT_KINDS),
     }
 )  # fmt: skip
-CONTROL_STAYS = (
+CONTROL_UNCHANGED = (
     "The new keys or addresses work from now on, and what users granted stays. If somebody stole the old key, stop the "
     "agent first: that ends its requests, grants and leases."
 )
 
-admin.site.unregister(Agent)  # django-oauth-toolkit's registration
+admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
 
 
 @admin.register(Agent)
@@ -90,10 +91,10 @@ class AgentAdmin(NoDeletion):
     search_fields = ("name", "client_id", "user__email")
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
-    readonly_fields = ("client_id", "status", "registration_source", "says_of_itself", "fetched_keys")
+    readonly_fields = ("client_id", "status", "registration_source", "self_description_text", "fetched_keys")
     fields = (
-        "client_id", "status", "registration_source", "says_of_itself", *AgentForm.Meta.fields, "fetched_keys",
-        "linked_people",
+        "client_id", "status", "registration_source", "self_description_text", *AgentForm.Meta.fields, "fetched_keys",
+        "linked_users",
     )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
 
@@ -103,13 +104,15 @@ class AgentAdmin(NoDeletion):
 
     @admin.display(description="Keys at that address")
     def fetched_keys(self, agent: Agent) -> str:
-        """What was fetched last, and what is wrong."""
+        """The last fetched keys, and their problem if there is one."""
         stored = PublishedKeys.objects.filter(agent_id=agent.pk, uri=agent.client_jwks_uri).first()
         if stored is None:
             return "Not fetched yet" if agent.client_jwks_uri else "-"
         kids = [key.get("kid") or "(no kid)" for key in (stored.jwks or {"keys": []})["keys"]]
-        told = [f"{', '.join(kids)}: fetched {stored.fetched_at:%Y-%m-%d %H:%M:%S} UTC" if kids else "None yet"]
-        return ". ".join(told + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
+        client_information = [
+            f"{', '.join(kids)}: fetched {stored.fetched_at:%Y-%m-%d %H:%M:%S} UTC" if kids else "None yet"
+        ]
+        return ". ".join(client_information + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -119,25 +122,25 @@ class AgentAdmin(NoDeletion):
         about = About(f"user:{_administrator(request).id}", client_id=obj.client_id)
         record(kind, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))
         if change and CONTROL.intersection(form.changed_data):
-            self.message_user(request, CONTROL_STAYS, messages.WARNING)
+            self.message_user(request, CONTROL_UNCHANGED, messages.WARNING)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
         by, now, agent = _administrator(request), timezone.now(), form.instance
-        wanted = set(form.cleaned_data["linked_people"])
+        chosen = set(form.cleaned_data["linked_users"])
         linked = set(User.objects.filter(agent_links__agent=agent, agent_links__is_linked=True))
-        for person in wanted - linked:
-            lifecycle.link(agent, person, by, now)
-        for person in linked - wanted:
-            lifecycle.unlink(agent, person, by, now)
+        for user in chosen - linked:
+            lifecycle.link(agent, user, by, now)
+        for user in linked - chosen:
+            lifecycle.unlink(agent, user, by, now)
 
     @admin.display(description="name", ordering="name")
     def marked_name(self, obj: Agent) -> str:
         return f"{obj.name} ({obj.mark})" if obj.mark else str(obj.name)
 
     @admin.display(description="says of itself")
-    def says_of_itself(self, obj: Agent) -> str:
-        """As text: nothing that a client supplied becomes a link or an image here."""
+    def self_description_text(self, obj: Agent) -> str:
+        """The self-description as text: no value from a client becomes a link or an image on this page."""
         lines = [f"{name}: {value}" for name, value in sorted(obj.self_description.items())]
         return "\n".join(lines) or "-"
 
@@ -184,10 +187,10 @@ class InitialAccessTokenForm(forms.ModelForm[InitialAccessToken]):
 
 @admin.register(InitialAccessToken)
 class InitialAccessTokenAdmin(NoDeletion):
-    """Tokens that let their holder register agents: made here, shown once, never changed, revoked."""
+    """Initial access tokens, with which their holders register agents: created, shown once, never changed, revoked."""
 
     form = InitialAccessTokenForm
-    list_display = ("label", "uses_left", "created_at", "expires_at", "revoked_at", "made_by")
+    list_display = ("label", "uses_left", "created_at", "expires_at", "revoked_at", "created_by")
     actions = ("revoke",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -195,7 +198,7 @@ class InitialAccessTokenAdmin(NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: InitialAccessToken, form: Any, change: bool) -> None:
         now = timezone.now()
-        obj.handle = registering.make_initial_token(obj, _administrator(request), now)  # type: ignore[attr-defined]
+        obj.handle = registration.make_initial_token(obj, _administrator(request), now)  # type: ignore[attr-defined]
 
     def response_add(self, request: HttpRequest, obj: Any, post_url_continue: str | None = None) -> HttpResponse:
         return show_once(self, request, owner=str(obj), holder=("For", obj.label), secret=obj.handle)
@@ -203,7 +206,7 @@ class InitialAccessTokenAdmin(NoDeletion):
     @admin.action(description="Revoke", permissions=["change"])
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         by, now = _administrator(request), timezone.now()
-        count = sum(registering.revoke_initial_token(token, by, now) for token in queryset)
+        count = sum(registration.revoke_initial_token(token, by, now) for token in queryset)
         self.message_user(request, f"{count} revoked.")
 
 

@@ -1,7 +1,7 @@
-"""Which agent sends this request? (RFC 6749 2.3, RFC 7523 3, OpenID Connect Core 9)
+"""Client authentication: which agent sent this request? (RFC 6749 2.3, RFC 7523 3, OpenID Connect Core 9)
 
-private_key_jwt: the agent signs a short-lived assertion with a key that never leaves it. Static secrets
-are possible, one agent at a time, for clients that know nothing else.
+With private_key_jwt the agent signs a short-lived assertion with a key that never leaves it. Static
+secrets can be enabled for single agents, for clients that support nothing else.
 """
 
 from base64 import b64decode
@@ -33,21 +33,21 @@ MAX_LIFETIME = timedelta(hours=1)
 
 @dataclass(frozen=True)
 class BasicCredentials:
-    """What an Authorization: Basic header says; nothing of it is verified."""
+    """The content of an Authorization: Basic header, unverified."""
 
     unverified_id: str
     unverified_secret: str
 
 
 def parse_basic(header: str) -> BasicCredentials:
-    """RFC 6749 2.3.1: both parts are form-encoded, then base64. Raises InvalidClient."""
+    """Parses a Basic header. RFC 6749 2.3.1: both parts are form-encoded, then base64. Raises InvalidClient."""
     scheme, _, encoded = header.partition(" ")
     if scheme.lower() != "basic":
         raise InvalidClient(detail="the Authorization scheme is not Basic")
     try:
         name, found, secret = b64decode(encoded.strip(), validate=True).decode("ascii").partition(":")
         name, secret = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
-    except ValueError as error:  # not base64, not ASCII, not UTF-8 inside
+    except ValueError as error:  # not base64, not ASCII, or not UTF-8 inside
         raise InvalidClient(detail="Basic credentials cannot be read") from error
     if not found or not name or "\x00" in name + secret:
         raise InvalidClient(detail="Basic credentials cannot be read")
@@ -59,8 +59,9 @@ def authenticate_agent(
 ) -> Agent:
     """The active agent that sent this request. Raises InvalidClient, or InvalidRequest for two methods at once.
 
-    A verified assertion's `jti` is spent when this returns, whatever becomes of the request. With `public`,
-    a public client is taken at its word (RFC 6749 3.2.1): what it may do must need more than its name.
+    A verified assertion's `jti` is spent when this returns, even if the request fails later. With
+    `public`, a public client needs only its client_id (RFC 6749 3.2.1), so the endpoint must
+    require more than the client_id for every action.
     """
     agent = _authenticate(request, parameters, endpoint_url, now, public)
     if not agent.is_public and not note_first_use(agent, now):
@@ -117,7 +118,7 @@ def _by_secret(credentials: BasicCredentials, method: str, caller: str, now: dat
 def _by_name(
     unverified_id: str, certificate: ClientCertificate | None, caller: str, now: datetime, *, public: bool
 ) -> Agent:
-    """Nothing but a name in the form: a certificate proves it (RFC 8705 2), or nothing has to."""
+    """The request has only a client_id: the agent is proved by its certificate (RFC 8705 2) or is a public client."""
     methods = [*Agent.MUTUAL_TLS] if certificate else []
     methods += [Agent.AuthMethod.NONE] if public else []
     if not methods:
@@ -129,7 +130,7 @@ def _by_name(
 
 
 def _certificate_problem(certificate: ClientCertificate, agent: Agent, now: datetime) -> str | None:
-    """The TLS handshake has proved the key; here it is settled whose it is."""
+    """Checks that the certificate belongs to the agent. The TLS handshake has proved the private key already."""
     if agent.token_endpoint_auth_method == Agent.AuthMethod.TLS_CLIENT_AUTH:
         return problem_with_chained(certificate, agent.tls_client_auth_names, now)
     jwks = _jwks_of(agent, lambda known: problem_with_self_signed(certificate, known, now) is None, now)
@@ -140,7 +141,7 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
     if parameters.get("client_assertion_type") != JWT_BEARER:
         raise InvalidClient(detail="client_assertion_type is not jwt-bearer")
     try:
-        unverified = read_jws(assertion, most=MAX_ASSERTION)
+        unverified = read_jws(assertion, max_length=MAX_ASSERTION)
     except BadJws as error:
         raise InvalidClient(detail="assertion cannot be read") from error
     unverified_id = _unverified_issuer(unverified)
@@ -162,19 +163,22 @@ def _by_assertion(assertion: str, parameters: dict[str, str], endpoint_url: str,
 def prove_key(
     agent: Agent, assertion: str, assertion_type: str, *, endpoint_url: str, caller: str, now: datetime
 ) -> None:
-    """Whoever sent this assertion holds a key that the agent has registered. Raises InvalidClient. Spends its `jti`."""
+    """Checks that the sender of this assertion holds a registered key of the agent, and spends its `jti`.
+
+    Raises InvalidClient.
+    """
     parameters = {"client_assertion_type": assertion_type, "client_id": agent.client_id}
     _by_assertion(assertion, parameters, endpoint_url, caller, now)
 
 
 def prove_certificate(agent: Agent, certificate: ClientCertificate, now: datetime) -> None:
-    """The same of a client certificate. Raises InvalidClient."""
+    """Checks that this client certificate is the agent's. Raises InvalidClient."""
     if problem := _certificate_problem(certificate, agent, now):
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
 
 
 def _unverified_issuer(unverified: UnverifiedJws) -> str:
-    """Whom the assertion claims to come from: only to find the key that must then verify it."""
+    """The unverified issuer of the assertion. Use it only to find the key that must verify the assertion."""
     issuer = unverified.claims.get("iss")
     if not isinstance(issuer, str) or not issuer:
         raise InvalidClient(detail="assertion has no iss")
@@ -184,7 +188,7 @@ def _unverified_issuer(unverified: UnverifiedJws) -> str:
 def verified_claims(
     unverified: UnverifiedJws, agent: Agent, now: datetime, algorithms: Collection[str]
 ) -> dict[str, Any]:
-    """What one of this agent's keys has signed: an assertion, or a request object. Raises BadJws."""
+    """The claims of an assertion or request object that one of this agent's keys has signed. Raises BadJws."""
 
     def has_key(jwks: dict[str, Any]) -> bool:
         try:
@@ -198,24 +202,26 @@ def verified_claims(
 
 
 def _jwks_of(agent: Agent, is_enough: Callable[[dict[str, Any]], bool], now: datetime) -> dict[str, Any] | None:
-    """Its keys; those that it publishes are fetched again where what is known of them is not enough."""
+    """The agent's keys. Published keys are fetched again if the stored ones are not enough."""
     return published_jwks(agent, is_enough, now) if agent.client_jwks_uri else agent.client_jwks
 
 
 def accepted_audiences(agent: Agent, endpoint_url: str) -> Collection[str]:
-    """CIBA Core 7.1 and OpenID Connect Core 9 name these; FAPI 2.0 wants the issuer alone."""
+    """The accepted `aud` values: those of CIBA Core 7.1 and OpenID Connect Core 9; for FAPI 2.0 only the issuer."""
     issuer: str = settings.ISSUER_URL
     if agent.assertion_audience == Agent.AssertionAudience.ISSUER or agent.demands.assertions_for_issuer:
         return (issuer,)
     own = [f"{issuer}/oauth/token", endpoint_url]
-    # RFC 8705 5: where mutual TLS has addresses of its own, they are these endpoints too.
+    # RFC 8705 5: the separate URLs for mutual TLS, if there are any, name the same endpoints.
     return (issuer, *own, *(url.replace(issuer, settings.MTLS_URL, 1) for url in own if settings.MTLS_URL))
 
 
 def _is_for_us(audience: object, agent: Agent, endpoint_url: str) -> bool:
-    """One of ours; or, where the agent is not held to the issuer alone, an array that holds the issuer itself.
+    """Whether the audience is this server: an accepted value, or an array that contains the issuer itself.
 
-    An array with an endpoint of ours is not enough: it could have been made for another server (RFC 7523 3).
+    Arrays are refused for an agent that must name the issuer alone or whose profile forbids them. An
+    array with only an endpoint of this server is not enough: it could have been made for another
+    server (RFC 7523 3).
     """
     if isinstance(audience, list):
         is_strict = agent.assertion_audience == Agent.AssertionAudience.ISSUER or not agent.demands.audience_arrays
@@ -224,7 +230,7 @@ def _is_for_us(audience: object, agent: Agent, endpoint_url: str) -> bool:
 
 
 def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now: datetime) -> str | None:
-    """Why a verified assertion does not authenticate this agent here and now (RFC 7523 3), or None."""
+    """Why a verified assertion does not authenticate this agent at this endpoint now (RFC 7523 3), or None."""
     if claims.get("iss") != agent.client_id or claims.get("sub") != agent.client_id:
         return "iss and sub are not both the client_id"
     if not _is_for_us(claims.get("aud"), agent, endpoint_url):
@@ -235,16 +241,16 @@ def claims_problem(claims: dict[str, Any], agent: Agent, endpoint_url: str, now:
 
 
 def times_problem(claims: dict[str, Any], at: float) -> str | None:
-    """Why these are not the times of a token that is good now (RFC 7519 4.1), or None. `at` in seconds."""
+    """Why a token with these times is not valid now (RFC 7519 4.1), or None. `at` is in seconds."""
     times = {name: claims.get(name) for name in ("exp", "nbf", "iat")}
-    given = {name: value for name, value in times.items() if value is not None}
-    if not all(type(value) in (int, float) and 0 < value < 2**40 for value in given.values()):
+    submitted = {name: value for name, value in times.items() if value is not None}
+    if not all(type(value) in (int, float) and 0 < value < 2**40 for value in submitted.values()):
         return "a time is not a number"
     skew = CLOCK_SKEW.total_seconds()
-    if "exp" not in given or given["exp"] <= at - skew:
+    if "exp" not in submitted or submitted["exp"] <= at - skew:
         return "expired"
-    if given["exp"] > at + MAX_LIFETIME.total_seconds() + skew:
+    if submitted["exp"] > at + MAX_LIFETIME.total_seconds() + skew:
         return "lives too long"
-    if any(given.get(name, at) > at + skew for name in ("nbf", "iat")):
+    if any(submitted.get(name, at) > at + skew for name in ("nbf", "iat")):
         return "not yet valid"
     return None

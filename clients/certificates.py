@@ -1,4 +1,4 @@
-"""Client authentication by certificate (RFC 8705 2): does this one belong to that agent? Pure."""
+"""Client authentication by certificate (RFC 8705 2): does this certificate belong to that agent? Pure."""
 
 import ipaddress
 from collections.abc import Mapping, Sequence
@@ -12,25 +12,28 @@ from clients import keys
 from foundation.certificates import ClientCertificate
 
 # tls_client_auth_<kind> (RFC 8705 2.1.2)
-KINDS = ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
+SUBJECT_KINDS = ("subject_dn", "san_dns", "san_uri", "san_ip", "san_email")
 MAX_NAME = 500
 
 
 def problem_with_chained(certificate: ClientCertificate, names: Mapping[str, str], now: datetime) -> str | None:
-    """tls_client_auth (RFC 8705 2.1): a chain that the proxy trusts, and the one registered name. None: it is."""
+    """tls_client_auth (RFC 8705 2.1): a chain that the proxy trusts, and the registered name. None if both hold."""
     if not certificate.is_trusted:
         return "the certificate's chain is not trusted"
     if not certificate.is_valid_at(now):
         return "the certificate is not valid now"
-    given = {kind: name for kind, name in names.items() if name}
-    if len(given) != 1:
+    submitted = {kind: name for kind, name in names.items() if name}
+    if len(submitted) != 1:
         return "not exactly one name is registered"
-    ((kind, name),) = given.items()
+    ((kind, name),) = submitted.items()
     return None if _has_name(certificate.x509, kind, name) else "the certificate has another name"
 
 
 def problem_with_self_signed(certificate: ClientCertificate, jwks: Any, now: datetime) -> str | None:
-    """self_signed_tls_client_auth (RFC 8705 2.2): exactly a certificate that the agent registered, in `x5c`."""
+    """self_signed_tls_client_auth (RFC 8705 2.2): a certificate that the agent registered in `x5c`.
+
+    None if it is one.
+    """
     if not certificate.is_valid_at(now):
         return "the certificate is not valid now"
     der = certificate.x509.public_bytes(Encoding.DER)
@@ -40,11 +43,11 @@ def problem_with_self_signed(certificate: ClientCertificate, jwks: Any, now: dat
 
 
 def problem_with_names(names: Mapping[str, str]) -> str | None:
-    """Why these cannot be the names of a tls_client_auth agent, or None: exactly one, and well-formed."""
-    given = {kind: name for kind, name in names.items() if name}
-    if len(given) != 1:
+    """Why these names are invalid for tls_client_auth, or None. Exactly one name is required."""
+    submitted = {kind: name for kind, name in names.items() if name}
+    if len(submitted) != 1:
         return "tls_client_auth needs exactly one of subject_dn, san_dns, san_uri, san_ip and san_email"
-    ((kind, name),) = given.items()
+    ((kind, name),) = submitted.items()
     if len(name) > MAX_NAME:
         return f"the {kind} is too long"
     try:
@@ -79,7 +82,10 @@ def _has_name(certificate: x509.Certificate, kind: str, name: str) -> bool:
 
 
 def _comparable(name: x509.Name) -> Sequence[frozenset[tuple[str, str]]]:
-    """distinguishedNameMatch (RFC 4517 4.2.15): in order; letters' case and repeated spaces make no difference."""
+    """Prepares a name for distinguishedNameMatch (RFC 4517 4.2.15).
+
+    The order matters; letter case and repeated spaces do not.
+    """
     return [
         frozenset((one.oid.dotted_string, " ".join(str(one.value).casefold().split())) for one in part)
         for part in name.rdns

@@ -1,8 +1,9 @@
-"""What decides who can pass for an agent, and where its codes and tokens go; and what a change adds to it. Pure.
+"""The fields that decide who controls an agent and where its codes and tokens go. Pure.
 
-A registration access token manages a registration. It does not prove who the agent is: that is the agent's key,
-certificate or secret. So a change of what is here needs that proof too (clients/authentication.py: prove_key), or
-everything that the agent was trusted with before ends (clients/lifecycle.py: reset).
+A registration access token lets its holder manage a registration, but does not prove that the
+holder is the agent. The agent's key, certificate or secret proves that. So a change that adds to
+these fields needs such a proof too (clients/authentication.py: prove_key). Without it, everything
+that the agent had before ends (clients/lifecycle.py: reset).
 """
 
 from dataclasses import dataclass, fields
@@ -10,10 +11,10 @@ from dataclasses import dataclass, fields
 
 @dataclass(frozen=True)
 class Control:
-    """Field → what is registered. Whoever holds one of `keys` or `certificate` is the agent."""
+    """Field → its registered values. The holder of one of `keys` or of `certificate` is the agent."""
 
     token_endpoint_auth_method: str
-    keys: frozenset[str]  # RFC 7638 thumbprints: another `kid` makes no other key
+    keys: frozenset[str]  # RFC 7638 thumbprints: another `kid` does not make another key
     jwks_uri: str
     certificate: frozenset[tuple[str, str]]  # kind and name (RFC 8705 2.1.2)
     redirect_uris: frozenset[str]
@@ -22,9 +23,9 @@ class Control:
 
 
 def added(before: Control, after: Control) -> list[str]:
-    """The fields by which somebody else could be the agent, or get its codes or tokens.
+    """The fields through which another party could become the agent, or receive its codes or tokens.
 
-    One more key or redirect URI beside the old ones counts; leaving some of them out does not.
+    An additional key or redirect URI counts. Removing one does not.
     """
     return [field.name for field in fields(Control) if _adds(getattr(before, field.name), getattr(after, field.name))]
 

@@ -4,31 +4,37 @@ from foundation.errors import ProtocolError, TemporarilyUnavailable
 
 
 class InvalidRedirectUri(ProtocolError):
-    """RFC 7591 3.2.2."""
+    """A redirect URI in the client metadata is not allowed (RFC 7591 3.2.2)."""
 
     code = "invalid_redirect_uri"
+    advice = "Use https, a loopback address or an allowed private-use scheme. error_description names the problem."
 
 
 class InvalidClientMetadata(ProtocolError):
-    """RFC 7591 3.2.2."""
+    """A member of the client metadata is missing or not allowed (RFC 7591 3.2.2)."""
 
     code = "invalid_client_metadata"
+    advice = "Correct the member that error_description names."
 
 
 class RegistrationClosed(ProtocolError):
-    """Nobody registers here; an administrator does."""
+    """The server does not let agents register themselves."""
 
     code = "access_denied"
     status = 403
     default_description = "agents do not register themselves here: ask an administrator"
+    advice = "Ask an administrator to register the agent."
 
 
 class InvalidRegistrationToken(ProtocolError):
-    """RFC 6750 3.1, RFC 7592 2: one answer, whether the token or the agent is unknown."""
+    """The registration access token or initial access token does not work (RFC 6750 3.1, RFC 7592 2). An unknown agent
+    gets the same answer.
+    """
 
     code = "invalid_token"
     status = 401
     default_description = "the token does not work here"
+    advice = "Send the newest registration access token, or ask an administrator for a new initial access token."
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,28 +42,33 @@ class InvalidRegistrationToken(ProtocolError):
 
 
 class AgentSuspended(ProtocolError):
-    """An administrator has suspended the agent; it cannot change itself meanwhile."""
+    """An administrator has suspended the agent. It cannot read or change its registration meanwhile."""
 
     code = "access_denied"
     status = 403
     default_description = "this agent is suspended"
+    advice = "Ask an administrator to resume the agent."
 
 
 class DocumentUnavailable(TemporarilyUnavailable):
-    """Nothing is known of this client but the address of its metadata document, which cannot be fetched just now.
+    """The server cannot fetch the client's metadata document, and has no earlier copy.
 
-    One text for every reason: nobody learns here which names and addresses there are in our network.
+    One text for every reason: a stranger does not learn which names and addresses exist in the server's network.
     """
 
     default_description = (
         "the client's metadata document could not be fetched: its host is unreachable, or does not answer as it should"
     )
+    advice = (
+        "Make sure that the document's host answers over the public internet, and repeat the request after Retry-After."
+    )
 
 
 class TooManyRegistrations(ProtocolError):
-    """RFC 6585 4."""
+    """Too many registrations came from this network, or altogether (RFC 6585 4)."""
 
     code = "temporarily_unavailable"
     status = 429
     default_description = "too many registrations lately; try again later"
     default_retry_after = 900
+    advice = "Wait as long as Retry-After says. Register an agent once and keep its credentials."

@@ -1,4 +1,4 @@
-"""Agents' public keys: which JWK Sets we accept (RFC 7517), and reading one."""
+"""Agents' public keys: which JWK Sets are accepted (RFC 7517), and reading one."""
 
 import warnings
 from base64 import b64decode
@@ -13,15 +13,17 @@ from joserfc.jwk import ECKey, KeySet, OKPKey, RSAKey
 from foundation.certificates import parse_der
 from foundation.handles import from_b64url
 
-# RFC 9864 renames EdDSA to Ed25519; agents' libraries say EdDSA today, and we accept it for Ed25519 keys alone.
+# RFC 9864 renames EdDSA to Ed25519. Agents' libraries still say EdDSA, and we accept it for Ed25519
+# keys only.
 warnings.filterwarnings("ignore", message="EdDSA is deprecated via RFC 9864")
 
-# What agents sign with (design rule: an allow-list, never what the token's header asks for). The first tuple is for
-# DPoP proofs and for the FAPI profiles. Large public clients sign their assertions with RS256.
+# The agents' signing algorithms: an allow-list, independent of the token's header. The first tuple
+# is for DPoP proofs and for the FAPI profiles. Large public clients sign their assertions with
+# RS256.
 SIGNING_ALGORITHMS = ("ES256", "PS256", "EdDSA")
 ASSERTION_ALGORITHMS = (*SIGNING_ALGORITHMS, "RS256")
 MAX_KEYS = 10
-MAX_LISTED = 50  # in a published set, with those that we pass over
+MAX_LISTED = 50  # in a published set, including ignored keys
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _CURVES = {"EC": "P-256", "OKP": "Ed25519"}
 _KINDS = {"EC": ("ES256",), "RSA": ("PS256", "RS256"), "OKP": ("EdDSA",)}
@@ -29,7 +31,7 @@ MIN_RSA_BITS = 2048
 
 
 def problem_with(jwks: Any, algorithms: Collection[str] = ASSERTION_ALGORITHMS) -> str | None:
-    """Why this JWK Set cannot be an agent's that signs with `algorithms`, or None. Never repeats key material."""
+    """Why this JWK Set cannot belong to an agent that signs with `algorithms`, or None. Never repeats key material."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
         return f'a JWK Set holds 1 to {MAX_KEYS} keys: {{"keys": [...]}}'
@@ -42,7 +44,7 @@ def problem_with(jwks: Any, algorithms: Collection[str] = ASSERTION_ALGORITHMS) 
 
 
 def algorithms_of(key: Mapping[str, Any]) -> tuple[str, ...]:
-    """What this JWK signs with: its `alg`, or all that its kind can."""
+    """The algorithms of this JWK: its `alg`, or all that fit its key type."""
     kind = key.get("kty")
     fitting = _KINDS.get(kind, ()) if isinstance(kind, str) else ()
     named = _plain_name(key.get("alg"))
@@ -50,16 +52,16 @@ def algorithms_of(key: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def can_sign(jwks: Any, algorithms: Collection[str]) -> bool:
-    """Whether one of these keys signs with one of these algorithms."""
+    """Whether one of these keys can sign with one of these algorithms."""
     return any(not set(algorithms_of(key)).isdisjoint(algorithms) for key in jwks["keys"])
 
 
 def _plain_name(alg: Any) -> Any:
-    return "EdDSA" if alg == "Ed25519" else alg  # RFC 9864's name for the same
+    return "EdDSA" if alg == "Ed25519" else alg  # RFC 9864's name for EdDSA with Ed25519
 
 
 def _are_confusable(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """No signature could tell which of the two it needs."""
+    """Whether a JWS may fit both keys, so that it does not tell which one must verify it."""
     kids = {one.get("kid"), other.get("kid")}
     return (len(kids) == 1 or None in kids) and not set(algorithms_of(one)).isdisjoint(algorithms_of(other))
 
@@ -87,7 +89,7 @@ def _problem_with_key(key: Any, algorithms: Collection[str] = ASSERTION_ALGORITH
         if "x5c" in key and (problem := _problem_with_x5c(key)):
             return problem
         load({"keys": [key]})
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # a member of another type
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # a member has an invalid type
         return "a key cannot be read"
     return None
 
@@ -99,9 +101,9 @@ def holds_private_key(unverified_jwks: Any) -> bool:
 
 
 def usable(unverified_jwks: Any) -> dict[str, Any]:
-    """Of an agent's own key set, the keys that we take; others may be there for other servers (RFC 7517 5).
+    """The accepted keys of an agent's own key set. Other keys may be for other servers (RFC 7517 5).
 
-    A set with a private key in it is not used at all. Raises ValueError.
+    Raises ValueError, also for a set that contains a private key.
     """
     listed = unverified_jwks.get("keys") if isinstance(unverified_jwks, dict) else None
     if not isinstance(listed, list) or len(listed) > MAX_LISTED:
@@ -117,13 +119,13 @@ def usable(unverified_jwks: Any) -> dict[str, Any]:
 
 
 def load(jwks: dict[str, Any]) -> KeySet:
-    """The key set of an agent whose `jwks` was accepted by `problem_with`."""
+    """Loads a key set that `problem_with` has accepted."""
     named = [{**key, "alg": _plain_name(key["alg"])} if "alg" in key else key for key in jwks["keys"]]
     return KeySet.import_key_set({"keys": named})
 
 
 def thumbprints(jwks: dict[str, Any] | None) -> frozenset[str]:
-    """RFC 7638: what a key is, whatever it is called."""
+    """RFC 7638 thumbprints, which identify keys independently of their `kid`."""
     return frozenset(key.thumbprint() for key in load(jwks).keys) if jwks else frozenset()
 
 
@@ -134,7 +136,7 @@ def registered_certificates(jwks: Any) -> list[bytes]:
 
 
 def _problem_with_x5c(key: Mapping[str, Any]) -> str | None:
-    """Why the certificates of a public JWK cannot be kept (RFC 7517 4.7), or None."""
+    """Why the certificates of a public JWK cannot be stored (RFC 7517 4.7), or None."""
     chain = key.get("x5c")
     if not isinstance(chain, list) or not 1 <= len(chain) <= 5 or not all(isinstance(one, str) for one in chain):
         return "x5c is a list of 1 to 5 certificates, base64 of their DER"

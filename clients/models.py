@@ -1,4 +1,4 @@
-"""Agents: who may ask, with which key, for what, and whom."""
+"""Agents: their authentication, their rights, and the users they may ask."""
 
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -17,15 +17,15 @@ from clients.client_metadata import host_of_document
 from clients.control import Control
 from clients.profiles import Constraint, Profile
 from foundation import outbound
+from foundation.generated_secrets import GeneratedSecret
 from foundation.plaintext import problem_with
-from foundation.secrets import GeneratedSecret
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 CIBA = "urn:openid:params:grant-type:ciba"
 CLIENT_CREDENTIALS = "client_credentials"
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
-ID_TOKEN_ALGORITHMS = profiles.DEMANDS[Profile.CIBA].id_token_algorithms  # of an agent like any other
+ID_TOKEN_ALGORITHMS = profiles.DEMANDS[Profile.CIBA].id_token_algorithms  # for an agent without a FAPI profile
 
 
 UNVERIFIED = "registered itself, not verified"
@@ -46,7 +46,7 @@ class Agent(AbstractApplication):
     class Status(models.TextChoices):
         ACTIVE = "active"
         SUSPENDED = "suspended"
-        UNREGISTERED = "unregistered"  # by itself (RFC 7592 2.3); for good
+        UNREGISTERED = "unregistered"  # by the agent itself (RFC 7592 2.3); final
 
     class AuthMethod(models.TextChoices):
         PRIVATE_KEY_JWT = "private_key_jwt", "private_key_jwt (signed assertion)"
@@ -76,7 +76,8 @@ class Agent(AbstractApplication):
         AUTHORIZATION_CODE = AUTHORIZATION_CODE, "authorization_code: a person consents in the browser"
         REFRESH_TOKEN = REFRESH_TOKEN, "refresh_token: go on while the person is away"
 
-    # django-oauth-toolkit's own columns, fixed here: one grant type is not enough, and secrets live elsewhere.
+    # django-oauth-toolkit's own columns with fixed values: an agent has several grant types, and
+    # AgentSecret holds the secrets.
     client_type = models.CharField(max_length=32, default=AbstractApplication.CLIENT_CONFIDENTIAL, editable=False)
     authorization_grant_type = models.CharField(
         max_length=44, default=AbstractApplication.GRANT_CLIENT_CREDENTIALS, editable=False
@@ -129,11 +130,11 @@ class Agent(AbstractApplication):
     backchannel_user_code_parameter = models.BooleanField(
         "user codes", default=False, help_text="It sends user_code: a person who has set one is asked only with it."
     )
-    longest_lease = models.PositiveIntegerField(
+    max_lease_lifetime = models.PositiveIntegerField(
         "longest lease", null=True, blank=True, validators=[MinValueValidator(10)],
         help_text="Seconds that an account lent to it may live, renewed or not; empty: as long as its role allows.",
     )  # fmt: skip
-    most_leases = models.PositiveIntegerField(
+    max_leases = models.PositiveIntegerField(
         "most leases", null=True, blank=True, validators=[MinValueValidator(1)],
         help_text="Accounts lent to it at a time, over all roles; empty: LEASES_MAX_PER_AGENT.",
     )  # fmt: skip
@@ -152,16 +153,19 @@ class Agent(AbstractApplication):
     )  # fmt: skip
     scopes = models.ManyToManyField(Scope, blank=True, related_name="agents")
     operation_types = models.ManyToManyField(OperationType, blank=True, related_name="agents")
-    # What a client that registered itself says of itself (RFC 7591 2). Nothing is decided by it.
+    # A self-registered client's own description (RFC 7591 2). No decision uses it.
     application_type = models.CharField(max_length=6, choices=[("web", "web"), ("native", "native")], default="web")
     self_description = models.JSONField(default=dict, blank=True, editable=False)
-    # When its own registration or document last changed who it is; consents from before are asked for again.
+    # When a change of its registration or document last changed its identity. Users who consented
+    # before are asked for consent again.
     identity_changed_at = models.DateTimeField(null=True, editable=False)
     # Equal for names that look alike (clients/names.py).
     name_skeleton = models.CharField(max_length=255, blank=True, default="", db_default="", editable=False)
-    # Raised when somebody else may control the agent: grants, requests and consents of an earlier one do not count.
+    # Raised when another party may control the agent. Grants, requests and consents of an earlier
+    # epoch are invalid.
     control_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
-    # When it first did something; a registration that stays without is deleted (clients/registering.py).
+    # When the agent was first used. A registration that is never used is deleted
+    # (clients/registration.py).
     first_used_at = models.DateTimeField(null=True, editable=False)
     groups = models.ManyToManyField(
         Group, blank=True, related_name="agents", help_text="The agent may ask everybody in these groups."
@@ -173,7 +177,8 @@ class Agent(AbstractApplication):
         verbose_name = "agent"
         default_permissions = ("add", "change", "view")
         constraints = [
-            # An https client_id is the address of a document that vouches for it; nobody else may have one.
+            # An https client_id is the URL of the document that vouches for the client, so no other
+            # agent may have one.
             models.CheckConstraint(
                 name="agent_https_client_id_is_a_document",
                 condition=models.Q(client_id__startswith="https://", registration_source="cimd")
@@ -196,8 +201,8 @@ class Agent(AbstractApplication):
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
-        """In place of django-oauth-toolkit's, which knows one grant type and other redirect URIs."""
-        if problem := problem_with(self.name, most=60) or (None if self.name.strip() else "is empty"):
+        """Replaces django-oauth-toolkit's validation, which knows one grant type and other redirect URIs."""
+        if problem := problem_with(self.name, max_length=60) or (None if self.name.strip() else "is empty"):
             raise ValidationError({"name": f"The name {problem}."})
         if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
             raise ValidationError({"client_jwks": problem})
@@ -243,7 +248,7 @@ class Agent(AbstractApplication):
             raise ValidationError({"grant_types": "A public client has authorization_code and refresh_token only."})
 
     def _check_pkce(self) -> None:
-        """OAuth 2.1 7.5.1: a confidential client may use the nonce of OpenID Connect instead."""
+        """OAuth 2.1 7.5.1: a confidential client may use OpenID Connect's nonce instead of PKCE."""
         problems = {
             "A public client": self.is_public,
             f"The profile {self.profile}": self.demands.pkce,
@@ -257,12 +262,15 @@ class Agent(AbstractApplication):
 
     @property
     def is_public(self) -> bool:
-        """It cannot prove who it is (RFC 6749 2.1)."""
+        """Whether the agent cannot authenticate (RFC 6749 2.1)."""
         return self.token_endpoint_auth_method == self.AuthMethod.NONE
 
     @property
     def private_use_schemes(self) -> list[str]:
-        """Schemes without a dot that its redirect URIs may have: a public client's alone, whose codes need PKCE."""
+        """Schemes without a dot that its redirect URIs may use.
+
+        Only a public client has them, whose codes need PKCE.
+        """
         return list(settings.REGISTRATION_PRIVATE_USE_SCHEMES) if self.is_public else []
 
     def _check_notification_endpoint(self) -> None:
@@ -279,7 +287,7 @@ class Agent(AbstractApplication):
             raise ValidationError({field: f"This server does not call there: {error}."}) from error
 
     def _check_mutual_tls(self) -> None:
-        """RFC 8705 2."""
+        """RFC 8705 2: mutual TLS needs MTLS_URL, and either a certificate name or a registered certificate."""
         needs_it = self.uses_mutual_tls or self.tls_client_certificate_bound_access_tokens
         if needs_it and not settings.MTLS_URL:
             raise ValidationError("Mutual TLS is not set up on this server (MTLS_URL).")
@@ -295,8 +303,8 @@ class Agent(AbstractApplication):
             )
 
     @property
-    def registered(self) -> profiles.Registered:
-        return profiles.Registered(
+    def registered(self) -> profiles.RegisteredTraits:
+        return profiles.RegisteredTraits(
             auth_method=self.token_endpoint_auth_method,
             constraints=self.constraints,
             delivery_mode=self.backchannel_token_delivery_mode,
@@ -306,12 +314,12 @@ class Agent(AbstractApplication):
 
     @property
     def demands(self) -> profiles.Demands:
-        """Its profile's, beyond the ordinary."""
+        """The demands of its profile on top of the general rules."""
         return profiles.DEMANDS[Profile(self.profile)]
 
     @property
     def constraints(self) -> frozenset[Constraint]:
-        """How its tokens are bound, all of them, by its own registration."""
+        """The constraints that its own registration puts on all its tokens."""
         own = {
             Constraint.DPOP: self.dpop_bound_access_tokens,
             Constraint.MUTUAL_TLS: self.tls_client_certificate_bound_access_tokens,
@@ -320,12 +328,12 @@ class Agent(AbstractApplication):
 
     @property
     def uses_mutual_tls(self) -> bool:
-        """Whether it authenticates by its certificate."""
+        """Whether it authenticates by a certificate."""
         return self.token_endpoint_auth_method in self.MUTUAL_TLS
 
     @property
     def tls_client_auth_names(self) -> dict[str, str]:
-        return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in certificates.KINDS}
+        return {kind: getattr(self, f"tls_client_auth_{kind}") for kind in certificates.SUBJECT_KINDS}
 
     @property
     def control(self) -> Control:
@@ -341,7 +349,10 @@ class Agent(AbstractApplication):
 
     @property
     def verified_host(self) -> str | None:
-        """The host that vouches for it: of its Client ID Metadata Document. Without one, its name is its own word."""
+        """The host of its Client ID Metadata Document, which vouches for it.
+
+        Empty for others, whose names are unverified.
+        """
         if self.registration_source != self.RegistrationSource.CIMD:
             return None
         return host_of_document(self.client_id)
@@ -352,7 +363,7 @@ class Agent(AbstractApplication):
 
     @cached_property
     def mark(self) -> str:
-        """What every page says beside the name of an agent that registered itself; empty for all others."""
+        """The mark that every page displays beside the name of a self-registered agent; empty for all others."""
         if not self.registered_itself:
             return ""
         known = Agent.objects.filter(registration_source=self.RegistrationSource.MANUAL)
@@ -366,12 +377,12 @@ class Agent(AbstractApplication):
 
     @property
     def may_omit_pkce(self) -> bool:
-        """Asked at each request: the row may have been changed past the form."""
+        """Whether PKCE is optional. Checked at each request, because the row may have been changed outside the form."""
         return self.pkce_exempt and not self.is_public and not self.demands.pkce
 
     @property
     def must_sign_requests(self) -> bool:
-        """CIBA Core 4: with a registered algorithm, an unsigned request is refused."""
+        """CIBA Core 4: if an algorithm is registered, unsigned requests are refused."""
         return self.demands.signed_requests or bool(self.backchannel_authentication_request_signing_alg)
 
     @property
@@ -383,12 +394,12 @@ class Agent(AbstractApplication):
         return bool(set(self.grant_types) & set(grant_types))
 
     def is_usable(self, request: Any) -> bool:
-        """django-oauth-toolkit's hook."""
+        """django-oauth-toolkit's hook: whether the agent may be used."""
         return self.is_active
 
 
 def marks_of(client_ids: Collection[str]) -> dict[str, str]:
-    """client_id → Agent.mark, of those that have one."""
+    """client_id → Agent.mark, for the agents that have a mark."""
     found = Agent.objects.filter(client_id__in=client_ids).exclude(registration_source=Agent.RegistrationSource.MANUAL)
     return {agent.client_id: agent.mark for agent in found}
 
@@ -405,14 +416,14 @@ class AgentSecret(GeneratedSecret):
 
 
 class PublishedKeys(models.Model):
-    """What was fetched from an agent's `client_jwks_uri`; in a table of its own, because fetching writes it."""
+    """The keys fetched from an agent's `client_jwks_uri`. They have their own table, because each fetch writes it."""
 
     agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="published_keys")
     uri = models.CharField(max_length=outbound.MAX_URL)
     jwks = models.JSONField(null=True)
-    fetched_at = models.DateTimeField(null=True)  # when `jwks` came
-    tried_at = models.DateTimeField(null=True)  # when somebody last began to fetch
-    settled_at = models.DateTimeField(null=True)  # when that ended; null while it goes on, or was killed
+    fetched_at = models.DateTimeField(null=True)  # when `jwks` was received
+    last_attempt_at = models.DateTimeField(null=True)  # when the last fetch began
+    settled_at = models.DateTimeField(null=True)  # when the last fetch ended; NULL while it runs, or if it was killed
     problem = models.CharField(max_length=300, blank=True)
 
     class Meta:
@@ -423,14 +434,14 @@ class PublishedKeys(models.Model):
 
     @property
     def is_being_fetched(self) -> bool:
-        return self.tried_at is not None and self.settled_at is None
+        return self.last_attempt_at is not None and self.settled_at is None
 
 
 class AgentLink(models.Model):
-    """What is settled between one agent and one person.
+    """The relation between one agent and one user.
 
-    `is_linked`: an administrator, or the person's consent, lets the agent ask. `stopped_at`: the person
-    said no more, which outweighs a link, ownership and groups.
+    With `is_linked`, an administrator or the user's consent lets the agent ask the user.
+    `stopped_at` is the user's stop, which overrides links, ownership and groups.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -448,7 +459,7 @@ class AgentLink(models.Model):
 
 
 class SpentAssertion(models.Model):
-    """What an agent has used and may not use again until then: the `jti` of an assertion or of a DPoP proof."""
+    """A spent `jti` of an assertion or a DPoP proof. The agent may not use it again before it expires."""
 
     id = models.BigAutoField(primary_key=True)
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
@@ -464,12 +475,12 @@ class SpentAssertion(models.Model):
 
 
 class InitialAccessToken(models.Model):
-    """Lets its holder register agents (RFC 7591 3): made by an administrator, for some uses, until some time."""
+    """An initial access token (RFC 7591 3): an administrator creates it for a number of uses and until a time."""
 
     id = models.BigAutoField(primary_key=True)
     label = models.CharField(max_length=100, help_text="Whom it is for.")
     token_digest = models.BinaryField(max_length=32, unique=True, editable=False)
-    made_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", editable=False)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(editable=False)
     expires_at = models.DateTimeField()
     uses_left = models.PositiveSmallIntegerField(
@@ -485,7 +496,7 @@ class InitialAccessToken(models.Model):
 
 
 class Registration(models.Model):
-    """How an agent registered itself, and the token with which it manages that (RFC 7592)."""
+    """How an agent registered itself, and its registration access token (RFC 7592)."""
 
     agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="registration")
     token_digest = models.BinaryField(max_length=32, unique=True, null=True, editable=False)
@@ -503,11 +514,12 @@ class Registration(models.Model):
 
 
 class RegistrationAttempt(models.Model):
-    """One attempt to register, or to have a metadata document fetched; counted before it is looked at."""
+    """One attempt to register or to fetch a metadata document, counted before the attempt is judged."""
 
     id = models.BigAutoField(primary_key=True)
-    network = models.GenericIPAddressField()  # the address; of IPv6 its /64, which one party has
-    host = models.CharField(max_length=255, blank=True)  # whose document was fetched
+    # the IPv4 address, or the /64 of an IPv6 address: one party has a whole /64
+    network = models.GenericIPAddressField()
+    host = models.CharField(max_length=255, blank=True)  # the host of the fetched document
     at = models.DateTimeField(db_index=True)
 
     class Meta:

@@ -1,17 +1,17 @@
-"""The certificate of the sender's TLS connection (RFC 8705), which a trusted proxy hands on (RFC 9440)."""
+"""The certificate of the sender's TLS connection (RFC 8705), as a trusted proxy forwards it (RFC 9440)."""
 
 from django.http import HttpRequest
 
 from foundation.certificates import ClientCertificate, parse_client_cert
 from foundation.errors import InvalidRequest
 
-# Set by the guard (authserver/middleware.py) for what a trusted proxy said, and by nobody else.
+# Only the guard (authserver/middleware.py) sets it, from the header of a trusted proxy.
 CERTIFICATE = "COUNTERSIGN_CLIENT_CERT"
 IS_TRUSTED = "COUNTERSIGN_CLIENT_CERT_IS_TRUSTED"
 
 
 def certificate_of(request: HttpRequest) -> ClientCertificate | None:
-    """None without one. Raises InvalidRequest for one that cannot be read."""
+    """The certificate of this request, or None. Raises InvalidRequest for a malformed one."""
     header = request.META.get(CERTIFICATE)
     if header is None:
         return None

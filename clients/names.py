@@ -1,15 +1,16 @@
 # ruff: noqa: RUF001 - letters that look alike are what this is about
-"""Names of agents as a user reads them: which look alike, and which pass for this server itself. Pure.
+"""Names of agents as a user reads them: which look alike, and which imitate this server. Pure.
 
-Users' names are not refused: a refusal would tell strangers who exists. A name that an administrator's agent has is
-not refused either; the pages mark it (Agent.mark).
+The names of users are not refused, because a refusal would tell strangers who exists. The name of
+an administrator's agent is not refused either; pages mark self-registered agents (Agent.mark).
 """
 
 import unicodedata
 
 OUR_NAME = "countersign"
-# Letters of other scripts, digits and signs that pass for these Latin letters in most fonts. Unicode's compatibility
-# forms (wide, circled, mathematical) and accents are gone before. UTS 39 lists more; a skeleton is only compared.
+# Letters of other scripts, digits and signs that look like these Latin letters in most fonts.
+# Unicode's compatibility forms (wide, circled, mathematical) and accents are removed before. UTS 39
+# lists more. A skeleton is only compared, never displayed.
 _LOOK_ALIKES = {
     "a": "аαɑ@4",
     "b": "ьв8",
@@ -38,11 +39,11 @@ _LETTER = {sign: letter for letter, signs in _LOOK_ALIKES.items() for sign in si
 
 
 def skeleton(name: str) -> str:
-    """The same for names that look alike: without case, width, accents, spaces, marks and doubled letters."""
+    """Equal for names that look alike: ignores case, width, accents, spaces, marks and doubled letters."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     letters = [_letter(character) for character in folded]
-    kept = [letter for letter in letters if letter]
-    plain = "".join(letter for index, letter in enumerate(kept) if index == 0 or letter != kept[index - 1])
+    letters = [letter for letter in letters if letter]
+    plain = "".join(letter for index, letter in enumerate(letters) if index == 0 or letter != letters[index - 1])
     return plain.replace("rn", "m") or folded
 
 
@@ -58,7 +59,7 @@ _OUR_SKELETON = skeleton(OUR_NAME)
 
 
 def passes_for_us(name: str, issuer_host: str) -> bool:
-    """Whether a user may take this name for Countersign's, or for the host that users know this server by."""
+    """Whether a user may take this name for Countersign's, or for the host under which users know this server."""
     plain = skeleton(name)
     if _OUR_SKELETON in plain or "." not in issuer_host:  # localhost is nobody's name
         return _OUR_SKELETON in plain

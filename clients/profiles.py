@@ -1,8 +1,8 @@
-"""What a profile demands of an agent: one table, asked when an agent is saved and at each of its requests. Pure.
+"""The demands of each profile on an agent, in one table. Checked when an agent is saved and at each request. Pure.
 
-`ciba` is CIBA Core and OAuth as they stand. `fapi-ciba-id1` is FAPI-CIBA Implementer's Draft 1, which builds on
-FAPI 1.0 Advanced; `fapi2-ciba` is FAPI-CIBA upon the FAPI 2.0 Security Profile. A profile only ever adds to what
-this server demands of everybody.
+`ciba` is CIBA Core and OAuth as they stand. `fapi-ciba-id1` is FAPI-CIBA Implementer's Draft 1,
+which builds on FAPI 1.0 Advanced. `fapi2-ciba` is FAPI-CIBA on top of the FAPI 2.0 Security
+Profile. A profile only adds demands to those on every agent.
 """
 
 from collections.abc import Collection
@@ -19,7 +19,7 @@ class Profile(StrEnum):
 
 
 class Constraint(StrEnum):
-    """How a token is kept to its agent."""
+    """How a token is bound to its agent."""
 
     DPOP = "DPoP"
     MUTUAL_TLS = "mutual TLS"
@@ -30,16 +30,16 @@ STRONG_METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_
 
 @dataclass(frozen=True)
 class Demands:
-    auth_methods: Collection[str] | None = None  # None: any that this server offers
-    signing_algorithms: tuple[str, ...] = keys.ASSERTION_ALGORITHMS  # of its assertions and signed requests
-    id_token_algorithms: tuple[str, ...] = ("ES256", "RS256", "PS256")  # of what we sign for it
-    assertions_for_issuer: bool = False  # and for no endpoint
-    audience_arrays: bool = True  # an assertion's `aud` may be an array that holds the issuer
+    auth_methods: Collection[str] | None = None  # None: any method that this server offers
+    signing_algorithms: tuple[str, ...] = keys.ASSERTION_ALGORITHMS  # for its assertions and signed requests
+    id_token_algorithms: tuple[str, ...] = ("ES256", "RS256", "PS256")  # for the ID tokens that we sign
+    assertions_for_issuer: bool = False  # `aud` must be the issuer, not an endpoint
+    audience_arrays: bool = True  # an assertion's `aud` may be an array that contains the issuer
     constraints: Collection[Constraint] = ()  # every token has one of these
     delivery_modes: Collection[str] = ("poll", "ping", "push")
     signed_requests: bool = False
     signed_requests_or_details: bool = False
-    context: bool = False  # each request says what it is about, so that no two look alike
+    context: bool = False  # each request describes its purpose, so that no two look alike
     pkce: bool = False  # no administrator may switch it off
     rotates_refresh_tokens: bool = True
 
@@ -74,18 +74,18 @@ DEMANDS: dict[Profile, Demands] = {
 
 
 @dataclass(frozen=True)
-class Registered:
-    """What an agent is registered with."""
+class RegisteredTraits:
+    """The registered properties of an agent that a profile judges."""
 
     auth_method: str
-    constraints: Collection[Constraint]  # its own demands: *_bound_access_tokens
+    constraints: Collection[Constraint]  # the agent's own: *_bound_access_tokens
     delivery_mode: str
     request_signing_algorithm: str  # empty: none is registered
-    id_token_algorithm: str  # of what we sign for it
+    id_token_algorithm: str  # for the ID tokens that we sign
 
 
-def problem_with(registered: Registered, profile: Profile) -> str | None:
-    """Why an agent cannot be registered like this, or None."""
+def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
+    """Why an agent cannot be registered with these properties, or None."""
     demands = DEMANDS[profile]
     if demands.auth_methods is not None and registered.auth_method not in demands.auth_methods:
         return f"{profile} allows client authentication by {', '.join(demands.auth_methods)}"
@@ -94,7 +94,7 @@ def problem_with(registered: Registered, profile: Profile) -> str | None:
     if demands.constraints and not set(demands.constraints) & set(registered.constraints):
         return f"{profile} demands tokens bound by {' or '.join(demands.constraints)}"
     if registered.delivery_mode == "push" and registered.constraints:
-        # CIBA Core 10.3.1: the tokens are sent without being asked for.
+        # CIBA Core 10.3.1: push sends the tokens without a token request.
         return "push brings tokens without a request in which the agent could prove its key: use poll or ping"
     if registered.delivery_mode not in demands.delivery_modes:
         return f"{profile} allows the delivery modes {', '.join(demands.delivery_modes)}"
@@ -106,21 +106,21 @@ def problem_with(registered: Registered, profile: Profile) -> str | None:
 
 
 @dataclass(frozen=True)
-class Asking:
-    """A backchannel authentication request."""
+class RequestTraits:
+    """The properties of a backchannel authentication request that a profile judges."""
 
     is_signed: bool
     has_details: bool
     has_binding_message: bool
 
 
-def problem_with_asking(asking: Asking, profile: Profile) -> str | None:
-    """Why an agent of this profile may not ask like this, or None."""
+def problem_with_request(traits: RequestTraits, profile: Profile) -> str | None:
+    """Why this profile refuses the request, or None."""
     demands = DEMANDS[profile]
-    if demands.signed_requests and not asking.is_signed:
+    if demands.signed_requests and not traits.is_signed:
         return "this agent's requests must be signed: send `request`"
-    if demands.signed_requests_or_details and not (asking.is_signed or asking.has_details):
+    if demands.signed_requests_or_details and not (traits.is_signed or traits.has_details):
         return "this agent's requests must be signed, or say in authorization_details what they are about"
-    if demands.context and not (asking.has_details or asking.has_binding_message):
+    if demands.context and not (traits.has_details or traits.has_binding_message):
         return "say what the request is about: in authorization_details, or in a binding_message"
     return None

@@ -1,5 +1,6 @@
-"""What an agent may send once only: the `jti` of an assertion (RFC 7523 3), of a request object and of a DPoP proof
-(RFC 9449 11.1)."""
+"""One-time values of an agent: the `jti` of an assertion (RFC 7523 3), a request object or a DPoP
+proof (RFC 9449 11.1).
+"""
 
 from datetime import timedelta
 
@@ -12,9 +13,10 @@ CLOCK_SKEW = timedelta(seconds=30)
 
 
 def spend(client_id: str, value: str, exp: float) -> bool:
-    """False where this agent has sent `value` before. `exp` (seconds): when what carries it expires.
+    """Spends `value`. False if this agent has spent it before. `exp` (s) is the expiry of the JWT that carries it.
 
-    One statement that commits by itself, so that of two at once one loses, whatever becomes of the request.
+    One statement commits by itself, so that one of two concurrent calls fails, even if the request
+    fails later.
     """
     with connection.cursor() as cursor:
         cursor.execute(

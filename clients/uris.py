@@ -1,7 +1,8 @@
-"""Which URIs a client may register: where answers go, pages about it, its own documents. Pure.
+"""The URIs that a client may register: redirect URIs, pages about it, and its own documents. Pure.
 
-A redirect URI is compared character by character (RFC 9700 2.1), so only such are taken as every reader reads alike:
-ASCII, no user name, no fragment, no dot segments, no backslashes, lower-case scheme and host.
+Redirect URIs are compared character by character (RFC 9700 2.1). So only URIs are accepted that
+every parser reads alike: ASCII, no user name, no fragment, no dot segments, no backslashes,
+lower-case scheme and host.
 """
 
 import re
@@ -14,10 +15,12 @@ _CHARACTERS = re.compile(r"[A-Za-z0-9._~:/?#@!$&'()*+,;=%\[\]-]+")  # RFC 3986: 
 _AUTHORITY = re.compile(
     r"(?P<host>[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:]+\])(?::[0-9]{1,5})?"
 )
-# RFC 8252 7.1: a private-use scheme is a domain name in reverse. The dot keeps javascript:, data: and their like out.
+# RFC 8252 7.1: a private-use scheme is a reversed domain name. Requiring a dot excludes
+# javascript:, data: and similar schemes.
 _PRIVATE_USE = re.compile(r"[a-z][a-z0-9-]*(?:\.[a-z0-9-]+)+")
-_WITHOUT_DOT = re.compile(r"[a-z][a-z0-9-]+")  # one letter is a drive of Windows
-# What a browser or an operating system handles by itself: an answer sent there would run, be shown or go elsewhere.
+_WITHOUT_DOT = re.compile(r"[a-z][a-z0-9-]+")  # a single letter is a Windows drive
+# Schemes that a browser or an operating system handles itself: an answer sent there would run, be
+# displayed or go elsewhere.
 _HANDLED = frozenset(
     {
         "about", "acap", "afp", "aim", "app-settings", "apt", "bitcoin", "blob", "brave", "callto", "chrome", "cid",
@@ -48,9 +51,9 @@ def problem_with_scheme(scheme: str) -> str | None:
 
 
 def problem_with_redirect(uri: str, *, native: bool, schemes: Collection[str] = ()) -> str | None:
-    """Why answers cannot be sent there, or None. https; http on loopback; a private-use scheme where `native`.
+    """Why this cannot be a redirect URI, or None. Allowed: https, http on loopback, private-use schemes if `native`.
 
-    `schemes`: private-use schemes without a dot that this client may have.
+    `schemes` lists the private-use schemes without a dot that this client may have.
     """
     if problem := _problem_with_text(uri):
         return problem
@@ -67,21 +70,21 @@ def problem_with_redirect(uri: str, *, native: bool, schemes: Collection[str] = 
 
 
 def problem_with_address(uri: str) -> str | None:
-    """Why this is not the https address of a page or document (client_uri, logo_uri, jwks_uri ...), or None."""
+    """Why this is not the https URL of a page or document (client_uri, logo_uri, jwks_uri ...), or None."""
     if problem := _problem_with_text(uri):
         return problem
     return None if uri.startswith("https://") and host_of(uri) else "is not an https address"
 
 
 def problem_with_document_url(uri: str) -> str | None:
-    """Why no Client ID Metadata Document is there (draft-ietf-oauth-client-id-metadata-document 3), or None."""
+    """Why this cannot be the URL of a Client ID Metadata Document (section 3 of the draft), or None."""
     if problem := problem_with_address(uri):
         return problem
     return None if urlsplit(uri).path not in ("", "/") else "has no path"
 
 
 def host_of(uri: str) -> str | None:
-    """The host of an http or https URI as it stands there, or None where it cannot be read without doubt."""
+    """The host of an http or https URI as written, or None if parsers might read it differently."""
     match = _AUTHORITY.fullmatch(urlsplit(uri).netloc)
     return match["host"] if match else None
 

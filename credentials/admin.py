@@ -15,10 +15,11 @@ from django.utils.html import format_html
 
 from audit import events
 from audit.record import About, record
-from credentials import ending, lifecycle, preflight, recovery, roles, rotation
-from credentials.backends import sealed
+from credentials.backends import preflight, recovery, roles, rotation
+from credentials.backends.secrets import sealed
+from credentials.leases import bulk_revocation, lifecycle
+from credentials.leases.states import ENDING_STATES, FINAL_STATES
 from credentials.models import Backend, Lease, Recovery, Role
-from credentials.states import ENDING, FINISHED
 from foundation.admin import NoDeletion, ReadOnly
 from operations.models import OperationType, OperationTypeVersion
 
@@ -27,18 +28,20 @@ def _about(request: HttpRequest) -> About:
     return About(f"user:{request.user.pk}")
 
 
-def _end(request: HttpRequest, which: Q, now: datetime, **said: Any) -> int:
-    return ending.end(which, f"user:{request.user.pk}", now, **said)
+def _end(request: HttpRequest, which: Q, now: datetime, **answer: Any) -> int:
+    return bulk_revocation.end(which, f"user:{request.user.pk}", now, **answer)
 
 
 class PreflightAfterSaving(NoDeletion):
-    """The probe speaks to the system: after the commit of what was saved, never inside its transaction."""
+    """Runs the preflight after the commit of the saved object: the preflight calls the backend,
+    which must not happen inside a transaction.
+    """
 
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
         response = super().changeform_view(request, object_id, form_url, extra_context)
-        if saved := getattr(request, "saved_here", None):
+        if saved := getattr(request, "was_saved", None):
             self.run_preflight(request, saved)
         return response
 
@@ -75,19 +78,20 @@ class BackendForm(forms.ModelForm[Backend]):
 
     class Meta:
         model = Backend
-        fields = ("name", "engine", "settings", "most_leases")
+        fields = ("name", "engine", "settings", "max_leases")
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if cleaned and "settings" in self.changed_data and not cleaned.get("is_same_system") and self._has_live():
-            # On another system every account is "gone": leases would be called revoked whose accounts live.
+            # If the settings pointed to another system, every account would be missing there. The
+            # leases would be recorded as revoked although their accounts exist.
             self.add_error("settings", "Leases are live there. Drain it first, or say that it is the same system.")
         if cleaned and not cleaned.get("secret") and self.instance._state.adding:
             self.add_error("secret", "A new backend needs its administrator's secret.")
         return cleaned
 
     def _has_live(self) -> bool:
-        return Lease.objects.filter(backend=self.instance.pk).exclude(state__in=FINISHED).exists()
+        return Lease.objects.filter(backend=self.instance.pk).exclude(state__in=FINAL_STATES).exists()
 
 
 @admin.register(Backend)
@@ -97,20 +101,20 @@ class BackendAdmin(PreflightAfterSaving):
     list_filter = ("status", "engine")
     search_fields = ("name",)
     fields = (
-        "name", "engine", "settings", "is_same_system", "secret", "most_leases", "status", "prefix", "report", "health",
+        "name", "engine", "settings", "is_same_system", "secret", "max_leases", "status", "prefix", "report", "health",
         "orphans", "left_behind", "secret_changed_at",
     )  # fmt: skip
     readonly_fields = ("status", "prefix", "report", "health", "orphans", "left_behind", "secret_changed_at")
     actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        ending = Q(leases__state__in=ENDING)
+        bulk_revocation = Q(leases__state__in=ENDING_STATES)
         return (
             super()
             .get_queryset(request)
             .annotate(
-                live_leases=Count("leases", filter=~Q(leases__state__in=FINISHED)),
-                oldest_ended=Min("leases__ended_at", filter=ending),
+                live_leases=Count("leases", filter=~Q(leases__state__in=FINAL_STATES)),
+                oldest_ended=Min("leases__ended_at", filter=bulk_revocation),
             )
         )
 
@@ -130,7 +134,7 @@ class BackendAdmin(PreflightAfterSaving):
         if obj.failing_since is None:
             if obj.preflight_at is None:
                 return "not asked yet"
-            # One that refuses a login answers, and still lends nothing.
+            # A backend that refuses our login does answer, but issues nothing.
             problem = preflight.first_problem(obj.preflight.get("steps", []))
             return f"yes, but its preflight failed: {problem}" if problem else "yes"
         return f"not since {obj.failing_since:%Y-%m-%d %H:%M:%S} UTC ({obj.failures} tries): {obj.problem}"
@@ -157,7 +161,7 @@ class BackendAdmin(PreflightAfterSaving):
             obj.save(update_fields=["sealed_secret", "secret_changed_at"])
         if set(form.changed_data) & {"settings", "secret", "engine"}:
             Backend.objects.filter(pk=obj.pk, status=Backend.Status.ENABLED).update(status=Backend.Status.NEW)
-            request.saved_here = obj  # type: ignore[attr-defined]
+            request.was_saved = obj  # type: ignore[attr-defined]
         record(
             events.BACKEND_CHANGED, _about(request), timezone.now(),
             backend=obj.name, engine=obj.engine, settings=obj.settings, changed=sorted(form.changed_data),
@@ -201,13 +205,16 @@ class BackendAdmin(PreflightAfterSaving):
         self.message_user(request, f"{count} are tried within a second.")
 
 
-def record_now(kind: events.Kind, about: About, **facts: Any) -> None:
+def record_now(kind: events.EventKind, about: About, **facts: Any) -> None:
     with transaction.atomic():
         record(kind, about, timezone.now(), **facts)
 
 
 class RoleForm(forms.ModelForm[Role]):
-    """A role, with what its operation type says; a change of that makes the type's next version."""
+    """A role together with its operation type.
+
+    A change of the operation type creates its next version.
+    """
 
     title = OperationTypeVersion._meta.get_field("title").formfield()
     summary = OperationTypeVersion._meta.get_field("summary").formfield(
@@ -220,30 +227,31 @@ class RoleForm(forms.ModelForm[Role]):
     class Meta:
         model = Role
         fields = (
-            "backend", "name", "settings", "default_lifetime", "longest_lifetime", "most_leases", "most_per_agent",
-            "most_per_person", "is_active",
+            "backend", "name", "settings", "default_lifetime", "max_lifetime", "max_leases", "max_per_agent",
+            "max_per_user", "is_active",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         current = self.instance.operation_type.current if not self.instance._state.adding else None
         if current:
-            self.initial.update({name: getattr(current, name) for name in roles.MEANING})
+            self.initial.update({name: getattr(current, name) for name in roles.MEANING_FIELDS})
         for field in self.fields.values():
-            # Changed is what differs from the page as it was shown: a page may have been open for long.
+            # Changes are detected against the page as it was shown, because a page may stay open
+            # for long.
             field.show_hidden_initial = True
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if cleaned and self.instance._state.adding and "name" in cleaned:
             kind = roles.type_name(cleaned["name"])
-            taken = OperationType.objects.filter(name=kind).exists()
-            if taken:
+            revoked = OperationType.objects.filter(name=kind).exists()
+            if revoked:
                 self.add_error("name", f"There is an operation type {kind} already.")
         if cleaned and not self.errors:
-            lifetime = cleaned["longest_lifetime"]
-            written = {"schema": roles.schema_of(Role(longest_lifetime=lifetime)), "lifetime": lifetime}
-            meaning = {name: cleaned[name] for name in roles.MEANING}
+            lifetime = cleaned["max_lifetime"]
+            written = {"schema": roles.schema_of(Role(max_lifetime=lifetime)), "lifetime": lifetime}
+            meaning = {name: cleaned[name] for name in roles.MEANING_FIELDS}
             OperationTypeVersion.check_meaning(meaning | written, exclude=tuple(written))
         return cleaned
 
@@ -251,15 +259,15 @@ class RoleForm(forms.ModelForm[Role]):
 @admin.register(Role)
 class RoleAdmin(PreflightAfterSaving):
     form = RoleForm
-    list_display = ("name", "backend", "risk", "default_lifetime", "longest_lifetime", "is_active", "live")
+    list_display = ("name", "backend", "risk", "default_lifetime", "max_lifetime", "is_active", "live")
     list_filter = ("backend", "is_active")
     list_select_related = ("backend", "operation_type__current")
     search_fields = ("name",)
     actions = ("end_leases",)
-    fields = ("backend", "name", *roles.MEANING, *RoleForm.Meta.fields[2:])
+    fields = ("backend", "name", *roles.MEANING_FIELDS, *RoleForm.Meta.fields[2:])
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        live = Count("leases", filter=~Q(leases__state__in=FINISHED))
+        live = Count("leases", filter=~Q(leases__state__in=FINAL_STATES))
         return super().get_queryset(request).annotate(live_leases=live)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
@@ -274,10 +282,10 @@ class RoleAdmin(PreflightAfterSaving):
         return int(obj.live_leases)
 
     def save_model(self, request: HttpRequest, obj: Role, form: Any, change: bool) -> None:
-        meaning = {name: form.cleaned_data[name] for name in roles.MEANING}
+        meaning = {name: form.cleaned_data[name] for name in roles.MEANING_FIELDS}
         roles.put(obj, meaning, _about(request), timezone.now(), changed=form.changed_data if change else None)
         if obj.is_active and set(form.changed_data) & {"settings", "is_active", "backend"}:
-            request.saved_here = obj  # type: ignore[attr-defined]
+            request.was_saved = obj  # type: ignore[attr-defined]
 
     def run_preflight(self, request: HttpRequest, saved: Role) -> None:
         self.tell(request, saved, preflight.check_role(saved, _about(request), timezone.now()))
@@ -292,7 +300,7 @@ class RoleAdmin(PreflightAfterSaving):
 @admin.register(Lease)
 class LeaseAdmin(ReadOnly):
     list_display = ("created_at", "role", "agent", "user", "state", "expires_at", "overdue", "attempts", "problem")
-    list_filter = ("state", "backend", "role", "ended_why")
+    list_filter = ("state", "backend", "role", "end_reason")
     list_select_related = ("role", "agent", "user")
     search_fields = ("id", "account_name", "agent__client_id", "agent__name", "user__email", "grant__id")
     date_hierarchy = "created_at"
@@ -303,11 +311,15 @@ class LeaseAdmin(ReadOnly):
     exclude = ("settings", "wrap_digest", "idempotency_digest")
 
     def get_urls(self) -> list[Any]:
-        view = self.admin_site.admin_view(ending.end_view)
+        view = self.admin_site.admin_view(bulk_revocation.end_view)
         return [
             path("end/", view, name="end-leases"),
             path("end/<slug:by>/<str:unverified_id>/", view, name="end-leases-by"),
-            path("<uuid:lease_id>/forget/", self.admin_site.admin_view(ending.forget_view), name="forget-lease"),
+            path(
+                "<uuid:lease_id>/abandon/",
+                self.admin_site.admin_view(bulk_revocation.abandon_view),
+                name="abandon-lease",
+            ),
             *super().get_urls(),
         ]
 
@@ -316,12 +328,12 @@ class LeaseAdmin(ReadOnly):
         return super().changelist_view(request, {**(extra_context or {}), "may_end": may_end})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """For the actions; a lease's fields are nobody's to edit."""
+        """Permits the actions. The fields of a lease cannot be edited."""
         return obj is None and super(ReadOnly, self).has_change_permission(request, obj)
 
     @admin.display(description="overdue")
     def overdue(self, obj: Lease) -> str:
-        if obj.state not in ENDING or obj.ended_at is None:
+        if obj.state not in ENDING_STATES or obj.ended_at is None:
             return "-"
         return f"{(timezone.now() - obj.ended_at).total_seconds():.0f} s"
 
@@ -347,7 +359,7 @@ class LeaseAdmin(ReadOnly):
 
 @admin.register(Recovery)
 class RecoveryAdmin(ReadOnly):
-    """The command `manage.py recovery` starts, reports and ends it."""
+    """Read-only: `manage.py recovery` starts, reports and ends a recovery."""
 
     list_display = ("started_at", "started_by", "ended_at", "ended_by")
     actions = ("end_recovery",)

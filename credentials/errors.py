@@ -6,19 +6,21 @@ from foundation.errors import ProtocolError, TemporarilyUnavailable
 
 
 class NotAllowed(ProtocolError):
-    """RFC 6750 3.1."""
+    """The access token lacks the scope `leases` (RFC 6750 3.1)."""
 
     code = "insufficient_scope"
     status = 403
     default_description = "this token is not for leases: ask for the scope `leases`"
+    advice = "Get an access token with the scope leases."
 
 
 class InsufficientAuthorization(ProtocolError):
-    """There is no grant for what is wanted; says machine-readably what to ask a person for."""
+    """The access token has no grant for this role. The body says which authorization_details to request."""
 
     code = "insufficient_authorization"
     status = 403
     default_description = "this needs a grant: ask for these authorization_details, then come back with the token"
+    advice = "Request the authorization_details of the body by CIBA, then repeat the call with the new access token."
 
     def __init__(self, how: dict[str, Any]) -> None:
         super().__init__()
@@ -29,77 +31,101 @@ class InsufficientAuthorization(ProtocolError):
 
 
 class UnknownRole(ProtocolError):
-    """No such role, or this agent may not ask for it."""
+    """The role does not exist, or the agent may not ask for it."""
 
     code = "unknown_role"
     status = 404
     default_description = "there is no such role for this agent"
+    advice = "Check the name of the role. Ask an administrator to give the agent the role's operation type."
 
 
 class UnknownLease(ProtocolError):
-    """No such lease, or another agent's."""
+    """The lease does not exist, or belongs to another agent."""
 
     code = "not_found"
     status = 404
     default_description = "there is no such lease"
+    advice = "Check the id of the lease."
 
 
 class UnknownHandle(ProtocolError):
-    """Never given out, too late, or unwrapped before; not told apart."""
+    """The wrapping handle is unknown, expired or already used. These cases get the same answer."""
 
     code = "not_found"
     status = 404
     default_description = "there is nothing to unwrap with this handle"
+    advice = (
+        "Request a new lease. If you did not use the handle yourself, tell an administrator: "
+        "somebody else may have the credential."
+    )
 
 
 class LeaseEnded(ProtocolError):
+    """The lease has ended, or its Idempotency-Key belongs to an ended lease or to another role."""
+
     code = "lease_ended"
     status = 409
     default_description = "this lease has ended"
+    advice = "Request a new lease with a new Idempotency-Key."
 
 
 class LeaseBusy(ProtocolError):
-    """Another call about the same lease is under way."""
+    """Another call about the same lease is running."""
 
     code = "lease_busy"
     status = 409
     default_description = "another call about this lease is under way; repeat yours"
+    advice = "Repeat the call after a second, with the same Idempotency-Key."
 
 
 class NotRenewable(ProtocolError):
+    """The lease cannot be extended: it has its maximum lifetime, or the agent may no longer ask for the role."""
+
     code = "not_renewable"
     status = 409
+    advice = "Use the lease until it expires, then request a new one."
 
 
-class NotLending(ProtocolError):
-    code = "not_lending"
+class NotIssuing(ProtocolError):
+    """The role or its backend issues no leases now."""
+
+    code = "not_issuing"
     status = 503
     default_description = "nothing is lent from there now"
     default_retry_after = 60
+    advice = (
+        "Wait as long as Retry-After says. If it stays so, ask an administrator to enable the role and its backend."
+    )
 
 
 class NoAnswer(TemporarilyUnavailable):
-    """The system behind the role does not answer; the sweeper finds out when it does again."""
+    """The backend does not answer. No use was spent."""
 
     default_description = "the system behind this role does not answer; nothing was spent"
     default_retry_after = 5
+    advice = "Wait as long as Retry-After says, then repeat the call with the same Idempotency-Key."
 
 
 class SlowAnswer(TemporarilyUnavailable):
-    """So many calls wait for systems that lend that the next ones would keep everybody waiting."""
+    """Too many calls are waiting for slow backends. No use was spent."""
 
     default_description = "the system behind this role is slow now; nothing was spent"
+    advice = "Wait as long as Retry-After says, then repeat the call with the same Idempotency-Key."
 
 
 class QuotaExceeded(ProtocolError):
+    """A limit on leases is reached: of the agent, the user, the role or the backend."""
+
     code = "quota_exceeded"
     status = 429
     default_retry_after = 60
+    advice = "Revoke leases that you no longer need, or wait until some expire. error_description names the limit."
 
 
 class BackendUnavailable(ProtocolError):
-    """The system behind the role refused; nothing was spent."""
+    """The backend refused to create or extend the account. No use was spent."""
 
     code = "backend_unavailable"
     status = 502
     default_description = "the system behind this role could not do it; nothing was spent"
+    advice = "Repeat the call later. If the error remains, ask an administrator to run the backend's preflight."

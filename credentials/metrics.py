@@ -1,4 +1,4 @@
-"""Leases in figures: read at /metrics, told at /readyz."""
+"""Lease figures for /metrics and /readyz."""
 
 from datetime import datetime
 from typing import Any
@@ -7,9 +7,9 @@ from django.db.models import Count, Min, Q
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily
 
-from credentials import recovery
+from credentials.backends import recovery
+from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
 from credentials.models import Backend, Lease
-from credentials.states import ENDING, FINISHED, State
 
 ISSUED = Histogram("countersign_lease_issue_seconds", "From the purchase to the account.", ["backend"])
 ALARMS = Counter("countersign_lease_alarms_total", "Handles unwrapped twice, accounts without a lease.", ["kind"])
@@ -26,15 +26,15 @@ def read_figures(now: datetime) -> list[GaugeMetricFamily]:
     failing = GaugeMetricFamily(
         "countersign_leases_backend_failing_seconds", "Since when a backend does not answer.", labels=["backend"]
     )
-    states = Lease.objects.exclude(state__in=FINISHED).values_list("backend__name", "state").annotate(Count("id"))
+    states = Lease.objects.exclude(state__in=FINAL_STATES).values_list("backend__name", "state").annotate(Count("id"))
     for backend, state, count in states.order_by():
         leases.add_metric([backend, state], count)
-    ending = Q(leases__state__in=ENDING)
+    ending = Q(leases__state__in=ENDING_STATES)
     ended, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
     in_service = set(Backend.objects.in_service().values_list("pk", flat=True))
     backends: Any = Backend.objects.annotate(oldest=ended, over=over)
     for one in backends:
-        # What nothing can take back is overdue only when its own time is up.
+        # A lease that cannot be revoked is overdue only after its own expiry.
         since = one.over if one.is_revocable is False else one.oldest
         oldest.add_metric([one.name], _since(since, now))
         orphans.add_metric([one.name], len(one.orphans))
@@ -47,7 +47,10 @@ def _since(moment: datetime | None, now: datetime) -> float:
 
 
 def find_worries(now: datetime) -> list[str]:
-    """What a person must look at. A customer's broken database makes this server no less ready (docs/adr)."""
+    """Findings that an administrator must check.
+
+    A failing backend does not make this server unready (docs/adr).
+    """
     stuck = Lease.objects.filter(state=State.STUCK).values_list("backend__name").annotate(Count("id"))
     worries = [
         f"{count} accounts of backend {name} could not be taken back and are tried again"

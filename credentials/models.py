@@ -13,18 +13,21 @@ from jsonschema import Draft202012Validator
 
 from clients.models import Agent
 from credentials.engines import Engine, EngineError, UnknownEngine, engine_names, find_engine
-from credentials.states import ENDING, FINISHED, State
+from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
+from foundation.compiled_queries import Parameter
 from foundation.handles import random_bytes
-from foundation.prepared import Given
 from oauth.models import Grant
 from operations.models import OperationType
 
 NAME = RegexValidator(r"^[a-z][a-z0-9-]{0,40}\Z", "Lower-case letters, digits and hyphens.")
-LONGEST = 86_400  # seconds: a lease is for minutes, a working day at the most
+MAX_LIFETIME_S = 86_400  # seconds: a lease lasts minutes, at most a working day
 
 
 def new_prefix() -> str:
-    """Of every account's name on one backend. Its own per backend: two servers on one system never meet."""
+    """The prefix of every account name on one backend.
+
+    One per backend, so that two servers on one system do not collide.
+    """
     return f"cs_{random_bytes(3).hex()}_"
 
 
@@ -33,7 +36,7 @@ def engine_choices() -> list[tuple[str, str]]:
 
 
 def _title(name: str) -> str:
-    """Somebody else's engine that does not work takes nobody else's away."""
+    """The engine's title. A broken third-party engine must not break the page for the others."""
     try:
         return find_engine(name).title
     except UnknownEngine as error:
@@ -41,20 +44,20 @@ def _title(name: str) -> str:
 
 
 def mismatches(schema: Any, value: Any) -> list[str]:
-    """Where `value` does not fit; names the place."""
+    """The positions at which `value` violates `schema`, with the reason."""
     found = Draft202012Validator(schema).iter_errors(value)
     return [f"{'/'.join(map(str, error.absolute_path)) or 'settings'}: {error.message[:200]}" for error in found]
 
 
 class BackendQuerySet(models.QuerySet["Backend"]):
     def in_service(self) -> "BackendQuerySet":
-        """All but those that were drained and have nothing left: their systems may be gone, and nobody misses them."""
-        left = Lease.objects.filter(backend=OuterRef("pk")).exclude(state__in=FINISHED)
+        """All backends except drained ones without leases: their systems may be gone."""
+        left = Lease.objects.filter(backend=OuterRef("pk")).exclude(state__in=FINAL_STATES)
         return self.exclude(~Exists(left), status=Backend.Status.DRAINING)
 
 
 class Backend(models.Model):
-    """A connected system. Its administrator's secret is sealed; nothing lists or shows it."""
+    """A connected system. Its administrator's secret is sealed and never listed or shown."""
 
     class Status(models.TextChoices):
         NEW = "new", "new: its preflight has not passed"
@@ -66,23 +69,25 @@ class Backend(models.Model):
     engine = models.CharField(max_length=40, choices=engine_choices)
     settings = models.JSONField(help_text="Where it is and who our administrator there is; no secret.")
     sealed_secret = models.BinaryField(editable=False)
-    # Root rotation: stored before the system is told, until one of the two is known to work.
+    # Root rotation: stored before the backend is changed, until one of the two secrets is known to
+    # work.
     sealed_next_secret = models.BinaryField(null=True, editable=False)
     prefix = models.CharField(max_length=12, unique=True, default=new_prefix, editable=False)
-    most_leases = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
+    max_leases = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
     status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW, editable=False)
     preflight = models.JSONField(default=dict, editable=False)
     preflight_at = models.DateTimeField(null=True, editable=False)
-    rotating_since = models.DateTimeField(null=True, editable=False)  # or since neither secret logged in
+    rotating_since = models.DateTimeField(null=True, editable=False)  # or since both secrets were refused
     secret_changed_at = models.DateTimeField(null=True, editable=False)
-    # The circuit breaker: after failures to reach it nobody tries again before `tried_again_at`.
+    # The circuit breaker: after a failure to reach the backend, no call is made before `retry_at`.
     failures = models.PositiveIntegerField(default=0, editable=False)
-    tried_again_at = models.DateTimeField(null=True, editable=False)
+    retry_at = models.DateTimeField(null=True, editable=False)
     failing_since = models.DateTimeField(null=True, editable=False)
     problem = models.CharField(max_length=300, blank=True, editable=False)
     scanned_at = models.DateTimeField(null=True, editable=False)
     orphans = models.JSONField(default=list, editable=False)
-    # What is there that an account may have left and that is not its own; said once (lifecycle/returning.py).
+    # Objects that an account may have left and that are not its own; reported once
+    # (lifecycle/revocation.py).
     left_behind = models.JSONField(default=list, editable=False)
 
     objects = BackendQuerySet.as_manager()
@@ -109,7 +114,7 @@ class Backend(models.Model):
 
     @property
     def is_revocable(self) -> bool | None:
-        """None where nobody here speaks to it any more."""
+        """None if no engine for this backend is installed."""
         try:
             return self.find_engine().is_revocable
         except UnknownEngine:
@@ -117,7 +122,10 @@ class Backend(models.Model):
 
 
 class Role(models.Model):
-    """What may be lent from a backend. Risk, assurance and wording live in its operation type alone."""
+    """What may be issued from a backend.
+
+    Only its operation type holds risk, assurance and wording.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     backend = models.ForeignKey(Backend, on_delete=models.PROTECT, related_name="roles")
@@ -127,16 +135,16 @@ class Role(models.Model):
     )
     settings = models.JSONField(help_text="What the account gets, in the engine's terms.")
     default_lifetime = models.PositiveIntegerField(
-        default=600, validators=[MinValueValidator(10), MaxValueValidator(LONGEST)], help_text="Seconds."
+        default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_LIFETIME_S)], help_text="Seconds."
     )
-    longest_lifetime = models.PositiveIntegerField(
+    max_lifetime = models.PositiveIntegerField(
         default=3600,
-        validators=[MinValueValidator(30), MaxValueValidator(LONGEST)],
+        validators=[MinValueValidator(30), MaxValueValidator(MAX_LIFETIME_S)],
         help_text="Seconds, renewed or not.",
     )
-    most_leases = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
-    most_per_agent = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
-    most_per_person = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
+    max_leases = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
+    max_per_agent = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
+    max_per_user = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
     is_active = models.BooleanField("active", default=True)
 
     class Meta:
@@ -148,33 +156,38 @@ class Role(models.Model):
 
     def clean(self) -> None:
         super().clean()
-        if self.default_lifetime > self.longest_lifetime:
+        if self.default_lifetime > self.max_lifetime:
             raise ValidationError({"default_lifetime": "It may not be longer than the longest lifetime."})
         if not hasattr(self, "backend"):
-            return  # the form says that it is missing
+            return  # the form reports that it is missing
         try:
             engine = find_engine(self.backend.engine)
         except UnknownEngine as error:
             raise ValidationError({"backend": str(error)}) from error
         try:
             problems = mismatches(engine.role_schema, self.settings) or engine.problems_with_role(self.settings)
-        except EngineError as error:  # somebody else's, which fails
+        except EngineError as error:  # a third-party engine that fails
             problems = [str(error)]
         if problems:
             raise ValidationError({"settings": problems})
 
 
 class LeaseQuerySet(models.QuerySet["Lease"]):
-    def entitled(self, now: datetime | Given) -> "LeaseQuerySet":
-        """Leases whose grant is alive, and with it agent, person and resource. EXISTS: see GrantQuerySet.alive."""
+    def entitled(self, now: datetime | Parameter) -> "LeaseQuerySet":
+        """Leases whose grant is alive, and so agent, user and resource are active.
+
+        EXISTS: see GrantQuerySet.alive.
+        """
         return self.filter(Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
 
-    def not_entitled(self, now: datetime | Given) -> "LeaseQuerySet":
+    def not_entitled(self, now: datetime | Parameter) -> "LeaseQuerySet":
         return self.filter(~Exists(Grant.objects.alive(now).filter(pk=OuterRef("grant_id"))))
 
 
 class Recovery(models.Model):
-    """Taking back is paused while a row is here without an end: the database was restored from a backup."""
+    """Revocation is paused while a row without an end exists: the database was restored from a
+    backup.
+    """
 
     id = models.BigAutoField(primary_key=True)
     started_at = models.DateTimeField()
@@ -194,9 +207,12 @@ class Recovery(models.Model):
 
 
 class Lease(models.Model):
-    """One loan: everything that taking it back needs, frozen when it was bought.
+    """One issued credential.
 
-    Written down (committed) before the system is touched. `state` is written by credentials/lifecycle alone.
+    Holds all that its revocation needs, frozen at the request.
+
+    The row is committed before the backend is called. Only credentials/leases/lifecycle writes
+    `state`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -212,28 +228,28 @@ class Lease(models.Model):
     use_id = models.UUIDField()
     purpose = models.CharField(max_length=200, blank=True)
     account_name = models.CharField(max_length=63)
-    settings = models.JSONField()  # the role's, as they were
+    settings = models.JSONField()  # the role's settings at the request
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
     created_at = models.DateTimeField()
     issued_at = models.DateTimeField(null=True)
-    # Seconds from the purchase, and from each renewal that asks for no other.
+    # Seconds from the request, and from each renewal that requests no other lifetime.
     lifetime = models.PositiveIntegerField()
     expires_at = models.DateTimeField()
     max_expires_at = models.DateTimeField()
-    # Which limits these two come from (credentials/limits.py).
+    # The limits that decided these two times (credentials/leases/limits.py).
     bound_by = models.CharField(max_length=20)
-    most_bound_by = models.CharField(max_length=20)
-    # Wrapped delivery: the handle's digest, and until when it may be unwrapped.
+    max_bound_by = models.CharField(max_length=20)
+    # Wrapped delivery: the handle's digest, and its expiry.
     wrap_digest = models.BinaryField(max_length=32, null=True, unique=True)
     wrap_expires_at = models.DateTimeField(null=True)
     idempotency_digest = models.BinaryField(max_length=32, null=True)
-    # Taking back.
-    ended_at = models.DateTimeField(null=True)  # nobody may use it any more, from here on
-    ended_why = models.CharField(max_length=20, blank=True)
+    # Revocation.
+    ended_at = models.DateTimeField(null=True)  # the lease may not be used from this time on
+    end_reason = models.CharField(max_length=40, blank=True)
     ended_by = models.CharField(max_length=300, blank=True)
     revoked_at = models.DateTimeField(null=True)  # confirmed by a read on the system
     due_at = models.DateTimeField(null=True)
-    claimed_until = models.DateTimeField(null=True)  # somebody speaks to the system about it
+    claimed_until = models.DateTimeField(null=True)  # a call to the backend about it is in progress
     attempts = models.PositiveIntegerField(default=0)
     problem = models.CharField("last problem", max_length=300, blank=True)
 
@@ -254,7 +270,7 @@ class Lease(models.Model):
                 condition=Q(state__in=[State.WRAPPED, State.CREATING]),
             ),
             models.Index(
-                name="lease_to_take_back", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING))
+                name="lease_to_take_back", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING_STATES))
             ),
             models.Index(name="lease_not_revoked", fields=["backend", "role"], condition=~Q(state=State.REVOKED)),
             models.Index(name="lease_of_agent_not_revoked", fields=["agent"], condition=~Q(state=State.REVOKED)),

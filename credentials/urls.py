@@ -1,7 +1,7 @@
 from django.urls import path, re_path
 
-from credentials import pages
-from credentials.api import Leases, OneLease, Renew, Revoke, Unwrap, endpoint
+from credentials.leases import pages
+from credentials.leases.api import Leases, OneLease, Renew, Revoke, Unwrap, endpoint
 
 ID = r"(?P<lease_id>[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
 

@@ -1,7 +1,15 @@
-"""What the people answer with: the browsers and phones that a prompt reaches.
+"""Devices: the browsers and phones that receive push messages.
 
-Owns: devices and their push subscriptions (models.py), reading what a browser sends (subscriptions.py),
-enrolling, calling and calling off (lifecycle.py), the keys that we sign pushes with (vapid.py), sending a
-push (push.py) and an e-mail (mail.py), /devices and the installable app's own files (views.py, app.py).
-The person's code for agents: user_codes.py. Does not own: what a prompt says; a push tells only that something waits.
+Owns: devices and their push subscriptions, notifying approvers, user codes, the installable web
+app. Does not own: prompts and their content (ciba). A push says only that a prompt is waiting.
+
+models.py          Device, VapidKey, user codes
+subscriptions.py   parsing the push subscription that a browser sends (pure)
+lifecycle.py       enrol, rename, renew, remove; notify an approver, withdraw a notification
+vapid.py           the keys that sign push messages (RFC 8292)
+push.py, mail.py   sending one push message; sending one e-mail
+user_codes.py      the code that lets an agent ask a user (CIBA `user_code`): set, remove, check
+qr.py, context.py  the QR code for enrolling a phone; the push key on every page
+forms.py, pages.py /devices, and the files of the installable web app
+admin.py           devices in the administration
 """

@@ -1,4 +1,4 @@
-"""Devices in the administration: seen, never changed; the subscription itself is not shown."""
+"""Devices in the administration: read-only. The subscription itself is not displayed."""
 
 from django.contrib import admin
 

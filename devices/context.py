@@ -1,4 +1,4 @@
-"""For every page: the key under which this browser's subscription should be (app.js)."""
+"""A template variable for every page: the VAPID key under which this browser should subscribe (app.js)."""
 
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
@@ -7,7 +7,7 @@ from devices.vapid import current_key
 
 
 def push_key(request: HttpRequest) -> dict[str, object]:
-    """Looked up only where a template asks."""
+    """The key is looked up only if a template uses it."""
     return {"push_key": SimpleLazyObject(_public_key)}
 
 

@@ -1,4 +1,4 @@
-"""The forms of /devices."""
+"""Forms of /devices."""
 
 import json
 from typing import Any
@@ -20,7 +20,7 @@ class NameForm(forms.Form):
 
     def clean_name(self) -> str:
         name: str = self.cleaned_data["name"]
-        if problem := problem_with(name, most=60):
+        if problem := problem_with(name, max_length=60):
             raise forms.ValidationError(f"The name {problem}.")
         return name
 
@@ -39,15 +39,15 @@ def _parsed(text: str) -> Subscription:
 
 
 def _known_key(public_key: str) -> VapidKey:
-    """The key that the browser subscribed under, which may have been rotated since its page was loaded."""
+    """The key of the browser's subscription. It may have been rotated since the page was loaded."""
     key = VapidKey.objects.filter(pk=public_key).first()
     if key is None:
         raise forms.ValidationError("This page is out of date: reload it, and try again.")
     return key
 
 
-class FreshForm(forms.Form):
-    """Fresh sign-in: the password is given again for this very action."""
+class NewCodeForm(forms.Form):
+    """Sets a code for agents and requires the password again for this action."""
 
     password = forms.CharField(
         max_length=1024,
@@ -57,7 +57,7 @@ class FreshForm(forms.Form):
     )
 
 
-class UserCodeForm(FreshForm):
+class UserCodeForm(NewCodeForm):
     """Sets the code for agents; an empty one removes it."""
 
     code = forms.CharField(
@@ -80,7 +80,7 @@ class UserCodeForm(FreshForm):
         return cleaned
 
 
-class EnrolForm(NameForm, FreshForm):
+class EnrolForm(NameForm, NewCodeForm):
     subscription = forms.CharField(max_length=4096, widget=forms.HiddenInput)
     key = forms.CharField(max_length=87, widget=forms.HiddenInput)
 

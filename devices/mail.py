@@ -1,4 +1,4 @@
-"""E-mail as a second channel that only tells: no link, nothing to answer, no word of an agent."""
+"""E-mail, a second channel that only informs: it contains no link, nothing to answer and no text of an agent."""
 
 import smtplib
 from datetime import datetime
@@ -9,7 +9,7 @@ from django.core.mail import send_mail
 
 from accounts.models import User
 from devices import lifecycle
-from foundation.outbox import Done, GiveUp, Outcome, Retry
+from foundation.outbox import Abandon, Completed, Outcome, Retry
 
 SUBJECT = "Something waits for your answer"
 TEXT = """An AI agent asks for your approval.
@@ -22,7 +22,7 @@ _WHAT_TO_DO = """
 If you did not ask for it, tell an administrator now, and look at your activity in Countersign (your installed app, or
 your bookmark). There is no link in this message, and there never is one.
 """
-# News (accounts/lifecycle.py) → subject and text.
+# Kind of news (accounts/lifecycle.py) → subject and text.
 NEWS = {
     "sign_in_link": (
         "A sign-in link for your account was made",
@@ -42,18 +42,18 @@ NEWS = {
 
 
 def send(payload: dict[str, Any], now: datetime) -> Outcome:
-    """The outbox's handler. A call to a prompt is not sent where a device was reached meanwhile; news always is."""
+    """The outbox's handler of MAIL. Account news is always sent; a prompt's e-mail only if no device was reached."""
     news = payload.get("news")
     if not settings.EMAIL_HOST or (news is None and lifecycle.was_reached(payload["about"])):
-        return Done()
-    person = User.objects.filter(pk=payload["user"], is_active=True).first()
-    if person is None:
-        return GiveUp("the person was disabled")
+        return Completed()
+    user = User.objects.filter(pk=payload["user"], is_active=True).first()
+    if user is None:
+        return Abandon("the person was disabled")
     subject, text = NEWS[news] if news else (SUBJECT, TEXT)
     try:
-        send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [payload.get("address", person.email)])
+        send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [payload.get("address", user.email)])
     except smtplib.SMTPRecipientsRefused:
-        return GiveUp("the mail server refused the address")
+        return Abandon("the mail server refused the address")
     except (smtplib.SMTPException, OSError) as error:
         return Retry(f"the mail server cannot be used: {type(error).__name__}")
-    return Done()
+    return Completed()

@@ -1,4 +1,4 @@
-"""Devices, and the keys that pushes to them are signed with (RFC 8292)."""
+"""Devices, the VAPID keys that sign pushes to them (RFC 8292), and users' codes for agents."""
 
 from django.conf import settings
 from django.db import models
@@ -7,10 +7,13 @@ from foundation.handles import new_id
 
 
 class VapidKey(models.Model):
-    """Identifies this server to push services. A subscription is bound to the key that it was made with."""
+    """A key that identifies this server to push services.
+
+    A subscription is bound to the key under which it was made.
+    """
 
     public_key = models.CharField(primary_key=True, max_length=87)  # uncompressed point, base64url
-    sealed_private_key = models.BinaryField()  # 32 bytes scalar, base64url, sealed
+    sealed_private_key = models.BinaryField()  # scalar of 32 bytes, base64url, sealed
     created_at = models.DateTimeField()
 
     class Meta:
@@ -23,14 +26,14 @@ class VapidKey(models.Model):
 
 
 class Device(models.Model):
-    """A browser that its person enrolled. The subscription is erased with the device's removal."""
+    """A browser that its user has enrolled. The subscription is erased when the device is removed."""
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="devices")
     name = models.CharField(max_length=60)
-    sealed_subscription = models.BinaryField(null=True)  # JSON of endpoint, p256dh and auth
+    sealed_subscription = models.BinaryField(null=True)  # JSON with endpoint, p256dh and auth
     endpoint_digest = models.BinaryField(max_length=32, null=True, unique=True)
-    push_service = models.CharField(max_length=255)  # host of the endpoint, to be shown
+    push_service = models.CharField(max_length=255)  # host of the endpoint, for display
     vapid_key = models.ForeignKey(VapidKey, on_delete=models.PROTECT, related_name="devices")
     created_at = models.DateTimeField()
     last_reached_at = models.DateTimeField(null=True)
@@ -46,7 +49,7 @@ class Device(models.Model):
 
 
 class UserCode(models.Model):
-    """What an agent must know to reach this person's devices; chosen by the person, and stored as Argon2."""
+    """The code that an agent needs to reach this user's devices. The user chooses it; stored as Argon2."""
 
     user = models.OneToOneField(
         settings.AUTH_USER_MODEL, primary_key=True, on_delete=models.CASCADE, related_name="user_code"
@@ -62,7 +65,7 @@ class UserCode(models.Model):
 
 
 class UserCodeAttempt(models.Model):
-    """A code given by an agent, counted before it is checked, so that parallel guesses count too."""
+    """One attempt at a user code, counted before the code is checked, so that parallel guesses count too."""
 
     id = models.BigAutoField(primary_key=True)
     agent = models.ForeignKey(settings.OAUTH2_PROVIDER_APPLICATION_MODEL, on_delete=models.CASCADE, related_name="+")

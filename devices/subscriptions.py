@@ -1,4 +1,4 @@
-"""What a browser sends as its push subscription (Push API 10; RFC 8291 for the keys). Pure."""
+"""A browser's push subscription (Push API 10; RFC 8291 for the keys). Pure."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,15 +14,15 @@ MAX_ENDPOINT = 2048  # characters
 
 @dataclass(frozen=True)
 class Subscription:
-    """`endpoint` is a capability: whoever knows it can send. The keys are base64url."""
+    """`endpoint` is a capability: any party that knows it can send. The keys are base64url."""
 
     endpoint: str
     p256dh: str  # the browser's public key: 65 bytes
-    auth: str  # shared secret: 16 bytes
+    auth: str  # the shared secret: 16 bytes
 
     @property
     def origin(self) -> str:
-        """The audience of the VAPID token (RFC 8292 2): scheme, host, and the port where it is not 443."""
+        """The audience of the VAPID token (RFC 8292 2): scheme, host, and the port unless it is 443."""
         parts = urlsplit(self.endpoint.lower())
         return f"{parts.scheme}://{parts.netloc.removesuffix(':443') if parts.scheme == 'https' else parts.netloc}"
 
@@ -39,10 +39,12 @@ class Subscription:
 
 
 def is_known_service(host: str, path: str, known: Sequence[str]) -> bool:
-    """Else anybody could have this server call hosts of theirs, slow ones too.
+    """Whether the endpoint belongs to a listed push service.
 
-    A known service is `*`, a host or `.suffix`, and perhaps the beginning of a path, which then holds whoever may read
-    it: nothing in the path is another way to write another path.
+    Otherwise any user could make this server call hosts of their choice, including slow ones. A
+    known service is `*`, a host or `.suffix`, optionally followed by the beginning of a path. A
+    path is compared only if it cannot be read as another path (no %, backslash, semicolon or dot
+    segment).
     """
     is_plain = not set(path) & set("%\\;") and not {"", ".", ".."} & set(path.split("/")[1:])
     for one in known:
@@ -54,7 +56,7 @@ def is_known_service(host: str, path: str, known: Sequence[str]) -> bool:
 
 
 def parse_subscription(unverified: Any) -> Subscription:
-    """From PushSubscription.toJSON(). Raises ValueError with a sentence for the person's page."""
+    """Parses PushSubscription.toJSON(). Raises ValueError with a sentence for the user's page."""
     keys = unverified.get("keys") if isinstance(unverified, dict) else None
     if not isinstance(keys, dict):
         raise ValueError("the browser sent no subscription")

@@ -1,15 +1,15 @@
 from django.urls import path
 
-from devices import views
+from devices import pages
 
 urlpatterns = [
-    path("devices", views.devices, name="devices"),
-    path("devices/user-code", views.user_code, name="user-code"),
-    path("devices/<uuid:device_id>/name", views.rename, name="rename-device"),
-    path("devices/<uuid:device_id>/test", views.test, name="test-device"),
-    path("devices/<uuid:device_id>/remove", views.remove, name="remove-device"),
-    path("devices/<uuid:device_id>/renew", views.renew, name="renew-device"),
-    path("sw.js", views.service_worker, name="service-worker"),
-    path("manifest.webmanifest", views.manifest, name="manifest"),
-    path("offline", views.offline, name="offline"),
+    path("devices", pages.devices, name="devices"),
+    path("devices/user-code", pages.user_code, name="user-code"),
+    path("devices/<uuid:device_id>/name", pages.rename, name="rename-device"),
+    path("devices/<uuid:device_id>/test", pages.test, name="test-device"),
+    path("devices/<uuid:device_id>/remove", pages.remove, name="remove-device"),
+    path("devices/<uuid:device_id>/renew", pages.renew, name="renew-device"),
+    path("sw.js", pages.service_worker, name="service-worker"),
+    path("manifest.webmanifest", pages.manifest, name="manifest"),
+    path("offline", pages.offline, name="offline"),
 ]

@@ -1,6 +1,7 @@
-"""The person's code that lets an agent reach their devices (CIBA Core 7.1, `user_code`): set, removed, checked.
+"""The user's code that lets an agent reach their devices (CIBA Core 7.1, `user_code`): set, remove, check.
 
-It keeps questions away that nobody wants; it approves nothing. Never the password: agents see it.
+The code keeps unwanted prompts away; it approves nothing. It must not be the password, because
+agents see it.
 """
 
 import functools
@@ -20,22 +21,23 @@ from clients.models import Agent
 from devices.models import UserCode, UserCodeAttempt
 from foundation.handles import new_handle
 
-WINDOW = timedelta(minutes=15)
-MOST_OF_AGENT = 5  # wrong ones of one agent about one person: other agents are not held up by it
-MOST_OF_ALL = 50  # about one person: many agents together do not guess it either
-SHORTEST, LONGEST = 6, 64  # characters
+ATTEMPT_WINDOW = timedelta(minutes=15)
+MAX_WRONG_PER_AGENT = 5  # wrong codes of one agent for one user, so that other agents are not affected
+# wrong codes of all agents for one user, so that many agents together cannot guess the code either
+MAX_WRONG_OVERALL = 50
+MIN_LENGTH, MAX_LENGTH = 6, 64  # characters
 
 
 class CodeVerdict(Enum):
     RIGHT = auto()
     MISSING = auto()
-    WRONG = auto()  # or too many wrong ones lately: the agent does not learn which
+    WRONG = auto()  # or too many wrong codes within the window: the agent does not learn which
 
 
 def problem_with_code(code: str) -> str | None:
-    """Why this is no code to choose, or None."""
-    if not SHORTEST <= len(code) <= LONGEST or not all("!" <= character <= "~" for character in code):
-        return f"A code has {SHORTEST} to {LONGEST} letters, digits or signs, and no spaces."
+    """Why this code cannot be chosen, or None."""
+    if not MIN_LENGTH <= len(code) <= MAX_LENGTH or not all("!" <= character <= "~" for character in code):
+        return f"A code has {MIN_LENGTH} to {MAX_LENGTH} letters, digits or signs, and no spaces."
     steps = {ord(after) - ord(before) for before, after in pairwise(code)}
     if len(set(code)) < 3 or steps in ({1}, {-1}):
         return "That code is guessed first."
@@ -57,29 +59,29 @@ def remove_code(user: User, now: datetime) -> None:
 
 
 @functools.cache
-def _nobodys_hash() -> str:
+def _decoy_hash() -> str:
     return make_password(new_handle())
 
 
-def take_as_long(unverified_code: str | None) -> None:
-    """What a code's check takes, where there is none to check against and people are hidden: time tells nothing."""
+def spend_equal_time(unverified_code: str | None) -> None:
+    """Takes as long as checking a code, if user enumeration protection is on and there is no code to check."""
     if settings.HIDE_UNKNOWN_USERS and unverified_code is not None:
-        check_password(unverified_code, _nobodys_hash())
+        check_password(unverified_code, _decoy_hash())
 
 
 def check_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> CodeVerdict:
-    """Counts the attempt first and commits it, so that parallel guesses count too. Call outside a transaction."""
+    """Checks a code. Commits the attempt first, so that parallel guesses count too. Call it outside a transaction."""
     chosen = UserCode.objects.filter(user=user).first()
     if unverified_code is None:
         return CodeVerdict.MISSING if chosen else CodeVerdict.RIGHT
     if chosen is None:
-        take_as_long(unverified_code)
+        spend_equal_time(unverified_code)
         return CodeVerdict.WRONG
     attempt = UserCodeAttempt.objects.create(agent=agent, user=user, at=now)
     if _is_locked(attempt):
-        attempt.delete()  # else whoever keeps trying would keep the right one out for ever
+        attempt.delete()  # otherwise an agent that keeps trying would lock out the right code for ever
         record_refusal(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
-        take_as_long(unverified_code)
+        spend_equal_time(unverified_code)
         return CodeVerdict.WRONG
     if not check_password(unverified_code, chosen.code_hash):
         return CodeVerdict.WRONG
@@ -88,14 +90,16 @@ def check_code(agent: Agent, user: User, unverified_code: str | None, now: datet
 
 
 def _is_locked(attempt: UserCodeAttempt) -> bool:
-    earlier = UserCodeAttempt.objects.filter(user=attempt.user, at__gt=attempt.at - WINDOW).exclude(pk=attempt.pk)
+    earlier = UserCodeAttempt.objects.filter(user=attempt.user, at__gt=attempt.at - ATTEMPT_WINDOW).exclude(
+        pk=attempt.pk
+    )
     counts = earlier.aggregate(all=Count("pk"), own=Count("pk", filter=Q(agent=attempt.agent)))
-    return bool(counts["own"] >= MOST_OF_AGENT or counts["all"] >= MOST_OF_ALL)
+    return bool(counts["own"] >= MAX_WRONG_PER_AGENT or counts["all"] >= MAX_WRONG_OVERALL)
 
 
 def sweep(now: datetime, batch: int) -> int:
-    """Deletes attempts beyond the window, at most `batch`."""
-    old = UserCodeAttempt.objects.filter(at__lt=now - WINDOW).order_by("at").values("pk")[:batch]
+    """Deletes attempts outside the window, at most `batch`."""
+    old = UserCodeAttempt.objects.filter(at__lt=now - ATTEMPT_WINDOW).order_by("at").values("pk")[:batch]
     gone, _ = UserCodeAttempt.objects.filter(pk__in=old).delete()
     return gone
 

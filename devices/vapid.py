@@ -1,8 +1,8 @@
-"""The keys that identify this server to push services (RFC 8292): made once, kept sealed, rotatable.
+"""The keys that identify this server to push services (RFC 8292): created once, stored sealed, rotatable.
 
-Rotation asks nothing of anybody: a browser's subscription is bound to the key that it was made with, so the
-old key goes on signing for it until the browser has subscribed again under the new one (app.js does, when its
-person next opens a page).
+A rotation needs no action by users. A browser's subscription is bound to the key under which it was
+made, so the old key keeps signing for it until the browser has subscribed again under the new key.
+app.js does that when the user next opens a page.
 """
 
 from datetime import datetime
@@ -24,7 +24,7 @@ def _place(public_key: str) -> str:
 
 @transaction.atomic(durable=True)
 def make_key(now: datetime) -> VapidKey:
-    """A new key, under which browsers subscribe from now on."""
+    """Creates a new key, under which browsers subscribe from now on."""
     private = ec.generate_private_key(ec.SECP256R1())
     scalar = private.private_numbers().private_value.to_bytes(32, "big")
     public_key = b64url(private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint))
@@ -33,23 +33,23 @@ def make_key(now: datetime) -> VapidKey:
         sealed_private_key=seal(b64url(scalar).encode(), place=_place(public_key)),
         created_at=now,
     )
-    record(events.VAPID_KEY_MADE, About(SYSTEM), now, public_key=public_key)
+    record(events.VAPID_KEY_CREATED, About(SYSTEM), now, public_key=public_key)
     return key
 
 
 def current_key() -> VapidKey | None:
-    """The newest; None before the first start has made one."""
+    """The newest key; None before the first start has created one."""
     return VapidKey.objects.first()
 
 
 def private_scalar(key: VapidKey) -> bytes:
-    """32 bytes in base64url."""
+    """The 32 bytes of the private key in base64url."""
     return open_sealed(bytes(key.sealed_private_key), place=_place(key.public_key))
 
 
 @transaction.atomic(durable=True)
 def reseal_all() -> int:
-    """Seals every private key again, under the first key-encryption key of the file."""
+    """Seals every private key again under the first key-encryption key of the file."""
     keys = list(VapidKey.objects.select_for_update())
     for key in keys:
         key.sealed_private_key = seal(private_scalar(key), place=_place(key.public_key))

@@ -76,7 +76,7 @@ class Agent:
         status, answer = self.post(
             "backchannel_authentication_endpoint",
             scope="openid",
-            login_hint=self.settings["person"],
+            login_hint=self.settings["user"],
             authorization_details=json.dumps([operation]),
             binding_message=message,
         )
@@ -84,12 +84,12 @@ class Agent:
             raise Stopped(f"The request was refused: {answer.get('error_description', answer['error'])}.")
         return answer
 
-    def wait(self, asked: dict[str, Any]) -> dict[str, Any]:
+    def wait(self, sent: dict[str, Any]) -> dict[str, Any]:
         """Polls as told until there is an answer (CIBA Core 10 and 11). The server may hold each poll (RFC 7240)."""
-        interval = asked.get("interval", 5)
+        interval = sent.get("interval", 5)
         while True:
             status, answer = self.post(
-                "token_endpoint", prefer="wait=30", grant_type=CIBA, auth_req_id=asked["auth_req_id"]
+                "token_endpoint", prefer="wait=30", grant_type=CIBA, auth_req_id=sent["auth_req_id"]
             )
             if status == 200:
                 return answer
@@ -137,10 +137,10 @@ def pay_an_invoice(agent: Agent) -> None:
     )
     expect(status == 400, f"refused: {answer.get('error_description')}")
 
-    say(f"\n3. So the agent asks {agent.settings['person']} for it.")
-    asked = agent.ask(operation, "Paying the invoice from this morning's mail")
-    say(f"   → Open {agent.server['issuer']} in a browser, sign in and answer. ({asked['expires_in']} s)")
-    token = agent.wait(asked)["access_token"]
+    say(f"\n3. So the agent asks {agent.settings['user']} for it.")
+    sent = agent.ask(operation, "Paying the invoice from this morning's mail")
+    say(f"   → Open {agent.server['issuer']} in a browser, sign in and answer. ({sent['expires_in']} s)")
+    token = agent.wait(sent)["access_token"]
     say("   ✓ The person said yes. The agent goes on.")
 
     say("\n4. A changed amount is not what was approved:")
@@ -169,18 +169,20 @@ def borrow_an_account(agent: Agent) -> bool:
     status, answer = agent.lease("", routine_token, **wanted)
     expect(status == 403, f"refused: {answer['error']}, with what to ask")
 
-    say(f"\n9. So it asks {agent.settings['person']} for exactly that.")
-    asked = agent.ask(answer["authorization_details"][0], "Your question about this week's orders")
-    say(f"   → Answer in the browser at {agent.server['issuer']} ({asked['expires_in']} s)")
-    token = agent.wait(asked)["access_token"]
-    status, lent = agent.lease("", token, role="orders-readonly")
-    expect(status == 201, f"an account until {lent['lease']['expires_at'][11:19]} UTC ({lent['lease']['bound_by']})")
-    use_the_account(agent, lent, routine_token)
+    say(f"\n9. So it asks {agent.settings['user']} for exactly that.")
+    sent = agent.ask(answer["authorization_details"][0], "Your question about this week's orders")
+    say(f"   → Answer in the browser at {agent.server['issuer']} ({sent['expires_in']} s)")
+    token = agent.wait(sent)["access_token"]
+    status, issued = agent.lease("", token, role="orders-readonly")
+    expect(
+        status == 201, f"an account until {issued['lease']['expires_at'][11:19]} UTC ({issued['lease']['bound_by']})"
+    )
+    use_the_account(agent, issued, routine_token)
     return True
 
 
-def use_the_account(agent: Agent, lent: dict[str, Any], routine_token: str) -> None:
-    at, who = lent["connection"], lent["credential"]
+def use_the_account(agent: Agent, issued: dict[str, Any], routine_token: str) -> None:
+    at, who = issued["connection"], issued["credential"]
     address = {"host": at["host"], "port": at["port"], "sslmode": at["sslmode"], "user": who["username"]}
     orders = {**address, "dbname": at["database"]}
     say("\n10. It reads the orders, and can do nothing else:")
@@ -194,7 +196,7 @@ def use_the_account(agent: Agent, lent: dict[str, Any], routine_token: str) -> N
         expect(fails(psycopg.connect, **own, password=who["password"]), "Countersign's own database is closed to it")
 
         say("\n11. The agent gives it back, with its connection still open:")
-        status, ended = agent.lease(f"/{lent['lease']['lease_id']}/revoke", routine_token)
+        status, ended = agent.lease(f"/{issued['lease']['lease_id']}/revoke", routine_token)
         expect(status == 200 and ended["state"] == "revoked", "taken back, and a read confirmed it")
         expect(fails(connection.execute, "SELECT 1"), "the open connection is dead")
     expect(fails(psycopg.connect, **orders, password=who["password"]), "and the account is gone")

@@ -83,10 +83,10 @@ class Guarded:
             return
         needed = needed_scope(body)
         header = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        told = await self._introspect(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
-        if told is None or not told.get("active") or told.get("aud") != self.resource:
+        reply = await self._introspect(header.removeprefix("Bearer ")) if header.startswith("Bearer ") else None
+        if reply is None or not reply.get("active") or reply.get("aud") != self.resource:
             await self._challenge(send, 401, "invalid_token", " ".join(self.first_scopes), is_tried=bool(header))
-        elif needed not in told.get("scope", "").split():
+        elif needed not in reply.get("scope", "").split():
             # Everything that is needed, with what is there: a client asks for exactly this.
             wanted = " ".join(sorted({READ, needed}))
             await self._challenge(send, 403, "insufficient_scope", wanted)
@@ -101,9 +101,9 @@ class Guarded:
 
     async def _challenge(self, send: Send, status: int, error: str, scopes: str, *, is_tried: bool = True) -> None:
         """RFC 6750 3, RFC 9728 5.1. Who sent no token made no error: the header has none (RFC 6750 3.1)."""
-        told = f'error="{error}", ' if is_tried else ""
+        reply = f'error="{error}", ' if is_tried else ""
         named = f'scope="{scopes}", ' if scopes else ""
-        challenge = f'Bearer {told}{named}resource_metadata="{self.about_url}"'
+        challenge = f'Bearer {reply}{named}resource_metadata="{self.about_url}"'
         await answer(send, status, {"error": error}, [(b"www-authenticate", challenge.encode())])
 
 
@@ -145,6 +145,6 @@ async def answer(
     send: Send, status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     content = json.dumps(body).encode()
-    told = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *(headers or [])]
-    await send({"type": "http.response.start", "status": status, "headers": told})
+    reply = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": reply})
     await send({"type": "http.response.body", "body": content})

@@ -1,9 +1,18 @@
-"""What every other package stands on; it knows no domain.
+"""What every other package needs. It knows no domain.
 
-Owns: encryption at rest (keyring), random values and digests (handles), credentials that we generate
-(secrets), canonical JSON and text that is safe to show (canonical, plaintext), protocol errors and
-parameters of a form (errors, forms), signed JSON from outside (jws), what pages of other origins may
-call (cross_origin), pacing in Redis (pacing), answers that may be waited for and what wakes them
-(waiting, wakeups), work owed to the outside (outbox, and its table), queries that are put into SQL once
-(prepared).
+keyring.py                       encryption at rest, under rotatable key-encryption keys
+handles.py                       random values and their digests
+generated_secrets.py             client secrets that the server generates
+attempts.py                      limits on guessing a secret
+canonical.py, plaintext.py       canonical JSON (RFC 8785); which text is safe to show (pure)
+errors.py, forms.py, endpoint.py protocol errors, request bodies, what protocol endpoints share
+idempotency.py, cross_origin.py  the Idempotency-Key header; which endpoints allow CORS
+jws.py, certificates.py          signed JSON from outside; certificates from a proxy (pure)
+networks.py                      which addresses count as one sender (pure)
+outbox.py, models.py             work that must reach somebody outside, and its table
+outbound.py                      the only way to make outbound HTTP calls
+volatile.py, poll_throttle.py    access to Redis; the poll throttle
+pending_answers.py, wakeups.py   answers that a client may wait for, and what wakes them
+compiled_queries.py              queries that are compiled to SQL once
+metrics.py, admin.py             counters; what the admin classes share
 """

@@ -1,4 +1,4 @@
-"""What the admin classes of several apps share: pages that only show, and nothing that deletes."""
+"""Admin classes that several apps share: read-only pages, and pages without deletion."""
 
 import json
 from collections.abc import Iterable
@@ -18,12 +18,15 @@ from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
 from foundation.models import Work
 
-MAX_JSON_DEPTH = 40  # of a schema that is nested as deep as schemas may be
+MAX_JSON_DEPTH = 40  # enough for the deepest JSON Schema that operations/schemas.py accepts
 
 
 class LegibleJSON(forms.JSONField):
-    """JSON as a person edits it: indented, in a wide field. Read like JSON from the network, which Django's is not:
-    PostgreSQL refuses NUL and lone surrogates, and Python gives up on depth and on long numbers."""
+    """A form field that shows JSON indented in a wide text area and parses it as strictly as JSON from the network.
+
+    Django's own field accepts values that fail later: PostgreSQL refuses NUL and lone surrogates,
+    and Python raises on deep nesting and on very long numbers.
+    """
 
     widget = forms.Textarea(attrs={"rows": 16, "class": "vLargeTextField json", "spellcheck": "false"})
 
@@ -36,7 +39,7 @@ class LegibleJSON(forms.JSONField):
             raise ValidationError(error.description) from error
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """A refused form shows what was typed, as it was typed."""
+        """Returns the submitted text unchanged, so that a refused form shows the input as typed."""
         return initial if self.disabled else data if data is None else InvalidJSONInput(data)
 
     def prepare_value(self, value: Any) -> Any:
@@ -47,24 +50,28 @@ class LegibleJSON(forms.JSONField):
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-# What Django's own filters and date hierarchies put behind a field's name.
+# The lookups that Django's own filters and date hierarchies append to a field's name.
 _LOOKUPS = frozenset({"exact", "isnull", "gte", "gt", "lte", "lt", "year", "month", "day"})
 
 
 class Careful(admin.ModelAdmin[Any]):
-    """Takes any address and any form: what does not fit is left out or refused, and never an error of the server."""
+    """An admin class that survives any URL and any form: it ignores or refuses bad input and never answers 500."""
 
     formfield_overrides: ClassVar[dict[Any, Any]] = {models.JSONField: {"form_class": LegibleJSON}}
     view_on_site = False
-    # Columns that our own pages link to, beside those of the filters.
+    # Columns that our own pages link to, in addition to the columns of the filters.
     linked_columns: tuple[str, ...] = ()
 
     def get_ordering(self, request: HttpRequest) -> Any:
-        """Said each time: the model's own is lost where rows are counted, and pages of no order repeat rows."""
+        """Always returns an explicit order.
+
+        Django drops the model's own ordering when it counts rows, and pages of an unordered query
+        repeat rows.
+        """
         return self.ordering or self.model._meta.ordering or ("-pk",)
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        """Of a new row nothing that is drawn when it is saved: the page would show an id that nobody gets."""
+        """Hides a new row's generated read-only fields: the saved row gets other values than this page would show."""
         names = super().get_fields(request, obj)
         if obj is not None:
             return names
@@ -72,15 +79,15 @@ class Careful(admin.ModelAdmin[Any]):
         return [name for name in names if name not in drawn & set(self.get_readonly_fields(request))]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        return super().get_object(request, object_id, from_field or None)  # ?_to_field= names no field
+        return super().get_object(request, object_id, from_field or None)  # an empty ?_to_field= names no field
 
     def to_field_allowed(self, request: HttpRequest, to_field: str) -> bool:
-        """?_to_field=+ names another model's field that points here."""
+        """Refuses ?_to_field=+, which names a field of another model that points to this one."""
         is_own = any(field.name == to_field for field in self.model._meta.concrete_fields)
         return is_own and super().to_field_allowed(request, to_field)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        """What an address proposes for a new row, where the form would take it."""
+        """The initial values from the URL that the form's fields accept."""
         proposed = super().get_changeform_initial_data(request)
         fields = self.get_form(request, change=False).base_fields
         return {name: value for name, value in proposed.items() if name in fields and _takes(fields[name], value)}
@@ -97,17 +104,20 @@ class Careful(admin.ModelAdmin[Any]):
         return super().response_action(request, queryset, *args, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest) -> bool:
-        """Only what the page offers. Django also lets any column of the model be asked, with any operator:
-        ?password__startswith= would read a hash character by character."""
+        """Allows only the lookups that the page offers.
+
+        Django also allows any other column of the model with any operator: ?password__startswith=
+        would read a hash character by character.
+        """
         filters = [str(getattr(one, "parameter_name", one)) for one in self.list_filter]
         names = [*filters, *self.linked_columns, *([self.date_hierarchy] if self.date_hierarchy else [])]
         behind = [lookup.removeprefix(name).split("__") for name in names if f"{lookup}__".startswith(f"{name}__")]
-        keys = {"", "id", "pk"}  # of a filter by another model's row
+        keys = {"", "id", "pk"}  # for a filter by a row of another model
         return any(set(steps) <= keys | _LOOKUPS for steps in behind) and super().lookup_allowed(lookup, value, request)
 
 
 class Chooser(AutocompleteSelect):
-    """Django's looks up what was typed before the form has refused it."""
+    """An autocomplete widget that ignores invalid keys. Django's own looks them up before the form refuses them."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
         keys = [key for key in value if not key or _is_key(self.field.target_field, key)]
@@ -131,30 +141,31 @@ def _takes(field: forms.Field, value: Any) -> bool:
 
 
 class NoDeletion(Careful):
-    """The admin deactivates; it does not delete: the audit trail refers to what is here."""
+    """An admin class without deletion. Rows are deactivated, because audit events refer to them."""
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
-        """Of a row that was there only what was changed here: the rest may be newer than what was read.
+        """Updates only the fields that the form changed, because other columns may be newer than the form.
 
-        A whole row would undo whatever was committed since, a suspension or a rotated secret as much as a count.
-        "Changed" compares with the row as it is when the page is sent; where it must be the page as it was shown,
-        which may have been open for long, the form shows its hidden initials (RoleForm).
+        Saving the whole row would undo every change committed meanwhile, for example a suspension,
+        a rotated secret or a count. Django compares the form with the row at submission. If a form
+        must compare with the row as it was displayed, possibly long before, it renders hidden
+        initial values (RoleForm).
         """
         obj.save(update_fields=changed_fields(obj, form.changed_data) if change else None)
 
 
 def changed_fields(obj: models.Model, names: Iterable[str]) -> list[str]:
-    """The columns among what a form says was changed, and those that tell when a row was."""
+    """The changed columns among `names`, and the `auto_now` columns if any column changed."""
     changed = set(names) & {field.name for field in obj._meta.concrete_fields}
-    kept = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
-    return sorted(changed) + (kept if changed else [])
+    allowed = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
+    return sorted(changed) + (allowed if changed else [])
 
 
 class ReadOnly(NoDeletion):
-    """Lists and opens; changes nothing."""
+    """An admin class that lists and opens rows and changes nothing."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -165,7 +176,7 @@ class ReadOnly(NoDeletion):
 
 @admin.register(Work)
 class WorkAdmin(ReadOnly):
-    """What is owed to the outside, and how it went."""
+    """The outbox: pending work and its results."""
 
     list_display = ("created_at", "kind", "about", "state", "attempts", "due_at", "deadline_at", "problem")
     list_filter = ("state", "kind")
@@ -176,7 +187,10 @@ class WorkAdmin(ReadOnly):
 def show_once(
     model_admin: admin.ModelAdmin[Any], request: HttpRequest, *, owner: str, holder: tuple[str, str], secret: str
 ) -> HttpResponse:
-    """A page with a new secret, never cached. `holder` is the label and the value of the user name."""
+    """Renders a page that shows a new secret once and is never cached.
+
+    `holder` is the label and the value of the user name.
+    """
     meta = model_admin.model._meta
     context = {
         **model_admin.admin_site.each_context(request),

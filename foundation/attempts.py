@@ -1,8 +1,9 @@
-"""Limits on guessing a secret that opens something by itself: a wrapping handle, an invitation, a registration token.
+"""Limits on guessing a bearer secret: a wrapping handle, an invitation or a registration token.
 
-In PostgreSQL, and so closed where it cannot be asked. An attempt is counted before the secret is looked at, so that
-parallel guesses see each other; one with a right secret is forgotten again. Two limits: of one address, and of one
-beginning of a secret whoever guesses on, because a beginning may have been seen in a log.
+Attempts are stored in PostgreSQL, so the check fails closed when the database is unreachable. An
+attempt is counted before the secret is checked, so that parallel guesses see each other. A correct
+secret deletes its attempt. There are two limits: one per address, and one per beginning of a secret
+across all addresses, because the beginning of a secret may have leaked through a log.
 """
 
 import logging
@@ -23,16 +24,17 @@ log = logging.getLogger(__name__)
 WINDOW = timedelta(minutes=15)
 MAX_FROM_ADDRESS = 50
 MAX_FOR_BEGINNING = 10
-BEGINNING = 8  # characters: nobody guesses those by chance, and so keeps the holder out
+BEGINNING = 8  # characters: too many to guess by chance, so an attacker cannot use up the holder's limit
 
 
 class TooManyAttempts(ProtocolError):
-    """RFC 6585 4."""
+    """Too many wrong secrets came from this network, or with this beginning (RFC 6585 4)."""
 
     code = "temporarily_unavailable"
     status = 429
     default_description = "too many wrong secrets lately; try again later"
     default_retry_after = int(WINDOW.total_seconds() // 4)
+    advice = "Stop sending wrong handles or tokens, and wait as long as Retry-After says."
 
 
 def count_attempt(kind: str, unverified_secret: str, address: str, now: datetime) -> Attempt:
@@ -40,14 +42,16 @@ def count_attempt(kind: str, unverified_secret: str, address: str, now: datetime
     network = counted_address(address)
     beginning = digest(unverified_secret[:BEGINNING])
     attempt = Attempt.objects.create(kind=kind, network=network, beginning_digest=beginning, at=now)
-    from_here, same_beginning = Q(network=network), Q(beginning_digest=beginning)
-    earlier = Attempt.objects.filter(from_here | same_beginning, kind=kind, at__gt=now - WINDOW).exclude(pk=attempt.pk)
-    counts = earlier.aggregate(
-        from_here=Count("pk", filter=from_here), same_beginning=Count("pk", filter=same_beginning)
+    from_address, same_beginning = Q(network=network), Q(beginning_digest=beginning)
+    earlier = Attempt.objects.filter(from_address | same_beginning, kind=kind, at__gt=now - WINDOW).exclude(
+        pk=attempt.pk
     )
-    if counts["from_here"] >= MAX_FROM_ADDRESS or counts["same_beginning"] >= MAX_FOR_BEGINNING:
-        attempt.delete()  # else whoever keeps trying would be kept out for ever
-        UNAUTHENTICATED.labels(kind, "too many attempts").inc()
+    counts = earlier.aggregate(
+        from_address=Count("pk", filter=from_address), same_beginning=Count("pk", filter=same_beginning)
+    )
+    if counts["from_address"] >= MAX_FROM_ADDRESS or counts["same_beginning"] >= MAX_FOR_BEGINNING:
+        attempt.delete()  # otherwise a client that keeps trying would lock itself out for ever
+        UNAUTHENTICATED.labels(kind, "too_many_attempts").inc()
         log.warning("too many wrong secrets (%s) from %s", kind, address)
         raise TooManyAttempts()
     return attempt
@@ -57,20 +61,24 @@ def count_attempt(kind: str, unverified_secret: str, address: str, now: datetime
 def limited(
     kind: str, unverified_secret: str, address: str, now: datetime, *, wrong: type[ProtocolError]
 ) -> Iterator[None]:
-    """Around the use of a secret, which raises `wrong` where there is no such secret. Raises TooManyAttempts."""
+    """Context manager that counts an attempt around the use of a secret.
+
+    The body raises `wrong` for an unknown secret; the attempt then stays counted. Raises
+    TooManyAttempts.
+    """
     attempt = count_attempt(kind, unverified_secret, address, now)
     try:
         yield
     except wrong:
         raise
     except ProtocolError:
-        forget_attempt(attempt)
+        delete_attempt(attempt)
         raise
-    forget_attempt(attempt)
+    delete_attempt(attempt)
 
 
-def forget_attempt(attempt: Attempt) -> None:
-    """The secret was right."""
+def delete_attempt(attempt: Attempt) -> None:
+    """Deletes the attempt after a correct secret."""
     attempt.delete()
 
 

@@ -1,4 +1,4 @@
-"""Canonical JSON (RFC 8785) and the digest that binds a yes to one operation."""
+"""Canonical JSON (RFC 8785), and the digest that binds an approval to one operation."""
 
 import hashlib
 from typing import Any
@@ -9,7 +9,7 @@ from foundation.handles import b64url
 
 
 def canonical_json(value: Any) -> bytes:
-    """RFC 8785 bytes. Raises ValueError for what it cannot express (NaN, integers beyond 2**53 - 1)."""
+    """The RFC 8785 bytes of `value`. Raises ValueError for NaN and for integers beyond 2**53 - 1."""
     try:
         return rfc8785.dumps(value)
     except rfc8785.CanonicalizationError as error:
@@ -19,10 +19,10 @@ def canonical_json(value: Any) -> bytes:
 def operation_digest(
     *, authorization_details: list[dict[str, Any]], client_id: str, resource: str | None, sub: str
 ) -> str:
-    """base64url SHA-256 over the operation as granted: who asks, for whom, where, and what exactly.
+    """base64url SHA-256 of the granted operation: client, user, resource and authorization_details.
 
-    The same value is in the token, at introspection, in each use and in the audit record; a resource
-    server computes it from the call that it is about to carry out (docs/guides/resource-servers.md).
+    The token, introspection, each use and the audit events carry the same value. A resource server
+    computes it from the call that it is about to execute (docs/guides/resource-servers.md).
     """
     operation = {
         "authorization_details": authorization_details,

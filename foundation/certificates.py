@@ -1,4 +1,4 @@
-"""A TLS client certificate as a proxy hands it on (RFC 9440). Pure."""
+"""A TLS client certificate as a proxy forwards it (RFC 9440). Pure."""
 
 import re
 from base64 import b64decode
@@ -17,19 +17,19 @@ _BYTE_SEQUENCE = re.compile(r" *:([A-Za-z0-9+/]+={0,2}): *")  # RFC 8941 3.3.5, 
 
 @dataclass(frozen=True)
 class ClientCertificate:
-    """What the sender of a request proved to hold the key of, in the proxy's TLS handshake."""
+    """A certificate whose private key the sender of the request proved to hold in the proxy's TLS handshake."""
 
     x509: x509.Certificate
-    x5t: str  # SHA-256 of its DER, base64url (RFC 8705 3.1)
-    is_trusted: bool  # the proxy found its chain to be good; never so for a self-signed one
+    x5t: str  # base64url SHA-256 of the DER (RFC 8705 3.1)
+    is_trusted: bool  # the proxy verified the chain; always False for a self-signed certificate
 
     def is_valid_at(self, now: datetime) -> bool:
         return self.x509.not_valid_before_utc <= now <= self.x509.not_valid_after_utc
 
 
 def parse_client_cert(header: str, *, is_trusted: bool) -> ClientCertificate:
-    """The certificate of a Client-Cert header. Raises ValueError."""
-    # Two headers arrive joined by a comma, which is no byte sequence either.
+    """Parses a Client-Cert header (RFC 9440). Raises ValueError."""
+    # Two headers arrive joined by a comma, which does not match a byte sequence either.
     found = _BYTE_SEQUENCE.fullmatch(header) if len(header) <= MAX_HEADER else None
     if found is None:
         raise ValueError("Client-Cert is not one byte sequence (RFC 9440 2.2)")
@@ -38,11 +38,12 @@ def parse_client_cert(header: str, *, is_trusted: bool) -> ClientCertificate:
 
 
 def parse_der(der: bytes) -> x509.Certificate:
-    """Raises ValueError."""
+    """Parses a DER certificate and its lazy fields. Raises ValueError."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         certificate.public_key()
-        # The library reads these only when they are asked for: now, and not in the middle of a decision.
+        # The library parses these fields on first access. Parsing them now keeps its errors out of
+        # a later decision.
         _ = (
             certificate.subject,
             certificate.extensions,

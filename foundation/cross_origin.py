@@ -1,7 +1,7 @@
-"""Endpoints that a page of any origin may call (Fetch Standard 3.3): clients that live in a browser.
+"""Endpoints that pages of any origin may call (CORS, Fetch Standard 3.3), for clients that run in a browser.
 
-They look at no cookie, so a page can do nothing here that its author could not do from anywhere; and answers to other
-origins carry no credentials of the person's.
+These endpoints read no cookie and answer without credentials. So a page gains nothing over what its
+author could do from any other machine.
 """
 
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from django.http import HttpRequest, HttpResponse
 
 ALLOWED_HEADERS = "Authorization, Content-Type, DPoP, Prefer, MCP-Protocol-Version"
-# What a client needs of an answer beside its body: RFC 9449 8, RFC 6750 3, RFC 9110 10.2.3, RFC 7240 3.
+# Response headers that a client needs: RFC 9449 8, RFC 6750 3, RFC 9110 10.2.3, RFC 7240 3.
 EXPOSED_HEADERS = "DPoP-Nonce, WWW-Authenticate, Retry-After, Preference-Applied"
-MAX_AGE = 7200  # seconds that a browser remembers a preflight: the most that Chromium does
+PREFLIGHT_MAX_AGE_S = 7200  # seconds that a browser caches a preflight; Chromium's maximum
 
 
 def is_preflight(request: HttpRequest) -> bool:
@@ -22,7 +22,7 @@ def preflight(methods: Sequence[str]) -> HttpResponse:
     headers = {
         "Access-Control-Allow-Methods": ", ".join(methods),
         "Access-Control-Allow-Headers": ALLOWED_HEADERS,
-        "Access-Control-Max-Age": str(MAX_AGE),
+        "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_S),
     }
     return HttpResponse(status=204, headers=headers)
 

@@ -1,4 +1,4 @@
-"""What every protocol endpoint shares: methods, JSON answers that are never cached, and errors as specified."""
+"""Shared behaviour of every protocol endpoint: methods, uncached JSON answers, and errors as specified."""
 
 import functools
 import logging
@@ -17,25 +17,26 @@ from psycopg_pool import PoolTimeout
 from foundation.cross_origin import is_preflight, open_to_all, preflight
 from foundation.errors import InvalidClient, MethodNotAllowed, ProtocolError, TemporarilyUnavailable
 from foundation.metrics import ANSWERS, UNAUTHENTICATED
-from foundation.waiting import Pause, can_wait, park, parked
+from foundation.pending_answers import Pause, can_wait, park, parked
 
 log = logging.getLogger(__name__)
 
-RETRY_AFTER = 2  # seconds, where the database cannot be reached
-# Where people are hidden, an answer comes at the next multiple of this (seconds) after its request: far more than
-# what differs between somebody and nobody.
-STEP = 0.1
+RETRY_AFTER_S = 2  # seconds, when the database is unreachable
+# If user enumeration protection is on, answers are sent at multiples of this many seconds after the
+# request. The step is far larger than the difference between a known and an unknown user.
+ANSWER_STEP_S = 0.1
 View = Callable[..., HttpResponse]
 
 
 def protocol_endpoint(
-    name: str, *methods: str, hides_people: bool = False, cross_origin: bool = False
+    name: str, *methods: str, hides_users: bool = False, cross_origin: bool = False
 ) -> Callable[[View], View]:
     """Wraps a view that returns JSON or raises a ProtocolError.
 
-    Answers carry `Cache-Control: no-store` (RFC 6749 5.1). A database out of reach is 503 with
-    Retry-After. The view must hold no transaction when it raises. `hides_people`: how long an answer takes is
-    not to tell whether a person exists. `cross_origin`: pages of any origin may call it.
+    Answers carry `Cache-Control: no-store` (RFC 6749 5.1). An unreachable database is answered with
+    503 and Retry-After. The view must hold no transaction when it raises. With `hides_users`, the
+    response time does not tell whether a user exists. With `cross_origin`, pages of any origin may
+    call the endpoint.
     """
 
     def decorate(view: View) -> View:
@@ -57,14 +58,14 @@ def protocol_endpoint(
                     response["Allow"] = ", ".join(methods)
             except (OperationalError, InterfaceError, PoolTimeout) as error:
                 log.error("%s: the database cannot be reached: %s", name, error)
-                response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER), request)
+                response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER_S), request)
             if parked(response) is None:
                 ANSWERS.labels(name, response.status_code).inc()
             if cross_origin:
                 open_to_all(response)
-            return answer_evenly(response, request, began) if hides_people else response
+            return answer_evenly(response, request, began) if hides_users else response
 
-        endpoint.methods = methods  # type: ignore[attr-defined]  # whoever tries every endpoint finds them here
+        endpoint.methods = methods  # type: ignore[attr-defined]  # for tests that call every endpoint
         return endpoint
 
     return decorate
@@ -73,7 +74,7 @@ def protocol_endpoint(
 def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) -> HttpResponse:
     if not settings.HIDE_UNKNOWN_USERS:
         return response
-    until = began + math.ceil((time.monotonic() - began) / STEP) * STEP
+    until = began + math.ceil((time.monotonic() - began) / ANSWER_STEP_S) * ANSWER_STEP_S
     if can_wait(request):
         return park(response, Pause(until))
     time.sleep(max(0.0, until - time.monotonic()))
@@ -81,8 +82,11 @@ def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) ->
 
 
 def untyped_if_empty(response: HttpResponse) -> HttpResponse:
-    """An empty answer has no type (RFC 9110 8.3): clients that read JSON alone refuse an empty text/html."""
-    is_written = getattr(response, "is_rendered", True)  # DRF writes its own errors later, and never empty ones
+    """Removes the type of an empty answer (RFC 9110 8.3).
+
+    Clients that accept only JSON refuse an empty text/html answer.
+    """
+    is_written = getattr(response, "is_rendered", True)  # DRF renders its errors later, and they are never empty
     if is_written and not response.content:
         del response["Content-Type"]
     return response

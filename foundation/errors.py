@@ -1,4 +1,7 @@
-"""Protocol errors: one class per code. `description` is for the client; `detail` only for log and audit."""
+"""Protocol errors: one class per code. `description` is for the client; `detail` only for log and audit.
+
+docs/errors.md is generated from the classes: the docstring says what the error means, `advice` what to do.
+"""
 
 import re
 from typing import ClassVar
@@ -25,6 +28,7 @@ class ProtocolError(Exception):
     code: ClassVar[str]
     status: ClassVar[int] = 400
     default_description: ClassVar[str] = ""
+    advice: ClassVar[str]  # for the developer of a client, in docs/errors.md; never sent
     is_answer: ClassVar[bool] = False  # the normal course of things, not a refusal: no audit event
     # Seconds. Whoever is told to come later (429, 503, slow_down) is always told when.
     default_retry_after: ClassVar[int | None] = None
@@ -44,56 +48,78 @@ class ProtocolError(Exception):
 
 
 class InvalidRequest(ProtocolError):
-    """RFC 6749 5.2."""
+    """The request is malformed: a parameter is missing, repeated or has a bad value (RFC 6749 5.2)."""
 
     code = "invalid_request"
+    advice = "Read error_description, correct the request, and do not repeat it unchanged."
 
 
 class BodyTooLarge(InvalidRequest):
-    """RFC 9110 15.5.14."""
+    """The request body is larger than the server accepts (RFC 9110 15.5.14)."""
 
     status = 413
     default_description = "the body is larger than this server takes"
+    advice = "Send a smaller body."
 
 
 class MethodNotAllowed(InvalidRequest):
-    """RFC 9110 15.5.6."""
+    """The endpoint does not support the HTTP method (RFC 9110 15.5.6)."""
 
     status = 405
     default_description = "this endpoint does not take this method"
+    advice = "Use a method that the Allow header lists."
 
 
 class InvalidClient(ProtocolError):
-    """RFC 6749 5.2. One text for every reason: a stranger learns nothing about who exists."""
+    """Client authentication failed (RFC 6749 5.2).
+
+    One text for every reason: a stranger does not learn which clients exist.
+    """
 
     code = "invalid_client"
     status = 401
     default_description = "client authentication failed"
+    advice = (
+        "Check client_id, the registered authentication method and the key or secret. "
+        "The server's log has the exact reason."
+    )
 
 
 class InvalidScope(ProtocolError):
-    """RFC 6749 5.2."""
+    """A scope is unknown, not allowed for this agent, or not allowed in this request (RFC 6749 5.2)."""
 
     code = "invalid_scope"
+    advice = "Request only scopes that an administrator has given to the agent, all of one resource."
 
 
 class InvalidTarget(ProtocolError):
-    """RFC 8707 2."""
+    """The agent may not ask for the resource, or the resource does not match the request (RFC 8707 2)."""
 
     code = "invalid_target"
     default_description = "this agent may not ask for that resource"
+    advice = (
+        "Send the registered identifier of the resource that owns the scopes and operation types, or leave "
+        "resource out."
+    )
 
 
 class InvalidAuthorizationDetails(ProtocolError):
-    """RFC 9396 5."""
+    """The authorization_details are malformed, of a type that the agent may not use, or do not match the type's schema
+    (RFC 9396 5).
+    """
 
     code = "invalid_authorization_details"
+    advice = (
+        "Compare the operation with its schema at /v1/operation-types, and correct the field that "
+        "error_description names."
+    )
 
 
 class TemporarilyUnavailable(ProtocolError):
-    """RFC 9110 15.6.4; the code is the one of RFC 6749 4.1.2.1."""
+    """The server is overloaded or cannot reach its database (RFC 9110 15.6.4). The code is that of RFC 6749 4.1.2.1."""
 
     code = "temporarily_unavailable"
     status = 503
     default_description = "the server cannot answer now; try again"
     default_retry_after = 2
+    advice = "Wait as long as Retry-After says, then repeat the request."

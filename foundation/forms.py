@@ -1,4 +1,4 @@
-"""Reading a request's body: form parameters by RFC 6749's rules, and bounded JSON."""
+"""Parsing of request bodies: form parameters by the rules of RFC 6749, and bounded JSON."""
 
 import json
 from typing import Any
@@ -11,12 +11,13 @@ from foundation.errors import BodyTooLarge, InvalidRequest
 
 MAX_PARAMETERS = 100
 MAX_JSON_DEPTH = 12
-# RFC 7493 2.2: beyond, two readers may see two numbers. Floats too: PostgreSQL gives 1e16 back as an integer.
+# RFC 7493 2.2: two parsers may read a larger number differently. The limit holds for floats too,
+# because PostgreSQL returns 1e16 as an integer.
 MAX_NUMBER = 2**53
 
 
 def read_body(request: HttpRequest, content_type: str) -> bytes:
-    """The body of a POST. Raises InvalidRequest for another content type, BodyTooLarge beyond the limit."""
+    """The body of a POST. Raises InvalidRequest for another content type, BodyTooLarge beyond MAX_BODY_BYTES."""
     if request.content_type != content_type:
         raise InvalidRequest(f"the content type must be {content_type}")
     body = request.read(settings.MAX_BODY_BYTES + 1)
@@ -26,10 +27,10 @@ def read_body(request: HttpRequest, content_type: str) -> bytes:
 
 
 def parse_form(request: HttpRequest) -> dict[str, str]:
-    """Parameters of an application/x-www-form-urlencoded body in UTF-8.
+    """The parameters of an application/x-www-form-urlencoded body in UTF-8.
 
-    RFC 6749 3.1 and 3.2: a parameter without a value counts as absent; none may be repeated. Unknown
-    ones are kept for the caller to ignore. Raises InvalidRequest.
+    RFC 6749 3.1 and 3.2: a parameter without a value counts as absent, and no parameter may be
+    repeated. Unknown parameters are returned too; callers ignore them. Raises InvalidRequest.
     """
     body = read_body(request, "application/x-www-form-urlencoded")
     try:
@@ -40,7 +41,7 @@ def parse_form(request: HttpRequest) -> dict[str, str]:
             errors="strict",
             max_num_fields=MAX_PARAMETERS,
         )
-    except ValueError as error:  # UnicodeDecodeError too
+    except ValueError as error:  # includes UnicodeDecodeError
         raise InvalidRequest("the body is not a form in UTF-8", detail=str(error)) from error
     parameters: dict[str, str] = {}
     for name, value in pairs:
@@ -53,7 +54,11 @@ def parse_form(request: HttpRequest) -> dict[str, str]:
 
 
 def parse_json(text: str | bytes, what: str, *, max_depth: int = MAX_JSON_DEPTH) -> Any:
-    """JSON with no repeated names, no NaN, no NUL and bounded depth. Raises InvalidRequest."""
+    """Parses JSON without repeated names, NaN, NUL, lone surrogates or numbers of 2**53 and beyond,
+    and with bounded depth.
+
+    `what` names the value in the error. Raises InvalidRequest.
+    """
     try:
         value = json.loads(text, object_pairs_hook=_no_repeated_names, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
@@ -63,7 +68,7 @@ def parse_json(text: str | bytes, what: str, *, max_depth: int = MAX_JSON_DEPTH)
 
 
 def _no_repeated_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two readers of a repeated name may see two different operations.
+    # Two parsers of a repeated name may read two different operations.
     if len({name for name, _ in pairs}) != len(pairs):
         raise ValueError("a name is repeated")
     return dict(pairs)
@@ -77,7 +82,7 @@ def _check_shape(value: Any, what: str, depth_left: int) -> None:
     if depth_left == 0:
         raise InvalidRequest(f"{what} is nested too deeply")
     if isinstance(value, str):
-        # PostgreSQL cannot store U+0000, and a lone surrogate has no UTF-8.
+        # PostgreSQL cannot store U+0000, and a lone surrogate has no UTF-8 encoding.
         if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise InvalidRequest(f"{what} has a character that cannot be stored")
     elif isinstance(value, dict):

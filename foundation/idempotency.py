@@ -1,4 +1,4 @@
-"""The header Idempotency-Key: a client that repeats a call under the same key gets the same effect once."""
+"""The Idempotency-Key header: repeating a call with the same key has its effect once."""
 
 import re
 
@@ -10,7 +10,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def parse_idempotency_key(request: HttpRequest) -> str | None:
-    """None where there is no such header. Raises InvalidRequest."""
+    """The key, or None without the header. Raises InvalidRequest."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
         raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters")

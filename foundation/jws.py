@@ -1,7 +1,8 @@
-"""Signed JSON from outside (RFC 7515, RFC 7519): the one place that reads and verifies it. Pure.
+"""Signed JSON from outside (RFC 7515, RFC 7519). Only this module reads and verifies it. Pure.
 
-Client assertions, request objects, login_hint_tokens, DPoP proofs, ID tokens and access tokens all pass here. Whatever
-is wrong with one is a BadJws, so that each endpoint has one exception to turn into its own protocol error.
+Client assertions, request objects, login_hint_tokens, DPoP proofs, ID tokens and access tokens all
+use it. Every problem raises BadJws, so that each endpoint converts one exception to its own
+protocol error.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,16 +17,16 @@ from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
 from foundation.handles import from_b64url
 
-MAX_HEADER = 4096  # characters: joserfc's 512 are too few for a header with an RSA key
+MAX_HEADER = 4096  # characters: joserfc's default of 512 is too small for a header with an RSA key
 
 
 class BadJws(Exception):
-    """It is no JWS that counts here. The text is ours: it repeats nothing that the sender wrote."""
+    """The JWS is malformed or not acceptable. The text is ours and repeats no input of the sender."""
 
 
 @dataclass(frozen=True)
 class UnverifiedJws:
-    """A JWS that was read. Nothing in it is true until `verify_jws` returns."""
+    """A parsed JWS. Its content is unverified until `verify_jws` returns."""
 
     text: str
     header: dict[str, Any]
@@ -40,10 +41,13 @@ class _Registry(jws.JWSRegistry):
     max_header_length = MAX_HEADER
 
 
-def read_jws(unverified_text: str, *, most: int) -> UnverifiedJws:
-    """A compact JWS of at most `most` characters whose header and payload are JSON objects. Raises BadJws."""
-    if len(unverified_text) > most:
-        raise BadJws(f"it is longer than {most} characters")
+def read_jws(unverified_text: str, *, max_length: int) -> UnverifiedJws:
+    """Parses a compact JWS of at most `max_length` characters, whose header and payload are JSON objects.
+
+    Raises BadJws.
+    """
+    if len(unverified_text) > max_length:
+        raise BadJws(f"it is longer than {max_length} characters")
     if unverified_text.count(".") != 2:
         raise BadJws("it is not a JWS of three parts")
     header, claims = (_read_part(part) for part in unverified_text.split(".")[:2])
@@ -52,7 +56,8 @@ def read_jws(unverified_text: str, *, most: int) -> UnverifiedJws:
     if any(not isinstance(header.get(name, ""), str) for name in ("kid", "typ")):
         raise BadJws("kid or typ is not a text")
     if "crit" in header:
-        # RFC 7515 4.1.11: this server knows no extension, and an empty list is not allowed either.
+        # RFC 7515 4.1.11: this server supports no extension, and an empty list is not allowed
+        # either.
         raise BadJws("crit names what this server does not know")
     return UnverifiedJws(unverified_text, header, claims)
 
@@ -68,7 +73,7 @@ def _read_part(part: str) -> dict[str, Any]:
 
 
 def find_key(keys: Iterable[Key], unverified: UnverifiedJws, algorithms: Collection[str]) -> Key:
-    """The key that `kid` names, or without a `kid` the only key that fits the algorithm. Raises BadJws."""
+    """The key that `kid` names or, without a `kid`, the only key that fits the algorithm. Raises BadJws."""
     algorithm = unverified.header["alg"]
     if algorithm not in algorithms:
         raise BadJws("alg is not one that is taken here")
@@ -80,7 +85,7 @@ def find_key(keys: Iterable[Key], unverified: UnverifiedJws, algorithms: Collect
 
 
 def _fits(key: Key, algorithm: str) -> bool:
-    """By its type, curve, `use` and `alg`."""
+    """Compares the key's type, curve, `use` and `alg` with the algorithm."""
     try:
         jws.JWSRegistry.algorithms[algorithm].check_key(key)
     except JoseError:
@@ -89,13 +94,13 @@ def _fits(key: Key, algorithm: str) -> bool:
 
 
 def verify_jws(unverified: UnverifiedJws, key: Key, algorithms: Collection[str]) -> dict[str, Any]:
-    """The claims, which this key signed with one of these algorithms. Raises BadJws.
+    """Verifies the signature with this key and one of these algorithms, and returns the claims. Raises BadJws.
 
-    Header members that we do not know are ignored (RFC 7515 4).
+    Unknown header members are ignored (RFC 7515 4).
     """
     registry = _Registry(algorithms=list(algorithms), strict_check_header=False)
     try:
         jws.deserialize_compact(unverified.text, key, registry=registry)
-    except Exception as error:  # the libraries raise many kinds for what a stranger wrote; each is a refusal
+    except Exception as error:  # the libraries raise many classes for hostile input; each of them is a refusal
         raise BadJws("its signature is not by the key that it needs") from error
     return unverified.claims

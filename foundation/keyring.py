@@ -1,8 +1,8 @@
-"""Encryption at rest: AES-256-GCM under a key-encryption key with an id, so that keys can be rotated.
+"""Encryption at rest: AES-256-GCM under a key-encryption key that has an id, so that keys can be rotated.
 
-A sealed value is: 1 byte version (1), 1 byte length of the key id, the key id (ASCII), 12 bytes nonce,
-ciphertext with its 16-byte tag. The place where a value lives (`table:column:primary key`) is
-authenticated with it: a value copied to another row does not open there.
+A sealed value is: 1 byte version (1), 1 byte length of the key id, the key id (ASCII), 12 bytes
+nonce, ciphertext with its 16-byte tag. The associated data includes the value's place
+(`table:column:primary key`), so that a value copied to another row cannot be decrypted there.
 """
 
 from cryptography.exceptions import InvalidTag
@@ -13,12 +13,12 @@ from django.conf import settings
 
 from foundation.handles import random_bytes
 
-VERSION = 1
+FORMAT_VERSION = 1
 NONCE_BYTES = 12
 
 
 class KeyringError(Exception):
-    """A sealed value cannot be opened: unknown key id, another place, or changed bytes."""
+    """A sealed value cannot be decrypted: unknown key id, another place, or changed bytes."""
 
 
 def _keys() -> dict[str, bytes]:
@@ -31,13 +31,13 @@ def _keys() -> dict[str, bytes]:
 def seal(plaintext: bytes, *, place: str) -> bytes:
     """Encrypts under the first key of the file. `place` is `table:column:primary key`."""
     key_id, key = next(iter(_keys().items()))
-    header = bytes([VERSION, len(key_id)]) + key_id.encode()
+    header = bytes([FORMAT_VERSION, len(key_id)]) + key_id.encode()
     nonce = random_bytes(NONCE_BYTES)
     return header + nonce + AESGCM(key).encrypt(nonce, plaintext, header + place.encode())
 
 
 def open_sealed(sealed: bytes, *, place: str) -> bytes:
-    """Decrypts what `seal` made for the same place. Raises KeyringError."""
+    """Decrypts a value that `seal` encrypted for the same place. Raises KeyringError."""
     key_id = sealed_under(sealed)
     key = _keys().get(key_id)
     if key is None:
@@ -51,15 +51,16 @@ def open_sealed(sealed: bytes, *, place: str) -> bytes:
 
 
 def sealed_under(sealed: bytes) -> str:
-    """The id of the key that a sealed value was encrypted under. Raises KeyringError."""
-    if len(sealed) < 2 or sealed[0] != VERSION or len(sealed) < 2 + sealed[1]:
+    """The id of the key that encrypted this value. Raises KeyringError."""
+    if len(sealed) < 2 or sealed[0] != FORMAT_VERSION or len(sealed) < 2 + sealed[1]:
         raise KeyringError("not a sealed value")
     return sealed[2 : 2 + sealed[1]].decode("ascii", errors="replace")
 
 
 def derive_keys(purpose: str) -> list[bytes]:
-    """32 bytes for one purpose from each key-encryption key, in the file's order (RFC 5869).
+    """32 bytes for one purpose from each key-encryption key, in the order of the file (RFC 5869).
 
-    Make with the first and accept all: so every process agrees, and a rotation is not seen by anybody.
+    Sign or encrypt with the first key and accept all of them. Then all processes agree, and a
+    rotation interrupts no one.
     """
     return [HKDF(SHA256(), 32, None, purpose.encode()).derive(key) for key in _keys().values()]

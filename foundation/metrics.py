@@ -1,10 +1,12 @@
-"""Counters for what is counted and not audited, and the figures of one moment. Read at /metrics.
+"""Counters of events that are not audited, and gauges read from PostgreSQL. Served at /metrics.
 
-Each process counts for itself. Where PROMETHEUS_MULTIPROC_DIR is set (`manage.py up` sets it), the processes of a
-machine write their counters to files there, and /metrics answers with the sum, whichever process is asked.
+Each process counts for itself. If PROMETHEUS_MULTIPROC_DIR is set (`manage.py up` sets it), all
+processes of a machine write their counters to files in that folder, and /metrics of any process
+returns the sum.
 
-What is read from PostgreSQL belongs to no process: it is not a Gauge object, but is read again for each scrape.
-No label's value comes from a request or from an error's text: each value makes a time series that stays for good.
+Values from PostgreSQL belong to no process. They are not Gauge objects; every scrape reads them
+again. No label value comes from a request or from an error's text, because each value creates a
+time series that is never removed.
 """
 
 from collections.abc import Iterable
@@ -21,7 +23,7 @@ ANSWERS = Counter("countersign_protocol_answers_total", "Protocol answers.", ["e
 
 
 class Figures(Collector):
-    """What was read a moment ago."""
+    """A collector of values that were read for this scrape."""
 
     def __init__(self, figures: Iterable[GaugeMetricFamily]) -> None:
         self._figures = figures
@@ -31,7 +33,10 @@ class Figures(Collector):
 
 
 def exposition(figures: Iterable[GaugeMetricFamily], folder: str | None) -> bytes:
-    """Prometheus text: the figures, and the counters of all processes that write to `folder`, or of this one alone."""
+    """Prometheus text: the figures, and the counters of every process that writes to `folder`.
+
+    Without a folder it has only this process's counters.
+    """
     registry = CollectorRegistry()
     registry.register(Figures(figures))
     if folder:

@@ -1,4 +1,4 @@
-"""The table of work owed to the outside world (foundation/outbox.py)."""
+"""The tables of the outbox (foundation/outbox.py) and of attempts at secrets (foundation/attempts.py)."""
 
 from django.db import models
 from django.db.models import Q
@@ -7,19 +7,19 @@ from foundation.handles import new_id
 
 
 class Work(models.Model):
-    """One thing owed: sent at least once before its deadline, never again after a recorded success."""
+    """One piece of pending work: sent at least once before its deadline, and never again after a recorded success."""
 
     class State(models.TextChoices):
-        OWED = "owed"
+        PENDING = "pending"
         DONE = "done"
-        GIVEN_UP = "given up"
+        ABANDONED = "abandoned"
         WITHDRAWN = "withdrawn"
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=40)
-    about = models.CharField(max_length=64, help_text="What it is owed for, such as prompt:<id>.")
+    about = models.CharField(max_length=64, help_text="What it is for, such as prompt:<id>.")
     payload = models.JSONField()  # ids and settled facts; never a secret
-    state = models.CharField(max_length=10, choices=State.choices, default=State.OWED)
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     created_at = models.DateTimeField()
     due_at = models.DateTimeField()
     deadline_at = models.DateTimeField()
@@ -30,9 +30,9 @@ class Work(models.Model):
 
     class Meta:
         default_permissions = ("view",)
-        verbose_name_plural = "work owed"
+        verbose_name_plural = "pending work"
         indexes = [
-            models.Index(name="work_due", fields=["due_at"], condition=Q(state="owed")),
+            models.Index(name="work_due", fields=["due_at"], condition=Q(state="pending")),
             models.Index(name="work_finished", fields=["finished_at"], condition=Q(finished_at__isnull=False)),
             models.Index(name="work_about", fields=["about"]),
         ]
@@ -42,11 +42,12 @@ class Work(models.Model):
 
 
 class Attempt(models.Model):
-    """Somebody presented a secret that opens something by itself (foundation/attempts.py)."""
+    """One attempt at a bearer secret (foundation/attempts.py)."""
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=40)
-    network = models.GenericIPAddressField()  # the address; of IPv6 its /64, which one party has
+    # the IPv4 address, or the /64 of an IPv6 address: one party has a whole /64
+    network = models.GenericIPAddressField()
     beginning_digest = models.BinaryField(max_length=32)
     at = models.DateTimeField(db_index=True)
 

@@ -1,10 +1,13 @@
-"""What counts as one sender of requests. Pure."""
+"""The address under which limits count a sender of requests. Pure."""
 
 from ipaddress import IPv6Address, ip_address, ip_network
 
 
 def counted_address(address: str) -> str:
-    """What counts as one address: of IPv6 the /64, which one customer has whole."""
+    """The address that limits count: an IPv4 address, or the /64 of an IPv6 address.
+
+    One customer usually has a whole /64.
+    """
     parsed = ip_address(address)
     if not isinstance(parsed, IPv6Address):
         return address

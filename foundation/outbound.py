@@ -1,9 +1,10 @@
-"""The one door to the network.
+"""All outbound HTTP calls.
 
-Whoever calls out says whose URL it is. One that an agent or a browser supplied may lead nowhere but to public
-addresses (RFC 6819 and RFC 9700 warn of server-side request forgery): the name is resolved once, every address
-is checked, and the connection goes to a checked address, so that a second DNS answer changes nothing.
-No redirects, no proxies, no content codings; limits on time and size over all of it together.
+The caller says who supplied the URL. A URL from an agent or a browser may lead only to public
+addresses, against server-side request forgery (RFC 6819, RFC 9700). The host name is resolved once,
+every address is checked, and the connection goes to a checked address, so that a second DNS answer
+has no effect. Redirects, proxies and content codings are off. One time limit and one size limit
+cover the whole call.
 """
 
 import functools
@@ -24,11 +25,13 @@ from typing import Any
 import certifi
 import httpcore
 from django.conf import settings
-from django.db import connection
+
+from foundation.transactions import outside_transaction
 
 MAX_URL = 2048
-PORTS = (443, 8443)  # of a supplied URL
-# ASCII only (RFC 3986): a name in another script comes as xn--. No user, no fragment, no spaces or backslashes.
+SUPPLIED_URL_PORTS = (443, 8443)  # for a supplied URL
+# ASCII only (RFC 3986): a host name in another script must be in its xn-- form. No user, no
+# fragment, no spaces or backslashes.
 _URL = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
     r"(?P<target>(?:[/?][A-Za-z0-9._~:/?@!$&'()*+,;=%\[\]-]*)?)",
@@ -39,23 +42,23 @@ _GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 
 
 class Trust(Enum):
-    """Whose URL it is."""
+    """Who supplied the URL."""
 
-    SUPPLIED = auto()  # an agent's or a browser's: https, public addresses only
-    CONFIGURED = auto()  # an administrator's: http and private addresses too
+    SUPPLIED = auto()  # an agent or a browser: https and public addresses only
+    CONFIGURED = auto()  # an administrator: http and private addresses too
 
 
 class OutboundRefused(Exception):
-    """We do not call there; the text says why."""
+    """The URL may not be called; the text says why."""
 
 
 class OutboundFailed(Exception):
-    """It was tried, and there is no answer: network, TLS, time or size."""
+    """The call failed: network, TLS, time limit or size limit."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Any status, redirects included. Header names are lower case."""
+class OutboundAnswer:
+    """An answer of any status, including redirects. Header names are lower case."""
 
     status: int
     headers: dict[str, str]
@@ -63,8 +66,8 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Target:
-    """A URL that may be called, before its name is resolved."""
+class OutboundAddress:
+    """A URL that may be called; its host name is not resolved yet."""
 
     url: str
     host: str
@@ -72,8 +75,8 @@ class Target:
     is_exception: bool
 
 
-def check_url(url: str, trust: Trust) -> Target:
-    """Raises OutboundRefused."""
+def check_url(url: str, trust: Trust) -> OutboundAddress:
+    """Parses a URL and checks it against its trust class. Raises OutboundRefused."""
     match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
     if match is None:
         raise OutboundRefused("the URL is not one that this server calls")
@@ -83,11 +86,11 @@ def check_url(url: str, trust: Trust) -> Target:
     if trust is Trust.SUPPLIED and not is_exception:
         if scheme != "https":
             raise OutboundRefused("the URL must be https")
-        if port not in PORTS:
+        if port not in SUPPLIED_URL_PORTS:
             raise OutboundRefused("the URL's port must be 443 or 8443")
     if not 0 < port < 65536:
         raise OutboundRefused("the URL has no such port")
-    return Target(url, host, port, is_exception)
+    return OutboundAddress(url, host, port, is_exception)
 
 
 def fetch(
@@ -99,13 +102,12 @@ def fetch(
     body: bytes = b"",
     timeout: float,
     max_bytes: int | None,
-) -> Answer:
-    """Calls out once. `timeout` (s) is for everything together. Without `max_bytes` the answer's body is not read.
+) -> OutboundAnswer:
+    """Makes one call. `timeout` (s) covers the whole call. Without `max_bytes` the answer's body is not read.
 
     Raises OutboundRefused or OutboundFailed.
     """
-    if connection.in_atomic_block:
-        raise RuntimeError("nobody calls out while a transaction is open: its locks would wait for the other side")
+    outside_transaction("an outbound call")
     deadline = time.monotonic() + timeout
     target = check_url(url, trust)
     addresses = _resolve(target, deadline)
@@ -120,15 +122,15 @@ def fetch(
         ):
             content = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
             names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return Answer(response.status, names, content)
+            return OutboundAnswer(response.status, names, content)
     except httpcore.TimeoutException as error:
         raise OutboundFailed(f"no answer within {timeout:g} s") from error
     except (httpcore.NetworkError, httpcore.ProtocolError) as error:
         raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
 
 
-def retry_after(answer: Answer, now: datetime) -> float | None:
-    """Seconds that the other side asks for, from a number or a date (RFC 9110 10.2.3)."""
+def retry_after(answer: OutboundAnswer, now: datetime) -> float | None:
+    """The seconds of a Retry-After header, given as a number or a date (RFC 9110 10.2.3)."""
     text = answer.headers.get("retry-after", "")
     if text.isascii() and text.isdigit():
         return float(text[:9])
@@ -148,25 +150,25 @@ def _read(parts: Iterable[bytes], max_bytes: int) -> bytes:
 
 
 def is_public(address: str) -> bool:
-    """An address of the public internet, and none that stands for another (mapped, 6to4, Teredo, NAT64)."""
+    """Whether this is a public internet address that does not embed another one (mapped, 6to4, Teredo, NAT64)."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address) and (ip not in _GLOBAL_UNICAST or ip in _TEREDO or ip in _SIX_TO_FOUR):
         return False
     return ip.is_global and not ip.is_multicast
 
 
-def _resolve(target: Target, deadline: float) -> list[str]:
-    """Every address of the host, once. In a thread of its own, because a lookup has no time limit."""
+def _resolve(target: OutboundAddress, deadline: float) -> list[str]:
+    """Resolves the host once and returns every address. Uses its own thread, because a lookup has no time limit."""
     answer: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
 
-    def look_up() -> None:
+    def resolve() -> None:
         try:
             found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
             answer.put([str(sockaddr[0]) for *_, sockaddr in found])
         except (OSError, UnicodeError):
             answer.put([])
 
-    threading.Thread(target=look_up, daemon=True).start()
+    threading.Thread(target=resolve, daemon=True).start()
     try:
         addresses = answer.get(timeout=max(deadline - time.monotonic(), 0.001))
     except queue.Empty as error:
@@ -179,14 +181,14 @@ def _resolve(target: Target, deadline: float) -> list[str]:
 @functools.cache
 def _ssl(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())  # where the system has no list of its own
+    context.load_verify_locations(certifi.where())  # for systems without a CA list of their own
     if ca_file:
         context.load_verify_locations(ca_file)
     return context
 
 
 class _Pinned(httpcore.NetworkBackend):
-    """Connects to the addresses that were checked, whatever the name says by then."""
+    """Connects to the checked addresses, even if the host name resolves to others by then."""
 
     def __init__(self, addresses: list[str], deadline: float) -> None:
         self.addresses, self.deadline = addresses, deadline
@@ -204,7 +206,7 @@ class _Pinned(httpcore.NetworkBackend):
 
 
 class _Bounded(httpcore.NetworkStream):
-    """A stream on which every wait ends at the one deadline: who answers a byte at a time gains nothing."""
+    """A stream on which all waits end at one deadline, so that an answer of one byte at a time gains no time."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self.stream, self.deadline = stream, deadline

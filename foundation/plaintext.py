@@ -1,7 +1,7 @@
-"""Text from outside that a person will read: what may not be in it (UTR 36, UTS 39).
+"""Characters that are refused in text from outside that a user will read (UTR 36, UTS 39).
 
-Right-to-left overrides, invisible characters and stacked combining marks let an attacker show a person
-something else than what is sent; such text is refused, never repaired.
+With right-to-left overrides, invisible characters and stacked combining marks, an attacker can show
+a user another text than the one that is sent. Such text is refused and never repaired.
 """
 
 import re
@@ -11,22 +11,22 @@ import unicodedata
 # Zl and Zp line and paragraph separators.
 REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
 MAX_COMBINING_MARKS = 2
-# Look like spaces or like nothing at all, in categories that are otherwise wanted.
+# Characters that look like a space or like nothing, in categories that are otherwise allowed.
 BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u034f\u17b4\u17b5")
 
-# Cyrillic, Greek and Armenian letters that pass for Latin ones. UTS 39 lists more; these are drawn alike in most fonts.
+# Cyrillic, Greek and Armenian letters that look like Latin ones in most fonts. UTS 39 lists more.
 LOOK_ALIKES = frozenset("АВЕЅІЈКМНОРСТУХҮҺԌԚԜаеѕіјорсухүһԁԛԝӏΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹϲοՕՍօսհոց")
 _LOOK_ALIKE_NAMES = ("CHEROKEE", "LISU", "ROMAN NUMERAL", "SMALL ROMAN NUMERAL")
 _WORD = re.compile(r"\w+")
 
 
-def problem_with(text: str, *, most: int, newlines: bool = False) -> str | None:
-    """Why `text` cannot be shown as it stands (a short reason in ASCII), or None where it can.
+def problem_with(text: str, *, max_length: int, newlines: bool = False) -> str | None:
+    """A short reason in ASCII why `text` cannot be displayed unchanged, or None.
 
-    `most` is in characters. The text must be in Normalization Form C.
+    `max_length` is in characters. The text must be in Normalization Form C.
     """
-    if len(text) > most:
-        return f"longer than {most} characters"
+    if len(text) > max_length:
+        return f"longer than {max_length} characters"
     marks = 0
     for character in text:
         if newlines and character == "\n":
@@ -47,7 +47,7 @@ def problem_with(text: str, *, most: int, newlines: bool = False) -> str | None:
 
 
 def _is_disguised(word: str) -> bool:
-    """Latin letters, and otherwise nothing but look-alikes of them. A word that shows its mixture is fine: kΩ."""
+    """Whether a word mixes Latin letters with look-alikes only. A visible mixture such as kΩ is allowed."""
     names = {character: unicodedata.name(character, "") for character in word if not character.isdecimal()}
     others = [character for character, name in names.items() if not name.startswith("LATIN")]
     return 0 < len(others) < len(names) and all(

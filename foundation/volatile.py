@@ -1,6 +1,6 @@
-"""The way to Redis, which holds only what may be lost: short time-outs, and left alone after a failure.
+"""Access to Redis, which holds only data that may be lost. Time-outs are short, and calls pause after a failure.
 
-A Redis that hangs costs a single short time-out in a few seconds, and not one per request.
+So a hanging Redis costs one short time-out every few seconds and not one per request.
 """
 
 import logging
@@ -12,33 +12,37 @@ import redis
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 0.25  # seconds, to connect and to answer
-LEAVE_ALONE = 5.0  # seconds
+REDIS_TIMEOUT_S = 0.25  # seconds, to connect and to answer
+RETRY_AFTER_FAILURE_S = 5.0  # seconds
 
 T = TypeVar("T")
 
 
-class Unreachable(Exception):
-    """Redis does not answer, or did not a moment ago. The caller goes on without it."""
+class RedisUnreachable(Exception):
+    """Redis does not answer, or did not answer a moment ago. The caller continues without it."""
 
 
 class Volatile:
-    """One process's connections to Redis, for one purpose (`what`, for the log)."""
+    """One process's Redis connections for one purpose. The log shows `what` as the consequence of a failure."""
 
     def __init__(self, url: str, what: str) -> None:
         self.client = redis.Redis.from_url(
-            url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=None, health_check_interval=0
+            url,
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=None,
+            health_check_interval=0,
         )
         self._what = what
         self._left_alone_until = 0.0
 
     def ask(self, question: Callable[[], T]) -> T:
-        """What `question` answers, which speaks to Redis through `client`. Raises Unreachable."""
+        """Runs `question`, which calls Redis through `client`, and returns its result. Raises RedisUnreachable."""
         if time.monotonic() < self._left_alone_until:
-            raise Unreachable
+            raise RedisUnreachable
         try:
             return question()
         except redis.RedisError as error:
-            self._left_alone_until = time.monotonic() + LEAVE_ALONE
+            self._left_alone_until = time.monotonic() + RETRY_AFTER_FAILURE_S
             log.warning("Redis is out of reach; %s: %s", self._what, error)
-            raise Unreachable from error
+            raise RedisUnreachable from error

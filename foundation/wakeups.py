@@ -1,7 +1,8 @@
-"""Wake-ups: "look again at this", told through Redis to whoever waits for it in any web process.
+"""Wake-ups: a message through Redis to every web process that a topic may have changed.
 
-Sent after the commit, and it may be lost: whoever waits reads the state again every few seconds anyway.
-A wake-up names a topic, `kind:key`, and nothing else; what became of it is read from PostgreSQL.
+A wake-up is sent after the commit and may be lost, because waiting answers read the state again
+every few seconds. It carries only the topic (`kind:key`). Receivers read the new state from
+PostgreSQL.
 """
 
 import threading
@@ -10,13 +11,13 @@ from collections.abc import Iterable
 from django.conf import settings
 from django.db import transaction
 
-from foundation.volatile import Unreachable, Volatile
+from foundation.volatile import RedisUnreachable, Volatile
 
 CHANNEL = "countersign:wake-ups"
 
 
 def wake(topics: Iterable[str]) -> None:
-    """Once the caller's transaction has committed. Never fails, and costs a short time-out at most."""
+    """Sends wake-ups after the caller's transaction commits. Never fails, and costs at most one short time-out."""
     named = sorted(set(topics))
     if named:
         transaction.on_commit(lambda: _publish(named), robust=True)
@@ -25,9 +26,9 @@ def wake(topics: Iterable[str]) -> None:
 def _publish(topics: list[str]) -> None:
     volatile = _get_volatile()
     try:
-        # One message for all: whoever listens splits it.
+        # One message carries all topics; the receiver splits it.
         volatile.ask(lambda: volatile.client.publish(CHANNEL, " ".join(topics)))
-    except Unreachable:
+    except RedisUnreachable:
         return
 
 

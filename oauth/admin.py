@@ -1,4 +1,7 @@
-"""Grants, uses and signing keys, to be read. django-oauth-toolkit's own tables are not in use yet."""
+"""Read-only pages for grants, uses and signing keys.
+
+django-oauth-toolkit's tables hold codes and refresh tokens and are not shown.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -12,8 +15,9 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from foundation.admin import ReadOnly
-from oauth import signing_keys, tree
+from oauth.grants import grant_tree
 from oauth.models import AccessToken, AuthorizationCode, Grant, IDToken, RefreshToken, SigningKey, Use
+from oauth.tokens import signing_keys
 
 admin.site.unregister([AccessToken, AuthorizationCode, IDToken, RefreshToken])
 
@@ -40,20 +44,20 @@ class GrantAdmin(ReadOnly):
     change_form_template = "admin/oauth/grant/change_form.html"
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """Whoever may suspend an agent may end what it holds."""
+        """An administrator who may suspend an agent may also end what it holds."""
         return request.user.has_perm("clients.change_agent")
 
     @admin.action(description="End: nothing that hangs on it works from now on", permissions=["end"])
     def end(self, request: HttpRequest, queryset: Any) -> None:
         actor, now = f"user:{request.user.pk}", timezone.now()
-        count = sum(tree.end_grant(grant, actor, now) for grant in queryset.select_related("agent", "user"))
+        count = sum(grant_tree.end_grant(grant, actor, now) for grant in queryset.select_related("agent", "user"))
         self.message_user(request, f"{count} ended.")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         grant = self.get_object(request, unquote(object_id))
-        context: dict[str, Any] = {"limbs": tree.tree_of(grant, timezone.now()) if grant else []}
+        context: dict[str, Any] = {"branch_lists": grant_tree.tree_of(grant, timezone.now()) if grant else []}
         context["may_end"] = bool(grant and self.has_end_permission(request))
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), **context})
 
@@ -62,13 +66,15 @@ class GrantAdmin(ReadOnly):
         return [path("<uuid:grant_id>/end/", end_branch, name="oauth_grant_end_branch"), *super().get_urls()]
 
     def end_branch(self, request: HttpRequest, grant_id: Any) -> HttpResponse:
-        """POST with `kind` and `branch`; without them the whole of it."""
+        """POST with `kind` and `branch` ends one branch; without them it ends the whole grant."""
         if request.method != "POST" or not self.has_end_permission(request):
             raise PermissionDenied
         grant = get_object_or_404(Grant.objects.select_related("agent", "user"), pk=grant_id)
         kind, branch = request.POST.get("kind"), request.POST.get("branch", "")
         actor, now = f"user:{request.user.pk}", timezone.now()
-        ended = tree.end_branch(grant, kind, branch, actor, now) if kind else tree.end_grant(grant, actor, now)
+        ended = (
+            grant_tree.end_branch(grant, kind, branch, actor, now) if kind else grant_tree.end_grant(grant, actor, now)
+        )
         self.message_user(request, "It has ended." if ended else "It had ended before.")
         return redirect("admin:oauth_grant_change", grant_id)
 

@@ -4,124 +4,144 @@ from foundation.errors import ProtocolError
 
 
 class InvalidGrant(ProtocolError):
-    """RFC 6749 5.2."""
+    """The code, refresh token or auth_req_id does not work (RFC 6749 5.2).
+
+    It is unknown, used, expired, revoked, another agent's or bound to another key.
+    """
 
     code = "invalid_grant"
+    advice = "Do not repeat the request. Start a new authorization."
 
 
 class UnauthorizedClient(ProtocolError):
-    """RFC 6749 5.2."""
+    """The agent is not registered for this grant type or delivery mode (RFC 6749 5.2)."""
 
     code = "unauthorized_client"
     default_description = "this agent may not use this grant type"
+    advice = "Ask an administrator to add the grant type to the agent, or use one that the agent has."
 
 
 class UnsupportedGrantType(ProtocolError):
-    """RFC 6749 5.2."""
+    """The server does not offer this grant type (RFC 6749 5.2)."""
 
     code = "unsupported_grant_type"
+    advice = "Use a grant type that grant_types_supported in the server's metadata lists."
 
 
 class InvalidDpopProof(ProtocolError):
-    """RFC 9449 5."""
+    """The DPoP proof is missing, malformed, expired, used before, or for another request or key (RFC 9449 5)."""
 
     code = "invalid_dpop_proof"
+    advice = "Make a new proof for each request, with the exact method and URL, a fresh jti and the current time."
 
 
 class UseDpopNonce(ProtocolError):
-    """RFC 9449 8: the next proof carries the nonce of this answer."""
+    """The DPoP proof has no nonce or an old one (RFC 9449 8)."""
 
     code = "use_dpop_nonce"
     is_answer = True
     default_description = "put the nonce of the DPoP-Nonce header into the proof"
+    advice = (
+        "Repeat the request with a new proof that carries the nonce of the DPoP-Nonce header. Keep the newest nonce."
+    )
 
 
 class AccessDenied(ProtocolError):
-    """RFC 6749 4.1.2.1: the person said no."""
+    """The user denied the request, or has stopped the agent (RFC 6749 4.1.2.1)."""
 
     code = "access_denied"
     default_description = "the person said no"
+    advice = "Do not ask again by yourself. Tell the user that the operation did not run."
 
 
 class UnsupportedResponseType(ProtocolError):
-    """RFC 6749 4.1.2.1."""
+    """The response_type is not `code` (RFC 6749 4.1.2.1)."""
 
     code = "unsupported_response_type"
+    advice = "Send response_type=code."
 
 
 class RequestNotSupported(ProtocolError):
-    """OpenID Connect Core 3.1.2.6."""
+    """The authorization endpoint does not accept the request parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "request_not_supported"
     default_description = "request objects are not offered here"
+    advice = "Send the parameters in the query or the form, without request."
 
 
 class RequestUriNotSupported(ProtocolError):
-    """OpenID Connect Core 3.1.2.6."""
+    """The authorization endpoint does not accept the request_uri parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "request_uri_not_supported"
     default_description = "request objects are not offered here"
+    advice = "Send the parameters in the query or the form, without request_uri."
 
 
 class RegistrationNotSupported(ProtocolError):
-    """OpenID Connect Core 3.1.2.6."""
+    """The authorization endpoint does not accept the registration parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "registration_not_supported"
     default_description = "the registration parameter is not offered here"
+    advice = "Register the agent first, and leave the parameter out."
 
 
 class LoginRequired(ProtocolError):
-    """OpenID Connect Core 3.1.2.6."""
+    """The request has prompt=none, and the user is not signed in recently enough (OpenID Connect Core 3.1.2.6)."""
 
     code = "login_required"
     default_description = "the person must sign in"
+    advice = "Repeat the request without prompt=none, so that the user can sign in."
 
 
 class ConsentRequired(ProtocolError):
-    """OpenID Connect Core 3.1.2.6."""
+    """The request has prompt=none, and the user has not consented to it (OpenID Connect Core 3.1.2.6)."""
 
     code = "consent_required"
     default_description = "the person must consent"
+    advice = "Repeat the request without prompt=none, so that the user can consent."
 
 
 class UnmetAuthenticationRequirements(ProtocolError):
-    """OpenID Connect Core Unmet Authentication Requirements 1.0."""
+    """The server cannot provide an acr that the request requires (OpenID Connect Core Unmet Authentication
+    Requirements 1.0).
+    """
 
     code = "unmet_authentication_requirements"
     default_description = "this server cannot give the acr that is required"
-
-
-class UnsupportedTokenType(ProtocolError):
-    """RFC 7009 2.2.1."""
-
-    code = "unsupported_token_type"
+    advice = "Request an acr that acr_values_supported in the server's metadata lists, or do not mark acr as essential."
 
 
 class InsufficientScope(ProtocolError):
-    """RFC 6750 3.1."""
+    """The access token lacks a scope that the endpoint requires (RFC 6750 3.1)."""
 
     code = "insufficient_scope"
     status = 403
+    advice = "Get an access token with the scope that the WWW-Authenticate header names."
 
 
 class InvalidToken(ProtocolError):
-    """RFC 6750 3.1's code, for a token in a body: unknown, expired, revoked, or another resource's."""
+    """The token in the body is unknown, expired, revoked, or for another resource. The code is that of RFC 6750 3.1."""
 
     code = "invalid_token"
     default_description = "the token does not work here"
+    advice = "Do not run the operation. Answer the agent with 401, so that it gets a new token."
 
 
 class OperationMismatch(ProtocolError):
-    """The call is not the operation that was approved."""
+    """The call is not the operation that was approved: its operation_digest differs from the grant's."""
 
     code = "operation_mismatch"
     status = 403
     default_description = "this is not the operation that was granted"
+    advice = (
+        "Do not run the operation. The agent must call with exactly the approved values, or ask for a new approval."
+    )
 
 
 class UsedUp(ProtocolError):
-    """Every use that the approval bought is spent."""
+    """No use of the grant is left."""
 
     code = "used_up"
     status = 409
     default_description = "every use of this grant is spent"
+    advice = "Do not run the operation. The agent must ask for a new approval."

@@ -1,4 +1,6 @@
-"""Discovery (OpenID Connect Discovery 1.0 3, RFC 8414 2) and the JWKS: only what is there."""
+"""Discovery (OpenID Connect Discovery 1.0 3, RFC 8414 2) and the JWKS. They announce only what
+works.
+"""
 
 from typing import Any
 
@@ -6,25 +8,27 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils import timezone
 
-from clients import keys, registering
+from clients import keys, registration
 from clients.models import Agent
 from foundation.endpoint import protocol_endpoint
-from oauth import introspection
-from oauth.authorization_request import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
-from oauth.signing_keys import ALGORITHMS, listed_keys
-from oauth.token_endpoint import HANDLERS
+from oauth.authorization.parameters import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
+from oauth.resource_servers import introspection
+from oauth.token_endpoint.endpoints import HANDLERS
+from oauth.tokens.signing_keys import ALGORITHMS, listed_keys
 from operations.models import LISTED_SCOPES, OperationType
 
-# Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a path of ours.
+# Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a
+# path of this server.
 EXTRA_FIELDS: dict[str, Any] = {}
-# Where a certificate would be asked of a person's browser, or is of no use.
+# Endpoints without a mutual-TLS alias: the user's browser would ask for a certificate, or a
+# certificate is useless there.
 FOR_BROWSERS = {"authorization_endpoint", "end_session_endpoint", "registration_endpoint"}
-MAX_AGE = 300  # seconds; a new signing key is listed for longer than this before it signs
+METADATA_MAX_AGE_S = 300  # seconds; a new signing key is listed for longer than this before it signs
 
 
 @protocol_endpoint("metadata", "GET", "HEAD", cross_origin=True)
 def metadata(request: HttpRequest) -> HttpResponse:
-    """One document for both specifications; their fields do not contradict."""
+    """One document for both specifications; their fields do not conflict."""
     return _public(server_metadata())
 
 
@@ -35,7 +39,7 @@ def jwks(request: HttpRequest) -> HttpResponse:
 
 
 def _public(body: dict[str, Any]) -> JsonResponse:
-    return JsonResponse(body, headers={"Cache-Control": f"public, max-age={MAX_AGE}"})
+    return JsonResponse(body, headers={"Cache-Control": f"public, max-age={METADATA_MAX_AGE_S}"})
 
 
 def server_metadata() -> dict[str, Any]:
@@ -88,7 +92,7 @@ def server_metadata() -> dict[str, Any]:
         "dpop_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),  # RFC 9449 5.1
         "authorization_details_types_supported": list(types.values_list("name", flat=True)),
     }
-    if settings.REGISTRATION != registering.CLOSED:
+    if settings.REGISTRATION != registration.REGISTRATION_CLOSED:
         document["registration_endpoint"] = f"{issuer}/oidc/register"
     if settings.METADATA_DOCUMENT_HOSTS:
         document["client_id_metadata_document_supported"] = True

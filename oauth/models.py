@@ -1,4 +1,6 @@
-"""Grants, uses and signing keys; and django-oauth-toolkit's tables, swapped into this app from the start."""
+"""Grants, uses and signing keys, and django-oauth-toolkit's tables, swapped into this app from the
+start.
+"""
 
 import uuid
 from datetime import datetime
@@ -18,17 +20,18 @@ from oauth2_provider.models import (
 
 from accounts.models import User
 from clients.models import ID_TOKEN_ALGORITHMS, Agent
-from foundation.prepared import Given
+from foundation.compiled_queries import Parameter
 from operations.models import Resource
 
 
 class GrantQuerySet(models.QuerySet["Grant"]):
-    def alive(self, now: datetime | Given) -> "GrantQuerySet":
-        """Grants that still count: not revoked, not over, agent and person are active, and the agent is still
-        controlled by whom it was granted to.
+    def alive(self, now: datetime | Parameter) -> "GrantQuerySet":
+        """Grants that still count: not revoked and not expired, agent and user active, and the
+        agent still under the control that it had when the grant was made.
 
-        One table and EXISTS, so that an UPDATE through this is one conditional statement: a join would
-        move every condition into a subquery, which PostgreSQL does not look at again after a wait.
+        The query reads one table and uses EXISTS, so that an UPDATE through it is one conditional
+        statement. A join would move every condition into a subquery, which PostgreSQL does not
+        check again after it waited for a lock.
         """
         agents = Agent.objects.filter(
             pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE, control_epoch=OuterRef("agent_epoch")
@@ -45,31 +48,32 @@ class GrantQuerySet(models.QuerySet["Grant"]):
 
 
 class Grant(models.Model):
-    """What was granted: to which agent, for whom, what exactly, how often, until when.
+    """What was granted: agent, user, scopes and operations, number of uses, expiry.
 
-    The root of all that hangs on it: a token, a use, a lease asks whether its grant is alive.
+    Every token, use and lease belongs to a grant and is valid only while the grant is alive.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="grants")
-    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch at the request
     user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="grants")
     resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="grants")
     scopes = ArrayField(models.CharField(max_length=100), default=list)
     authorization_details = models.JSONField(default=list)
     operation_digest = models.CharField(max_length=43)
-    # None: not counted (nothing but scopes, or several routine operations).
+    # None: uses are not counted (only scopes, or several routine operations).
     uses_left = models.PositiveSmallIntegerField(null=True)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True)
-    # When the person said yes in the browser; of every yes how and when they had signed in, and whether refresh
-    # tokens may hang on it.
+    # Set if the user consented in the browser. The fields below hold, for every approval, how and
+    # when the user had signed in, and whether refresh tokens may be issued.
     consented_at = models.DateTimeField(null=True)
     signed_in_at = models.DateTimeField(null=True)
     acr = models.CharField(max_length=20, blank=True)
     is_offline = models.BooleanField(default=False)
-    # The BackchannelRequest that it came from, an id only: `oauth` does not know `ciba`.
+    # The BackchannelRequest that led to this grant. Only its id is stored: `oauth` does not import
+    # `ciba`.
     request_id = models.UUIDField(null=True, db_index=True)
 
     objects = GrantQuerySet.as_manager()
@@ -89,17 +93,17 @@ class Grant(models.Model):
 
     @property
     def sub(self) -> str:
-        """RFC 9068 2.2: the person, or the agent itself where there is none."""
+        """RFC 9068 2.2: the user, or the agent itself if there is no user."""
         return str(self.user_id) if self.user_id else str(self.agent.client_id)
 
 
 class Use(models.Model):
-    """One operation done under a grant."""
+    """One operation carried out under a grant."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     grant = models.ForeignKey(Grant, on_delete=models.PROTECT, related_name="uses")
     operation_digest = models.CharField(max_length=43)
-    uses_left = models.PositiveSmallIntegerField(null=True)  # after this one: a repeat gets the same answer
+    uses_left = models.PositiveSmallIntegerField(null=True)  # after this use: a repeated call gets the same answer
     idempotency_digest = models.BinaryField(max_length=32, null=True)
     at = models.DateTimeField()
 
@@ -112,10 +116,10 @@ class Use(models.Model):
 
 
 class SigningKey(models.Model):
-    """A key that we sign with; the private part is sealed (foundation/keyring.py).
+    """A signing key of this server; the private part is sealed (foundation/keyring.py).
 
-    Listed in the JWKS from `created_at`, signs from `active_at` until a later one does, listed until
-    `withdrawn_at`.
+    The JWKS lists it from `created_at` until `withdrawn_at`. It signs from `active_at` until a
+    later key does.
     """
 
     kid = models.CharField(primary_key=True, max_length=43)
@@ -134,23 +138,23 @@ class SigningKey(models.Model):
 
 
 class AuthorizationRequest(models.Model):
-    """An authorization request (RFC 6749 4.1.1) while the person reads the consent page.
+    """An authorization request (RFC 6749 4.1.1) while the user reads the consent page.
 
-    Everything is kept here: the page carries a handle, and an answer can only narrow what is stored. Bound
-    to the person and the session that it was shown in; answered once.
+    The whole request is stored; the page carries only a handle, and an answer can only narrow the
+    request. The request is bound to the user and the session that saw it, and is answered once.
     """
 
     handle_digest = models.BinaryField(max_length=32, unique=True)
     session_digest = models.BinaryField(max_length=32)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
-    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch at the request
     resource = models.ForeignKey(Resource, null=True, on_delete=models.CASCADE, related_name="+")
-    scopes = ArrayField(models.CharField(max_length=100))  # what may be granted here
-    later_scopes = ArrayField(models.CharField(max_length=100))  # sensitive and critical: asked for each time
-    may_stay = models.BooleanField()  # refresh tokens are possible
+    scopes = ArrayField(models.CharField(max_length=100))  # that may be granted in the browser
+    later_scopes = ArrayField(models.CharField(max_length=100))  # sensitive and critical: need an approval each time
+    may_use_offline_access = models.BooleanField()  # refresh tokens are possible
     redirect_uri = models.TextField()
-    client_state = models.TextField(blank=True)  # the agent's `state`, to be returned
+    client_state = models.TextField(blank=True)  # the agent's `state`, returned unchanged
     nonce = models.CharField(max_length=255, blank=True)
     code_challenge = models.CharField(max_length=43)  # empty: this agent may omit PKCE
     dpop_jkt = models.CharField(max_length=43, blank=True)  # RFC 9449 10
@@ -167,12 +171,13 @@ class AuthorizationRequest(models.Model):
         return f"request of {self.agent_id} for {self.user_id}"
 
 
-# django-oauth-toolkit's tables. Only its columns that fit are kept (docs/adr/0013): agent, person, resource and
-# scopes of a code or a refresh token are those of its Grant, and neither is stored in clear.
+# django-oauth-toolkit's tables. Only its suitable columns are kept (docs/adr/0013): agent, user,
+# resource and scopes of a code or a refresh token are those of its Grant, and neither is stored in
+# clear.
 
 
 class AuthorizationCode(AbstractGrant):
-    """A code (RFC 6749 4.1.2): the digest, what it is bound to, and whether it was used."""
+    """A code (RFC 6749 4.1.2): its digest, its bindings, and whether it was used."""
 
     user = code = application = expires = scope = created = updated = None  # type: ignore[assignment]
     code_challenge_method = claims = resource = None  # type: ignore[assignment]
@@ -194,9 +199,12 @@ class AuthorizationCode(AbstractGrant):
 
 
 class RefreshToken(AbstractRefreshToken):
-    """A refresh token (RFC 6749 6): used once; its successor is another row. Its family is its Grant.
+    """A refresh token (RFC 6749 6).
 
-    `salt` is what it was derived with (oauth/successors.py); the first of a grant is random, and its salt is empty.
+    It is used once; its successor is another row. Its family is its Grant.
+
+    `salt` is the salt that the token was derived with (oauth/successors.py). The first token of a
+    grant is random, and its salt is empty.
     """
 
     user = token = token_checksum = application = access_token = None  # type: ignore[assignment]
@@ -204,19 +212,19 @@ class RefreshToken(AbstractRefreshToken):
 
     token_digest = models.BinaryField(max_length=32, unique=True)
     grant = models.ForeignKey(Grant, on_delete=models.CASCADE, related_name="refresh_tokens")
-    cnf = models.JSONField(default=dict)  # the keys that whoever uses it must hold; empty: it is not bound
+    cnf = models.JSONField(default=dict)  # the keys that its sender must prove to hold; empty: not bound
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(db_index=True)
     used_at = models.DateTimeField(null=True)
     predecessor = models.OneToOneField("self", null=True, on_delete=models.SET_NULL, related_name="successor")
     salt = models.BinaryField(max_length=32, default=b"")
-    given_at = models.DateTimeField(null=True)  # when an answer last brought it; null: the code's answer, nothing since
+    given_at = models.DateTimeField(null=True)  # when a response last carried it; null: only the code's response did
 
     class Meta(AbstractRefreshToken.Meta):
         abstract = False
         swappable = "OAUTH2_PROVIDER_REFRESH_TOKEN_MODEL"
         default_permissions = ()
-        unique_together = ()  # type: ignore[assignment]  # of columns that are not here
+        unique_together = ()  # type: ignore[assignment]  # its columns are removed here
         indexes = ()  # type: ignore[assignment]
 
     def __str__(self) -> str:
@@ -224,7 +232,9 @@ class RefreshToken(AbstractRefreshToken):
 
 
 class AccessToken(AbstractAccessToken):
-    """Stays empty: our access tokens are JWTs and are not stored. django-oauth-toolkit's tables refer to it."""
+    """Always empty: access tokens are JWTs and are not stored. django-oauth-toolkit's tables refer
+    to it.
+    """
 
     class Meta(AbstractAccessToken.Meta):
         abstract = False
@@ -233,7 +243,7 @@ class AccessToken(AbstractAccessToken):
 
 
 class IDToken(AbstractIDToken):
-    """Stays empty, as AccessToken."""
+    """Always empty, like AccessToken."""
 
     class Meta(AbstractIDToken.Meta):
         abstract = False
@@ -242,7 +252,7 @@ class IDToken(AbstractIDToken):
 
 
 class RevokedToken(models.Model):
-    """An access token that was revoked before its end (RFC 7009), by its `jti`."""
+    """An access token that was revoked before its expiry (RFC 7009), by its `jti`."""
 
     jti_digest = models.BinaryField(max_length=32, primary_key=True)
     expires_at = models.DateTimeField(db_index=True)
@@ -254,6 +264,6 @@ class RevokedToken(models.Model):
         return f"revoked until {self.expires_at:%Y-%m-%d %H:%M}"
 
 
-def not_revoked(jti_digest: bytes | Given) -> "NegatedExpression[Any]":
-    """A condition for any query: this very token was not revoked before its end."""
+def not_revoked(jti_digest: bytes | Parameter) -> "NegatedExpression[Any]":
+    """A condition for any query: this access token was not revoked before its expiry."""
     return ~Exists(RevokedToken.objects.filter(pk=jti_digest))

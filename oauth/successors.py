@@ -1,7 +1,9 @@
-"""The value of a refresh token's successor: an HMAC, so that it can be given again although it is not stored.
+"""Derives a refresh token's successor by HMAC, so that it can be returned again although it is not
+stored.
 
-It takes three parts that no one place holds: the old token (its holder), the salt (the database) and a sub-key of a
-key-encryption key (the server). So neither a stolen token nor a copy of the database leads to the next token.
+The HMAC needs three parts from three places: the old token (its holder), the salt (the database)
+and a sub-key of a key-encryption key (the server). So neither a stolen token nor a copy of the
+database is enough to compute the next token.
 """
 
 import hashlib
@@ -16,6 +18,6 @@ SALT_BYTES = 32
 
 
 def derive_successors(token: str, salt: bytes) -> Iterator[str]:
-    """One candidate by each key-encryption key; the first is the one for a new successor."""
+    """One candidate for each key-encryption key. The first one is used for a new successor."""
     for key in derive_keys(PURPOSE):
         yield b64url(hmac.digest(key, salt + token.encode(), hashlib.sha256))

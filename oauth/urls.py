@@ -1,14 +1,14 @@
 from django.urls import path, re_path
 
-from oauth.authorize import authorize, consent, resume
-from oauth.grant_pages import end_branch, end_grant, grant
-from oauth.introspection import introspect
-from oauth.logout import confirm, logout
+from oauth.authorization.endpoints import authorize, consent, resume
+from oauth.authorization.logout import confirm, logout
+from oauth.grants.endpoints import revoke
+from oauth.grants.pages import end_branch, end_grant, grant
 from oauth.metadata import jwks, metadata
-from oauth.revocation import revoke
-from oauth.token_endpoint import token
-from oauth.userinfo import userinfo
-from oauth.uses import uses
+from oauth.resource_servers.api import uses
+from oauth.resource_servers.introspection import introspect
+from oauth.resource_servers.userinfo import userinfo
+from oauth.token_endpoint.endpoints import token
 
 # With and without a trailing slash, never by a redirect: real clients drop a POST body on 301.
 urlpatterns = [

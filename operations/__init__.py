@@ -1,15 +1,18 @@
-"""What may be asked.
+"""What an agent may ask for: resources, scopes and operation types.
 
-Owns: Resource (an API that trusts our tokens; identifier = `aud`), Scope, OperationType and its
-versions: the schema of an `authorization_details` type (RFC 9396), its risk, the assurance that a yes
-needs, how many uses one approval buys, and the wording that a person reads. Does not own: who may ask
-for it (clients) or the asking (ciba, oauth).
+Owns: Resource (an API that accepts our tokens; its identifier is the token's `aud`), Scope, and
+OperationType with its versions. A version has a JSON Schema for the `authorization_details` type
+(RFC 9396), a risk, a required assurance, a number of uses per approval, and a wording. Does not
+own: which agent may ask for it (clients), and the requests (ciba, oauth).
 
-models.py      the tables; a version is never changed, an edit makes the next one
-identifiers.py   which URIs identify a resource, and which two name the same (pure)
-risk.py        risk and assurance, in order (pure)
-schemas.py     which JSON Schemas we accept, and checking a value against one (pure)
-wording.py     `{field|formatter}` text, rendered by the server (pure)
-lifecycle.py   a new version, a resource's credential
-views.py       GET /v1/operation-types
+models.py        the tables; an edit creates a new version, and a version never changes
+identifiers.py   which URIs identify a resource, and which two are the same (pure)
+risk.py          risk and assurance, in order (pure)
+schemas.py       which JSON Schemas are accepted, and checking a value against one (pure)
+patterns.py, formats.py   `pattern` and `format` in schemas (pure)
+mismatches.py    the message about a value that does not match its schema (pure)
+wording.py       `{field|formatter}` text, rendered by the server (pure)
+lifecycle.py     a new version of an operation type; a resource's credential
+api.py           GET /v1/operation-types
+admin.py         resources, scopes and operation types in the administration
 """

@@ -27,7 +27,8 @@ class ResourceAdmin(NoDeletion):
     actions = ("issue_secret", "revoke_secrets")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("id", "identifier") if obj else ("id",)  # tokens name it: another identifier is another resource
+        # tokens carry the identifier: another identifier means another resource
+        return ("id", "identifier") if obj else ("id",)
 
     def save_model(self, request: HttpRequest, obj: Resource, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -70,7 +71,7 @@ class ScopeAdmin(NoDeletion):
 
 
 class OperationTypeForm(forms.ModelForm[OperationType]):
-    """An operation type with the fields of its newest version; a change of those makes the next one."""
+    """An operation type with the fields of its newest version. Changing such a field creates the next version."""
 
     MEANING: ClassVar[tuple[str, ...]] = OperationTypeVersion.MEANING
 
@@ -131,7 +132,7 @@ class OperationTypeAdmin(NoDeletion):
 
     @admin.display(description="problem")
     def problem(self, obj: OperationType) -> str:
-        """A schema that was stored under other rules. Requests that its broken part concerns are refused."""
+        """A problem of a schema that was stored under older rules. Requests that use its faulty part are refused."""
         found = schemas.problems_with(obj.current.schema) if obj.current else []
         return found[0] if found else "-"
 

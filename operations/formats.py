@@ -1,7 +1,8 @@
-"""Formats of JSON Schemas (Validation 7.3): which are checked here. Pure.
+"""The formats of JSON Schemas (Validation 7.3) that this server checks. Pure.
 
-The libraries behind jsonschema let through what only looks like the thing: a line break at the end, or in a host name
-a letter that only lower-cases to ASCII. So what its specification writes in ASCII must be printable ASCII first.
+The libraries behind jsonschema accept some values that are not valid: a line break at the end, or a
+letter in a host name that lower-cases to ASCII. So if a format's specification defines it in ASCII,
+the value must be printable ASCII first.
 """
 
 from typing import Any
@@ -10,7 +11,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from operations import patterns
 
-# jsonschema has a function for each of them where its extra `format-nongpl` is installed; without it, nothing starts.
+# jsonschema has a function for each of them if its extra `format-nongpl` is installed. Without the
+# extra this module cannot be imported.
 _LIBRARY = Draft202012Validator.FORMAT_CHECKER.checkers
 _IN_ASCII = ("date", "date-time", "time", "uri", "ipv4", "ipv6", "hostname", "uuid")
 _ADDRESSES = ("email", "idn-email")
@@ -21,7 +23,7 @@ def _printable_ascii(name: str) -> Any:
 
     def check(value: object) -> bool:
         if not isinstance(value, str):
-            return True  # a format speaks of strings alone
+            return True  # a format applies to strings only
         return value.isascii() and value.isprintable() and bool(conforms(value))
 
     return check, raises

@@ -1,7 +1,8 @@
-"""The identifier of a Resource: which URIs can be one, and which two name the same. Pure.
+"""The identifier of a Resource: which URIs are valid, and which identifiers are equal. Pure.
 
-Tokens carry the spelling that is registered. Whoever names a resource may spell it as RFC 3986 6.2 allows: clients
-build the URI with a URL parser, which adds or drops a slash and lower-cases the host.
+Tokens carry the registered spelling. A client may spell it in any way that RFC 3986 6.2 treats as
+equal, because clients build the URI with a URL parser, which adds or drops a slash and lower-cases
+the host.
 """
 
 import re
@@ -13,23 +14,26 @@ _AUTHORITY = re.compile(r"(?P<user>.*@)?(?P<host>[^@]*?)(?::(?P<port>[0-9]*))?")
 
 
 def is_identifier(value: str) -> bool:
-    """RFC 8707 2: an absolute URI without a fragment. `http` for loopback names only is not ours to judge."""
+    """Whether this is an absolute URI without a fragment (RFC 8707 2).
+
+    The caller decides whether `http` is allowed for hosts other than loopback.
+    """
     try:
         parts = urlsplit(value)
         _ = parts.port
-    except ValueError:  # its authority cannot be read
+    except ValueError:  # the authority is malformed
         return False
     is_visible_ascii = value.isascii() and value.isprintable() and " " not in value
     return is_visible_ascii and "#" not in value and bool(parts.scheme and (parts.netloc or parts.path))
 
 
 def is_same_resource(one: str, other: str) -> bool:
-    """RFC 3986 6.2: case of scheme and host, the scheme's default port and an empty path make no difference."""
+    """RFC 3986 6.2: ignores the case of scheme and host, the scheme's default port and an empty path."""
     return one == other or _comparable(one) == _comparable(other)
 
 
 def _comparable(identifier: str) -> str:
-    """The one spelling of all that are the same; what is no identifier is the same as itself alone."""
+    """The normalized spelling of an identifier. A value that is no identifier equals only itself."""
     parts = _PARTS.fullmatch(identifier) if is_identifier(identifier) else None
     if parts is None:
         return identifier

@@ -1,4 +1,4 @@
-"""Use cases: a new version of an operation type, a resource's credential."""
+"""Use cases: a new version of an operation type, and a resource's credentials."""
 
 from datetime import datetime
 from typing import Any
@@ -12,9 +12,9 @@ from operations.models import OperationType, OperationTypeVersion, Resource, Res
 
 @transaction.atomic
 def put_version(operation_type: OperationType, meaning: dict[str, Any], about: About, now: datetime) -> bool:
-    """Makes the next version, where `meaning` differs from the newest. Raises ValidationError.
+    """Creates the next version if `meaning` differs from the newest. Raises ValidationError.
 
-    Requests that are already open keep theirs. Takes part in the caller's transaction (the admin's).
+    Open requests keep their version. Runs in the caller's transaction (the admin's).
     """
     operation_type = OperationType.objects.select_for_update().get(pk=operation_type.pk)
     newest = operation_type.versions.order_by("-number").first()
@@ -36,7 +36,7 @@ def put_version(operation_type: OperationType, meaning: dict[str, Any], about: A
 
 @transaction.atomic
 def issue_resource_secret(resource: Resource, about: About, now: datetime) -> str:
-    """A new credential, returned once. The one before stays live for the change-over."""
+    """Issues a new credential and returns it, once. The previous one stays valid during the rotation."""
     Resource.objects.select_for_update().get(pk=resource.pk)
     secret = ResourceSecret.issue(resource, now)
     record(events.RESOURCE_SECRET_ISSUED, about, now, resource=resource.identifier)
@@ -45,7 +45,7 @@ def issue_resource_secret(resource: Resource, about: About, now: datetime) -> st
 
 @transaction.atomic
 def revoke_resource_secrets(resource: Resource, about: About, now: datetime) -> int:
-    """Ends every credential of the resource; it must be given a new one."""
+    """Revokes all credentials of the resource. It then needs a new one."""
     ended = ResourceSecret.objects.filter(resource=resource, revoked_at=None).update(revoked_at=now)
     record_revocation(events.RESOURCE_SECRETS_REVOKED, about, now, resource=resource.identifier, secrets=ended)
     return ended

@@ -1,7 +1,8 @@
-"""What is wrong with a value that does not fit its schema, for the agent that sent it. Pure.
+"""Explains to an agent why its value does not match the schema. Pure.
 
-It names the field and what the schema wants there. The schema is no secret: GET /v1/operation-types shows it. The
-value is one, perhaps, and neither it nor the name of a field that the schema does not know is repeated.
+The explanation names the field and the schema's requirement. The schema is public: GET
+/v1/operation-types lists it. The value may be secret, so the explanation repeats neither the value
+nor the names of unknown fields.
 """
 
 import json
@@ -10,7 +11,7 @@ from typing import Any
 
 from jsonschema import ValidationError
 
-MAX_LISTED = 20  # of values or fields that are named
+MAX_LISTED = 20  # maximum of values or fields that one sentence lists
 _TYPES = {
     "string": "a string",
     "integer": "an integer",
@@ -20,11 +21,11 @@ _TYPES = {
     "array": "an array",
     "null": "null",
 }
-# Keyword → what it wants of the field, in words.
+# Keyword → its requirement in words.
 _WANTS: dict[str, Callable[[Any], str]] = {
     "type": lambda wanted: f"must be {_types(wanted)}",
-    "enum": lambda wanted: f"must be one of {_list(map(_shown, wanted))}",
-    "const": lambda wanted: f"must be {_shown(wanted)}",
+    "enum": lambda wanted: f"must be one of {_list(map(_display, wanted))}",
+    "const": lambda wanted: f"must be {_display(wanted)}",
     "format": lambda wanted: f"must have the format {wanted}",
     "pattern": lambda wanted: f"must fit the pattern {_spelled(wanted)}",
     "minLength": lambda wanted: f"must have at least {_count(wanted, 'character')}",
@@ -60,7 +61,7 @@ def describe(error: ValidationError) -> str:
         return f"{'/'.join([*path, _missing(others, value)])} is missing: it is needed beside {name}"
     if keyword == "additionalProperties":
         return f"{place} has a field that is unknown here; {_known(schema.get('properties', {}))}"
-    if error.validator is None:  # the schema `false`; jsonschema does not tell of which field
+    if error.validator is None:  # the schema `false`: jsonschema does not report which field
         return f"{place} has a part that must not be there"
     wants = _WANTS.get(keyword)
     return f"{place} {wants(wanted)}" if wants else f"{place} does not fit the schema ({keyword})"
@@ -81,7 +82,7 @@ def _types(wanted: str | list[str]) -> str:
 
 
 def _spelled(pattern: str) -> str:
-    """error_description can hold neither a backslash nor a quote (RFC 6749 5.2); half a pattern would mislead."""
+    """error_description cannot contain a backslash or a quote (RFC 6749 5.2), and half a pattern would mislead."""
     return "that its schema has" if {"\\", '"'} & {*pattern} else pattern
 
 
@@ -91,7 +92,7 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(all_names[:MAX_LISTED]) + more
 
 
-def _shown(value: Any) -> str:
+def _display(value: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else json.dumps(value)
 
 

@@ -7,16 +7,18 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 
-from foundation.secrets import GeneratedSecret
+from foundation.generated_secrets import GeneratedSecret
 from operations import schemas, wording
 from operations.identifiers import is_identifier, is_same_resource
 from operations.risk import Assurance, Risk, may_run_unasked
 
-# OpenID Connect's own scopes: they belong to no Resource and never decide `aud`.
+# OpenID Connect's own scopes. They belong to no Resource and never decide `aud`.
 IDENTITY_SCOPES = ("openid", "profile", "email")
-# OpenID Connect Core 11: go on while the person is away. Whether an agent may is its grant type refresh_token.
+# OpenID Connect Core 11: access while the user is away. An agent may use it if it has the grant
+# type refresh_token.
 OFFLINE_ACCESS = "offline_access"
-# What the metadata lists. Real clients ask for all of it, whatever they need; what an agent may not have is left out.
+# The scopes in the metadata. Many clients request all of them; scopes that an agent may not have
+# are left out.
 LISTED_SCOPES = (*IDENTITY_SCOPES, OFFLINE_ACCESS)
 
 
@@ -26,7 +28,7 @@ def check_identifier(value: str) -> None:
 
 
 class Resource(models.Model):
-    """An API that trusts our tokens. `identifier` is the `aud` of tokens for it."""
+    """An API that accepts our tokens. `identifier` is the `aud` of tokens for it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     identifier = models.CharField(max_length=255, unique=True, validators=[check_identifier])
@@ -44,12 +46,13 @@ class Resource(models.Model):
         super().clean()
         others = Resource.objects.exclude(pk=self.pk).values_list("identifier", flat=True)
         same = next((other for other in others if is_same_resource(self.identifier, other)), None)
-        if same is not None and same != self.identifier:  # that very spelling is refused by its column
+        # the column's unique constraint refuses the identical spelling
+        if same is not None and same != self.identifier:
             raise ValidationError({"identifier": f"{same} is registered already, and names the same resource."})
 
 
 class ResourceSecret(GeneratedSecret):
-    """A resource's own credential, for introspection and uses only: HTTP Basic with its id as user name."""
+    """A resource's own credential, for introspection and uses only: HTTP Basic with the resource's id as user name."""
 
     OWNER: ClassVar[str] = "resource"
 
@@ -60,11 +63,11 @@ class ResourceSecret(GeneratedSecret):
 
 
 class Scope(models.Model):
-    """A scope of one resource. Its name is unique over all of them, so that it decides the resource."""
+    """A scope of one resource. Its name is unique over all resources, so that it determines the resource."""
 
     id = models.BigAutoField(primary_key=True)
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="scopes")
-    # RFC 6749 3.3
+    # RFC 6749 3.3: scope-token
     name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[\x21\x23-\x5B\x5D-\x7E]+\Z")])
     description = models.CharField(max_length=200, help_text="What a person reads: “Read your calendar”.")
     risk = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Risk], default=Risk.ROUTINE.value)
@@ -88,11 +91,11 @@ class Scope(models.Model):
 
 
 class OperationType(models.Model):
-    """An `authorization_details` type (RFC 9396). What it means is in its versions; the newest counts."""
+    """An `authorization_details` type (RFC 9396). Its versions define its meaning; the newest version applies."""
 
     id = models.BigAutoField(primary_key=True)
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="operation_types")
-    # RFC 9396 2: often a URI, so every character that RFC 3986 2 allows in one.
+    # RFC 9396 2: the type is often a URI, so every character of a URI is allowed (RFC 3986 2).
     name = models.CharField(
         max_length=255,
         unique=True,
@@ -116,7 +119,7 @@ class OperationType(models.Model):
 
 
 class OperationTypeVersion(models.Model):
-    """One version; never changed. A request keeps the version that it was asked under."""
+    """One version of an operation type; never changed. A request keeps the version under which it was made."""
 
     id = models.BigAutoField(primary_key=True)
     operation_type = models.ForeignKey(OperationType, on_delete=models.PROTECT, related_name="versions")
@@ -130,7 +133,7 @@ class OperationTypeVersion(models.Model):
     lifetime = models.PositiveIntegerField(validators=[MinValueValidator(30), MaxValueValidator(86_400)])
     created_at = models.DateTimeField()
 
-    # What makes a version; the form and the comparison of versions go by this list.
+    # The fields that define a version. The form and the comparison of versions use this list.
     MEANING: ClassVar[tuple[str, ...]] = (
         "schema", "title", "summary", "risk", "assurance", "uses", "lifetime",
     )  # fmt: skip
@@ -158,8 +161,10 @@ class OperationTypeVersion(models.Model):
 
     @classmethod
     def check_meaning(cls, meaning: dict[str, Any], *, exclude: tuple[str, ...] = ()) -> None:
-        """What a form has of a version, before there is one: each field by itself, then together. Raises
-        ValidationError under the fields' names, but for those in `exclude`."""
+        """Checks the fields of a version that does not exist yet, each by itself and then together.
+
+        Raises ValidationError under the fields' names, except for the fields in `exclude`.
+        """
         version = cls(**meaning)
         version.clean_fields(exclude={"operation_type", "number", "created_at", *exclude})
         version.clean()

@@ -1,8 +1,9 @@
-"""Patterns of JSON Schemas: read as ECMA-262 reads them (JSON Schema Core 6.4), run by RE2 in linear time. Pure.
+"""Patterns of JSON Schemas: the syntax of ECMA-262 (JSON Schema Core 6.4), run by RE2 in linear time. Pure.
 
-RE2 has no back-references and no look-around: with them, no engine is known to be linear. What the two languages
-write differently is translated here; what ECMA-262 does not know is refused, so that an agent that reads the
-schema at /v1/operation-types understands a pattern as this server does.
+RE2 has no back-references and no look-around, because no engine with them is known to be linear.
+This module translates the syntax that differs between the two languages. It refuses syntax that
+ECMA-262 does not have, so that an agent that reads the schema at /v1/operation-types understands a
+pattern as this server does.
 """
 
 import functools
@@ -13,10 +14,12 @@ import re2
 
 MAX_LENGTH = 200  # characters
 _MAX_REPEAT = 1000  # RE2's own limit
-# Bytes of one compiled pattern with its caches. \p{L}{1,100} fits. RE2 goes on more slowly where its caches do not fit.
+# The maximum size in bytes of one compiled pattern with its caches. \p{L}{1,100} fits. RE2 runs
+# more slowly if its caches do not fit.
 _MAX_MEMORY = 2 * 1024 * 1024
 
-# A pair of surrogates, any other escape, how often, the start of a group or of a class, or one character.
+# A surrogate pair, any other escape, a quantifier, the start of a group or of a class, or one
+# character.
 _PIECE = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|\\u\{[0-9a-fA-F]{1,6}\}|\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\c[A-Za-z]|\\[pP]\{[^{}]*\}|\\0[0-9]|\\."
@@ -36,19 +39,23 @@ _LOOK_AROUND = frozenset({"(?=", "(?!", "(?<=", "(?<!"})
 
 
 class PatternError(ValueError):
-    """Why a pattern cannot be used, in words for the administrator."""
+    """The pattern cannot be used; the text says why, for the administrator."""
 
 
 def matches(pattern: str, text: str) -> bool:
-    """Whether `pattern` is found in `text`. Raises PatternError."""
+    """Whether `pattern` occurs in `text`. Raises PatternError."""
     try:
         return _compiled(pattern).search(text) is not None
     except UnicodeEncodeError:
-        return False  # a lone surrogate is no character, and fits no pattern
+        return False  # a lone surrogate is not a character and matches no pattern
 
 
 def check(pattern: str, *, max_memory: int = _MAX_MEMORY) -> None:
-    """Raises PatternError. Whoever checks an agent's text allows less memory: RE2's module keeps the last 128."""
+    """Checks that a pattern can be used. Raises PatternError.
+
+    A caller that checks an agent's text allows less memory, because RE2's module caches the last
+    128 patterns.
+    """
     _compile(pattern, max_memory)
 
 
@@ -79,7 +86,7 @@ def _translated(pattern: str) -> str:
         if piece.startswith("\\"):
             parts.append(_escape(piece, in_class=in_class))
         elif in_class:
-            # RE2 reads [[:alpha:]] as a class of POSIX's.
+            # RE2 reads [[:alpha:]] as a POSIX class.
             parts.append(piece.replace("[", r"\["))
             in_class = not piece.endswith("]")
         else:
@@ -96,9 +103,10 @@ def _plain(piece: str) -> str:
     if piece.startswith("[") and piece.endswith("]"):
         raise PatternError(f"the class {piece} is empty; write \\] for a bracket in a class")
     if piece.startswith("{") and any(int(times) > _MAX_REPEAT for times in re.findall(r"[0-9]+", piece)):
-        raise PatternError(f"{piece} repeats more than {_MAX_REPEAT} times")  # RE2 reads the largest as plain text
+        # RE2 reads a larger quantifier as plain text
+        raise PatternError(f"{piece} repeats more than {_MAX_REPEAT} times")
     if piece.startswith("(?<"):
-        return "("  # the name says nothing here
+        return "("  # the group's name does not affect matching
     return {"$": r"\z", ".": r"[^\n\r\x{2028}\x{2029}]"}.get(piece, piece)
 
 

@@ -1,4 +1,4 @@
-"""Risk of an operation, and the assurance of an answer. Pure."""
+"""The risk of an operation, and the assurance of an answer. Pure."""
 
 from enum import StrEnum
 from typing import assert_never
@@ -11,7 +11,7 @@ class Risk(StrEnum):
 
 
 class Assurance(StrEnum):
-    """How sure we are that the person answered: signed in lately, number matched, passkey used for this."""
+    """How surely the approver is known: signed in recently, number matched, or passkey used for this request."""
 
     SESSION = "session"
     NUMBER = "number"
@@ -19,7 +19,7 @@ class Assurance(StrEnum):
 
 
 def may_run_unasked(risk: Risk) -> bool:
-    """Only routine work runs without asking; sensitive and critical only ever through an approval."""
+    """Only routine work runs without asking anyone. Sensitive and critical work always needs an approval."""
     match risk:
         case Risk.ROUTINE:
             return True
@@ -29,9 +29,10 @@ def may_run_unasked(risk: Risk) -> bool:
             assert_never(risk)
 
 
-# What this server can ask of a person today; a type that demands more is refused, never weakened.
+# The assurances that this server supports today. A type that requires another one is refused and
+# never weakened.
 AVAILABLE = frozenset({Assurance.SESSION})
 
 
-def can_give(assurance: Assurance) -> bool:
+def is_supported(assurance: Assurance) -> bool:
     return assurance in AVAILABLE

@@ -1,8 +1,9 @@
-"""JSON Schemas of operation types: which ones we accept, and checking a value against one. Pure.
+"""JSON Schemas of operation types: which schemas are accepted, and validating a value. Pure.
 
-A schema is written by an administrator and run on what an agent sends. So it may not fetch anything
-(`$ref` only to its own `$defs`, and not in a circle), must be small, may hold no pattern that runs for ever, and
-every object in it must be closed: a field that the schema does not know could not be shown to the person.
+An administrator writes a schema, and it runs on an agent's input. So a schema may not fetch
+anything (`$ref` points only to its own `$defs`, and not in a circle), must be small, and may not
+contain a pattern with unbounded running time. Every object in it must be closed, because the prompt
+cannot display a field that the schema does not know.
 """
 
 import re
@@ -26,12 +27,13 @@ _REFUSED_KEYWORDS = frozenset(
      "propertyNames", "unevaluatedProperties", "not", "dependentSchemas", "if", "then", "else"}
 )  # fmt: skip
 _REFERENCE = re.compile(r"#/\$defs/[A-Za-z0-9_-]+")
-# JSON Schema's own schema has the format `regex`, which jsonschema reads as Python's; _walk reads it as it is run.
+# The JSON Schema meta-schema uses the format `regex`, which jsonschema reads as Python syntax.
+# _walk checks patterns in the syntax in which they run.
 _NO_FORMATS = FormatChecker(formats=())
 
 
 def problems_with(schema: Any) -> list[str]:
-    """What stands against using this as an operation type's schema; empty where nothing does."""
+    """The reasons why this cannot be the schema of an operation type; empty if there are none."""
     if not isinstance(schema, dict) or schema.get("type") != "object":
         return ['the schema must describe an object ("type": "object")']
     if len(repr(schema)) > MAX_SCHEMA_BYTES:
@@ -84,7 +86,7 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
 
 
 def _circles(schema: dict[str, Any]) -> Iterator[str]:
-    """A $ref to nothing, and one that leads back to itself."""
+    """Every $ref that points to nothing, and every $ref that leads back to itself."""
     definitions = schema.get("$defs", {})
     leads_to = {name: set(_references(part)) for name, part in definitions.items()}
     for name in sorted(set(_references(schema)) - definitions.keys()):
@@ -100,7 +102,7 @@ def _circles(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _references(schema: Any) -> Iterator[str]:
-    """The names in $defs that any part of this points to."""
+    """The names in $defs that any part of this schema refers to."""
     if isinstance(schema, dict):
         if _REFERENCE.fullmatch(str(schema.get("$ref"))):
             yield str(schema["$ref"]).rpartition("/")[2]
@@ -128,13 +130,14 @@ def _parts(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def first_mismatch(schema: dict[str, Any], value: dict[str, Any]) -> str | None:
-    """Why `value` (without its `type`) does not fit; names the field and what is wanted, never repeats the value."""
+    """Why `value` (without its `type`) does not match, or None. Names field and requirement, never the value."""
     if len(repr(value)) > MAX_VALUE_BYTES:
         return f"is larger than {MAX_VALUE_BYTES} bytes"
     try:
         for error in _Validator(schema, format_checker=formats.CHECKER).iter_errors(value):
             return mismatches.describe(error)
     except patterns.PatternError:
-        # The schema was stored when another engine ran the patterns. The list of operation types says so too.
+        # The schema was stored when another engine ran the patterns. The list of operation types
+        # shows the same problem.
         return "cannot be checked: its schema has a pattern that this server no longer supports"
     return None

@@ -1,5 +1,5 @@
 from django.urls import re_path
 
-from operations.views import OperationTypes
+from operations.api import OperationTypes
 
 urlpatterns = [re_path(r"^v1/operation-types/?$", OperationTypes.as_view(), name="operation-types")]

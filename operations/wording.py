@@ -1,8 +1,8 @@
-"""Wording: the text that a person reads, composed from validated fields only. Pure.
+"""Wording: the text that a user reads, composed from validated fields only. Pure.
 
 `Pay {amount|money:currency} to {creditor.name}`: a placeholder names a field of the schema and
-optionally a formatter. It is our own tiny language, not a template engine: stored text can reach
-nothing but the fields of the operation.
+optionally a formatter. The language is our own and very small. It is no template engine, so stored
+text can access only the fields of the operation.
 """
 
 import re
@@ -16,19 +16,20 @@ from urllib.parse import urlsplit
 from foundation.canonical import canonical_json
 from foundation.plaintext import problem_with
 
-# What OpenID Connect's own scopes allow, in words.
+# The permissions of OpenID Connect's own scopes, in words.
 IDENTITY_WORDS = {
     "openid": "Know which account here is yours",
     "profile": "See your name",
     "email": "See your e-mail address",
 }
-STAYING_WORDS = "Go on while you are away, without asking you again"  # offline_access
-VERSION = 3  # raised when rendering changes: part of the prompt's digest
+OFFLINE_ACCESS_TEXT = "Go on while you are away, without asking you again"  # text of the scope offline_access
+WORDING_VERSION = 3  # raise it when rendering changes: it is part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
-# Not what Decimal reads: 1e9 needs an eye for it, 1E999999999 fills the memory, and ١٢ is not what is sent.
+# Stricter than Decimal: 1e9 is easy to misread, 1E999999999 fills the memory, and ١٢ is not the
+# text that will be sent.
 _MONEY = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,6})?", re.ASCII)
 _JOINT = re.compile(r"[,;:“”]| and ")
 _FRACTION = re.compile(r"[.,]([0-9]+)")
@@ -36,12 +37,12 @@ _INSIDE = re.compile(r"(?P<field>\w+(?:\.\w+)*)(?:\|(?P<formatter>[a-z]+)(?::(?P
 
 
 class WordingError(ValueError):
-    """The wording, or the value put in, is not what the formatter can show."""
+    """The formatter cannot display the wording or the value."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """One line of what is shown: its label and its value as text."""
+    """One displayed field: its label and its value as text."""
 
     label: str
     value: str
@@ -59,12 +60,12 @@ def _scalar(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return canonical_json(value).decode()  # the very number that the digest is made over
+        return canonical_json(value).decode()  # exactly the number under the digest
     return "none" if value is None else str(value) or "(empty)"
 
 
 def _item(value: Any, part: dict[str, Any] | None = None) -> str:
-    """One of several: in quotes where its own text could pass for the joint between two."""
+    """One item of a list, in quotes if its text contains the separator of items."""
     text = _formatted(value, part or {})
     return f"“{text}”" if isinstance(value, str) and _JOINT.search(text) else text
 
@@ -73,8 +74,8 @@ def _money(value: Any, currency: Any) -> str:
     text = _scalar(value)
     if not _MONEY.fullmatch(text):
         raise WordingError("money needs a decimal number")
-    shown = f"{Decimal(text):,f}"
-    return f"{currency} {shown}" if currency else shown
+    content = f"{Decimal(text):,f}"
+    return f"{currency} {content}" if currency else content
 
 
 def _date(value: Any, _other: Any) -> str:
@@ -85,7 +86,7 @@ def _date(value: Any, _other: Any) -> str:
 
 
 def _time(value: Any, _other: Any) -> str:
-    """A date and time, or a time alone. Nothing of it is left out: a second later may be another operation."""
+    """A date and time, or a time alone, displayed completely: another second may be another operation."""
     text = str(value).upper()
     try:
         at = time.fromisoformat(text) if ":" in text[:3] else datetime.fromisoformat(text)
@@ -103,14 +104,15 @@ def _host(value: Any, _other: Any) -> str:
         host = urlsplit(text).hostname
     except ValueError as error:
         raise WordingError("host needs a URL") from error
-    # A browser reads \\ as /, and skips white space: it would go to another host than the one shown.
+    # A browser reads \\ as / and skips white space, so it would open another host than the
+    # displayed one.
     if not host or "\\" in text or any(character.isspace() for character in text):
         raise WordingError("host needs a URL")
     return ".".join(map(_network_label, host.split(".")))
 
 
 def _network_label(text: str) -> str:
-    """As the network knows it, so that a look-alike shows as xn--. Nothing is mapped: ß is not ss."""
+    """A label as the network uses it, so that a look-alike appears as xn--. No mapping: ß is not ss."""
     return text if text.isascii() else "xn--" + text.encode("punycode").decode()
 
 
@@ -122,13 +124,13 @@ def _list(value: Any, _other: Any) -> str:
 
 
 def _uri(value: Any, _other: Any) -> str:
-    """As it is, and where it leads if that is not what stands first: https://bank.example@evil.example/."""
+    """The URI unchanged, followed by its host if the URI misleads: https://bank.example@evil.example/."""
     parts = urlsplit(str(value))
     host = parts.hostname
     return f"{value} (leads to {host})" if host and parts.netloc.lower() != host else str(value)
 
 
-# How a value of a format is shown in the list of all fields. What is not here is shown as it is.
+# Format → how the list of all fields displays its values. Other values are displayed unchanged.
 _BY_FORMAT: dict[str, Callable[[Any, Any], str]] = {
     "date": _date, "date-time": _time, "time": _time, "uri": _uri,
 }  # fmt: skip
@@ -145,7 +147,7 @@ def label(name: str) -> str:
 
 
 def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
-    """What is wrong with a wording for this schema; empty where nothing is."""
+    """The problems of a wording for this schema; empty if there are none."""
     if not text.strip():
         return ["the wording is empty"]
     if len(text) > MAX_TEXT:
@@ -169,7 +171,7 @@ def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
 
 
 def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
-    """A placeholder must always have a value: each step is a required property."""
+    """Whether each step of the path is a required property, so that a placeholder always has a value."""
     for step in path:
         if step not in schema.get("required", ()) or step not in schema.get("properties", {}):
             return False
@@ -178,7 +180,7 @@ def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
 
 
 def render(text: str, details: dict[str, Any]) -> str:
-    """The wording with the operation's values. Raises WordingError where a value cannot be shown."""
+    """The wording with the operation's values. Raises WordingError if a value cannot be displayed."""
 
     def put(match: re.Match[str]) -> str:
         inside = _INSIDE.fullmatch(match[1])
@@ -186,10 +188,10 @@ def render(text: str, details: dict[str, Any]) -> str:
             raise WordingError(f"{match[0]} is not a placeholder")
         formatter = FORMATTERS[inside["formatter"] or "plain"]
         other = _value(details, inside["other"]) if inside["other"] else None
-        shown = formatter(_value(details, inside["field"]), other)
-        if "\n" in shown:
+        content = formatter(_value(details, inside["field"]), other)
+        if "\n" in content:
             raise WordingError(f"{inside['field']} has several lines, and the text is one")
-        return shown
+        return content
 
     return _PLACEHOLDER.sub(put, text)
 
@@ -203,9 +205,9 @@ def _value(details: Any, path: str) -> Any:
 
 
 def all_fields(details: dict[str, Any], schema: dict[str, Any]) -> list[Field]:
-    """Every field of the operation but its type: nothing that will run is hidden from the person.
+    """Every field of the operation except its type, so that no part of the operation is hidden from the user.
 
-    A property's `title` in the schema is its label; without one, its name is.
+    The label is the property's `title` in the schema, or its name.
     """
     definitions = schema.get("$defs", {})
     return [
@@ -217,7 +219,7 @@ def all_fields(details: dict[str, Any], schema: dict[str, Any]) -> list[Field]:
 
 
 def _fields_of(label: str, part: dict[str, Any], value: Any, definitions: dict[str, Any]) -> Iterator[Field]:
-    """An object's fields one by one, and so those of objects in a list, numbered."""
+    """The fields of an object one by one, and the fields of objects in a list with numbers."""
     if isinstance(value, dict) and value:
         for name, item in value.items():
             inner, its_part = _property(name, part, definitions)
@@ -241,7 +243,7 @@ def _property(name: str, schema: dict[str, Any], definitions: dict[str, Any]) ->
 
 
 def _resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """With what its $ref points to; what stands beside the $ref comes first. schemas.py has refused circles."""
+    """The schema with its $ref resolved. Keywords beside the $ref win. schemas.py has refused circles."""
     if not isinstance(part, dict):
         return {}
     if "$ref" not in part:
@@ -254,19 +256,22 @@ def _formatted(value: Any, part: dict[str, Any]) -> str:
     show = _BY_FORMAT.get(part.get("format", "")) if isinstance(value, str) else None
     try:
         return show(value, None) if show else _plain(value, None)
-    except ValueError:  # what only one of two readers takes: shown as it will be sent
+    except ValueError:  # the schema accepts a value that the formatter does not: display it as it will be sent
         return _plain(value, None)
 
 
 def unshowable(value: Any, place: str = "the object") -> str | None:
-    """Why an operation cannot be shown as it is: a string (or a name) in it that would mislead the eye."""
+    """Why an operation cannot be displayed unchanged: a string or a name in it would mislead the reader.
+
+    None if it can.
+    """
     if isinstance(value, str):
-        problem = problem_with(value, most=MAX_VALUE, newlines=True)
+        problem = problem_with(value, max_length=MAX_VALUE, newlines=True)
         return f"{place} {problem}" if problem else None
     if isinstance(value, list):
         parts = [(place, item) for item in value]
     elif isinstance(value, dict):
-        if any(problem_with(name, most=100) for name in value):
+        if any(problem_with(name, max_length=100) for name in value):
             return f"{place} has a name that cannot be shown"
         parts = list(value.items())
     else:

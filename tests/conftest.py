@@ -20,12 +20,12 @@ from authserver.request import Request
 Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
 
 # What migrations put there once, and no test changes.
-KEPT = {"django_migrations", "django_content_type", "auth_permission"}
+STORED = {"django_migrations", "django_content_type", "auth_permission"}
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
-    """In place of pytest-django's: tests/services.py has made the database already."""
+    """In place of pytest-django's: tests/support/services.py has made the database already."""
     with django_db_blocker.unblock():
         call_command("migrate", verbosity=0)
     yield
@@ -39,7 +39,7 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
 def clean_as_owner(_test_case: TransactionTestCase) -> None:
     """Empties every table. Only the owner can, and only with the audit triggers off inside the transaction."""
     tables = {model._meta.db_table for model in apps.get_models(include_auto_created=True) if model._meta.managed}
-    names = ", ".join(f'"{table}"' for table in sorted(tables - KEPT))
+    names = ", ".join(f'"{table}"' for table in sorted(tables - STORED))
     guarded = append_only_tables()
     # A test that left a transaction open fails here, and does not hang the run.
     statements = ["SET LOCAL lock_timeout = '10s'"]

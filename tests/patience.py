@@ -14,10 +14,10 @@ LOOK_EVERY = 0.02  # seconds
 Found = TypeVar("Found")
 
 
-def until(condition: Callable[[], Found], why: Callable[[], object] = lambda: "it did not happen in time") -> Found:
-    """What the condition answers, once that is true. `why` says more where it never is."""
+def until(condition: Callable[[], Found], reason: Callable[[], object] = lambda: "it did not happen in time") -> Found:
+    """What the condition answers, once that is true. `reason` says more where it never is."""
     give_up = time.monotonic() + PATIENCE
     while not (found := condition()):
-        assert time.monotonic() < give_up, why()
+        assert time.monotonic() < give_up, reason()
         time.sleep(LOOK_EVERY)
     return found

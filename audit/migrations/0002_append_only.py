@@ -1,4 +1,4 @@
-"""Triggers that refuse UPDATE, DELETE and TRUNCATE on the events to everybody, the owner included."""
+"""Triggers that refuse UPDATE, DELETE and TRUNCATE on events to every role, including the owner."""
 
 from django.db import migrations
 

@@ -1,12 +1,17 @@
-"""What speaks to a connected system: one small protocol, one file per kind of system.
+"""Engines: the code that speaks to backends. One small protocol, one file per kind of backend.
 
-An engine knows no Django, no tables and no clock: frozen facts in, frozen facts out. It is handed the name of the
-account, chosen and written down before; it never chooses one. Everything may be cut off at any point, by a crash of
-ours or theirs, so that `revoke` is idempotent and its success is what `verify` reads afterwards, never the absence
-of an error. Nothing here retries; credentials/taking_back.py does.
+An engine knows no Django, no tables and no clock: frozen facts in, frozen facts out. The caller
+chooses the name of the account and stores it before the call. An engine never chooses a name. A
+crash on either side may interrupt a call at any point. Therefore `revoke` is idempotent, and it
+succeeded only if `verify` confirms that the account is gone. The absence of an error proves
+nothing. Nothing here retries; credentials/leases/revocation.py does.
 
-A third party adds an engine by an entry point of the group `countersign.engines` whose object is an `Engine`
-(third_party.py; docs/guides/engines.md).
+postgres.py, mysql.py, redis.py   PostgreSQL; MySQL and MariaDB; Redis and Valkey
+time_limits.py                    closes the connection of a call that takes too long
+third_party.py                    finds third-party engines, checks them and guards their calls
+
+A third party adds an engine by an entry point of the group `countersign.engines` whose object is an
+`Engine` (third_party.py; docs/guides/engines.md).
 """
 
 from collections.abc import Mapping
@@ -16,10 +21,10 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol
 
-CONNECT_TIMEOUT = 5  # seconds
-STATEMENT_TIMEOUT = 10  # seconds; every single call to a system ends by then
-LONGEST_NAME = 32  # characters of an account's name: every engine takes as many
-# Ours; each module has an `ENGINE`.
+CONNECT_TIMEOUT_S = 5  # seconds
+STATEMENT_TIMEOUT_S = 10  # seconds; every call to a backend ends within this time
+MAX_NAME_LENGTH = 32  # characters of an account's name; every engine must accept this length
+# The engines of this product. Each module has an `ENGINE`.
 BUILT_IN = {
     "mysql": "credentials.engines.mysql",
     "postgres": "credentials.engines.postgres",
@@ -28,36 +33,36 @@ BUILT_IN = {
 
 
 class EngineError(Exception):
-    """The system answered, and said no. The text is for administrators; it never holds a secret."""
+    """The backend refused. The text is for administrators and never contains a secret."""
 
 
-class Unreachable(EngineError):
-    """The system did not answer: nothing is known about this account in particular."""
+class BackendUnreachable(EngineError):
+    """The backend did not answer. The state of the account is unknown."""
 
 
-class Refused(Unreachable):
-    """The system does not let our administrator in."""
+class LoginRefused(BackendUnreachable):
+    """The backend refuses the login of our administrator account."""
 
 
-class NotAsked(EngineError):
-    """It did not come to asking the system: nothing is known about it."""
+class NotContacted(EngineError):
+    """The backend was not contacted. The state of the account is unknown."""
 
 
 class AccountMissing(EngineError):
-    """There is no such account, where one was to be changed."""
+    """The account that was to be changed does not exist."""
 
 
 @dataclass(frozen=True)
-class Target:
-    """A system and our administrator's way in. `settings` fit the engine's `backend_schema`."""
+class BackendAddress:
+    """A backend and the secret of our administrator account. `settings` match the engine's `backend_schema`."""
 
     settings: Mapping[str, Any]
     secret: str = field(repr=False)
 
 
 @dataclass(frozen=True)
-class Trace:
-    """Where an account leads back to, for the system's own logs. None of it is secret."""
+class SessionTrace:
+    """Identifies the lease of an account in the backend's own logs. Contains no secret."""
 
     lease_id: str
     client_id: str
@@ -69,7 +74,7 @@ class Trace:
 
     @property
     def text(self) -> str:
-        """What is the agent's own comes last: it cannot pass for anything else."""
+        """The agent's own words come last, so that they cannot imitate another field."""
         known = {
             "lease": self.lease_id, "agent": self.client_id, "sub": self.sub, "grant": self.grant_id,
             "request": self.request_id, "operation": self.operation_digest, "purpose": self.purpose,
@@ -78,21 +83,21 @@ class Trace:
 
 
 @dataclass(frozen=True)
-class Account:
-    """One account, as frozen in its lease. `settings` are the role's and fit the engine's `role_schema`.
+class DatabaseAccount:
+    """One account, as its lease stores it. `settings` are the role's and match the engine's `role_schema`.
 
-    They are empty for a probe, which gets nothing but an account, and for an orphan, of which the name alone is known.
+    They are empty for a probe, which gets an account without rights, and for an orphan, whose name alone is known.
     """
 
     name: str
     settings: Mapping[str, Any]
-    valid_until: datetime  # the system's own expiry, where it has one: our second line
-    trace: Trace
+    valid_until: datetime  # the expiry that the backend itself enforces, if it can; a second safeguard
+    trace: SessionTrace
 
 
 @dataclass(frozen=True)
 class Presence:
-    """What a read on the system says about an account."""
+    """What a read on the backend says about an account."""
 
     exists: bool
     can_log_in: bool = False
@@ -104,7 +109,7 @@ class Presence:
 
     @property
     def is_harmless(self) -> bool:
-        """Nobody can use it, although it is still there."""
+        """The account exists, but nobody can use it."""
         return not self.can_log_in and self.sessions == 0
 
 
@@ -117,93 +122,94 @@ class Session(Protocol):
 
 
 class Link(Protocol):
-    """An open way into one system as its administrator; one thread at a time, kept open between calls.
+    """An open connection to one backend as its administrator. One thread uses it at a time.
 
-    Every method raises Unreachable where the system does not answer (the link is then closed and not used
-    again), and EngineError where it refuses.
+    Every method raises BackendUnreachable if the backend does not answer, and EngineError if it refuses. After
+    BackendUnreachable the link is closed and not used again.
     """
 
-    def create(self, account: Account, password: str) -> None:
-        """Makes the account, whole or not at all where the system can; raises EngineError where the name is taken.
+    def create(self, account: DatabaseAccount, password: str) -> None:
+        """Creates the account, atomically if the backend can. Raises EngineError if the name exists.
 
-        It can log in only when it has everything that the role gives.
+        The account can log in only after it has everything that the role grants.
         """
 
-    def set_password(self, account: Account, password: str) -> None:
-        """A new password for an account that is there. Never makes one. Raises AccountMissing."""
+    def set_password(self, account: DatabaseAccount, password: str) -> None:
+        """Sets a new password for an existing account. Never creates one. Raises AccountMissing."""
 
-    def renew(self, account: Account) -> None:
-        """Moves the system's own expiry to `valid_until`. Raises AccountMissing."""
+    def renew(self, account: DatabaseAccount) -> None:
+        """Moves the backend's own expiry to `valid_until`. Raises AccountMissing."""
 
-    def revoke(self, account: Account) -> None:
-        """No login, then no sessions, then nothing that it owns, then no account. Does nothing where it is gone.
+    def revoke(self, account: DatabaseAccount) -> None:
+        """Blocks the login, ends the sessions, drops the owned objects, drops the account, in this order.
 
-        Keeps to this order when it cannot finish: what raises leaves the account as harmless as it got.
+        Does nothing if the account is gone. If a step raises, the effects of the earlier steps stay.
         """
 
     def verify(self, name: str) -> Presence:
-        """Reads what is there. On several nodes: the worst of them; one that does not answer raises Unreachable."""
+        """Reads the account. On several nodes: the worst result. Raises BackendUnreachable if one does not answer."""
 
     def list_owned(self, prefix: str) -> list[str]:
         """The names of all accounts that begin with `prefix`."""
 
     def excess_rights(self) -> list[str]:
-        """What our administrator can do there that lending needs not; a sentence each."""
+        """The rights of our administrator account that issuing leases does not need; a sentence each."""
 
     def set_own_secret(self, secret: str) -> None:
-        """A new secret for our administrator (root rotation)."""
+        """Sets a new secret for our administrator account (root rotation)."""
 
     def close(self) -> None: ...
 
 
 class Engine(Protocol):
-    """One kind of system."""
+    """One kind of backend."""
 
     title: str
     backend_schema: Mapping[str, Any]  # JSON Schema (2020-12) of Backend.settings
     role_schema: Mapping[str, Any]  # of Role.settings
-    most_name: int  # characters of an account's name
-    is_revocable: bool  # False: what was lent works until it expires by itself; then it is short
+    max_name: int  # characters of an account's name
+    is_revocable: bool  # False: a lease ends only by its own expiry, so leases are short
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
-        """What a schema cannot say; a sentence each."""
+        """Problems that the schema cannot express; a sentence each."""
 
-    def connect(self, target: Target) -> Link:
-        """Raises Unreachable, or EngineError where our administrator is refused."""
+    def connect(self, target: BackendAddress) -> Link:
+        """Raises BackendUnreachable, or EngineError if the backend refuses our administrator account."""
 
-    def log_in(self, target: Target, name: str, password: str) -> AbstractContextManager[Session]:
-        """As the account itself; raises EngineError where it is refused."""
+    def log_in(self, target: BackendAddress, name: str, password: str) -> AbstractContextManager[Session]:
+        """Logs in as the account itself. Raises EngineError if the backend refuses."""
 
-    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
-        """What the holder needs besides name and password: host, port, database ... No secret."""
+    def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
+        """What the agent needs besides name and password: host, port, database ... No secret."""
 
 
-def find_left_behind(link: Link, account: Account) -> list[str]:
-    """What is there now that an account with these settings may have left and that is not its own (the default
-    privileges of its group, say): revoking cannot know whose it is. A sentence each, the same for the same thing.
+def find_left_behind(link: Link, account: DatabaseAccount) -> list[str]:
+    """Objects on the backend that an account with these settings may have left behind and does not own.
 
-    `left_behind` and `can_leave_behind` are optional methods of a Link.
+    An example are the default privileges of its group. Revoking cannot know which account left them. One sentence
+    each; the same object always gives the same sentence. `left_behind` and `can_leave_behind` are optional methods
+    of a Link.
     """
     method = getattr(link, "left_behind", None)
     return list(method(account)) if method else []
 
 
-def find_can_leave_behind(link: Link, account: Account) -> list[str]:
-    """What such an account could leave, or fill the disk with, and what to revoke against it. A sentence each."""
+def find_can_leave_behind(link: Link, account: DatabaseAccount) -> list[str]:
+    """What such an account could leave behind or fill the disk with, and what to revoke against it. A sentence each."""
     method = getattr(link, "can_leave_behind", None)
     return list(method(account)) if method else []
 
 
-class UnknownEngine(NotAsked):
-    """Nothing installed speaks to this kind of system."""
+class UnknownEngine(NotContacted):
+    """No installed engine supports this kind of backend."""
 
 
 def find_engine(name: str) -> Engine:
-    """Raises UnknownEngine: a lease of a system that nobody here speaks to any more is a state, not a crash."""
+    """Raises UnknownEngine: a lease may outlive the engine of its backend, and that must not crash."""
     if module := BUILT_IN.get(name):
         engine: Engine = import_module(module).ENGINE
         return engine
-    from credentials.engines import third_party  # here: it stands on this module
+    from credentials.engines import third_party  # here, because it imports this module
 
     return third_party.find(name)
 

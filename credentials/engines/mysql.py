@@ -1,12 +1,12 @@
-"""MySQL (8.0 or newer) and MariaDB (10.6 or newer): one account a lease, with grants of its own.
+"""MySQL (8.0 or newer) and MariaDB (10.6 or newer): one account per lease, with its own grants.
 
-Tables have no owner there. What runs with its definer's rights has one (views, routines, triggers, events), so that
-no role may give the privileges that make such things: nothing of an account outlives it. There is no expiry of its
-own that is exact to minutes.
+Tables have no owner there. Objects that run with their definer's rights do (views, routines,
+triggers, events), so a role may not grant the privileges that create them, and no object outlives
+its account. The server's own expiry is not exact to minutes and is not used.
 
-Our administrator needs CREATE USER; PROCESS to see the sessions of others, without which nothing is made and no read
-confirms anything; CONNECTION ADMIN (MySQL: CONNECTION_ADMIN) to end them; SELECT on `mysql`.*; and what roles give,
-WITH GRANT OPTION.
+Our administrator needs CREATE USER; PROCESS to see other users' sessions, without which no account
+is made and no read is conclusive; CONNECTION ADMIN (MySQL: CONNECTION_ADMIN) to end them; SELECT on
+`mysql`.*; and the privileges that roles grant, WITH GRANT OPTION.
 """
 
 import hashlib
@@ -20,40 +20,42 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from credentials.engines import (
-    CONNECT_TIMEOUT,
-    STATEMENT_TIMEOUT,
-    Account,
+    CONNECT_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
     AccountMissing,
+    BackendAddress,
+    BackendUnreachable,
+    DatabaseAccount,
     EngineError,
+    LoginRefused,
     Presence,
-    Refused,
-    Target,
-    Unreachable,
 )
 
-# What a role may give. CREATE VIEW, CREATE ROUTINE, TRIGGER and EVENT are missing on purpose (see above).
-PRIVILEGES = (
+# The privileges that a role may grant. CREATE VIEW, CREATE ROUTINE, TRIGGER and EVENT are left out
+# on purpose (see above).
+GRANTABLE_PRIVILEGES = (
     "SELECT", "INSERT", "UPDATE", "DELETE", "EXECUTE", "SHOW VIEW", "LOCK TABLES", "CREATE TEMPORARY TABLES",
     "CREATE", "ALTER", "DROP", "INDEX", "REFERENCES",
 )  # fmt: skip
-# Server-wide privileges that lending does not need, whoever is our administrator.
-NEEDLESS = (
+# Server-wide privileges that our administrator should not have, because issuing does not need them.
+UNWANTED_PRIVILEGES = (
     "ALL PRIVILEGES", "SUPER", "FILE", "SHUTDOWN", "RELOAD", "REPLICATION SLAVE", "REPLICATION CLIENT",
     "CREATE TABLESPACE", "SYSTEM_VARIABLES_ADMIN",
 )  # fmt: skip
-_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+_END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = r"^[^\x00-\x1f\x7f/\\.]{1,64}" + _END
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-# Without PROCESS the server lists only one's own sessions, and says nothing of it: an account at work looks gone. The
-# second table is refused then (a small one, which takes no lock), by the rights that this very
-# connection has: those that it is given or loses later count from the next connection, for both tables.
+# Without PROCESS the server silently lists only our own sessions, and an account in use would look
+# unused. The server then refuses the second table (a small one, which takes no lock). It checks the
+# rights of this very connection: rights that are granted or revoked later apply from the next
+# connection on, for both tables.
 _SESSIONS = """
 SELECT 'session', ID FROM information_schema.PROCESSLIST WHERE USER = %s
 UNION ALL SELECT 'sees others', page_size FROM information_schema.INNODB_CMP
 """
-BLIND = "our administrator may not see the sessions of others: it needs PROCESS"
-SESSIONS_END = 5.0  # seconds: KILL marks a session, which ends at its next step
+NO_ANSWER = "our administrator may not see the sessions of others: it needs PROCESS"
+SESSION_END_TIMEOUT_S = 5.0  # seconds: KILL marks a session, which ends at its next step
 _GONE = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST}
 _BUSY = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OUT_OF_RESOURCES}
 _NOT_LET_IN = {ER.ACCESS_DENIED_ERROR, 3118, 4151}  # the account is locked: MySQL, MariaDB
@@ -62,7 +64,7 @@ _NAMES = {code: name for name, code in vars(ER).items() if isinstance(code, int)
 
 
 class MysqlLink:
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: BackendAddress) -> None:
         self._host = str(target.settings.get("account_host", "%"))
         self._tls = bool(target.settings.get("tls"))
         self._connection = _connect(target, target.settings["user"], target.secret)
@@ -73,11 +75,13 @@ class MysqlLink:
             raise
         self._is_mariadb = "MariaDB" in version
 
-    def create(self, account: Account, password: str) -> None:
-        """Locked until it has all of its grants: a statement here is its own transaction."""
+    def create(self, account: DatabaseAccount, password: str) -> None:
+        """Creates the account locked and unlocks it when it has all its grants: each statement is
+        its own transaction here.
+        """
         if self._users(account.name):
             raise EngineError("there is an account of this name already")
-        self._sessions(account.name)  # raises where nobody could say later that they have ended
+        self._sessions(account.name)  # raises if we could not confirm later that the sessions have ended
         require = " REQUIRE SSL" if self._tls else ""
         if self._is_mariadb:
             self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK", account.name, self._host,
@@ -89,15 +93,15 @@ class MysqlLink:
             self._do(f"GRANT {_privileges(grant)} ON {_object(grant)} TO %s@%s", account.name, self._host)
         self._do("ALTER USER %s@%s ACCOUNT UNLOCK", account.name, self._host)
 
-    def set_password(self, account: Account, password: str) -> None:
+    def set_password(self, account: DatabaseAccount, password: str) -> None:
         self._must_be_there(account)
         self._do(f"ALTER USER %s@%s{self._identified()}", account.name, self._host, self._proof(password))
 
-    def renew(self, account: Account) -> None:
-        """Nothing to move: the server's own expiry counts in days."""
+    def renew(self, account: DatabaseAccount) -> None:
+        """Only checks that the account exists: the server's own expiry counts in days."""
         self._must_be_there(account)
 
-    def revoke(self, account: Account) -> None:
+    def revoke(self, account: DatabaseAccount) -> None:
         for host in self._users(account.name):
             self._do("ALTER USER %s@%s ACCOUNT LOCK", account.name, host)
         self._end_sessions(account.name)
@@ -119,10 +123,13 @@ class MysqlLink:
     def excess_rights(self) -> list[str]:
         grants = [_text(row[0]) for row in self._rows("SHOW GRANTS")]
         server_wide = " ".join(grant.partition(" ON *.* ")[0] for grant in grants if " ON *.* " in grant)
-        return [f"it has {name} on the whole server" for name in NEEDLESS if name in server_wide]
+        return [f"it has {name} on the whole server" for name in UNWANTED_PRIVILEGES if name in server_wide]
 
-    def left_behind(self, account: Account) -> list[str]:
-        """Prepared (XA) transactions outlive their session and its account, with their locks; nothing says whose."""
+    def left_behind(self, account: DatabaseAccount) -> list[str]:
+        """Prepared (XA) transactions outlive their session and its account, and keep their locks.
+
+        The server does not tell whose they are.
+        """
         try:
             rows = self._rows("XA RECOVER")
         except EngineError as problem:
@@ -133,7 +140,7 @@ class MysqlLink:
             f"A prepared (XA) transaction holds its locks: {_text(row[3])!r}. End it with XA ROLLBACK." for row in rows
         ]
 
-    def can_leave_behind(self, account: Account) -> list[str]:
+    def can_leave_behind(self, account: DatabaseAccount) -> list[str]:
         making = sorted(
             {_object(grant) for grant in account.settings.get("grants", []) if "CREATE" in grant["privileges"]}
         )
@@ -150,10 +157,10 @@ class MysqlLink:
         return " IDENTIFIED VIA mysql_native_password USING %s" if self._is_mariadb else " IDENTIFIED BY %s"
 
     def _proof(self, password: str) -> str:
-        """On MariaDB the hash that it keeps anyway, so that no log there can hold the password.
+        """On MariaDB the password's hash, so that no log there can contain the password.
 
-        Unsalted, which matters for words that people choose and not for our random values. MySQL 8.4 has this
-        method no more; it writes a password to none of its logs.
+        The hash is unsalted, which matters for passwords that users choose and not for our random
+        values. MySQL 8.4 no longer has this method; it writes no password to its logs.
         """
         if not self._is_mariadb:
             return password
@@ -161,7 +168,7 @@ class MysqlLink:
         return "*" + hashlib.sha1(inner, usedforsecurity=False).hexdigest().upper()
 
     def _users(self, name: str) -> dict[str, bool]:
-        """Host part of each account of this name, and whether it is locked."""
+        """The host part of each account of this name, and whether it is locked."""
         if self._is_mariadb:
             query = (
                 "SELECT Host, coalesce(JSON_VALUE(Priv, '$.account_locked') IN ('1', 'true'), false)"
@@ -171,29 +178,32 @@ class MysqlLink:
             query = "SELECT Host, account_locked = 'Y' FROM mysql.user WHERE User = %s"
         return {_text(host): bool(locked) for host, locked in self._rows(query, name)}
 
-    def _must_be_there(self, account: Account) -> None:
+    def _must_be_there(self, account: DatabaseAccount) -> None:
         if self._host not in self._users(account.name):
             raise AccountMissing("there is no such account")
 
     def _sessions(self, name: str) -> list[int]:
-        """Raises EngineError where our administrator may not see them: none seen is not none there."""
+        """The sessions of an account.
+
+        Raises EngineError if our administrator may not see them: an empty list would prove nothing.
+        """
         try:
             rows = self._rows(_SESSIONS, name)
         except EngineError as problem:
             if _refusal(problem) == ER.SPECIFIC_ACCESS_DENIED_ERROR:
-                raise EngineError(BLIND) from problem
+                raise EngineError(NO_ANSWER) from problem
             raise
         if not any(_text(what) != "session" for what, _ in rows):
-            raise EngineError(BLIND)
+            raise EngineError(NO_ANSWER)
         return [number for what, number in rows if _text(what) == "session"]
 
     def _end_sessions(self, name: str) -> None:
-        give_up = time.monotonic() + SESSIONS_END
+        give_up = time.monotonic() + SESSION_END_TIMEOUT_S
         while sessions := self._sessions(name):
             for session in sessions:
                 self._kill(session)
             if time.monotonic() > give_up:
-                raise EngineError(f"{len(sessions)} sessions did not end within {SESSIONS_END:g} s")
+                raise EngineError(f"{len(sessions)} sessions did not end within {SESSION_END_TIMEOUT_S:g} s")
             time.sleep(0.02)
 
     def _kill(self, session: int) -> None:
@@ -210,7 +220,7 @@ class MysqlLink:
         return next(iter(self._rows(statement, *values)), None)
 
     def _rows(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        with _told(), self._connection.cursor() as cursor:
+        with _translated_errors(), self._connection.cursor() as cursor:
             cursor.execute(statement, values)
             return list(cursor.fetchall())
 
@@ -233,7 +243,7 @@ class MysqlSession:
 
 class MysqlEngine:
     title = "MySQL or MariaDB"
-    most_name = 32
+    max_name = 32
     is_revocable = True
     backend_schema: Mapping[str, Any] = {
         "type": "object",
@@ -248,7 +258,7 @@ class MysqlEngine:
                 "pattern": r"^[A-Za-z0-9.:%_/-]{1,255}" + _END,
                 "description": "where accounts on lease may come from; % is everywhere",
             },
-            # Where agents reach it, if not under the address that we use.
+            # The host name for agents, if it differs from the address that we use.
             "shown_host": _HOST,
             "shown_port": _PORT,
             "tls": {"type": "boolean"},
@@ -270,7 +280,10 @@ class MysqlEngine:
                     "required": ["privileges", "database"],
                     "properties": {
                         "privileges": {
-                            "type": "array", "minItems": 1, "uniqueItems": True, "items": {"enum": list(PRIVILEGES)},
+                            "type": "array",
+                            "minItems": 1,
+                            "uniqueItems": True,
+                            "items": {"enum": list(GRANTABLE_PRIVILEGES)},
                         },
                         "database": {"type": "string", "pattern": _NAME},
                         "table": {"type": "string", "pattern": _NAME},
@@ -285,21 +298,21 @@ class MysqlEngine:
         names = {str(grant["database"]).lower() for grant in settings["grants"]}
         return [f"Nothing is lent from the server's own database {name}." for name in sorted(names & theirs)]
 
-    def connect(self, target: Target) -> MysqlLink:
+    def connect(self, target: BackendAddress) -> MysqlLink:
         return MysqlLink(target)
 
     @contextmanager
-    def log_in(self, target: Target, name: str, password: str) -> Iterator[MysqlSession]:
+    def log_in(self, target: BackendAddress, name: str, password: str) -> Iterator[MysqlSession]:
         try:
             session = MysqlSession(_connect(target, name, password))
-        except Unreachable as error:
+        except BackendUnreachable as error:
             raise EngineError(f"the account cannot log in: {error}") from error
         try:
             yield session
         finally:
             session.close()
 
-    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+    def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
         settings = target.settings
         return {
             "host": settings.get("shown_host", settings["host"]),
@@ -309,31 +322,32 @@ class MysqlEngine:
         }
 
 
-def _connect(target: Target, name: str, password: str) -> "pymysql.Connection[Any]":
+def _connect(target: BackendAddress, name: str, password: str) -> "pymysql.Connection[Any]":
     settings = target.settings
     context = ssl.create_default_context(cadata=settings.get("ca")) if settings.get("tls") else None
-    with _told():
+    with _translated_errors():
         return pymysql.connect(
             host=settings["host"], port=settings.get("port", 3306), user=name, password=password, autocommit=True,
-            charset="utf8mb4", connect_timeout=CONNECT_TIMEOUT, read_timeout=STATEMENT_TIMEOUT,
-            write_timeout=STATEMENT_TIMEOUT, ssl=context, ssl_disabled=context is None, local_infile=False,
+            charset="utf8mb4", connect_timeout=CONNECT_TIMEOUT_S, read_timeout=STATEMENT_TIMEOUT_S,
+            write_timeout=STATEMENT_TIMEOUT_S, ssl=context, ssl_disabled=context is None, local_infile=False,
         )  # fmt: skip
 
 
 def _privileges(grant: Mapping[str, Any]) -> str:
-    """Words of the list above and no others, whatever was stored: they cannot be passed as values."""
-    return ", ".join(PRIVILEGES[PRIVILEGES.index(name)] for name in grant["privileges"])
+    """Only words of the list above, whatever was stored: they cannot be passed as parameters."""
+    return ", ".join(GRANTABLE_PRIVILEGES[GRANTABLE_PRIVILEGES.index(name)] for name in grant["privileges"])
 
 
 def _object(grant: Mapping[str, Any]) -> str:
-    # In the database's name of a GRANT, _ and % are wildcards unless they are escaped; in a table's they are not.
+    # In the database name of a GRANT, _ and % are wildcards unless they are escaped. In a table
+    # name they are not.
     if "table" in grant:
         return f"{_quoted(grant['database'])}.{_quoted(grant['table'])}"
     return _quoted(grant["database"].replace("_", r"\_").replace("%", r"\%")) + ".*"
 
 
 def _quoted(name: str) -> str:
-    # PyMySQL fills in values with Python's % operator.
+    # PyMySQL interpolates values with Python's % operator.
     return "`" + name.replace("`", "``").replace("%", "%%") + "`"
 
 
@@ -346,26 +360,29 @@ def _code(error: BaseException) -> int:
 
 
 def _refusal(problem: EngineError) -> int:
-    """The server's own code."""
+    """The server's own error code."""
     return _code(problem.__cause__) if isinstance(problem.__cause__, pymysql.MySQLError) else 0
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """The library's errors in the engine's words: the code's name and not the text, which may repeat a statement."""
+def _translated_errors() -> Iterator[None]:
+    """Translates the library's errors to EngineError.
+
+    The message has the code's name and not the text, which may repeat a statement.
+    """
     try:
         yield
     except pymysql.InterfaceError as error:
-        raise Unreachable("the connection is closed") from error
+        raise BackendUnreachable("the connection is closed") from error
     except pymysql.MySQLError as error:
         code = _code(error)
         if code in _NOT_LET_IN:
-            raise Refused(f"the login was refused ({code})") from error
+            raise LoginRefused(f"the login was refused ({code})") from error
         if code in _GONE or code in _BUSY:
-            raise Unreachable(f"no answer ({code})") from error
+            raise BackendUnreachable(f"no answer ({code})") from error
         raise EngineError(f"the server refused: {_NAMES.get(code, 'error')} ({code})") from error
     except OSError as error:
-        raise Unreachable(f"no answer ({type(error).__name__})") from error
+        raise BackendUnreachable(f"no answer ({type(error).__name__})") from error
 
 
 ENGINE = MysqlEngine()

@@ -1,9 +1,13 @@
-"""PostgreSQL 15 and newer. An account is a login role that belongs to the role's groups.
+"""PostgreSQL 15 and newer.
 
-Rights come through group roles alone, so that no table's ACL ever names an account. Passwords are sent as SCRAM
-verifiers, computed here: none is in the system's own statement log.
+An account is a login role that is a member of the role's groups.
 
-Taking back: no login → sessions ended → objects dropped (or reassigned) in each database → the role dropped.
+All rights come from group roles, so that no table's ACL ever names an account. Passwords are sent
+as SCRAM verifiers that are computed here, so that no password appears in the server's statement
+log.
+
+Revocation: forbid logins → end sessions → drop (or reassign) objects in each database → drop the
+role.
 """
 
 import hashlib
@@ -19,36 +23,36 @@ import psycopg
 from psycopg import sql
 
 from credentials.engines import (
-    CONNECT_TIMEOUT,
-    STATEMENT_TIMEOUT,
-    Account,
+    CONNECT_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
     AccountMissing,
+    BackendAddress,
+    BackendUnreachable,
+    DatabaseAccount,
     EngineError,
+    LoginRefused,
     Presence,
-    Refused,
-    Target,
-    Unreachable,
 )
-from credentials.engines.cutting_off import cut_off_after
+from credentials.engines.time_limits import close_after
 from foundation.handles import random_bytes
 
-CALL_TIMEOUT = 2.0 * STATEMENT_TIMEOUT  # seconds for one call of several statements, also when the system hangs
-LARGE_OBJECTS = 1000  # unlinked in one transaction
-END_SESSIONS = 3.0  # seconds that sessions may take to end
-_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+CALL_TIMEOUT_S = 2.0 * STATEMENT_TIMEOUT_S  # seconds for one call of several statements, even if the server hangs
+LARGE_OBJECTS = 1000  # unlinked per transaction
+SESSION_END_TIMEOUT_S = 3.0  # seconds that sessions may take to end
+_END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-_ITERATIONS = 4096  # RFC 7677's least, and PostgreSQL's own; 256 random bits need none
+_ITERATIONS = 4096  # RFC 7677's minimum and PostgreSQL's default; 256 random bits need no more
 _TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
-# SQLSTATEs that say something about the server, and not about what was asked of it.
+# SQLSTATEs that concern the server and not the statement.
 _SERVER_STATES = ("08", "57P", "53")
 _NOT_LET_IN = ("authentication failed", "not permitted to log in", "no pg_hba.conf entry", "role ", "permission denied")
 
 
 class Postgres:
     title = "PostgreSQL"
-    most_name = 63
+    max_name = 63
     is_revocable = True
     backend_schema: Mapping[str, Any] = {
         "type": "object",
@@ -61,7 +65,7 @@ class Postgres:
             "user": _NAME,
             "sslmode": {"enum": _TLS},
             "sslrootcert": {"type": "string", "maxLength": 300, "pattern": "^/"},
-            # Where agents reach it, if not under the address that we use.
+            # The host name for agents, if it differs from the address that we use.
             "shown_host": _HOST,
             "shown_port": _PORT,
         },
@@ -72,10 +76,11 @@ class Postgres:
         "required": ["groups"],
         "properties": {
             "groups": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True, "items": _NAME},
-            "database": _NAME,  # that the holder is to connect to; the backend's own by default
+            "database": _NAME,  # the database for the holder; the backend's own by default
             "connection_limit": {"type": "integer", "minimum": 1, "maximum": 100},
-            # What becomes of what the account made: dropped; dropped with what others built on it; or given to
-            # `reassign_to`, except what would run with its new owner's rights (functions, views, rules).
+            # What happens to the account's objects: dropped; dropped with the objects of others
+            # that depend on them; or given to `reassign_to`, except those that would run with the
+            # new owner's rights (functions, views, rules).
             "objects": {"enum": ["drop", "cascade", "reassign"]},
             "reassign_to": _NAME,
         },
@@ -86,21 +91,21 @@ class Postgres:
             return ["reassign_to names the new owner where objects is reassign, and only there"]
         return []
 
-    def connect(self, target: Target) -> "PostgresLink":
+    def connect(self, target: BackendAddress) -> "PostgresLink":
         return PostgresLink(target)
 
     @contextmanager
-    def log_in(self, target: Target, name: str, password: str) -> Iterator["PostgresSession"]:
+    def log_in(self, target: BackendAddress, name: str, password: str) -> Iterator["PostgresSession"]:
         try:
             connection = _connect(target.settings, name, password, target.settings["database"])
-        except Unreachable as error:
+        except BackendUnreachable as error:
             raise EngineError(f"the account cannot log in: {error}") from error
         try:
             yield PostgresSession(connection)
         finally:
             connection.close()
 
-    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+    def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
         settings = target.settings
         return {
             "host": settings.get("shown_host", settings["host"]),
@@ -129,7 +134,7 @@ class PostgresSession:
 
 
 def _connect(settings: Mapping[str, Any], user: str, password: str, database: str) -> psycopg.Connection:
-    milliseconds = STATEMENT_TIMEOUT * 1000
+    milliseconds = STATEMENT_TIMEOUT_S * 1000
     try:
         return psycopg.connect(
             host=settings["host"],
@@ -139,26 +144,30 @@ def _connect(settings: Mapping[str, Any], user: str, password: str, database: st
             dbname=database,
             sslmode=settings.get("sslmode", _TLS[0]),
             sslrootcert=settings.get("sslrootcert"),
-            connect_timeout=CONNECT_TIMEOUT,
+            connect_timeout=CONNECT_TIMEOUT_S,
             application_name="countersign",
-            # An account may have put functions of its own where names are looked up.
+            # An account may have created functions in the schemas of the default search path.
             options=f"-c statement_timeout={milliseconds} -c lock_timeout=5000 -c search_path=pg_catalog",
             autocommit=True,
         )
     except psycopg.OperationalError as error:
         reason = str(error).strip().splitlines()[-1]
         if any(phrase in reason for phrase in _NOT_LET_IN):
-            raise Refused(reason) from None
-        raise Unreachable(reason) from None
+            raise LoginRefused(reason) from None
+        raise BackendUnreachable(reason) from None
 
 
 class PostgresLink:
-    """A connection to the backend's own database, kept; those to other databases are made as needed."""
+    """A persistent connection to the backend's own database.
 
-    def __init__(self, target: Target) -> None:
+    Connections to other databases are made as needed.
+    """
+
+    def __init__(self, target: BackendAddress) -> None:
         self._settings, self._secret = target.settings, target.secret
         self._main = self._open(target.settings["database"])
-        # From PostgreSQL 16 on, a member may be kept from SET ROLE, and an administrator from inheriting.
+        # From PostgreSQL 16 on, a membership may exclude SET ROLE, and may exclude INHERIT for an
+        # administrator.
         self._has_set_option = self._main.info.server_version >= 160000
 
     def _open(self, database: str) -> psycopg.Connection:
@@ -167,40 +176,40 @@ class PostgresLink:
     def close(self) -> None:
         self._main.close()
 
-    # --- giving
+    # --- issuing
 
-    def create(self, account: Account, password: str) -> None:
+    def create(self, account: DatabaseAccount, password: str) -> None:
         name = sql.Identifier(account.name)
         limit = account.settings.get("connection_limit", 5)
         membership = " WITH INHERIT TRUE, SET FALSE" if self._has_set_option else ""
         statements = [
-            _say(
+            _quote_message(
                 "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
                 "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
                 name, limit, _verifier(password), account.valid_until.isoformat(),
             ),
             *(
-                _say("GRANT {} TO {}" + membership, sql.Identifier(group), name)
+                _quote_message("GRANT {} TO {}" + membership, sql.Identifier(group), name)
                 for group in account.settings.get("groups", [])
             ),
-            _say("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}"),
-            _say("COMMENT ON ROLE {} IS {}", name, account.trace.text),
+            _quote_message("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}"),
+            _quote_message("COMMENT ON ROLE {} IS {}", name, account.trace.text),
         ]  # fmt: skip
         with self._call(self._main):
-            # Statements of one message are one transaction, and one round trip.
+            # The statements of one message are one transaction and one round trip.
             self._main.execute(sql.SQL("; ").join(statements))
 
-    def set_password(self, account: Account, password: str) -> None:
+    def set_password(self, account: DatabaseAccount, password: str) -> None:
         with self._call(self._main):
             self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), _verifier(password))
 
-    def renew(self, account: Account) -> None:
+    def renew(self, account: DatabaseAccount) -> None:
         with self._call(self._main):
             self._do("ALTER ROLE {} VALID UNTIL {}", sql.Identifier(account.name), account.valid_until.isoformat())
 
-    # --- taking back
+    # --- revoking
 
-    def revoke(self, account: Account) -> None:
+    def revoke(self, account: DatabaseAccount) -> None:
         name = sql.Identifier(account.name)
         with self._call(self._main):
             try:
@@ -208,7 +217,7 @@ class PostgresLink:
             except psycopg.errors.UndefinedObject:
                 return
             role_id, hanging, has_sessions, has_prepared = self._find(account.name)
-            # Only where it is needed: where an administrator holds thousands of roles, each GRANT costs.
+            # Only if needed: if an administrator holds thousands of roles, each GRANT is expensive.
             if hanging or has_sessions:
                 self._join(name)
             if has_sessions:
@@ -217,25 +226,28 @@ class PostgresLink:
                 self._roll_back_prepared(account.name)
             self._clear(account, role_id, hanging)
             self._do("DROP ROLE {}", name)
-            self._end_sessions(role_id)  # one that was just logging in when login was switched off
+            self._end_sessions(role_id)  # a login that was in progress when logins were forbidden
 
     def _find(self, name: str) -> tuple[int, list[str], bool, bool]:
-        """Its number; the databases where something hangs on it, this one also for what belongs to none; whether it
-        has sessions, and prepared transactions."""
+        """The role's OID; the databases that hold its objects (this one also for shared objects);
+        whether it has sessions; whether it has prepared transactions.
+        """
         row = self._main.execute(_WHAT_IT_HAS, {"name": name}).fetchone()
         if row is None:
             raise AccountMissing("it was dropped meanwhile")
         return row
 
     def _join(self, name: sql.Identifier) -> None:
-        """An administrator that is no superuser ends sessions and drops objects as a member of the account."""
+        """Joins the account's role: an administrator that is not a superuser ends sessions and
+        drops objects as a member of it.
+        """
         if self._main.info.parameter_status("is_superuser") == "on":
             return
         membership = " WITH INHERIT TRUE, SET TRUE" if self._has_set_option else ""
         self._do("GRANT {} TO CURRENT_USER" + membership, name)
 
     def _end_sessions(self, role_id: int) -> None:
-        give_up = time.monotonic() + END_SESSIONS
+        give_up = time.monotonic() + SESSION_END_TIMEOUT_S
         while self._main.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = %s", [role_id]
         ).fetchall():
@@ -244,13 +256,13 @@ class PostgresLink:
             time.sleep(0.01)
 
     def _roll_back_prepared(self, name: str) -> None:
-        """Prepared transactions outlive sessions, with their locks."""
+        """Prepared transactions outlive sessions and keep their locks."""
         prepared = "SELECT database, gid FROM pg_prepared_xacts WHERE owner = %s"
         for database, gid in self._main.execute(prepared, [name]).fetchall():
             with self._in_database(database) as connection:
                 self._do("ROLLBACK PREPARED {}", gid, connection=connection)
 
-    def _clear(self, account: Account, role_id: int, databases: list[str]) -> None:
+    def _clear(self, account: DatabaseAccount, role_id: int, databases: list[str]) -> None:
         for database in databases:
             with self._in_database(database) as connection:
                 if account.settings.get("objects") != "reassign":
@@ -259,8 +271,11 @@ class PostgresLink:
                     self._clear_one(account, role_id, connection)
 
     def _unlink_large_objects(self, role_id: int, connection: psycopg.Connection) -> None:
-        """A batch per transaction: each takes a lock until its transaction ends, and an account may have made more
-        than the server has locks for. DROP OWNED would fail with them for ever."""
+        """Unlinks large objects, LARGE_OBJECTS per transaction.
+
+        Each takes a lock until its transaction ends, and an account may have created more than the
+        server has locks for. DROP OWNED would then fail forever.
+        """
         has_any = connection.execute(_MAY_UNLINK, {"id": role_id}).fetchone()
         if not has_any or not has_any[0]:
             return
@@ -269,7 +284,7 @@ class PostgresLink:
             if not gone or gone[0] < LARGE_OBJECTS:
                 return
 
-    def _clear_one(self, account: Account, role_id: int, connection: psycopg.Connection) -> None:
+    def _clear_one(self, account: DatabaseAccount, role_id: int, connection: psycopg.Connection) -> None:
         name, objects = sql.Identifier(account.name), account.settings.get("objects", "drop")
         if objects == "reassign":
             heir = account.settings["reassign_to"]
@@ -298,7 +313,7 @@ class PostgresLink:
         finally:
             connection.close()
 
-    # --- looking
+    # --- reading
 
     def verify(self, name: str) -> Presence:
         with self._call(self._main):
@@ -327,8 +342,11 @@ class PostgresLink:
             found += [f"It is a member of {name}." for (name,) in held]
         return found
 
-    def left_behind(self, account: Account) -> list[str]:
-        """Default privileges of its groups. Whoever inherits from a role may set them, and nothing says who did."""
+    def left_behind(self, account: DatabaseAccount) -> list[str]:
+        """Default privileges of the account's groups.
+
+        Any member may set them, and the server does not record who did.
+        """
         found = []
         groups = list(account.settings.get("groups", []))
         with self._call(self._main):
@@ -342,7 +360,7 @@ class PostgresLink:
                 ]
         return found
 
-    def can_leave_behind(self, account: Account) -> list[str]:
+    def can_leave_behind(self, account: DatabaseAccount) -> list[str]:
         groups = list(account.settings.get("groups", []))
         database = account.settings.get("database", self._settings["database"])
         with self._call(self._main):
@@ -366,38 +384,43 @@ class PostgresLink:
             self._do("ALTER ROLE CURRENT_USER PASSWORD {}", _verifier(secret))
         self._secret = secret
 
-    # --- how
+    # --- statements
 
     def _do(self, statement: str, *values: Any, connection: psycopg.Connection | None = None) -> None:
-        """A statement that takes no parameters on the wire: identifiers and literals are quoted by the driver."""
-        (connection or self._main).execute(_say(statement, *values))
+        """Runs a statement that takes no parameters on the wire: the driver quotes identifiers and
+        literals.
+        """
+        (connection or self._main).execute(_quote_message(statement, *values))
 
     @contextmanager
     def _call(self, connection: psycopg.Connection) -> Iterator[None]:
-        """One call: bounded in time, its errors put into the protocol's words."""
+        """Bounds one call in time and translates its errors to the engine protocol's."""
         try:
-            with cut_off_after(CALL_TIMEOUT, lambda: _cut_off(connection)) as call:
+            with close_after(CALL_TIMEOUT_S, lambda: _cut_off(connection)) as call:
                 yield
         except psycopg.errors.UndefinedObject as error:
             raise AccountMissing(_first_line(error)) from None
         except psycopg.Error as error:
             if call.is_late:
-                # It did answer before, and what was asked took too long: about this account, as far as we know.
-                raise EngineError(f"not done within {CALL_TIMEOUT:g} s") from None
+                # The server answered before, and only this statement took too long. As far as we
+                # know, the cause is this account.
+                raise EngineError(f"not done within {CALL_TIMEOUT_S:g} s") from None
             if connection.closed or (error.sqlstate or "").startswith(_SERVER_STATES):
                 connection.close()
-                raise Unreachable(_first_line(error)) from None
+                raise BackendUnreachable(_first_line(error)) from None
             raise EngineError(_first_line(error)) from None
 
 
-def _say(statement: str, *values: Any) -> sql.Composed:
+def _quote_message(statement: str, *values: Any) -> sql.Composed:
     return sql.SQL(statement).format(*values)
 
 
 def _verifier(password: str) -> str:
-    """As the server stores it (RFC 5803), of a password of ours: ASCII, which SASLprep leaves as it is.
+    """A SCRAM verifier in the server's format (RFC 5803).
 
-    libpq makes the same in three times the time.
+    Our passwords are ASCII, which SASLprep does not change.
+
+    libpq computes the same in three times the time.
     """
     salt = random_bytes(16)
     salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
@@ -408,8 +431,8 @@ def _verifier(password: str) -> str:
 
 
 def _cut_off(connection: psycopg.Connection) -> None:
-    """A system that hangs keeps no thread of ours: whoever waits for it finds the connection closed."""
-    with suppress(psycopg.OperationalError, OSError):  # closed already
+    """Closes the connection of a call that hangs, so that no thread waits for it any longer."""
+    with suppress(psycopg.OperationalError, OSError):  # already closed
         wire = socket(fileno=connection.fileno())
         try:
             wire.shutdown(SHUT_RDWR)
@@ -418,7 +441,7 @@ def _cut_off(connection: psycopg.Connection) -> None:
 
 
 def _first_line(error: psycopg.Error) -> str:
-    """Without the statement: it may hold what nobody should read."""
+    """The message without the statement, which may contain secrets."""
     return f"{error.sqlstate or type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:300]
 
 
@@ -431,12 +454,14 @@ SELECT r.oid,
        EXISTS (SELECT FROM pg_prepared_xacts WHERE owner = r.rolname)
   FROM pg_roles r WHERE r.rolname = %(name)s
 """
-# The server's own roles that our administrator is a member of, except the one that lending may need.
+# The server's predefined roles that our administrator is a member of, except the one that issuing
+# may need.
 _POWERS = r"""
 SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\_%' AND pg_has_role(current_user, oid, 'USAGE')
     AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') ORDER BY rolname
 """
-# The databases in which a group has default privileges: shared, so that one place tells of all.
+# The databases in which a group has default privileges. The catalog is shared, so one query covers
+# all databases.
 _DEFAULT_PRIVILEGES_IN = """
 SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
     JOIN pg_roles r ON r.oid = s.refobjid
@@ -485,7 +510,9 @@ SELECT format('DROP ROUTINE IF EXISTS %%s CASCADE', oid::regprocedure) FROM pg_p
 
 
 def _owners_rights(role_id: int, connection: psycopg.Connection) -> list[sql.SQL]:
-    """Drops what runs with its owner's rights: under a new owner it would be a way to that owner's rights."""
+    """Drops the objects that run with their owner's rights: under a new owner they would give
+    access to that owner's rights.
+    """
     found = connection.execute(_OWNERS_RIGHTS, {"id": role_id}).fetchall()
-    # The server has quoted the names (regclass and its like, under our search_path).
+    # The server has quoted the names (regclass and similar types, under our search_path).
     return [sql.SQL(statement) for (statement,) in found]

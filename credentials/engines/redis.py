@@ -1,8 +1,8 @@
-"""Redis and Valkey (6 or newer): one ACL user a lease, on every node.
+"""Redis and Valkey (6 or newer): one ACL user per lease, on every node.
 
-ACLs are not replicated: every primary and replica is listed in `nodes`, and what is done is done on each. Where a
-node keeps an ACL file, each change is saved to it; without one a restart forgets every account, which is the safe
-direction. There is no expiry of its own.
+ACLs are not replicated: `nodes` lists every primary and replica, and every change is made on each.
+If a node has an ACL file, each change is saved to it. Without one, a restart removes every account,
+which is the safe direction. Redis has no expiry of its own for accounts.
 """
 
 import hashlib
@@ -16,26 +16,28 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from credentials.engines import (
-    CONNECT_TIMEOUT,
-    STATEMENT_TIMEOUT,
-    Account,
+    CONNECT_TIMEOUT_S,
+    STATEMENT_TIMEOUT_S,
     AccountMissing,
+    BackendAddress,
+    BackendUnreachable,
+    DatabaseAccount,
     EngineError,
+    LoginRefused,
     Presence,
-    Refused,
-    Target,
-    Unreachable,
 )
 
-_END = r"(?![\s\S])"  # a dollar sign would let a line break through
+_END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-# Key and channel patterns; categories and commands added or taken away. Nothing that sets a password, turns a user
-# on or off, or starts the rules anew: that is ours.
+# Key and channel patterns, and categories and commands that are added or removed. Rules that set a
+# password, turn a user on or off, or reset the rules are reserved to this engine.
 _RULE = r"^(([~&]|%(R|W|RW)~)[^\s\x00-\x1f\x7f]+|[+-]@[a-z]+|[+-][a-z]+(\|[a-z-]+)?)" + _END
-# The last word in every account: it administers nothing, whatever its role adds (ACL, CONFIG, SHUTDOWN, MODULE ...).
-NEVER = "-@admin"
-# Functions outlive the account that loaded them, and run with the rights of whoever calls them. `+@write` has these.
+# The last rule of every account: it may not administer, whatever its role adds (ACL, CONFIG,
+# SHUTDOWN, MODULE ...).
+NEVER_GRANTED = "-@admin"
+# Functions outlive the account that loaded them, and run with their caller's rights. `+@write`
+# includes these commands.
 NO_CODE = ("-function|load", "-function|delete", "-function|flush", "-function|restore")
 NO_ACL_FILE = "not configured to use an ACL file"
 
@@ -43,7 +45,7 @@ NO_ACL_FILE = "not configured to use an ACL file"
 class RedisLink:
     """One connection to each node."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: BackendAddress) -> None:
         self._nodes: dict[str, redis.Redis] = {}
         self._rules_on_code: dict[str, tuple[str, ...]] = {}
         self._own_name = str(target.settings["user"])
@@ -51,40 +53,43 @@ class RedisLink:
             for address in target.settings["nodes"]:
                 node = _label(address)
                 self._nodes[node] = _client(target, address, self._own_name, target.secret)
-                self._ask(node, "PING")
+                self._command(node, "PING")
         except EngineError:
             self.close()
             raise
 
-    def create(self, account: Account, password: str) -> None:
+    def create(self, account: DatabaseAccount, password: str) -> None:
         for node in self._nodes:
             if self._user(node, account.name) is not None:
                 raise EngineError(f"{node}: there is an account of this name already")
-            # One command: the account is there with all its rules, or it is not there.
-            rules = [*account.settings.get("rules", []), NEVER, *self._no_code(node), _hashed(password), "on"]
-            self._ask(node, "ACL SETUSER", account.name, "reset", *rules)
+            # One command: the account has all its rules or does not exist.
+            rules = [*account.settings.get("rules", []), NEVER_GRANTED, *self._no_code(node), _hashed(password), "on"]
+            self._command(node, "ACL SETUSER", account.name, "reset", *rules)
             self._save(node)
 
     def _no_code(self, node: str) -> tuple[str, ...]:
-        """Functions came with Redis 7; what this node does not know cannot be taken away from an account."""
+        """The rules against functions, which exist since Redis 7.
+
+        An older node refuses rules for commands that it does not know.
+        """
         if node not in self._rules_on_code:
-            known = {str(name).lower() for name in self._ask(node, "ACL CAT", "scripting")}
+            known = {str(name).lower() for name in self._command(node, "ACL CAT", "scripting")}
             self._rules_on_code[node] = NO_CODE if "function|load" in known else ()
         return self._rules_on_code[node]
 
-    def set_password(self, account: Account, password: str) -> None:
+    def set_password(self, account: DatabaseAccount, password: str) -> None:
         for node in self._nodes:
             self._must_be_there(node, account)
-            self._ask(node, "ACL SETUSER", account.name, "resetpass", _hashed(password))
+            self._command(node, "ACL SETUSER", account.name, "resetpass", _hashed(password))
             self._save(node)
 
-    def renew(self, account: Account) -> None:
-        """Nothing to move: Redis has no expiry of its own."""
+    def renew(self, account: DatabaseAccount) -> None:
+        """Only checks that the account exists: Redis has no expiry for accounts."""
         for node in self._nodes:
             self._must_be_there(node, account)
 
-    def revoke(self, account: Account) -> None:
-        """On every node, also when another one fails; then raises the first problem."""
+    def revoke(self, account: DatabaseAccount) -> None:
+        """Revokes on every node, even if another node fails. Then raises the first problem."""
         self._each(lambda node: self._revoke_on(node, account.name))
 
     def verify(self, name: str) -> Presence:
@@ -96,7 +101,7 @@ class RedisLink:
         )
 
     def list_owned(self, prefix: str) -> list[str]:
-        names = {name for node in self._nodes for name in self._ask(node, "ACL USERS")}
+        names = {name for node in self._nodes for name in self._command(node, "ACL USERS")}
         return sorted(name for name in names if name.startswith(prefix))
 
     def excess_rights(self) -> list[str]:
@@ -112,31 +117,34 @@ class RedisLink:
         return found
 
     def set_own_secret(self, secret: str) -> None:
-        """First the new one beside the old on every node, then the new one alone: no node is ever without both."""
+        """Adds the new secret next to the old one on every node, then removes the old one, so that
+        every node always accepts one of them.
+        """
         try:
             for node in self._nodes:
-                self._ask(node, "ACL SETUSER", self._own_name, _hashed(secret))
+                self._command(node, "ACL SETUSER", self._own_name, _hashed(secret))
         except EngineError:
             for node in self._nodes:
-                with suppress(EngineError):  # the first problem is the one to tell
-                    self._ask(node, "ACL SETUSER", self._own_name, _hashed(secret, "!"))
+                with suppress(EngineError):  # the first problem is the one to report
+                    self._command(node, "ACL SETUSER", self._own_name, _hashed(secret, "!"))
             raise
-        self._each(lambda node: self._keep_only(node, secret))
+        self._each(lambda node: self._filter(node, secret))
 
     def close(self) -> None:
         for client in self._nodes.values():
             client.close()
 
-    def _keep_only(self, node: str, secret: str) -> None:
-        self._ask(node, "ACL SETUSER", self._own_name, "resetpass", _hashed(secret))
+    def _filter(self, node: str, secret: str) -> None:
+        self._command(node, "ACL SETUSER", self._own_name, "resetpass", _hashed(secret))
         self._save(node)
 
     def _revoke_on(self, node: str, name: str) -> None:
         if self._user(node, name) is not None:
-            self._ask(node, "ACL SETUSER", name, "off")
-            self._ask(node, "CLIENT KILL", "USER", name)
-            self._ask(node, "ACL DELUSER", name)
-        # Also where it was gone: a crash may have come between deleting and saving, and a restart would revive it.
+            self._command(node, "ACL SETUSER", name, "off")
+            self._command(node, "CLIENT KILL", "USER", name)
+            self._command(node, "ACL DELUSER", name)
+        # Also if the user was gone: a crash may have come between the deletion and the save, and a
+        # restart would restore the user.
         self._save(node)
 
     def _each(self, act: Callable[[str], None]) -> None:
@@ -149,42 +157,42 @@ class RedisLink:
         if problems:
             raise problems[0]
 
-    def _must_be_there(self, node: str, account: Account) -> None:
+    def _must_be_there(self, node: str, account: DatabaseAccount) -> None:
         if self._user(node, account.name) is None:
             raise AccountMissing(f"{node}: there is no such account")
 
     def _presence(self, node: str, name: str) -> Presence:
         user = self._user(node, name)
-        clients: list[dict[str, str]] = self._ask(node, "CLIENT LIST")
+        clients: list[dict[str, str]] = self._command(node, "CLIENT LIST")
         sessions = sum(1 for client in clients if client.get("user") == name)
         return Presence(user is not None, "on" in user["flags"] if user else False, sessions)
 
     def _user(self, node: str, name: str) -> dict[str, Any] | None:
-        found: dict[str, Any] | None = self._ask(node, "ACL GETUSER", name)
+        found: dict[str, Any] | None = self._command(node, "ACL GETUSER", name)
         return found
 
     def _save(self, node: str) -> None:
         try:
-            self._ask(node, "ACL SAVE")
+            self._command(node, "ACL SAVE")
         except EngineError as problem:
             if NO_ACL_FILE not in str(problem):
                 raise
 
-    def _ask(self, node: str, command: str, *arguments: str) -> Any:
-        with _told(node):
+    def _command(self, node: str, command: str, *arguments: str) -> Any:
+        with _translated_errors(node):
             return _execute(self._nodes[node], command, *arguments)
 
 
 class RedisSession:
-    """The account itself, on every node."""
+    """A login as the account on every node."""
 
     def __init__(self, clients: Mapping[str, redis.Redis]) -> None:
         self._clients = clients
 
     def log_in(self) -> None:
         for node, client in self._clients.items():
-            # Any answer will do: the role may not allow PING.
-            with _told(node), suppress(redis.exceptions.NoPermissionError):
+            # Any answer proves the login: the role may not allow PING.
+            with _translated_errors(node), suppress(redis.exceptions.NoPermissionError):
                 _execute(client, "PING")
 
     def is_alive(self) -> bool:
@@ -201,7 +209,7 @@ class RedisSession:
 
 class RedisEngine:
     title = "Redis or Valkey"
-    most_name = 63
+    max_name = 63
     is_revocable = True
     backend_schema: Mapping[str, Any] = {
         "type": "object",
@@ -250,23 +258,23 @@ class RedisEngine:
             problems.append("Without a + rule the account can run no command.")
         return problems
 
-    def connect(self, target: Target) -> RedisLink:
+    def connect(self, target: BackendAddress) -> RedisLink:
         return RedisLink(target)
 
     @contextmanager
-    def log_in(self, target: Target, name: str, password: str) -> Iterator[RedisSession]:
+    def log_in(self, target: BackendAddress, name: str, password: str) -> Iterator[RedisSession]:
         clients = {_label(node): _client(target, node, name, password) for node in target.settings["nodes"]}
         session = RedisSession(clients)
         try:
             try:
                 session.log_in()
-            except Unreachable as error:
+            except BackendUnreachable as error:
                 raise EngineError(f"the account cannot log in: {error}") from error
             yield session
         finally:
             session.close()
 
-    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+    def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
         return {"nodes": [dict(node) for node in target.settings["nodes"]], "tls": bool(target.settings.get("tls"))}
 
 
@@ -274,14 +282,14 @@ def _label(node: Mapping[str, Any]) -> str:
     return f"{node['host']}:{node['port']}"
 
 
-def _client(target: Target, node: Mapping[str, Any], name: str, password: str) -> redis.Redis:
+def _client(target: BackendAddress, node: Mapping[str, Any], name: str, password: str) -> redis.Redis:
     tls: dict[str, Any] = {}
     if target.settings.get("tls"):
         tls = {"ssl": True, "ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_data": target.settings.get("ca")}
     return redis.Redis(
         host=node["host"], port=node["port"], username=name, password=password, protocol=2,
-        socket_connect_timeout=CONNECT_TIMEOUT, socket_timeout=STATEMENT_TIMEOUT,
-        # A retry would hide that a session was ended; the lease's own back-off is enough.
+        socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=STATEMENT_TIMEOUT_S,
+        # A retry would hide that a session was ended. The lease's own back-off is sufficient.
         retry=Retry(NoBackoff(), 0), driver_info=None, decode_responses=True, **tls,
     )  # fmt: skip
 
@@ -291,21 +299,23 @@ def _execute(client: redis.Redis, command: str, *arguments: str) -> Any:
 
 
 def _hashed(password: str, sign: str = "#") -> str:
-    """As Redis itself keeps it: the password appears in no slow log, MONITOR or error of the server."""
+    """The hash that Redis itself stores, so that the password appears in no slow log, MONITOR or
+    error of the server.
+    """
     return sign + hashlib.sha256(password.encode()).hexdigest()
 
 
 @contextmanager
-def _told(node: str) -> Iterator[None]:
-    """The library's errors in the engine's words."""
+def _translated_errors(node: str) -> Iterator[None]:
+    """Translates the library's errors to EngineError."""
     try:
         yield
     except redis.AuthenticationError as error:
-        raise Refused(f"{node}: the login was refused") from error
+        raise LoginRefused(f"{node}: the login was refused") from error
     except redis.exceptions.BusyLoadingError as error:
-        raise Unreachable(f"{node}: still loading") from error
+        raise BackendUnreachable(f"{node}: still loading") from error
     except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
-        raise Unreachable(f"{node}: no answer ({type(error).__name__})") from error
+        raise BackendUnreachable(f"{node}: no answer ({type(error).__name__})") from error
     except redis.RedisError as error:
         raise EngineError(f"{node}: {error}"[:300]) from error
 

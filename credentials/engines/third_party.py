@@ -1,8 +1,8 @@
-"""Engines of others: found by their entry point, looked at before they are believed, and guarded.
+"""Third-party engines: found by their entry point, validated, and guarded.
 
-One that is missing, does not load or is no engine is an UnknownEngine: its backends lend nothing, its leases wait and
-say why, and everything else goes on. One that fails with an error of its own making, or answers what is no answer, is
-as one that said no.
+An engine that is missing, does not load or is invalid is an UnknownEngine: its backends issue
+nothing, its leases wait with that reason, and everything else goes on. An engine that raises an
+unexpected error or returns an invalid value counts as one that refused.
 """
 
 import json
@@ -16,11 +16,11 @@ from typing import Any, cast
 
 from jsonschema import Draft202012Validator, SchemaError
 
-from credentials.engines import LONGEST_NAME, Engine, EngineError, Presence, Target, UnknownEngine
+from credentials.engines import MAX_NAME_LENGTH, BackendAddress, Engine, EngineError, Presence, UnknownEngine
 
 ENTRY_POINTS = "countersign.engines"
 _FACTS: dict[str, type] = {
-    "title": str, "backend_schema": Mapping, "role_schema": Mapping, "most_name": int, "is_revocable": bool,
+    "title": str, "backend_schema": Mapping, "role_schema": Mapping, "max_name": int, "is_revocable": bool,
 }  # fmt: skip
 _METHODS = ("problems_with_role", "connect", "log_in", "connection_facts")
 
@@ -33,16 +33,16 @@ def names() -> set[str]:
     return {entry.name for entry in entry_points(group=ENTRY_POINTS)}
 
 
-@cache  # of what was found; an error is none
+@cache  # caches what was found; an error is not cached
 def find(name: str) -> Engine:
-    """Raises UnknownEngine, whose text says what to do about it."""
+    """The engine of this name. Raises UnknownEngine, whose text says how to fix it."""
     entries = list(entry_points(group=ENTRY_POINTS, name=name))
     if not entries:
         raise UnknownEngine(f"no engine named {name} is installed")
     if len(entries) > 1:
         raise UnknownEngine(f"several packages bring an engine named {name}: {', '.join(map(_package, entries))}")
     engine = _load(entries[0])
-    if problem := _looked_at(engine):
+    if problem := _checked(engine):
         raise UnknownEngine(f"what {_package(entries[0])} brings as {name} is no engine: {problem}")
     return cast(Engine, Guarded(name, engine))
 
@@ -51,18 +51,18 @@ def _load(entry: EntryPoint) -> Any:
     try:
         return entry.load()
     except Exception as error:
-        said = f"{type(error).__name__}: {error}"[:200]
-        raise UnknownEngine(f"the engine {entry.name} of {_package(entry)} does not load: {said}") from error
+        answer = f"{type(error).__name__}: {error}"[:200]
+        raise UnknownEngine(f"the engine {entry.name} of {_package(entry)} does not load: {answer}") from error
 
 
 def _package(entry: EntryPoint) -> str:
     return entry.dist.name if entry.dist else entry.value
 
 
-def _looked_at(engine: Any) -> str:
+def _checked(engine: Any) -> str:
     try:
         return _problem_with(engine)
-    except Exception as error:  # noqa: BLE001 - a fact may be code of theirs
+    except Exception as error:  # noqa: BLE001 - an attribute may be third-party code
         return f"reading it fails: {type(error).__name__}"
 
 
@@ -75,8 +75,8 @@ def _problem_with(engine: Any) -> str:
     for name in _METHODS:
         if not callable(getattr(engine, name, None)):
             return f"it has no {name}()"
-    if engine.most_name < LONGEST_NAME:
-        return f"names of accounts have up to {LONGEST_NAME} characters, and it takes {engine.most_name}"
+    if engine.max_name < MAX_NAME_LENGTH:
+        return f"names of accounts have up to {MAX_NAME_LENGTH} characters, and it takes {engine.max_name}"
     for name in ("backend_schema", "role_schema"):
         try:
             Draft202012Validator.check_schema(getattr(engine, name))
@@ -86,7 +86,10 @@ def _problem_with(engine: Any) -> str:
 
 
 def _is_presence(found: Any) -> bool:
-    """Nothing is believed to be gone by a value that only looks false."""
+    """Whether this is a valid Presence.
+
+    A value that is merely falsy must not mean that the account is gone.
+    """
     if not isinstance(found, Presence):
         return False
     return isinstance(found.exists, bool) and isinstance(found.can_log_in, bool) and isinstance(found.sessions, int)
@@ -103,7 +106,7 @@ def _is_json_object(found: Any) -> bool:
         return False
 
 
-# What the answers that we go on with have to be.
+# The checks of the return values that we use.
 _ANSWERS: dict[str, Callable[[Any], bool]] = {
     "verify": _is_presence, "list_owned": _is_texts, "excess_rights": _is_texts, "problems_with_role": _is_texts,
     "connection_facts": _is_json_object, "left_behind": _is_texts, "can_leave_behind": _is_texts,
@@ -111,7 +114,7 @@ _ANSWERS: dict[str, Callable[[Any], bool]] = {
 
 
 class Guarded:
-    """Somebody else's engine, link or session: what it raises beyond the protocol becomes an EngineError."""
+    """A third-party engine, link or session. Errors outside the protocol become an EngineError."""
 
     def __init__(self, name: str, inner: Any) -> None:
         self._name, self._inner = name, inner
@@ -122,13 +125,13 @@ class Guarded:
         if attribute in _OPTIONAL and not self._call(hasattr, self._inner, attribute):
             raise AttributeError(attribute)
         found = self._call(getattr, self._inner, attribute)
-        return partial(self._ask, attribute, found) if callable(found) else found
+        return partial(self._call_engine, attribute, found) if callable(found) else found
 
-    def connect(self, target: Target) -> "Guarded":
+    def connect(self, target: BackendAddress) -> "Guarded":
         return Guarded(self._name, self._call(self._inner.connect, target))
 
     @contextmanager
-    def log_in(self, target: Target, name: str, password: str) -> Iterator["Guarded"]:
+    def log_in(self, target: BackendAddress, name: str, password: str) -> Iterator["Guarded"]:
         manager = self._call(self._inner.log_in, target, name, password)
         session = self._call(manager.__enter__)
         try:
@@ -136,7 +139,7 @@ class Guarded:
         finally:
             self._call(manager.__exit__, None, None, None)
 
-    def _ask(self, attribute: str, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+    def _call_engine(self, attribute: str, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         answer = self._call(method, *arguments, **more)
         if attribute in _ANSWERS and not _ANSWERS[attribute](answer):
             raise EngineError(f"the engine {self._name} failed: {attribute}() answers {type(answer).__name__}")
@@ -147,8 +150,9 @@ class Guarded:
             return method(*arguments, **more)
         except EngineError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is that their code does
-            # Its text is not ours to repeat: it may hold the password that it was given.
+        except Exception as error:  # noqa: BLE001 - third-party code may raise anything
+            # The error's text is not repeated: it may contain the password that the engine
+            # received.
             where = traceback.extract_tb(error.__traceback__)[-1]
             log.error(
                 "the engine %s failed: %s at %s:%s", self._name, type(error).__name__, where.filename, where.lineno

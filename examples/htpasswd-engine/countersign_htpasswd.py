@@ -12,7 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from credentials.engines import Account, AccountMissing, EngineError, Presence, Target, Unreachable
+from credentials.engines import (
+    AccountMissing,
+    BackendAddress,
+    BackendUnreachable,
+    DatabaseAccount,
+    EngineError,
+    Presence,
+)
 
 _SITE = {"type": "string", "pattern": r"^[a-z0-9-]{1,40}(?![\s\S])"}
 PROBES = "countersign-probes"  # a site that no web server serves: for accounts without a role
@@ -35,25 +42,25 @@ class FolderLink:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def create(self, account: Account, password: str) -> None:
+    def create(self, account: DatabaseAccount, password: str) -> None:
         with self._changing(self._site_of(account)) as lines:
             if any(_name(line) == account.name for line in lines):
                 raise EngineError("there is an account of this name")
             lines += [f"# {account.name} {account.trace.text}", _line(account.name, password)]
 
-    def set_password(self, account: Account, password: str) -> None:
+    def set_password(self, account: DatabaseAccount, password: str) -> None:
         with self._changing(self._site_of(account)) as lines:
             places = [number for number, line in enumerate(lines) if line.startswith(f"{account.name}:")]
             if not places:
                 raise AccountMissing("there is no such account")
             lines[places[0]] = _line(account.name, password)
 
-    def renew(self, account: Account) -> None:
+    def renew(self, account: DatabaseAccount) -> None:
         """The file knows no expiry: Countersign's own is the only one."""
         if not self.verify(account.name).exists:
             raise AccountMissing("there is no such account")
 
-    def revoke(self, account: Account) -> None:
+    def revoke(self, account: DatabaseAccount) -> None:
         """From every site: of an orphan, which one it was is not known."""
         for site in self._sites():
             with self._changing(site) as lines:
@@ -76,20 +83,20 @@ class FolderLink:
     def close(self) -> None:
         """There is nothing to close."""
 
-    def _site_of(self, account: Account) -> Path:
+    def _site_of(self, account: DatabaseAccount) -> Path:
         return self._folder / account.settings.get("site", PROBES)
 
     def _sites(self) -> list[Path]:
         """Raises Unreachable: where the folder is gone, nothing is known about any account."""
         if not self._folder.is_dir():
-            raise Unreachable("the folder is not there")
+            raise BackendUnreachable("the folder is not there")
         return [path for path in self._folder.iterdir() if path.is_file() and not path.name.startswith(".")]
 
     def _read(self, site: Path) -> list[str]:
         try:
             return _lines(site)
         except OSError as error:
-            raise Unreachable(f"{site.name}: {error.strerror}") from error
+            raise BackendUnreachable(f"{site.name}: {error.strerror}") from error
 
     @contextmanager
     def _changing(self, site: Path) -> Iterator[list[str]]:
@@ -105,12 +112,12 @@ class FolderLink:
                     new.write_text("".join(f"{line}\n" for line in lines))
                     new.replace(site)
         except OSError as error:
-            raise Unreachable(f"{site.name}: {error.strerror}") from error
+            raise BackendUnreachable(f"{site.name}: {error.strerror}") from error
 
 
 class Htpasswd:
     title = "Web server with htpasswd files"
-    most_name = 64
+    max_name = 64
     is_revocable = True
     backend_schema: Mapping[str, Any] = {
         "type": "object",
@@ -131,14 +138,14 @@ class Htpasswd:
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
         return ["that site is for probes"] if settings["site"] == PROBES else []
 
-    def connect(self, target: Target) -> FolderLink:
+    def connect(self, target: BackendAddress) -> FolderLink:
         folder = Path(target.settings["folder"])
         if not folder.is_dir():
-            raise Unreachable("the folder is not there")
+            raise BackendUnreachable("the folder is not there")
         return FolderLink(folder)
 
     @contextmanager
-    def log_in(self, target: Target, name: str, password: str) -> Iterator[Session]:
+    def log_in(self, target: BackendAddress, name: str, password: str) -> Iterator[Session]:
         line = _line(name, password)
         for site in Path(target.settings["folder"]).iterdir():
             if site.is_file() and line in _lines(site):
@@ -146,7 +153,7 @@ class Htpasswd:
                 return
         raise EngineError("no site lets this account in")
 
-    def connection_facts(self, target: Target, account: Account) -> dict[str, Any]:
+    def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
         return {"url": f"{target.settings['url'].rstrip('/')}/{account.settings['site']}/"}
 
 

@@ -1,4 +1,4 @@
-"""`{% moment at "minute" %}`: a time on a user's page, in UTC. times.js puts it into the user's zone."""
+"""`{% moment at "minute" %}`: a time on a user's page, in UTC. times.js converts it to the user's time zone."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
-# What is shown of a time → how it reads in UTC. times.js has the same names.
+# The name of a format → the format in UTC. times.js uses the same names.
 SHOWS = {
     "day": "j F Y",
     "minute": "j F Y, H:i",
@@ -18,7 +18,7 @@ SHOWS = {
     "clock": "H:i",
     "clock-second": "H:i:s",
 }
-UNNAMED = {"clock"}  # in a list of many, whose page names the zone once
+UNNAMED = {"clock"}  # for lists whose page names the time zone once
 
 
 @register.simple_tag

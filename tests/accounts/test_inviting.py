@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts import lifecycle
 from accounts.models import Invitation, User
 from audit.models import Event
-from tests.world import PASSWORD, make_person, sign_in
+from tests.support.world import PASSWORD, make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 NEW_PASSWORD = "seven quiet herons wade"
@@ -31,10 +31,10 @@ def test_from_invited_to_signed_in(link: str) -> None:
     browser = Client()
     assert b"Nell New" in browser.get(link).content
     assert browser.post(link, {"password": NEW_PASSWORD})["Location"] == "/login"
-    person = User.objects.get(email="new@example.com")
-    assert sign_in(person, NEW_PASSWORD).get("/").status_code == 200
-    kinds = Event.objects.filter(user_id=person.id).order_by("id").values_list("kind", flat=True)
-    assert list(kinds) == ["person.invited", "person.invitation_accepted", "person.signed_in"]
+    user = User.objects.get(email="new@example.com")
+    assert sign_in(user, NEW_PASSWORD).get("/").status_code == 200
+    kinds = Event.objects.filter(user_id=user.id).order_by("id").values_list("kind", flat=True)
+    assert list(kinds) == ["user.invited", "invitation.accepted", "user.signed_in"]
 
 
 def test_opening_the_link_does_not_use_it_up(link: str) -> None:
@@ -64,7 +64,7 @@ def test_a_new_one_ends_the_one_before(link: str, administrator: User) -> None:
     assert Client().get(link).status_code == 404
 
 
-def test_a_disabled_person_cannot_accept(link: str, administrator: User) -> None:
+def test_a_disabled_user_cannot_accept(link: str, administrator: User) -> None:
     lifecycle.disable(User.objects.get(email="new@example.com"), administrator, timezone.now())
     assert Client().post(link, {"password": NEW_PASSWORD}).status_code == 404
 
@@ -88,18 +88,18 @@ def test_only_a_digest_is_stored(link: str) -> None:
     assert not any(handle in value for value in [*stored, *Event.objects.values_list("body", flat=True)])
 
 
-def test_accepting_ends_older_sessions(person: User, administrator: User) -> None:
+def test_accepting_ends_older_sessions(user: User, administrator: User) -> None:
     """The way to a new password, and out for whoever knew the old one."""
-    browser = sign_in(person)
-    _, handle = lifecycle.invite(person.email, "", administrator, timezone.now())
+    browser = sign_in(user)
+    _, handle = lifecycle.invite(user.email, "", administrator, timezone.now())
     Client().post(f"/invitations/{handle}", {"password": NEW_PASSWORD})
     assert browser.get("/").status_code == 302
-    assert Client().post("/login", {"email": person.email, "password": PASSWORD}).status_code == 400
+    assert Client().post("/login", {"email": user.email, "password": PASSWORD}).status_code == 400
 
 
 class TestTheAdministration:
-    def test_nobody_else_opens_it(self, person: User) -> None:
-        for browser in (Client(), sign_in(person)):
+    def test_nobody_else_opens_it(self, user: User) -> None:
+        for browser in (Client(), sign_in(user)):
             assert browser.get("/admin/").status_code == 302
             response = browser.post("/admin/accounts/user/invite/", {"email": "x@example.com"})
             assert response.status_code == 302
@@ -120,23 +120,23 @@ class TestTheAdministration:
         for elsewhere in ("//evil.example/admin/", "https://evil.example/", "javascript:alert(1)", ""):
             assert browser.get("/admin/login/", {"next": elsewhere})["Location"] == "/admin/"
 
-    def test_who_is_no_administrator_is_told_so(self, person: User) -> None:
-        refused = sign_in(person).get("/admin/", follow=True)
+    def test_who_is_no_administrator_is_told_so(self, user: User) -> None:
+        refused = sign_in(user).get("/admin/", follow=True)
         assert refused.status_code == 403 and "You may not do this" in refused.content.decode()
 
-    def test_people_are_not_deleted(self, person: User, administrator: User) -> None:
+    def test_users_are_not_deleted(self, user: User, administrator: User) -> None:
         browser = sign_in(administrator)
-        assert browser.post(f"/admin/accounts/user/{person.pk}/delete/", {"post": "yes"}).status_code == 403
-        act = {"action": "delete_selected", "_selected_action": str(person.pk), "post": "yes"}
+        assert browser.post(f"/admin/accounts/user/{user.pk}/delete/", {"post": "yes"}).status_code == 403
+        act = {"action": "delete_selected", "_selected_action": str(user.pk), "post": "yes"}
         browser.post("/admin/accounts/user/", act)
-        assert User.objects.filter(pk=person.pk).exists()
+        assert User.objects.filter(pk=user.pk).exists()
 
-    def test_disabling_by_action(self, person: User, administrator: User) -> None:
-        act = {"action": "disable", "_selected_action": str(person.pk)}
+    def test_disabling_by_action(self, user: User, administrator: User) -> None:
+        act = {"action": "disable", "_selected_action": str(user.pk)}
         sign_in(administrator).post("/admin/accounts/user/", act)
-        person.refresh_from_db()
-        assert not person.is_active
-        assert Event.objects.get(kind="person.disabled").actor == f"user:{administrator.id}"
+        user.refresh_from_db()
+        assert not user.is_active
+        assert Event.objects.get(kind="user.disabled").actor == f"user:{administrator.id}"
 
     def test_nobody_disables_themselves(self, administrator: User) -> None:
         act = {"action": "disable", "_selected_action": str(administrator.pk)}
@@ -145,9 +145,9 @@ class TestTheAdministration:
         assert administrator.is_active
 
     def test_a_staff_member_makes_no_superuser_and_takes_over_none(self, administrator: User) -> None:
-        clerk = make_person("clerk@example.com", is_staff=True)
+        clerk = make_user("clerk@example.com", is_staff=True)
         clerk.user_permissions.set(Permission.objects.filter(content_type__app_label="accounts"))
-        other = make_person("other@example.com")
+        other = make_user("other@example.com")
         browser = sign_in(clerk)
         change = {"email": clerk.email, "name": "C", "is_staff": "on", "is_superuser": "on", "user_permissions": "1"}
         browser.post(f"/admin/accounts/user/{other.pk}/change/", {**change, "email": other.email})

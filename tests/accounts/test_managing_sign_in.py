@@ -15,9 +15,9 @@ from accounts.models import Invitation, User
 from devices.models import Device
 from foundation.models import Work
 from tests.accounts.test_inviting import NEW_PASSWORD
-from tests.devices.conftest import device, do_owed, push_service, vapid_key  # noqa: F401 - fixtures
-from tests.push_service import PushService
-from tests.world import make_person, sign_in
+from tests.devices.conftest import device, do_due_work, push_service, vapid_key  # noqa: F401 - fixtures
+from tests.support.push_service import PushService
+from tests.support.world import make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -28,7 +28,7 @@ def permission(name: str) -> Permission:
 
 
 def make_clerk(*names: str, **fields: Any) -> Client:
-    clerk = make_person("clerk@example.com", is_staff=True, **fields)
+    clerk = make_user("clerk@example.com", is_staff=True, **fields)
     clerk.user_permissions.set(permission(name) for name in names)
     return sign_in(clerk)
 
@@ -47,21 +47,21 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 class TestSignInLinks:
-    def test_not_by_who_may_only_change_users(self, way: Any, person: User) -> None:
-        answer = way(make_clerk(*ORDINARY), person)
+    def test_not_by_who_may_only_change_users(self, way: Any, user: User) -> None:
+        answer = way(make_clerk(*ORDINARY), user)
         assert "/invitations/" not in answer.content.decode()
         assert not Invitation.objects.exists()
 
-    def test_by_who_may_manage_sign_in(self, way: Any, person: User) -> None:
-        assert "/invitations/" in way(make_clerk(*SIGN_IN), person).content.decode()
+    def test_by_who_may_manage_sign_in(self, way: Any, user: User) -> None:
+        assert "/invitations/" in way(make_clerk(*SIGN_IN), user).content.decode()
 
-    def test_by_a_superuser(self, way: Any, person: User, administrator: User) -> None:
-        assert "/invitations/" in way(sign_in(administrator), person).content.decode()
+    def test_by_a_superuser(self, way: Any, user: User, administrator: User) -> None:
+        assert "/invitations/" in way(sign_in(administrator), user).content.decode()
 
     @pytest.mark.parametrize("is_active", [True, False], ids=["enabled", "disabled"])
     @pytest.mark.parametrize("given", ["a permission", "a group with a permission", "staff", "superuser"])
     def test_never_for_a_user_with_more_rights(self, way: Any, given: str, is_active: bool) -> None:
-        above = make_person("above@example.com", is_active=is_active)
+        above = make_user("above@example.com", is_active=is_active)
         more = permission("clients.change_agent")
         if given == "a permission":
             above.user_permissions.add(more)
@@ -74,9 +74,9 @@ class TestSignInLinks:
         assert "/invitations/" not in way(make_clerk(*SIGN_IN), above).content.decode()
         assert not Invitation.objects.exists()
 
-    def test_for_a_user_with_the_same_rights(self, way: Any, person: User) -> None:
-        person.user_permissions.add(permission("accounts.view_user"))
-        assert "/invitations/" in way(make_clerk(*SIGN_IN), person).content.decode()
+    def test_for_a_user_with_the_same_rights(self, way: Any, user: User) -> None:
+        user.user_permissions.add(permission("accounts.view_user"))
+        assert "/invitations/" in way(make_clerk(*SIGN_IN), user).content.decode()
 
     def test_again_for_who_was_invited_and_never_came(self, way: Any, administrator: User) -> None:
         """Whoever invited them has had their link already, and nobody is there to be told."""
@@ -91,19 +91,19 @@ class TestWhatIdentifiesAUser:
         browser.post(f"/admin/accounts/user/{user.pk}/change/", form)
         user.refresh_from_db()
 
-    def test_not_by_who_may_only_change_users(self, person: User) -> None:
-        self.change(make_clerk(*ORDINARY), person, email="mine@example.com", phone="+4915112345678", name="Renamed")
-        assert (person.email, person.phone, person.name) == ("person@example.com", None, "Renamed")
+    def test_not_by_who_may_only_change_users(self, user: User) -> None:
+        self.change(make_clerk(*ORDINARY), user, email="mine@example.com", phone="+4915112345678", name="Renamed")
+        assert (user.email, user.phone, user.name) == ("person@example.com", None, "Renamed")
 
     @pytest.mark.parametrize("changed", [{"email": "other@example.com"}, {"phone": "+4915112345678"}])
-    def test_by_who_may_manage_sign_in(self, person: User, changed: dict[str, str]) -> None:
-        self.change(make_clerk(*SIGN_IN), person, **changed)
-        assert {name: getattr(person, name) for name in changed} == changed
+    def test_by_who_may_manage_sign_in(self, user: User, changed: dict[str, str]) -> None:
+        self.change(make_clerk(*SIGN_IN), user, **changed)
+        assert {name: getattr(user, name) for name in changed} == changed
 
-    def test_not_of_a_user_with_more_rights(self, person: User) -> None:
-        person.user_permissions.add(permission("clients.change_agent"))
-        self.change(make_clerk(*SIGN_IN), person, email="mine@example.com")
-        assert person.email == "person@example.com"
+    def test_not_of_a_user_with_more_rights(self, user: User) -> None:
+        user.user_permissions.add(permission("clients.change_agent"))
+        self.change(make_clerk(*SIGN_IN), user, email="mine@example.com")
+        assert user.email == "person@example.com"
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -115,27 +115,25 @@ class TestWhatIdentifiesAUser:
             ("password", "x" * 20),
         ],
     )
-    def test_nobody_but_a_superuser_gives_rights(self, person: User, field: str, value: str) -> None:
+    def test_nobody_but_a_superuser_gives_rights(self, user: User, field: str, value: str) -> None:
         group = Group.objects.create(name="Operators")
         sent = {"user_permissions": str(permission("clients.change_agent").pk), "groups": str(group.pk)}.get(
             field, value
         )
-        before = person.password
-        self.change(make_clerk(*SIGN_IN), person, **{field: sent})
-        assert not person.is_staff and not person.is_superuser and person.password == before
-        assert not person.user_permissions.exists() and not person.groups.exists()
+        before = user.password
+        self.change(make_clerk(*SIGN_IN), user, **{field: sent})
+        assert not user.is_staff and not user.is_superuser and user.password == before
+        assert not user.user_permissions.exists() and not user.groups.exists()
 
-    def test_nor_to_a_group(self, person: User) -> None:
+    def test_nor_to_a_group(self, user: User) -> None:
         group = Group.objects.create(name="Operators")
         browser = make_clerk(*SIGN_IN, "auth.change_group")
         sent = {"name": "Operators", "permissions": str(permission("accounts.manage_sign_in").pk)}
         browser.post(f"/admin/auth/group/{group.pk}/change/", sent)
         assert not group.permissions.exists()
 
-    def test_devices_and_invitations_are_only_looked_at(
-        self, administrator: User, person: User, device: Device
-    ) -> None:
-        lifecycle.invite(person.email, "", administrator, timezone.now())
+    def test_devices_and_invitations_are_only_looked_at(self, administrator: User, user: User, device: Device) -> None:
+        lifecycle.invite(user.email, "", administrator, timezone.now())
         browser = sign_in(administrator)
         for path, row in (("devices/device", device), ("accounts/invitation", Invitation.objects.get())):
             assert browser.get(f"/admin/{path}/add/").status_code == 403
@@ -153,38 +151,38 @@ class TestTheUserIsTold:
     def mail_server(self, settings: Any) -> None:
         settings.EMAIL_HOST = "mail.example.com"  # Django's test runner keeps what is sent in memory
 
-    def told(self, push_service: PushService) -> tuple[list[str], list[str]]:
+    def reply(self, push_service: PushService) -> tuple[list[str], list[str]]:
         """Kinds of pushes, and who got a mail."""
-        assert set(do_owed()) <= {"done"}
+        assert set(do_due_work()) <= {"done"}
         assert all("http" not in str(message.body) for message in outbound_mail.outbox), "there is never a link"
         pushes = [push.message["kind"] for push in push_service.received]
         return pushes, [message.to[0] for message in outbound_mail.outbox]
 
     def test_of_a_link_and_of_its_use(
-        self, person: User, administrator: User, device: Device, push_service: PushService
+        self, user: User, administrator: User, device: Device, push_service: PushService
     ) -> None:
-        _, handle = lifecycle.invite(person.email, "", administrator, timezone.now())
-        assert self.told(push_service) == (["sign_in_link"], [person.email])
+        _, handle = lifecycle.invite(user.email, "", administrator, timezone.now())
+        assert self.reply(push_service) == (["sign_in_link"], [user.email])
         Client().post(f"/invitations/{handle}", {"password": NEW_PASSWORD})
-        assert self.told(push_service) == (["sign_in_link", "password_set"], [person.email] * 2)
+        assert self.reply(push_service) == (["sign_in_link", "password_set"], [user.email] * 2)
 
     @pytest.mark.parametrize("changed", [{"email": "other@example.com"}, {"phone": "+4915112345678"}])
     def test_of_another_address(
-        self, person: User, administrator: User, device: Device, push_service: PushService, changed: dict[str, str]
+        self, user: User, administrator: User, device: Device, push_service: PushService, changed: dict[str, str]
     ) -> None:
-        form = {"email": person.email, "name": person.name, "phone": "", **changed}
-        sign_in(administrator).post(f"/admin/accounts/user/{person.pk}/change/", form)
-        addresses = sorted({person.email, form["email"]})
-        assert self.told(push_service) == (["address_changed"], addresses)
+        form = {"email": user.email, "name": user.name, "phone": "", **changed}
+        sign_in(administrator).post(f"/admin/accounts/user/{user.pk}/change/", form)
+        addresses = sorted({user.email, form["email"]})
+        assert self.reply(push_service) == (["address_changed"], addresses)
 
-    def test_not_of_another_name(self, person: User, administrator: User, device: Device) -> None:
-        form = {"email": person.email, "name": "Another", "phone": ""}
-        sign_in(administrator).post(f"/admin/accounts/user/{person.pk}/change/", form)
+    def test_not_of_another_name(self, user: User, administrator: User, device: Device) -> None:
+        form = {"email": user.email, "name": "Another", "phone": ""}
+        sign_in(administrator).post(f"/admin/accounts/user/{user.pk}/change/", form)
         assert not Work.objects.exists()
 
-    def test_and_sees_it_under_activity(self, person: User, administrator: User) -> None:
-        browser = sign_in(person)
-        lifecycle.invite(person.email, "", administrator, timezone.now() - timedelta(seconds=1))
+    def test_and_sees_it_under_activity(self, user: User, administrator: User) -> None:
+        browser = sign_in(user)
+        lifecycle.invite(user.email, "", administrator, timezone.now() - timedelta(seconds=1))
         assert "An administrator made a sign-in link for you" in browser.get("/activity").content.decode()
 
 

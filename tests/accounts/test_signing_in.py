@@ -13,7 +13,7 @@ from accounts.models import SignInAttempt, User
 from audit.models import Event
 from foundation.handles import digest
 from foundation.networks import counted_address
-from tests.world import PASSWORD, sign_in
+from tests.support.world import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -26,41 +26,41 @@ def is_in(browser: Client) -> bool:
     return browser.get("/").status_code == 200
 
 
-def test_signing_in_and_out(person: User) -> None:
-    browser = sign_in(person)
+def test_signing_in_and_out(user: User) -> None:
+    browser = sign_in(user)
     assert is_in(browser)
     assert browser.get("/logout").status_code == 405, "a link signs nobody out"
     assert is_in(browser)
     assert browser.post("/logout")["Location"] == "/login"
     assert not is_in(browser)
-    kinds = Event.objects.filter(user_id=person.id).order_by("id").values_list("kind", flat=True)
-    assert list(kinds) == ["person.signed_in", "person.signed_out"]
+    kinds = Event.objects.filter(user_id=user.id).order_by("id").values_list("kind", flat=True)
+    assert list(kinds) == ["user.signed_in", "user.signed_out"]
 
 
-def test_the_address_may_be_typed_in_any_case(person: User) -> None:
+def test_the_address_may_be_typed_in_any_case(user: User) -> None:
     assert attempt(" Person@EXAMPLE.com ", PASSWORD).status_code == 302
 
 
-def test_nobody_and_a_wrong_password_are_one_answer(person: User) -> None:
+def test_nobody_and_a_wrong_password_are_one_answer(user: User) -> None:
     def page(response: Any, email: str) -> str:
         assert response.status_code == 400
         text = response.content.decode()
         assert "do not go together" in text
         return str(text.replace(email, "")).partition("<form")[0]
 
-    assert page(attempt(person.email, "wrong"), person.email) == page(attempt("no@example.com", "x"), "no@example.com")
+    assert page(attempt(user.email, "wrong"), user.email) == page(attempt("no@example.com", "x"), "no@example.com")
 
 
-def test_a_disabled_person_cannot_sign_in_and_is_not_told_why(person: User) -> None:
-    User.objects.filter(pk=person.pk).update(is_active=False)
-    response = attempt(person.email, PASSWORD)
+def test_a_disabled_user_cannot_sign_in_and_is_not_told_why(user: User) -> None:
+    User.objects.filter(pk=user.pk).update(is_active=False)
+    response = attempt(user.email, PASSWORD)
     assert response.status_code == 400 and "do not go together" in response.content.decode()
 
 
 @pytest.mark.parametrize("field", ["email", "password"])
 @pytest.mark.parametrize("junk", ["", "x" * 100_000, "a\x00b", "\ud7ff\ufffe", "' OR 1=1 --"])
-def test_junk_is_a_form_error(person: User, field: str, junk: str) -> None:
-    form = {"email": person.email, "password": PASSWORD, field: junk}
+def test_junk_is_a_form_error(user: User, field: str, junk: str) -> None:
+    form = {"email": user.email, "password": PASSWORD, field: junk}
     assert Client().post("/login", form).status_code == 400
     assert not Session.objects.exists()
 
@@ -74,56 +74,56 @@ class TestWhereItLeads:
             "%2F%2Fevil", "http://testserver/", "\x00//evil.example",
         ],
     )  # fmt: skip
-    def test_never_elsewhere(self, person: User, wanted: str) -> None:
-        form = {"email": person.email, "password": PASSWORD}
+    def test_never_elsewhere(self, user: User, wanted: str) -> None:
+        form = {"email": user.email, "password": PASSWORD}
         assert Client().post("/login", {**form, "next": wanted})["Location"] == "/"
         response = Client().post("/login", form, query_params={"next": wanted})
         assert response.status_code == 400 if "\x00" in wanted else response["Location"] == "/"
 
-    def test_to_the_page_that_asked(self, person: User) -> None:
+    def test_to_the_page_that_asked(self, user: User) -> None:
         away = Client().get("/activity")
         assert away.status_code == 302 and away["Location"] == "/login?next=/activity"
-        form = {"email": person.email, "password": PASSWORD, "next": "/activity"}
+        form = {"email": user.email, "password": PASSWORD, "next": "/activity"}
         assert Client().post("/login", form)["Location"] == "/activity"
 
 
 class TestSessions:
-    def test_the_key_changes_with_signing_in(self, person: User) -> None:
+    def test_the_key_changes_with_signing_in(self, user: User) -> None:
         """A planted cookie is worth nothing after the person signed in."""
         browser = Client()
         browser.cookies["session"] = "planted"
-        browser.post("/login", {"email": person.email, "password": PASSWORD})
+        browser.post("/login", {"email": user.email, "password": PASSWORD})
         first = browser.cookies["session"].value
         assert first != "planted"
-        browser.post("/login", {"email": person.email, "password": PASSWORD})
+        browser.post("/login", {"email": user.email, "password": PASSWORD})
         assert browser.cookies["session"].value != first
 
-    def test_the_cookie_is_for_this_server_alone(self, person: User) -> None:
-        cookie = sign_in(person).cookies["session"]
+    def test_the_cookie_is_for_this_server_alone(self, user: User) -> None:
+        cookie = sign_in(user).cookies["session"]
         assert cookie["httponly"] and cookie["samesite"] == "Lax" and cookie["path"] == "/" and not cookie["domain"]
 
-    def test_a_session_ends_by_itself(self, person: User) -> None:
-        browser = sign_in(person)
+    def test_a_session_ends_by_itself(self, user: User) -> None:
+        browser = sign_in(user)
         Session.objects.update(expire_date=timezone.now() - timedelta(seconds=1))
         assert not is_in(browser)
         assert lifecycle.sweep(timezone.now(), 10) == 1
         assert not Session.objects.exists()
 
-    def test_disabling_ends_every_session_at_once_and_for_good(self, person: User, administrator: User) -> None:
-        browsers = [sign_in(person), sign_in(person)]
-        assert lifecycle.disable(person, administrator, timezone.now())
+    def test_disabling_ends_every_session_at_once_and_for_good(self, user: User, administrator: User) -> None:
+        browsers = [sign_in(user), sign_in(user)]
+        assert lifecycle.disable(user, administrator, timezone.now())
         assert not any(map(is_in, browsers))
-        assert lifecycle.enable(person, administrator, timezone.now())
+        assert lifecycle.enable(user, administrator, timezone.now())
         assert not any(map(is_in, browsers))
-        assert is_in(sign_in(person))
+        assert is_in(sign_in(user))
 
-    def test_pages_are_not_kept_by_caches(self, person: User) -> None:
-        browser = sign_in(person)
+    def test_pages_are_not_kept_by_caches(self, user: User) -> None:
+        browser = sign_in(user)
         for path in ("/", "/agents", "/activity"):
             assert "no-store" in browser.get(path)["Cache-Control"]
 
-    def test_whoever_reads_the_table_holds_nobodys_session(self, person: User) -> None:
-        browser = sign_in(person)
+    def test_whoever_reads_the_table_holds_nobodys_session(self, user: User) -> None:
+        browser = sign_in(user)
         key = browser.cookies["session"].value
         row = Session.objects.get()
         assert row.session_key != key and key not in row.session_data
@@ -132,18 +132,18 @@ class TestSessions:
         assert not is_in(thief)
         assert is_in(browser)
 
-    def test_what_a_session_knows_is_kept(self, person: User) -> None:
-        browser = sign_in(person)
+    def test_what_a_session_knows_is_kept(self, user: User) -> None:
+        browser = sign_in(user)
         for value in ("one", "two"):
             session = browser.session
-            session["kept"] = value
+            session["stored"] = value
             session.save()
-            assert browser.session["kept"] == value and is_in(browser)
+            assert browser.session["stored"] == value and is_in(browser)
         assert Session.objects.count() == 1
         assert browser.session.exists(browser.session.session_key) and not browser.session.exists("x" * 32)
 
-    def test_signing_out_leaves_nothing(self, person: User) -> None:
-        sign_in(person).post("/logout")
+    def test_signing_out_leaves_nothing(self, user: User) -> None:
+        sign_in(user).post("/logout")
         assert not Session.objects.exists()
 
 
@@ -152,28 +152,28 @@ class TestGuessing:
         texts = [attempt(email, f"wrong {n}", address).content.decode() for n in range(times)]
         return ["locked" if "Too many wrong passwords" in text else "wrong" for text in texts]
 
-    def test_the_sixth_guess_from_one_address_is_locked(self, person: User) -> None:
-        assert self.guess(7, person.email) == ["wrong"] * 5 + ["locked"] * 2
-        assert attempt(person.email, PASSWORD).status_code == 400, "the right password does not help either"
-        assert Event.objects.filter(kind="person.locked_out", user_id=person.id).exists()
+    def test_the_sixth_guess_from_one_address_is_locked(self, user: User) -> None:
+        assert self.guess(7, user.email) == ["wrong"] * 5 + ["locked"] * 2
+        assert attempt(user.email, PASSWORD).status_code == 400, "the right password does not help either"
+        assert Event.objects.filter(kind="user.locked_out", user_id=user.id).exists()
 
-    def test_the_person_elsewhere_is_not_locked_out(self, person: User) -> None:
-        self.guess(6, person.email)
-        assert attempt(person.email, PASSWORD, "192.0.2.2").status_code == 302
+    def test_the_user_elsewhere_is_not_locked_out(self, user: User) -> None:
+        self.guess(6, user.email)
+        assert attempt(user.email, PASSWORD, "192.0.2.2").status_code == 302
 
-    def test_it_ends_after_the_window_although_somebody_keeps_trying(self, person: User) -> None:
-        self.guess(8, person.email)
-        SignInAttempt.objects.update(at=timezone.now() - lockout.WINDOW)
-        assert attempt(person.email, PASSWORD).status_code == 302
+    def test_it_ends_after_the_window_although_somebody_keeps_trying(self, user: User) -> None:
+        self.guess(8, user.email)
+        SignInAttempt.objects.update(at=timezone.now() - lockout.ATTEMPT_WINDOW)
+        assert attempt(user.email, PASSWORD).status_code == 302
 
-    def test_a_sign_in_forgets_the_guesses_before_it(self, person: User) -> None:
-        self.guess(4, person.email)
-        assert attempt(person.email, PASSWORD).status_code == 302
-        assert self.guess(5, person.email) == ["wrong"] * 5
+    def test_a_sign_in_forgets_the_guesses_before_it(self, user: User) -> None:
+        self.guess(4, user.email)
+        assert attempt(user.email, PASSWORD).status_code == 302
+        assert self.guess(5, user.email) == ["wrong"] * 5
 
     def test_whether_an_address_is_known_does_not_show(self) -> None:
         assert self.guess(6, "nobody@example.com") == ["wrong"] * 5 + ["locked"]
-        assert not Event.objects.filter(kind="person.locked_out").exists()
+        assert not Event.objects.filter(kind="user.locked_out").exists()
 
     @pytest.mark.parametrize(
         ("attempts", "locked"),
@@ -203,22 +203,22 @@ class TestGuessing:
     def test_what_counts_as_one_address(self, address: str, counted: str) -> None:
         assert counted_address(address) == counted
 
-    def test_the_many_addresses_of_one_customer_are_one(self, person: User) -> None:
-        texts = [attempt(person.email, "wrong", f"2001:db8::{n}").content.decode() for n in range(1, 7)]
+    def test_the_many_addresses_of_one_customer_are_one(self, user: User) -> None:
+        texts = [attempt(user.email, "wrong", f"2001:db8::{n}").content.decode() for n in range(1, 7)]
         assert ["Too many" in text for text in texts] == [False] * 5 + [True]
-        assert attempt(person.email, PASSWORD, "2001:db8:0:1::1").status_code == 302
+        assert attempt(user.email, PASSWORD, "2001:db8:0:1::1").status_code == 302
 
-    def from_everywhere(self, person: User) -> None:
+    def from_everywhere(self, user: User) -> None:
         """A botnet at work."""
-        row = {"email_digest": digest(person.email), "at": timezone.now()}
+        row = {"email_digest": digest(user.email), "at": timezone.now()}
         SignInAttempt.objects.bulk_create([SignInAttempt(**row, address=f"198.51.100.{n}") for n in range(50)])
 
-    def test_nobody_elsewhere_locks_a_person_out_of_their_own_browser(self, person: User, stranger: User) -> None:
-        browser = sign_in(person)
+    def test_nobody_elsewhere_locks_a_user_out_of_their_own_browser(self, user: User, stranger: User) -> None:
+        browser = sign_in(user)
         browser.post("/logout")
-        self.from_everywhere(person)
-        assert attempt(person.email, PASSWORD).status_code == 400
-        assert sign_in(person, browser=browser).get("/").status_code == 200
+        self.from_everywhere(user)
+        assert attempt(user.email, PASSWORD).status_code == 400
+        assert sign_in(user, browser=browser).get("/").status_code == 200
         # It is this person's browser, and nobody else's; and a cookie of one's own making is none.
         self.from_everywhere(stranger)
         mine = {"email": stranger.email, "password": PASSWORD}
@@ -226,27 +226,27 @@ class TestGuessing:
         browser.cookies["browser"] = f"{stranger.sub}:1:x"
         assert browser.post("/login", mine).status_code == 400
 
-    def test_nor_does_it_help_to_guess_there(self, person: User) -> None:
-        browser = sign_in(person)
-        wrong = [browser.post("/login", {"email": person.email, "password": f"wrong {n}"}) for n in range(6)]
+    def test_nor_does_it_help_to_guess_there(self, user: User) -> None:
+        browser = sign_in(user)
+        wrong = [browser.post("/login", {"email": user.email, "password": f"wrong {n}"}) for n in range(6)]
         assert "Too many" in wrong[5].content.decode() and "Too many" not in wrong[4].content.decode()
 
-    def test_a_new_invitation_ends_the_lock_as_the_page_says(self, person: User, administrator: User) -> None:
-        assert self.guess(6, person.email)[-1] == "locked"
-        _, handle = lifecycle.invite(person.email, "", administrator, timezone.now())
+    def test_a_new_invitation_ends_the_lock_as_the_page_says(self, user: User, administrator: User) -> None:
+        assert self.guess(6, user.email)[-1] == "locked"
+        _, handle = lifecycle.invite(user.email, "", administrator, timezone.now())
         assert Client().post(f"/invitations/{handle}", {"password": "seven quiet herons wade"}).status_code == 302
-        assert attempt(person.email, "seven quiet herons wade").status_code == 302
+        assert attempt(user.email, "seven quiet herons wade").status_code == 302
 
     def test_old_attempts_are_swept_in_batches(self) -> None:
-        old = timezone.now() - lockout.WINDOW - timedelta(seconds=1)
+        old = timezone.now() - lockout.ATTEMPT_WINDOW - timedelta(seconds=1)
         row = {"email_digest": b"x" * 32, "address": "192.0.2.1"}
         SignInAttempt.objects.bulk_create([SignInAttempt(**row, at=at) for at in [old] * 3 + [timezone.now()]])
         assert [lifecycle.sweep(timezone.now(), 2) for _ in range(3)] == [2, 1, 0]
         assert SignInAttempt.objects.count() == 1
 
 
-def test_a_form_from_another_site_signs_nobody_in(person: User) -> None:
+def test_a_form_from_another_site_signs_nobody_in(user: User) -> None:
     browser = Client(enforce_csrf_checks=True)
-    response = browser.post("/login", {"email": person.email, "password": PASSWORD})
+    response = browser.post("/login", {"email": user.email, "password": PASSWORD})
     assert response.status_code == 403
     assert not Session.objects.exists()

@@ -105,7 +105,7 @@ def test_every_table_of_events_is_guarded(event: int) -> None:
 
 class TestWriting:
     def test_an_event_needs_a_transaction(self, transactional_db: None) -> None:
-        with pytest.raises(RuntimeError, match="inside the transaction"):
+        with pytest.raises(RuntimeError, match="takes part in a transaction"):
             record(events.RESOURCE_CHANGED, About(SYSTEM), timezone.now())
 
     def test_it_falls_with_its_transaction(self, transactional_db: None) -> None:
@@ -135,9 +135,9 @@ class TestWriting:
         self, transactional_db: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Together they are refused; one by one all others are written."""
-        told = [(About(SYSTEM, client_id), {}) for client_id in ("a", "b" * 300, "c")]
+        reply = [(About(SYSTEM, client_id), {}) for client_id in ("a", "b" * 300, "c")]
         with transaction.atomic():
-            record_revocations(events.GRANT_REVOKED, told, timezone.now())
+            record_revocations(events.GRANT_REVOKED, reply, timezone.now())
         assert {event.client_id for event in Event.objects.all()} == {"a", "c"}
         assert SetAsideEvent.objects.count() == 1
 

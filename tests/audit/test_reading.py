@@ -12,7 +12,7 @@ from audit import events
 from audit.models import Event
 from ciba.models import BackchannelRequest
 from oauth.models import Grant
-from tests.world import PAYMENT, Caller, make_person, sign_in
+from tests.support.world import PAYMENT, Caller, make_user, sign_in
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/audit/event/"
@@ -24,11 +24,11 @@ def browser(administrator: User) -> Client:
 
 
 @pytest.fixture
-def asked(agent: Caller, other_agent: Caller, person: User, stranger: User) -> BackchannelRequest:
+def sent(agent: Caller, other_agent: Caller, user: User, stranger: User) -> BackchannelRequest:
     """One request, approved and fetched; and another agent's refusal, which is another story."""
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     request = BackchannelRequest.objects.get()
-    sign_in(person).post(f"/prompts/{request.prompts.get().id}", {"answer": "approve"})
+    sign_in(user).post(f"/prompts/{request.prompts.get().id}", {"answer": "approve"})
     assert agent.poll(auth_req_id).status_code == 200
     assert other_agent.ask(stranger).status_code == 400
     request.refresh_from_db()
@@ -45,49 +45,49 @@ STORY = ["token.issued", "request.redeemed", "request.approved", "request.opened
 
 
 class TestFinding:
-    def test_by_request(self, browser: Client, asked: BackchannelRequest) -> None:
-        assert found(browser, q=str(asked.id)) == STORY
+    def test_by_request(self, browser: Client, sent: BackchannelRequest) -> None:
+        assert found(browser, q=str(sent.id)) == STORY
 
-    def test_by_grant(self, browser: Client, asked: BackchannelRequest) -> None:
+    def test_by_grant(self, browser: Client, sent: BackchannelRequest) -> None:
         assert found(browser, q=str(Grant.objects.get().id)) == STORY[:3]
 
     @pytest.mark.parametrize("by", ["client_id", "name"])
-    def test_by_agent(self, browser: Client, asked: BackchannelRequest, agent: Caller, by: str) -> None:
+    def test_by_agent(self, browser: Client, sent: BackchannelRequest, agent: Caller, by: str) -> None:
         assert found(browser, q=getattr(agent.agent, by)) == STORY
         assert found(browser, client_id=agent.agent.client_id) == STORY
 
-    def test_by_person(self, browser: Client, asked: BackchannelRequest, person: User) -> None:
-        mine = [*STORY[:3], "person.signed_in", STORY[3]]
+    def test_by_user(self, browser: Client, sent: BackchannelRequest, user: User) -> None:
+        mine = [*STORY[:3], "user.signed_in", STORY[3]]
         assert found(browser, q=" Person@example.com ") == mine
-        assert found(browser, q=str(person.id)) == mine
-        assert found(browser, user_id=str(person.id)) == mine
+        assert found(browser, q=str(user.id)) == mine
+        assert found(browser, user_id=str(user.id)) == mine
 
-    def test_by_kind_and_family(self, browser: Client, asked: BackchannelRequest) -> None:
+    def test_by_kind_and_family(self, browser: Client, sent: BackchannelRequest) -> None:
         assert found(browser, family="request") == ["request.refused", *STORY[1:]]
         assert found(browser, kind="request.approved") == ["request.approved"]
         assert found(browser, family="nothing") == []
 
-    def test_by_time(self, browser: Client, asked: BackchannelRequest) -> None:
+    def test_by_time(self, browser: Client, sent: BackchannelRequest) -> None:
         at = Event.objects.get(kind="request.opened").at
         assert found(browser, at__gt=at.isoformat(), kind="request.opened") == []
         assert found(browser, at__gte=at.isoformat(), kind="request.opened") == ["request.opened"]
         assert found(browser, at__year=at.year - 1) == []
 
     @pytest.mark.parametrize("junk", ["x" * 5000, "' OR 1=1 --", "\u202e", "00000000-0000-4000-8000-000000000000", "%"])
-    def test_nothing_by_junk(self, browser: Client, asked: BackchannelRequest, junk: str) -> None:
+    def test_nothing_by_junk(self, browser: Client, sent: BackchannelRequest, junk: str) -> None:
         assert found(browser, q=junk) == []
 
     @pytest.mark.parametrize("query", [{"user_id": "x"}, {"at__gte": "x"}, {"user__password": "x"}, {"e": "1"}])
     def test_junk_as_a_filter_is_no_error(self, browser: Client, query: dict[str, str]) -> None:
         assert browser.get(LIST, query, follow=True).status_code < 500
 
-    def test_the_list_names_agent_and_person(self, browser: Client, asked: BackchannelRequest, person: User) -> None:
-        text = browser.get(LIST, {"q": str(asked.id)}).content.decode()
-        assert f'title="{person.id}">person@example.com</a>' in text
+    def test_the_list_names_agent_and_user(self, browser: Client, sent: BackchannelRequest, user: User) -> None:
+        text = browser.get(LIST, {"q": str(sent.id)}).content.decode()
+        assert f'title="{user.id}">person@example.com</a>' in text
         assert re.search(r'href="/admin/audit/event/\?client_id=[\w-]+" title="[\w-]+">Assistant</a>', text)
 
     def test_the_list_takes_the_same_queries_for_one_line_and_for_many(
-        self, browser: Client, asked: BackchannelRequest, django_assert_max_num_queries: Any
+        self, browser: Client, sent: BackchannelRequest, django_assert_max_num_queries: Any
     ) -> None:
         with django_assert_max_num_queries(12):
             found(browser)
@@ -95,7 +95,7 @@ class TestFinding:
 
 class TestChangingNothing:
     @pytest.mark.parametrize("path", ["add/", "{id}/change/", "{id}/delete/", ""])
-    def test_even_a_superuser(self, browser: Client, asked: BackchannelRequest, path: str) -> None:
+    def test_even_a_superuser(self, browser: Client, sent: BackchannelRequest, path: str) -> None:
         event = Event.objects.latest("id")
         form = {"body": "x", "post": "yes", "action": "delete_selected", "_selected_action": event.id}
         before = list(Event.objects.order_by("id").values())
@@ -103,26 +103,26 @@ class TestChangingNothing:
         assert response.status_code == (403 if path else 200)  # the list has no actions, and shows itself again
         assert list(Event.objects.order_by("id").values())[: len(before)] == before
 
-    def test_opened_it_has_no_field_to_fill_in(self, browser: Client, asked: BackchannelRequest) -> None:
+    def test_opened_it_has_no_field_to_fill_in(self, browser: Client, sent: BackchannelRequest) -> None:
         text = browser.get(f"{LIST}{Event.objects.latest('id').id}/change/").content.decode()
         assert "An agent" in text
         assert not re.search(r'<(?:textarea|select)|<input(?![^>]*type="(?:hidden|search)")[^>]*name="(?!csrf)', text)
 
-    def test_without_the_right_to_view_there_is_nothing(self, asked: BackchannelRequest) -> None:
-        clerk = make_person("clerk@example.com", is_staff=True)
+    def test_without_the_right_to_view_there_is_nothing(self, sent: BackchannelRequest) -> None:
+        clerk = make_user("clerk@example.com", is_staff=True)
         assert sign_in(clerk).get(LIST).status_code == 403
         clerk.user_permissions.add(Permission.objects.get(codename="view_event"))
         assert sign_in(clerk).get(LIST).status_code == 200
 
 
 class TestOneRequestOnOnePage:
-    def test_from_asking_to_the_token(self, browser: Client, asked: BackchannelRequest) -> None:
-        page = browser.get(f"/admin/ciba/backchannelrequest/{asked.id}/change/")
+    def test_from_asking_to_the_token(self, browser: Client, sent: BackchannelRequest) -> None:
+        page = browser.get(f"/admin/ciba/backchannelrequest/{sent.id}/change/")
         assert [row["event"].kind for row in page.context["trail"]] == STORY[::-1]
 
-    def test_what_others_wrote_is_text_there(self, browser: Client, agent: Caller, person: User) -> None:
+    def test_what_others_wrote_is_text_there(self, browser: Client, agent: Caller, user: User) -> None:
         hostile = {**PAYMENT, "creditor": "<script>alert(1)</script>"}
-        agent.ask(person, authorization_details=[hostile], binding_message="<img src=x onerror=alert(1)>")
+        agent.ask(user, authorization_details=[hostile], binding_message="<img src=x onerror=alert(1)>")
         request = BackchannelRequest.objects.get()
         for path in (f"/admin/ciba/backchannelrequest/{request.id}/change/", "/admin/ciba/backchannelrequest/", LIST):
             text = browser.get(path).content.decode()
@@ -135,12 +135,12 @@ def test_every_kind_has_a_name_of_its_family_and_a_text() -> None:
 
 
 class TestActivity:
-    def test_it_is_the_persons_own(self, asked: BackchannelRequest, person: User, stranger: User) -> None:
-        mine = sign_in(person).get("/activity").content.decode()
+    def test_it_is_the_users_own(self, sent: BackchannelRequest, user: User, stranger: User) -> None:
+        mine = sign_in(user).get("/activity").content.decode()
         assert "You approved" in mine and "Pay EUR 120.00 to Acme GmbH" in mine
         theirs = sign_in(stranger).get("/activity").content.decode()
         assert "You signed in" in theirs and "Acme" not in theirs
 
     @pytest.mark.parametrize("before", ["x", "-1", "9" * 18, "9" * 19, "", "١٢", "1e3"])
-    def test_any_page(self, asked: BackchannelRequest, person: User, before: str) -> None:
-        assert sign_in(person).get("/activity", {"before": before}).status_code == 200
+    def test_any_page(self, sent: BackchannelRequest, user: User, before: str) -> None:
+        assert sign_in(user).get("/activity", {"before": before}).status_code == 200

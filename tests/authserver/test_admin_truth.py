@@ -11,17 +11,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.record import SYSTEM, About
-from authserver.killing import in_words
+from authserver.kill_switch import in_words
 from clients.models import Agent
-from credentials import preflight
-from credentials.backends import sealed
+from credentials.backends import preflight
+from credentials.backends.secrets import sealed
 from credentials.models import Backend
-from oauth import signing_keys
+from oauth.grants.grant_tree import last_token_ends_at
 from oauth.models import Grant, SigningKey
-from oauth.tree import last_token_ends_at
+from oauth.tokens import signing_keys
 from operations.models import Resource
 from tests.properties.administration import NOWHERE
-from tests.world import PAYMENT, Caller, ResourceServer, sign_in
+from tests.support.world import PAYMENT, Caller, ResourceServer, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ def browser(administrator: User) -> Client:
     return browser
 
 
-def shown(browser: Client, url: str) -> str:
+def content(browser: Client, url: str) -> str:
     """The page without what is another each time for a reason."""
     page = browser.get(url)
     assert page.status_code == 200, page.content
@@ -48,18 +48,18 @@ class TestAnIdIsShownOnceItIsSaved:
     def test_the_page_of_a_new_row_shows_nothing_that_is_drawn(self, browser: Client, path: str) -> None:
         url = f"/admin/{path}/add/"
         if browser.get(url).status_code == 200:
-            assert shown(browser, url) == shown(browser, url)
+            assert content(browser, url) == content(browser, url)
 
     def test_the_page_of_a_saved_row_shows_its_own(self, browser: Client) -> None:
         form = {"name": "Bank", "identifier": "https://bank.example.com/", "is_active": "on"}
         browser.post("/admin/operations/resource/add/", form)
         saved = Resource.objects.get()
-        assert str(saved.pk) in shown(browser, f"/admin/operations/resource/{saved.pk}/change/")
+        assert str(saved.pk) in content(browser, f"/admin/operations/resource/{saved.pk}/change/")
 
     def test_the_same_of_an_agent_and_of_a_backend(self, browser: Client, agent: Caller) -> None:
-        assert str(agent.agent.client_id) in shown(browser, f"/admin/clients/agent/{agent.agent.pk}/change/")
+        assert str(agent.agent.client_id) in content(browser, f"/admin/clients/agent/{agent.agent.pk}/change/")
         backend = Backend.objects.create(name="x", engine="postgres", settings=NOWHERE, sealed_secret=b"")
-        assert backend.prefix in shown(browser, f"/admin/credentials/backend/{backend.pk}/change/")
+        assert backend.prefix in content(browser, f"/admin/credentials/backend/{backend.pk}/change/")
 
 
 class TestSigningKeys:
@@ -74,7 +74,7 @@ class TestSigningKeys:
         old = SigningKey.objects.get(algorithm="ES256")
         new = signing_keys.make_key("ES256", now, active_at=now + timedelta(hours=1))
         assert self.states() == {old.kid: "signs", new: "listed; will sign"}
-        text = shown(browser, self.LIST)
+        text = content(browser, self.LIST)
         assert "Withdrawn at" not in text and "In the key list until" in text and "its successor is made" in text
 
     def test_one_whose_successor_signs(self, signing: None) -> None:
@@ -102,7 +102,7 @@ class TestABackendsHealth:
         return backend
 
     def health(self, browser: Client) -> str:
-        text = shown(browser, "/admin/credentials/backend/")
+        text = content(browser, "/admin/credentials/backend/")
         return re.search(r'class="field-health">([^<]*)<', text)[1]  # type: ignore[index]
 
     def test_one_that_was_never_asked(self, browser: Client, backend: Backend) -> None:
@@ -131,7 +131,7 @@ class TestABackendsHealth:
 
 class TestTheKillSwitch:
     def page(self, browser: Client, agent: Caller) -> str:
-        return shown(browser, f"/admin/clients/agent/{agent.agent.pk}/stop/")
+        return content(browser, f"/admin/clients/agent/{agent.agent.pk}/stop/")
 
     def stop(self, browser: Client, agent: Caller) -> None:
         assert browser.post(f"/admin/clients/agent/{agent.agent.pk}/stop/").status_code == 302
@@ -150,14 +150,14 @@ class TestTheKillSwitch:
         assert "its tokens work" not in text
 
     def test_the_longest_of_several_counts_and_another_agents_does_not(
-        self, browser: Client, agent: Caller, other_agent: Caller, person: User
+        self, browser: Client, agent: Caller, other_agent: Caller, user: User
     ) -> None:
         other_agent.client_credentials(scope="calendar.read")
         assert last_token_ends_at(agent.agent.client_id, timezone.now()) is None
-        asked = agent.ask(person, authorization_details=[PAYMENT]).json()
-        prompt = sign_in(person).get("/v1/prompts").json()["prompts"][0]["id"]
-        assert sign_in(person).post(f"/prompts/{prompt}", {"answer": "approve"}).status_code == 302
-        long = agent.poll(asked["auth_req_id"]).json()["expires_in"]
+        sent = agent.ask(user, authorization_details=[PAYMENT]).json()
+        prompt = sign_in(user).get("/v1/prompts").json()["prompts"][0]["id"]
+        assert sign_in(user).post(f"/prompts/{prompt}", {"answer": "approve"}).status_code == 302
+        long = agent.poll(sent["auth_req_id"]).json()["expires_in"]
         short = agent.client_credentials(scope="calendar.read").json()["expires_in"]
         assert long > short
         ends_at = last_token_ends_at(agent.agent.client_id, timezone.now())
@@ -180,10 +180,10 @@ class TestTheKillSwitch:
 
 
 class TestWhatAnAgentHolds:
-    def grant(self, agent: Caller, person: User, bank: ResourceServer, uses_left: int | None) -> Grant:
+    def grant(self, agent: Caller, user: User, bank: ResourceServer, uses_left: int | None) -> Grant:
         now = timezone.now()
         return Grant.objects.create(
-            agent=agent.agent, user=person, resource=bank.resource, authorization_details=[PAYMENT],
+            agent=agent.agent, user=user, resource=bank.resource, authorization_details=[PAYMENT],
             operation_digest="x", uses_left=uses_left, created_at=now, expires_at=now + timedelta(hours=1),
         )  # fmt: skip
 
@@ -197,10 +197,10 @@ class TestWhatAnAgentHolds:
         ],
     )
     def test_the_page_counts_what_can_still_be_used(
-        self, agent: Caller, person: User, bank: ResourceServer, uses: list[Any], said: str
+        self, agent: Caller, user: User, bank: ResourceServer, uses: list[Any], said: str
     ) -> None:
-        grants = [self.grant(agent, person, bank, one) for one in uses]
-        browser = sign_in(person)
+        grants = [self.grant(agent, user, bank, one) for one in uses]
+        browser = sign_in(user)
         text = browser.get("/agents").content.decode()
         assert said in text
         assert text.count("(used up)") == uses.count(0)
@@ -208,7 +208,7 @@ class TestWhatAnAgentHolds:
             page = browser.get(f"/grants/{grant.pk}").content.decode()
             assert ("Used up" in page) == (grant.uses_left == 0) and ("In force" in page) == (grant.uses_left != 0)
 
-    def test_nothing_of_a_stopped_agent_can_be_used(self, agent: Caller, person: User, bank: ResourceServer) -> None:
-        self.grant(agent, person, bank, 1)
+    def test_nothing_of_a_stopped_agent_can_be_used(self, agent: Caller, user: User, bank: ResourceServer) -> None:
+        self.grant(agent, user, bank, 1)
         Agent.objects.filter(pk=agent.agent.pk).update(status=Agent.Status.SUSPENDED)
-        assert "It holds nothing of yours now." in sign_in(person).get("/agents").content.decode()
+        assert "It holds nothing of yours now." in sign_in(user).get("/agents").content.decode()

@@ -5,15 +5,15 @@ from django.test import Client
 
 from accounts.models import User
 from tests.properties.test_never_500 import every_path
-from tests.world import sign_in
+from tests.support.world import sign_in
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.mark.parametrize("path", every_path())
-def test_every_answer(path: str, person: User, signing: None) -> None:
+def test_every_answer(path: str, user: User, signing: None) -> None:
     signed_in = Client()
-    signed_in.force_login(person)
+    signed_in.force_login(user)
     for answer in (Client().get(path), signed_in.get(path)):
         assert answer["X-Frame-Options"] == "DENY"
         assert answer["X-Content-Type-Options"] == "nosniff"
@@ -33,8 +33,8 @@ def test_every_answer(path: str, person: User, signing: None) -> None:
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "localhost@evil.example.com", "a b", ""])
-def test_no_page_believes_a_host_that_is_not_ours(host: str, person: User) -> None:
-    answer = sign_in(person).get("/", headers={"Host": host})
+def test_no_page_believes_a_host_that_is_not_ours(host: str, user: User) -> None:
+    answer = sign_in(user).get("/", headers={"Host": host})
     assert answer.status_code == 400 and b"evil" not in answer.content
 
 
@@ -44,8 +44,8 @@ def test_metadata_does_not_follow_the_host_header(signing: None) -> None:
         assert answer.status_code == 200 and b"evil" not in answer.content
 
 
-def test_a_button_that_was_opened_like_a_page_says_so(person: User) -> None:
+def test_a_button_that_was_opened_like_a_page_says_so(user: User) -> None:
     """The session had ended: after signing in again the browser opens the address by GET."""
-    answer = sign_in(person).get("/agents/7/stop")
+    answer = sign_in(user).get("/agents/7/stop")
     assert answer.status_code == 405 and answer["Allow"] == "POST"
     assert b"This address is for a button" in answer.content

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.own_redis import OwnRedis
 from tests.patience import PATIENCE
+from tests.support.own_redis import OwnRedis
 
 # A process of its own, as web is: Celery keeps its connections for as long as a process lives.
-ASKING = """
+REQUESTING = """
     import sys, time
     from uuid import uuid4
     import django
@@ -24,7 +24,7 @@ ASKING = """
     for line in sys.stdin:
         began = time.monotonic()
         for _ in range(int(line)):
-            celery.soon(uuid4())
+            celery.notify_worker(uuid4())
         print(time.monotonic() - began, flush=True)
 """
 
@@ -34,7 +34,7 @@ def ask(own_redis: OwnRedis) -> Iterator[Callable[[int], float]]:
     """Asks so often, and answers how long it took (s)."""
     environment = {**os.environ, "REDIS_URL": own_redis.url, "DJANGO_SETTINGS_MODULE": "authserver.settings"}
     with subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(ASKING)], env=environment, text=True,
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(REQUESTING)], env=environment, text=True,
         cwd=Path(__file__).parent.parent.parent,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip

@@ -23,12 +23,12 @@ def test_an_administrators_changes_stay(tmp_path: Path) -> None:
     assert len(seed(tmp_path)) == 2, "two passwords, shown once"
     assistant = Agent.objects.get(name="Assistant")
     assert {scope.name for scope in assistant.scopes.all()} >= {"calendar.read", "payments.read"}
-    person, administrator = User.objects.get(email="demo@example.com"), User.objects.get(email="admin@example.com")
+    user, administrator = User.objects.get(email="demo@example.com"), User.objects.get(email="admin@example.com")
     assistant.scopes.clear()
-    agents.unlink(assistant, person, administrator, timezone.now())
+    agents.unlink(assistant, user, administrator, timezone.now())
     assert seed(tmp_path) == []
     assert not assistant.scopes.exists()
-    assert not AgentLink.objects.get(agent=assistant, user=person).is_linked
+    assert not AgentLink.objects.get(agent=assistant, user=user).is_linked
 
 
 def test_an_interrupted_one_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

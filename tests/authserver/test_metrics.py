@@ -12,11 +12,11 @@ from django.test import Client
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from authserver.servers.processes import free_port
 from foundation.metrics import UNAUTHENTICATED
+from runtime.processes import free_port
 from tests.patience import until
-from tests.serving import ROOT, make_server, running
-from tests.world import FORM
+from tests.support.web_server import ROOT, make_server, running
+from tests.support.world import FORM
 
 TOKEN = "a-token-for-the-scrape"
 Samples = dict[tuple[str, ...], float]
@@ -54,11 +54,11 @@ def test_every_worker_answers_for_all_and_a_dead_one_is_not_forgotten(django_db_
 
     livez = ("countersign_protocol_answers_total", "200", "livez")
     with running(server, port):
-        asked = 0
-        while len(files()) < 2 or asked < 40:  # until both have counted
+        sent = 0
+        while len(files()) < 2 or sent < 40:  # until both have counted
             assert answer(f"{url}/livez").status_code == 200
-            asked += 1
-        assert {scrape()[livez] for _ in range(12)} == {asked}
+            sent += 1
+        assert {scrape()[livez] for _ in range(12)} == {sent}
 
         # Another process of the machine: a sweeper or a worker.
         count = "from credentials.metrics import ALARMS; ALARMS.labels('orphan').inc()"
@@ -72,7 +72,7 @@ def test_every_worker_answers_for_all_and_a_dead_one_is_not_forgotten(django_db_
         os.kill(max(before), signal.SIGKILL)
         until(lambda: len(workers_of(supervisor) - before) == 1)
         until(lambda: answer(f"{url}/livez").status_code == 200)
-        assert {scrape()[livez] >= asked + 1 for _ in range(12)} == {True}
+        assert {scrape()[livez] >= sent + 1 for _ in range(12)} == {True}
 
 
 @pytest.mark.django_db
@@ -90,7 +90,13 @@ class TestLabels:
             http.get(f"/v1/leases/{number}", headers={"Authorization": f"Bearer {number}"})
         seen = {tuple(sample.labels.values()) for family in UNAUTHENTICATED.collect() for sample in family.samples}
         assert {endpoint for endpoint, _ in seen} >= {"token", "introspect", "uses", "registration", "userinfo"}
-        assert {error for _, error in seen} <= {"invalid_client", "invalid_token", "use_dpop_nonce", "invalid_request"}
+        assert {error for _, error in seen} <= {
+            "invalid_client",
+            "invalid_token",
+            "use_dpop_nonce",
+            "invalid_request",
+            "too_many_attempts",
+        }
         assert not any("/" in endpoint for endpoint, _ in seen)
 
     def test_the_series_of_a_process_are_few(self) -> None:

@@ -14,10 +14,20 @@ from ciba import lifecycle
 from ciba.models import BackchannelRequest, HintIssuer, Prompt
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
 from devices import user_codes
-from tests.agent_endpoint import AgentEndpoint
-from tests.ciba.conftest import TOKEN, do_owed
+from tests.ciba.conftest import TOKEN, do_due_work
 from tests.ciba.test_hints import ISSUER, TestLoginHintToken
-from tests.world import CALENDAR, PAYMENT, PAYMENT_SCHEMA, Caller, Prover, ResourceServer, make_type, new_key, post_form
+from tests.support.agent_endpoint import AgentEndpoint
+from tests.support.world import (
+    CALENDAR,
+    PAYMENT,
+    PAYMENT_SCHEMA,
+    Caller,
+    Prover,
+    ResourceServer,
+    make_type,
+    new_key,
+    post_form,
+)
 
 ALLOWED = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")  # RFC 6749 5.2
 
@@ -39,8 +49,8 @@ class TestBackchannelEndpoint:
          {"requested_expiry": "soon"}, {"request": "x"}],
         ids=["no hint", "two hints", "two other hints", "no scope", "malformed", "bad request object"],
     )  # fmt: skip
-    def test_invalid_request(self, agent: Caller, person: User, parameters: dict[str, str]) -> None:
-        wire(agent.ask(person, **parameters), 400, "invalid_request")
+    def test_invalid_request(self, agent: Caller, user: User, parameters: dict[str, str]) -> None:
+        wire(agent.ask(user, **parameters), 400, "invalid_request")
 
     def test_invalid_request_for_a_repeated_parameter(self, agent: Caller) -> None:
         body = "scope=openid&scope=openid&login_hint=person%40example.com"
@@ -48,95 +58,95 @@ class TestBackchannelEndpoint:
         wire(response, 400, "invalid_request")
 
     @pytest.mark.parametrize("scope", ["calendar.read", "nobody.knows"])
-    def test_invalid_scope(self, agent: Caller, person: User, scope: str) -> None:
-        wire(agent.ask(person, scope=scope), 400, "invalid_scope")
+    def test_invalid_scope(self, agent: Caller, user: User, scope: str) -> None:
+        wire(agent.ask(user, scope=scope), 400, "invalid_scope")
 
-    def test_expired_login_hint_token(self, agent: Caller, person: User) -> None:
+    def test_expired_login_hint_token(self, agent: Caller, user: User) -> None:
         key = ECKey.generate_key("P-256", auto_kid=True)
         HintIssuer.objects.create(issuer=ISSUER, jwks={"keys": [{**key.as_dict(private=False), "kid": key.kid}]})
         old = int((timezone.now() - timedelta(hours=1)).timestamp())
-        token = TestLoginHintToken().token(key, person, iat=old, exp=old + 60)
+        token = TestLoginHintToken().token(key, user, iat=old, exp=old + 60)
         wire(agent.ask(login_hint_token=token), 400, "expired_login_hint_token")
 
     def test_unknown_user_id(self, agent: Caller) -> None:
         wire(agent.ask(login_hint="nobody@example.com"), 400, "unknown_user_id")
 
-    def test_unauthorized_client(self, agent: Caller, person: User) -> None:
+    def test_unauthorized_client(self, agent: Caller, user: User) -> None:
         Agent.objects.filter(pk=agent.agent.pk).update(grant_types=[CLIENT_CREDENTIALS])
-        wire(agent.ask(person), 400, "unauthorized_client")
+        wire(agent.ask(user), 400, "unauthorized_client")
 
     @pytest.mark.parametrize(("code", "error"), [("", "missing_user_code"), ("guess-1", "invalid_user_code")])
-    def test_missing_and_invalid_user_code(self, agent: Caller, person: User, code: str, error: str) -> None:
+    def test_missing_and_invalid_user_code(self, agent: Caller, user: User, code: str, error: str) -> None:
         Agent.objects.filter(pk=agent.agent.pk).update(backchannel_user_code_parameter=True)
-        user_codes.set_code(person, "lemon-42", timezone.now())
-        wire(agent.ask(person, user_code=code), 400, error)
+        user_codes.set_code(user, "lemon-42", timezone.now())
+        wire(agent.ask(user, user_code=code), 400, error)
 
     @pytest.mark.parametrize("message", ["x" * 121, "see https://x.example", "pay \u202eeuro", "a\nb"])
-    def test_invalid_binding_message(self, agent: Caller, person: User, message: str) -> None:
-        wire(agent.ask(person, binding_message=message), 400, "invalid_binding_message")
+    def test_invalid_binding_message(self, agent: Caller, user: User, message: str) -> None:
+        wire(agent.ask(user, binding_message=message), 400, "invalid_binding_message")
 
     def test_invalid_client(self, agent: Caller) -> None:
         wire(post_form(Client(), "/bc-authorize", {"scope": "openid", "login_hint": "x"}), 401, "invalid_client")
         wire(agent.post("/bc-authorize", client_assertion=agent.assertion(exp=1)), 401, "invalid_client")
 
-    def test_access_denied(self, agent: Caller, person: User, bank: ResourceServer) -> None:
+    def test_access_denied(self, agent: Caller, user: User, bank: ResourceServer) -> None:
         made = make_type(bank.resource, "wire", PAYMENT_SCHEMA, risk="critical", assurance="passkey")
         agent.agent.operation_types.add(made)
-        wire(agent.ask(person, authorization_details=[{**PAYMENT, "type": "wire"}]), 403, "access_denied")
+        wire(agent.ask(user, authorization_details=[{**PAYMENT, "type": "wire"}]), 403, "access_denied")
 
-    def test_invalid_target(self, agent: Caller, person: User) -> None:
-        wire(agent.ask(person, resource="https://x.example/"), 400, "invalid_target")
+    def test_invalid_target(self, agent: Caller, user: User) -> None:
+        wire(agent.ask(user, resource="https://x.example/"), 400, "invalid_target")
 
     @pytest.mark.parametrize("details", [[{"type": "x"}], [{**PAYMENT, "more": 1}], "{", [CALENDAR, PAYMENT]])
-    def test_invalid_authorization_details(self, agent: Caller, person: User, details: Any) -> None:
-        wire(agent.ask(person, authorization_details=details), 400, "invalid_authorization_details")
+    def test_invalid_authorization_details(self, agent: Caller, user: User, details: Any) -> None:
+        wire(agent.ask(user, authorization_details=details), 400, "invalid_authorization_details")
 
 
 @pytest.mark.django_db
 class TestTokenEndpoint:
     @pytest.fixture
-    def asked(self, agent: Caller, person: User) -> str:
-        return str(agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"])
+    def sent(self, agent: Caller, user: User) -> str:
+        return str(agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"])
 
-    def test_authorization_pending_then_slow_down(self, agent: Caller, asked: str) -> None:
-        wire(agent.poll(asked), 400, "authorization_pending")
-        wire(agent.poll(asked), 400, "slow_down")
+    def test_authorization_pending_then_slow_down(self, agent: Caller, sent: str) -> None:
+        wire(agent.poll(sent), 400, "authorization_pending")
+        wire(agent.poll(sent), 400, "slow_down")
 
-    def test_expired_token(self, agent: Caller, asked: str) -> None:
+    def test_expired_token(self, agent: Caller, sent: str) -> None:
         BackchannelRequest.objects.update(expires_at=timezone.now())
-        wire(agent.poll(asked), 400, "expired_token")
+        wire(agent.poll(sent), 400, "expired_token")
 
-    def test_access_denied(self, agent: Caller, asked: str, browser_of_person: Client) -> None:
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
-        wire(agent.poll(asked), 400, "access_denied")
+    def test_access_denied(self, agent: Caller, sent: str, browser_of_user: Client) -> None:
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
+        wire(agent.poll(sent), 400, "access_denied")
 
-    def test_invalid_grant(self, agent: Caller, other_agent: Caller, asked: str, browser_of_person: Client) -> None:
+    def test_invalid_grant(self, agent: Caller, other_agent: Caller, sent: str, browser_of_user: Client) -> None:
         """Unknown, another agent's, used, cancelled."""
         wire(agent.poll("nobody knows"), 400, "invalid_grant")
-        wire(other_agent.poll(asked), 400, "invalid_grant")
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-        assert agent.poll(asked).status_code == 200
-        wire(agent.poll(asked), 400, "invalid_grant")
+        wire(other_agent.poll(sent), 400, "invalid_grant")
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        assert agent.poll(sent).status_code == 200
+        wire(agent.poll(sent), 400, "invalid_grant")
 
-    def test_unauthorized_client(self, agent: Caller, asked: str) -> None:
+    def test_unauthorized_client(self, agent: Caller, sent: str) -> None:
         Agent.objects.filter(pk=agent.agent.pk).update(backchannel_token_delivery_mode="push")
-        wire(agent.poll(asked), 400, "unauthorized_client")
+        wire(agent.poll(sent), 400, "unauthorized_client")
 
-    def test_continual_over_polling(self, agent: Caller, asked: str) -> None:
-        responses = [agent.poll(asked) for _ in range(32)]
+    def test_continual_over_polling(self, agent: Caller, sent: str) -> None:
+        responses = [agent.poll(sent) for _ in range(32)]
         wire(responses[-1], 503, "temporarily_unavailable")
         assert int(responses[-1]["Retry-After"]) == 155
 
     def test_invalid_request(self, agent: Caller) -> None:
         wire(agent.post("/oauth/token", grant_type=CIBA), 400, "invalid_request")
 
-    def test_invalid_dpop_proof(self, agent: Caller, asked: str) -> None:
-        form = {"grant_type": CIBA, "auth_req_id": asked, "client_assertion": agent.assertion()}
+    def test_invalid_dpop_proof(self, agent: Caller, sent: str) -> None:
+        form = {"grant_type": CIBA, "auth_req_id": sent, "client_assertion": agent.assertion()}
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         wire(post_form(Client(), "/oauth/token", form, DPoP="junk"), 400, "invalid_dpop_proof")
 
-    def test_use_dpop_nonce(self, agent: Caller, asked: str) -> None:
-        form = {"grant_type": CIBA, "auth_req_id": asked, "client_assertion": agent.assertion()}
+    def test_use_dpop_nonce(self, agent: Caller, sent: str) -> None:
+        form = {"grant_type": CIBA, "auth_req_id": sent, "client_assertion": agent.assertion()}
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         response = post_form(Client(), "/oauth/token", form, DPoP=Prover(new_key("ES256")).proof())
         wire(response, 400, "use_dpop_nonce")
@@ -149,18 +159,18 @@ class TestPush:
 
     @pytest.mark.parametrize("error", ["access_denied", "expired_token", "transaction_failed"])
     def test_each_error(
-        self, pushed: Caller, person: User, browser_of_person: Client, endpoint: AgentEndpoint, error: str
+        self, pushed: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint, error: str
     ) -> None:
-        auth_req_id = pushed.ask(person, client_notification_token=TOKEN).json()["auth_req_id"]
+        auth_req_id = pushed.ask(user, client_notification_token=TOKEN).json()["auth_req_id"]
         request, now = BackchannelRequest.objects.get(), timezone.now()
         match error:
             case "access_denied":
-                browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
+                browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
             case "expired_token":
                 lifecycle.expire_due(request.expires_at, 10)
             case _:
-                lifecycle.stop_agent(pushed.agent, person, now)
-        assert do_owed() == ["done"]
+                lifecycle.stop_agent(pushed.agent, user, now)
+        assert do_due_work() == ["done"]
         body = endpoint.received[0].json()
         assert body.keys() == {"auth_req_id", "error", "error_description"}
         assert (body["auth_req_id"], body["error"]) == (auth_req_id, error)

@@ -14,10 +14,10 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
-from ciba import lifecycle, watching
+from ciba import lifecycle, topics
 from ciba.models import BackchannelRequest, Prompt
 from ciba.states import State
 from clients import lifecycle as agents
@@ -27,14 +27,14 @@ from devices import user_codes
 from devices.models import Device, VapidKey
 from foundation import endpoint as endpoints
 from foundation.models import Work
-from foundation.waiting import FRONT, Pause, parked
-from tests.agent_endpoint import AgentEndpoint
-from tests.ciba.conftest import TOKEN, do_owed
-from tests.devices.conftest import do_owed as do_all_owed
+from foundation.pending_answers import FRONT, Pause, parked
+from tests.ciba.conftest import TOKEN, do_due_work
+from tests.devices.conftest import do_due_work as do_all_owed
 from tests.devices.conftest import enrol
-from tests.push_service import PushService
-from tests.races.racing import at_once
-from tests.world import CALENDAR, PAYMENT, Caller, sign_in
+from tests.support.agent_endpoint import AgentEndpoint
+from tests.support.duel import at_once
+from tests.support.push_service import PushService
+from tests.support.world import CALENDAR, PAYMENT, Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE = "lemon-42"
@@ -43,10 +43,10 @@ CODE = "lemon-42"
 @pytest.fixture(autouse=True)
 def hidden(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.HIDE_UNKNOWN_USERS = True
-    monkeypatch.setattr(endpoints, "STEP", 0.001)  # these tests do not look at the clock
+    monkeypatch.setattr(endpoints, "ANSWER_STEP_S", 0.001)  # these tests do not look at the clock
 
 
-def nobody(name: str, agent: Caller, person: User, stranger: User) -> str:
+def no_one(name: str, agent: Caller, user: User, stranger: User) -> str:
     """A hint for which no person of this agent is found."""
     match name:
         case "unknown":
@@ -54,7 +54,7 @@ def nobody(name: str, agent: Caller, person: User, stranger: User) -> str:
         case "not this agent's":
             return stranger.email
         case "disabled":
-            User.objects.filter(pk=person.pk).update(is_active=False)
+            User.objects.filter(pk=user.pk).update(is_active=False)
         case "stopped by the person":
             AgentLink.objects.update(stopped_at=timezone.now())
         case "a subject that is none":
@@ -63,7 +63,7 @@ def nobody(name: str, agent: Caller, person: User, stranger: User) -> str:
             return '{"format":"iss_sub","iss":"https://other.example","sub":"1"}'
         case "a number of nobody":
             return "tel:+4930000000"
-    return person.email
+    return user.email
 
 
 NOBODIES = [
@@ -85,56 +85,56 @@ def shape(response: Any) -> tuple[Any, ...]:
 
 @pytest.mark.parametrize("name", NOBODIES)
 class TestNobody:
-    def test_the_acknowledgement_is_the_same(self, agent: Caller, person: User, stranger: User, name: str) -> None:
-        somebody = shape(agent.ask(person, authorization_details=[PAYMENT], requested_expiry="60"))
-        hint = nobody(name, agent, person, stranger)
-        asked = agent.ask(login_hint=hint, authorization_details=[PAYMENT], requested_expiry="60")
-        assert shape(asked) == somebody
+    def test_the_acknowledgement_is_the_same(self, agent: Caller, user: User, stranger: User, name: str) -> None:
+        somebody = shape(agent.ask(user, authorization_details=[PAYMENT], requested_expiry="60"))
+        hint = no_one(name, agent, user, stranger)
+        sent = agent.ask(login_hint=hint, authorization_details=[PAYMENT], requested_expiry="60")
+        assert shape(sent) == somebody
 
     def test_it_waits_and_expires_and_is_shown_to_nobody(
-        self, agent: Caller, other_agent: Caller, person: User, stranger: User, name: str
+        self, agent: Caller, other_agent: Caller, user: User, stranger: User, name: str
     ) -> None:
-        auth_req_id = agent.ask(login_hint=nobody(name, agent, person, stranger)).json()["auth_req_id"]
+        auth_req_id = agent.ask(login_hint=no_one(name, agent, user, stranger)).json()["auth_req_id"]
         row = BackchannelRequest.objects.get()
         assert error_of(agent.poll(auth_req_id)) == "authorization_pending"
         assert error_of(agent.poll(auth_req_id)) == "slow_down"
         assert error_of(other_agent.poll(auth_req_id)) == "invalid_grant"
-        assert watching.read_requests([str(row.pk)]) == {str(row.pk): State.PENDING}, "a held poll goes on waiting"
+        assert topics.read_requests([str(row.pk)]) == {str(row.pk): State.PENDING}, "a held poll goes on waiting"
         User.objects.update(is_active=True)
-        for one in (person, stranger):
+        for one in (user, stranger):
             assert sign_in(one).get("/v1/prompts").json()["prompts"] == []
         assert lifecycle.expire_due(row.expires_at, 10) == 1
         assert error_of(agent.poll(auth_req_id)) == "expired_token"
 
-    def test_it_can_be_cancelled(self, agent: Caller, person: User, stranger: User, name: str) -> None:
-        auth_req_id = agent.ask(login_hint=nobody(name, agent, person, stranger)).json()["auth_req_id"]
+    def test_it_can_be_cancelled(self, agent: Caller, user: User, stranger: User, name: str) -> None:
+        auth_req_id = agent.ask(login_hint=no_one(name, agent, user, stranger)).json()["auth_req_id"]
         assert agent.post("/oauth/revoke", token=auth_req_id, token_type_hint="auth_req_id").status_code == 200
         assert error_of(agent.poll(auth_req_id)) == "invalid_grant"
         assert BackchannelRequest.objects.get().state == State.CANCELLED
 
     def test_the_trail_says_that_it_was_put_to_nobody(
-        self, agent: Caller, person: User, stranger: User, name: str
+        self, agent: Caller, user: User, stranger: User, name: str
     ) -> None:
-        agent.ask(login_hint=nobody(name, agent, person, stranger))
+        agent.ask(login_hint=no_one(name, agent, user, stranger))
         event = Event.objects.get(kind="request.opened")
         assert event.user_id is None and "no person whom this agent may ask" in event.body
         assert not Event.objects.filter(kind="request.refused").exists()
 
 
-def test_somebody_is_asked_as_ever(agent: Caller, person: User, browser_of_person: Client) -> None:
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
+def test_somebody_is_asked_as_ever(agent: Caller, user: User, browser_of_user: Client) -> None:
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    assert browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
     assert agent.poll(auth_req_id).status_code == 200
-    assert '"put_to_nobody":null' in Event.objects.get(kind="request.opened").body
+    assert '"decoy":null' in Event.objects.get(kind="request.opened").body
 
 
-def test_a_person_who_is_disabled_meanwhile_goes_on_being_asked(
-    agent: Caller, person: User, administrator: User, browser_of_person: Client
+def test_a_user_who_is_disabled_meanwhile_goes_on_being_asked(
+    agent: Caller, user: User, administrator: User, browser_of_user: Client
 ) -> None:
-    auth_req_id = agent.ask(person).json()["auth_req_id"]
-    people.disable(person, administrator, timezone.now())
+    auth_req_id = agent.ask(user).json()["auth_req_id"]
+    users.disable(user, administrator, timezone.now())
     assert error_of(agent.poll(auth_req_id)) == "authorization_pending"
-    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 401
+    assert browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 401
     agents.suspend(agent.agent, administrator, timezone.now())
     assert agent.poll(auth_req_id).status_code == 401
     BackchannelRequest.objects.update(expires_at=timezone.now())
@@ -142,12 +142,12 @@ def test_a_person_who_is_disabled_meanwhile_goes_on_being_asked(
     assert error_of(agent.poll(auth_req_id)) == "expired_token"
 
 
-def test_an_approval_of_a_person_who_is_disabled_brings_nothing(
-    agent: Caller, person: User, administrator: User, browser_of_person: Client
+def test_an_approval_of_a_user_who_is_disabled_brings_nothing(
+    agent: Caller, user: User, administrator: User, browser_of_user: Client
 ) -> None:
-    auth_req_id = agent.ask(person).json()["auth_req_id"]
-    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
-    people.disable(person, administrator, timezone.now())
+    auth_req_id = agent.ask(user).json()["auth_req_id"]
+    assert browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
+    users.disable(user, administrator, timezone.now())
     assert error_of(agent.poll(auth_req_id)) == "invalid_grant"
 
 
@@ -165,18 +165,18 @@ def test_the_administrations_pages(agent: Caller, administrator: User) -> None:
     assert "no person whom this agent may ask" in trail.content.decode()
 
 
-def test_everything_of_the_agent_is_stopped(agent: Caller, person: User, administrator: User) -> None:
-    for hint in (person.email, "nobody@example.com"):
+def test_everything_of_the_agent_is_stopped(agent: Caller, user: User, administrator: User) -> None:
+    for hint in (user.email, "nobody@example.com"):
         agent.ask(login_hint=hint)
     lifecycle.withdraw_all(agent.agent, f"user:{administrator.id}", timezone.now())
     assert set(BackchannelRequest.objects.values_list("state", flat=True)) == {State.CANCELLED}
 
 
-def test_nothing_can_be_granted_by_nobody(agent: Caller, person: User) -> None:
+def test_nothing_can_be_granted_by_nobody(agent: Caller, user: User) -> None:
     """Nobody answers; and whoever tried past the code meets the table's own rule."""
     agent.ask(login_hint="nobody@example.com")
     prompt = Prompt.objects.get()
-    assert sign_in(person).post(f"/v1/prompts/{prompt.id}/approve").status_code == 404
+    assert sign_in(user).post(f"/v1/prompts/{prompt.id}/approve").status_code == 404
     for state in (State.APPROVED, State.DENIED, State.DELIVERING, State.REDEEMED):
         with pytest.raises(IntegrityError), transaction.atomic():
             BackchannelRequest.objects.update(state=state)
@@ -185,7 +185,7 @@ def test_nothing_can_be_granted_by_nobody(agent: Caller, person: User) -> None:
 class TestWhatIsRefused:
     """Only what does not depend on the person."""
 
-    def test_as_for_anybody(self, agent: Caller, person: User) -> None:
+    def test_as_for_anybody(self, agent: Caller, user: User) -> None:
         parameters: list[dict[str, Any]] = [
             {"authorization_details": [PAYMENT, CALENDAR]},
             {"authorization_details": [{"type": "unheard-of"}]},
@@ -193,23 +193,23 @@ class TestWhatIsRefused:
             {"requested_expiry": "0"},
         ]
         for more in parameters:
-            somebody, nobody = agent.ask(person, **more), agent.ask(login_hint="nobody@example.com", **more)
-            assert somebody.status_code == nobody.status_code >= 400, more
-            assert somebody.content == nobody.content
+            somebody, no_one = agent.ask(user, **more), agent.ask(login_hint="nobody@example.com", **more)
+            assert somebody.status_code == no_one.status_code >= 400, more
+            assert somebody.content == no_one.content
         assert not BackchannelRequest.objects.exists()
 
-    def test_too_many_that_wait_is_not_told(self, agent: Caller, person: User, settings: Any) -> None:
+    def test_too_many_that_wait_is_not_told(self, agent: Caller, user: User, settings: Any) -> None:
         """It would tell that somebody is there for whom they wait, and that two hints are one person's."""
-        settings.MAX_PENDING_PER_PERSON = 2
-        shapes = [shape(agent.ask(person)) for _ in range(3)]
+        settings.MAX_PENDING_PER_USER = 2
+        shapes = [shape(agent.ask(user)) for _ in range(3)]
         assert shapes[0] == shapes[2]
-        assert Prompt.objects.filter(approver=person).count() == 2
+        assert Prompt.objects.filter(approver=user).count() == 2
         assert "too many requests" in Event.objects.filter(kind="request.opened").latest("id").body
 
 
 class TestUserCodes:
     @pytest.fixture
-    def asking(self, agent: Caller) -> Caller:
+    def requesting(self, agent: Caller) -> Caller:
         Agent.objects.filter(pk=agent.agent.pk).update(backchannel_user_code_parameter=True)
         return agent
 
@@ -229,39 +229,39 @@ class TestUserCodes:
     @pytest.mark.parametrize("given", [None, "wrong-1"])
     @pytest.mark.parametrize("name", ["unknown", "has a code", "has none", "locked"])
     def test_missing_and_wrong_ones_are_no_answer(
-        self, asking: Caller, person: User, name: str, given: str | None, hashes: list[str]
+        self, requesting: Caller, user: User, name: str, given: str | None, hashes: list[str]
     ) -> None:
         if name in ("has a code", "locked"):
-            user_codes.set_code(person, CODE, timezone.now())
+            user_codes.set_code(user, CODE, timezone.now())
         if name == "locked":
-            for _ in range(user_codes.MOST_OF_AGENT):
-                asking.ask(person, user_code="guess-1")
-        hint = "nobody@example.com" if name == "unknown" else person.email
+            for _ in range(user_codes.MAX_WRONG_PER_AGENT):
+                requesting.ask(user, user_code="guess-1")
+        hint = "nobody@example.com" if name == "unknown" else user.email
         hashes.clear()
         BackchannelRequest.objects.all().delete()
-        answer = asking.ask(login_hint=hint, **({"user_code": given} if given else {}))
+        answer = requesting.ask(login_hint=hint, **({"user_code": given} if given else {}))
         assert answer.status_code == 200
         assert len(hashes) == (1 if given else 0), "it takes as long for nobody"
-        is_asked = name == "has none" and given is None
-        assert Prompt.objects.filter(approver=person).exists() == is_asked
+        is_prompted = name == "has none" and given is None
+        assert Prompt.objects.filter(approver=user).exists() == is_prompted
 
-    def test_the_right_one_reaches_the_person(self, asking: Caller, person: User) -> None:
-        user_codes.set_code(person, CODE, timezone.now())
-        asking.ask(person, user_code=CODE)
-        assert Prompt.objects.get().approver == person
+    def test_the_right_one_reaches_the_user(self, requesting: Caller, user: User) -> None:
+        user_codes.set_code(user, CODE, timezone.now())
+        requesting.ask(user, user_code=CODE)
+        assert Prompt.objects.get().approver == user
 
 
 class TestTheSameWork:
     """What is done for nobody is what is done for somebody, statement by statement: many at once add nothing up."""
 
     @pytest.fixture(autouse=True)
-    def two_devices(self, person: User, push_service: PushService, vapid_key: VapidKey) -> None:
+    def two_devices(self, user: User, push_service: PushService, vapid_key: VapidKey) -> None:
         for name in ("Phone", "Laptop"):
-            enrol(person, push_service, vapid_key, name)
+            enrol(user, push_service, vapid_key, name)
         do_all_owed()  # the first was told of the second
 
-    def of_both(self, agent: Caller, person: User, act: Callable[[str], Any]) -> list[list[str]]:
-        return [self.statements(lambda hint=hint: act(hint)) for hint in (person.email, "nobody@example.com")]
+    def of_both(self, agent: Caller, user: User, act: Callable[[str], Any]) -> list[list[str]]:
+        return [self.statements(lambda hint=hint: act(hint)) for hint in (user.email, "nobody@example.com")]
 
     def statements(self, act: Callable[[], Any]) -> list[str]:
         with CaptureQueriesContext(
@@ -271,26 +271,26 @@ class TestTheSameWork:
         values = r"(\bs[0-9]+_x[0-9]+\b|'[^']*'|\b[0-9]+\b|NULL|ARRAY\[[^]]*\])(::[a-z]+(\([0-9]+\))?(\[\])?)?"
         return [re.sub(values, "?", one["sql"]) for one in captured.captured_queries]
 
-    def test_to_ask(self, agent: Caller, person: User) -> None:
-        agent.ask(person)  # whatever is only done once
-        somebody, nobody = self.of_both(agent, person, lambda hint: agent.ask(login_hint=hint))
-        assert somebody == nobody
+    def test_to_ask(self, agent: Caller, user: User) -> None:
+        agent.ask(user)  # whatever is only done once
+        somebody, no_one = self.of_both(agent, user, lambda hint: agent.ask(login_hint=hint))
+        assert somebody == no_one
 
-    def test_to_poll_and_to_expire(self, agent: Caller, person: User) -> None:
-        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
-        somebody, nobody = self.of_both(agent, person, lambda hint: agent.poll(ids[hint]))
-        assert somebody == nobody
+    def test_to_poll_and_to_expire(self, agent: Caller, user: User) -> None:
+        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (user.email, "nobody@example.com")}
+        somebody, no_one = self.of_both(agent, user, lambda hint: agent.poll(ids[hint]))
+        assert somebody == no_one
         BackchannelRequest.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-        somebody, nobody = self.of_both(agent, person, lambda hint: agent.poll(ids[hint]))
-        assert somebody == nobody
+        somebody, no_one = self.of_both(agent, user, lambda hint: agent.poll(ids[hint]))
+        assert somebody == no_one
 
-    def test_to_cancel(self, agent: Caller, person: User) -> None:
+    def test_to_cancel(self, agent: Caller, user: User) -> None:
         agent.post("/oauth/revoke", token="unheard-of")  # whatever is only done once
-        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (person.email, "nobody@example.com")}
+        ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (user.email, "nobody@example.com")}
         do_all_owed()
         do_all_owed()  # both devices know
-        somebody, nobody = self.of_both(agent, person, lambda hint: agent.post("/oauth/revoke", token=ids[hint]))
-        assert somebody == nobody
+        somebody, no_one = self.of_both(agent, user, lambda hint: agent.post("/oauth/revoke", token=ids[hint]))
+        assert somebody == no_one
 
 
 class TestCalling:
@@ -300,73 +300,73 @@ class TestCalling:
     def a_device(self, device: Device) -> None:
         do_all_owed()
 
-    def test_the_device_is_told_once(self, agent: Caller, person: User, push_service: PushService) -> None:
-        agent.ask(person)
-        prompt, work = Prompt.objects.get(), Work.objects.get(kind=devices.CALL)
+    def test_the_device_is_told_once(self, agent: Caller, user: User, push_service: PushService) -> None:
+        agent.ask(user)
+        prompt, work = Prompt.objects.get(), Work.objects.get(kind=devices.NOTIFY)
         assert do_all_owed() == ["done"]
-        Work.objects.filter(pk=work.pk).update(state="owed")  # whoever did it was killed before it was recorded
+        Work.objects.filter(pk=work.pk).update(state="pending")  # whoever did it was killed before it was recorded
         assert do_all_owed() == ["done", "done"]
         assert [one.message for one in push_service.received] == [{"kind": "prompt", "prompt": str(prompt.id)}]
 
     @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
-    def test_then_it_is_told_of_the_end(self, agent: Caller, person: User, push_service: PushService, end: str) -> None:
-        auth_req_id = self.ask_and_tell(agent, person)
-        self.end(end, agent, person, auth_req_id)
+    def test_then_it_is_told_of_the_end(self, agent: Caller, user: User, push_service: PushService, end: str) -> None:
+        auth_req_id = self.ask_and_tell(agent, user)
+        self.end(end, agent, user, auth_req_id)
         assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
         assert [one.message["kind"] for one in push_service.received] == ["prompt", "answered"]
 
     @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
     def test_what_ended_before_is_not_told(
-        self, agent: Caller, person: User, push_service: PushService, end: str
+        self, agent: Caller, user: User, push_service: PushService, end: str
     ) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
-        self.end(end, agent, person, auth_req_id)
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
+        self.end(end, agent, user, auth_req_id)
         while do_all_owed():
             pass
-        assert not push_service.received and Work.objects.get(kind=devices.CALL).state == "withdrawn"
+        assert not push_service.received and Work.objects.get(kind=devices.NOTIFY).state == "withdrawn"
 
     def test_a_call_that_was_claimed_when_it_ended_calls_nobody(
-        self, agent: Caller, person: User, push_service: PushService
+        self, agent: Caller, user: User, push_service: PushService
     ) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
-        work = Work.objects.get(kind=devices.CALL)
-        self.end("cancel", agent, person, auth_req_id)
-        devices.call_late(work.payload, timezone.now())
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
+        work = Work.objects.get(kind=devices.NOTIFY)
+        self.end("cancel", agent, user, auth_req_id)
+        devices.notify_by_mail(work.payload, timezone.now())
         assert not Work.objects.filter(kind=devices.PUSH, payload__message__kind="prompt").exists()
 
-    def test_one_on_its_way_does_not_arrive_last(self, agent: Caller, person: User, push_service: PushService) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
+    def test_one_on_its_way_does_not_arrive_last(self, agent: Caller, user: User, push_service: PushService) -> None:
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
         assert do_all_owed() == ["done"]
         pushes = Work.objects.filter(kind=devices.PUSH, payload__message__prompt=str(Prompt.objects.get().id))
         pushes.update(claimed_until=timezone.now() + timedelta(seconds=30), attempts=1)
         before = timezone.now()
-        self.end("cancel", agent, person, auth_req_id)
+        self.end("cancel", agent, user, auth_req_id)
         do_all_owed()
         answered = pushes.get(payload__message__kind="answered")
         assert answered.due_at - before >= timedelta(seconds=2)
 
-    def test_called_and_cancelled_at_once_nobody_is_left_called(self, agent: Caller, person: User) -> None:
+    def test_called_and_cancelled_at_once_nobody_is_left_called(self, agent: Caller, user: User) -> None:
         for _ in range(20):
-            auth_req_id = agent.ask(person).json()["auth_req_id"]
-            call = Work.objects.filter(kind=devices.CALL).latest("created_at")
+            auth_req_id = agent.ask(user).json()["auth_req_id"]
+            call = Work.objects.filter(kind=devices.NOTIFY).latest("created_at")
             at_once(
-                lambda call=call: devices.call_late(call.payload, timezone.now()),
+                lambda call=call: devices.notify_by_mail(call.payload, timezone.now()),
                 lambda auth_req_id=auth_req_id: lifecycle.cancel(agent.agent, auth_req_id, timezone.now()),
             )
-            devices.call_off_late({"prompt": call.payload["prompt"]}, timezone.now())
-            assert not Work.objects.filter(about=call.about, state="owed").exists()
+            devices.withdraw_late({"prompt": call.payload["prompt"]}, timezone.now())
+            assert not Work.objects.filter(about=call.about, state="pending").exists()
 
-    def ask_and_tell(self, agent: Caller, person: User) -> str:
-        auth_req_id = str(agent.ask(person).json()["auth_req_id"])
+    def ask_and_tell(self, agent: Caller, user: User) -> str:
+        auth_req_id = str(agent.ask(user).json()["auth_req_id"])
         assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
         return auth_req_id
 
-    def end(self, how: str, agent: Caller, person: User, auth_req_id: str) -> None:
+    def end(self, how: str, agent: Caller, user: User, auth_req_id: str) -> None:
         match how:
             case "cancel":
                 agent.post("/oauth/revoke", token=auth_req_id)
             case "deny":
-                sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
+                sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
             case _:
                 BackchannelRequest.objects.update(expires_at=timezone.now())
                 lifecycle.expire_due(timezone.now(), 10)
@@ -380,17 +380,17 @@ class TestTheTime:
             time.sleep(seconds)
             return endpoints.json_response({})
 
-        return endpoints.protocol_endpoint("tested", "POST", hides_people=True)(slow)
+        return endpoints.protocol_endpoint("tested", "POST", hides_users=True)(slow)
 
     def test_an_answer_waits_for_the_next_step(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(endpoints, "STEP", 0.1)
+        monkeypatch.setattr(endpoints, "ANSWER_STEP_S", 0.1)
         for seconds, steps in ((0, 1), (0.03, 1), (0.13, 2)):
             began = time.monotonic()
             self.view(seconds)(RequestFactory().post("/"))
             assert time.monotonic() - began >= steps * 0.1
 
     def test_the_front_keeps_it_without_a_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(endpoints, "STEP", 60)
+        monkeypatch.setattr(endpoints, "ANSWER_STEP_S", 60)
         began = time.monotonic()
         response = self.view(0)(RequestFactory().post("/", **{FRONT: True}))
         how = parked(response)
@@ -398,12 +398,12 @@ class TestTheTime:
 
     @pytest.mark.parametrize("path", ["/bc-authorize", "/oauth/revoke", "/bc-authorize/"])
     def test_refusals_too(self, agent: Caller, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(endpoints, "STEP", 0.2)
+        monkeypatch.setattr(endpoints, "ANSWER_STEP_S", 0.2)
         began = time.monotonic()
         assert agent.post(path).status_code == 400
         assert time.monotonic() - began >= 0.2
 
-    def test_nobody_waits_where_people_are_not_hidden(self, agent: Caller, person: User, settings: Any) -> None:
+    def test_nobody_waits_where_users_are_not_hidden(self, agent: Caller, user: User, settings: Any) -> None:
         settings.HIDE_UNKNOWN_USERS = False
         response = self.view(0)(RequestFactory().post("/", **{FRONT: True}))
         assert parked(response) is None
@@ -411,12 +411,12 @@ class TestTheTime:
 
 @pytest.mark.parametrize("mode", ["ping", "push"])
 def test_who_is_called_back_hears_of_the_end(
-    mode: str, request: pytest.FixtureRequest, endpoint: AgentEndpoint, person: User
+    mode: str, request: pytest.FixtureRequest, endpoint: AgentEndpoint, user: User
 ) -> None:
     caller: Caller = request.getfixturevalue(f"{mode}ed")
-    for hint in (person.email, "nobody@example.com"):
+    for hint in (user.email, "nobody@example.com"):
         assert caller.ask(login_hint=hint, client_notification_token=TOKEN).status_code == 200
     assert lifecycle.expire_due(timezone.now() + timedelta(hours=1), 10) == 2
-    assert do_owed() == ["done", "done"]
-    somebody, nobody = (sorted(set(one.json()) - {"auth_req_id"}) for one in endpoint.received)
-    assert somebody == nobody
+    assert do_due_work() == ["done", "done"]
+    somebody, no_one = (sorted(set(one.json()) - {"auth_req_id"}) for one in endpoint.received)
+    assert somebody == no_one

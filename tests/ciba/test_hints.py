@@ -12,12 +12,12 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 
 from accounts.models import User
 from audit.models import Event
-from ciba.hints import By, Named, parse_login_hint
+from ciba.hints import HintedSubject, HintKind, parse_login_hint
 from ciba.models import BackchannelRequest, HintIssuer, Prompt
 from foundation.errors import InvalidRequest
-from oauth.minting import sign
-from oauth.signing_keys import signing_key
-from tests.world import Caller, sign_in
+from oauth.tokens.issuance import sign
+from oauth.tokens.signing_keys import signing_key
+from tests.support.world import Caller, sign_in
 
 ISSUER = "https://hr.example.com"
 OURS = "http://localhost:8000"
@@ -26,20 +26,20 @@ OURS = "http://localhost:8000"
 @pytest.mark.parametrize(
     ("hint", "named"),
     [
-        (" Person@Example.COM ", Named(By.EMAIL, "person@example.com")),
-        ("+49 (151) 123-456.78", Named(By.PHONE, "+4915112345678")),
-        ("tel:+49-151-12345678", Named(By.PHONE, "+4915112345678")),
-        ("tel:110", Named(By.PHONE, "110")),
-        ("8f14e45f-ceea-467f-a8f2-0123456789ab", Named(By.SUB, "8f14e45f-ceea-467f-a8f2-0123456789ab")),
-        ('{"format": "email", "email": "P@x.example"}', Named(By.EMAIL, "p@x.example")),
-        ('{"format": "phone_number", "phone_number": "+15550100200"}', Named(By.PHONE, "+15550100200")),
-        ('{"format": "phone", "phone": "+15550100200"}', Named(By.PHONE, "+15550100200")),
-        ('{"format": "iss_sub", "iss": "http://localhost:8000", "sub": "7"}', Named(By.SUB, "7")),
-        ('{"format": "iss_sub", "iss": "http://localhost:8000/", "sub": "7"}', Named(By.SUB, "7")),
+        (" Person@Example.COM ", HintedSubject(HintKind.EMAIL, "person@example.com")),
+        ("+49 (151) 123-456.78", HintedSubject(HintKind.PHONE, "+4915112345678")),
+        ("tel:+49-151-12345678", HintedSubject(HintKind.PHONE, "+4915112345678")),
+        ("tel:110", HintedSubject(HintKind.PHONE, "110")),
+        ("8f14e45f-ceea-467f-a8f2-0123456789ab", HintedSubject(HintKind.SUB, "8f14e45f-ceea-467f-a8f2-0123456789ab")),
+        ('{"format": "email", "email": "P@x.example"}', HintedSubject(HintKind.EMAIL, "p@x.example")),
+        ('{"format": "phone_number", "phone_number": "+15550100200"}', HintedSubject(HintKind.PHONE, "+15550100200")),
+        ('{"format": "phone", "phone": "+15550100200"}', HintedSubject(HintKind.PHONE, "+15550100200")),
+        ('{"format": "iss_sub", "iss": "http://localhost:8000", "sub": "7"}', HintedSubject(HintKind.SUB, "7")),
+        ('{"format": "iss_sub", "iss": "http://localhost:8000/", "sub": "7"}', HintedSubject(HintKind.SUB, "7")),
         ('{"format": "iss_sub", "iss": "https://else.example", "sub": "7"}', None),
     ],
 )
-def test_what_a_login_hint_says(hint: str, named: Named | None) -> None:
+def test_what_a_login_hint_says(hint: str, named: HintedSubject | None) -> None:
     assert parse_login_hint(hint, OURS) == named
 
 
@@ -55,44 +55,44 @@ def test_what_is_no_login_hint(hint: str) -> None:
 
 @pytest.mark.django_db
 class TestLoginHint:
-    def test_every_form_finds_the_person(self, agent: Caller, person: User) -> None:
-        User.objects.filter(pk=person.pk).update(phone="+4915112345678")
+    def test_every_form_finds_the_user(self, agent: Caller, user: User) -> None:
+        User.objects.filter(pk=user.pk).update(phone="+4915112345678")
         hints = [
-            person.email, person.sub, person.sub.upper(), "+4915112345678", "tel:+49-151-12345678",
-            {"format": "iss_sub", "iss": OURS, "sub": person.sub}, {"format": "email", "email": person.email},
+            user.email, user.sub, user.sub.upper(), "+4915112345678", "tel:+49-151-12345678",
+            {"format": "iss_sub", "iss": OURS, "sub": user.sub}, {"format": "email", "email": user.email},
             {"format": "phone_number", "phone_number": "+4915112345678"},
         ]  # fmt: skip
         for hint in hints:
             assert agent.ask(login_hint=hint).status_code == 200, hint
-        assert {one.user for one in BackchannelRequest.objects.all()} == {person}
+        assert {one.user for one in BackchannelRequest.objects.all()} == {user}
 
-    def test_nobody_is_one_answer_in_every_form(self, agent: Caller, person: User, stranger: User) -> None:
+    def test_nobody_is_one_answer_in_every_form(self, agent: Caller, user: User, stranger: User) -> None:
         User.objects.filter(pk=stranger.pk).update(phone="+4915112345678")
         hints = [
             stranger.email, stranger.sub, "+4915112345678", "+15550100200", "nobody", "nobody@example.com", "tel:",
             "00000000-0000-4000-8000-000000000000", {"format": "iss_sub", "iss": OURS, "sub": stranger.sub},
-            {"format": "iss_sub", "iss": "https://else.example", "sub": person.sub},
+            {"format": "iss_sub", "iss": "https://else.example", "sub": user.sub},
         ]  # fmt: skip
         answers = {agent.ask(login_hint=hint).content for hint in hints}
         assert len(answers) == 1 and b"unknown_user_id" in answers.pop()
 
-    def test_a_phone_number_is_e164_and_one_persons(self, person: User, stranger: User) -> None:
+    def test_a_phone_number_is_e164_and_one_users(self, user: User, stranger: User) -> None:
         for wrong in ("0151", "+0151123456", "+49 151 12345678", "+4915112345678\n", "+49151123456789012"):
-            person.phone = wrong
+            user.phone = wrong
             with pytest.raises(ValidationError):
-                person.full_clean()
-        for one in (person, stranger):
+                user.full_clean()
+        for one in (user, stranger):
             one.phone = ""
             one.full_clean()
             one.save()
-        assert person.phone is None, "nobody else's none is in the way"
+        assert user.phone is None, "nobody else's none is in the way"
 
 
 @pytest.mark.django_db
 class TestIdTokenHint:
-    def test_an_expired_one_by_setting(self, agent: Caller, person: User, settings: Any) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
-        sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+    def test_an_expired_one_by_setting(self, agent: Caller, user: User, settings: Any) -> None:
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
+        sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
         claims = json.loads(jws.extract_compact(agent.poll(auth_req_id).json()["id_token"].encode()).payload)
         token = sign({**claims, "exp": claims["exp"] - 7200}, signing_key("ES256", timezone.now()), "JWT")
         assert agent.ask(id_token_hint=token).status_code == 200
@@ -111,27 +111,25 @@ class TestLoginHintToken:
         public = {**key.as_dict(private=False), "kid": key.kid}
         return HintIssuer.objects.create(issuer=ISSUER, jwks={"keys": [public]})
 
-    def token(self, key: Any, person: User | None = None, algorithm: str = "ES256", **claims: Any) -> str:
+    def token(self, key: Any, user: User | None = None, algorithm: str = "ES256", **claims: Any) -> str:
         at = int(time.time())
-        subject = {"format": "email", "email": person.email if person else "nobody@example.com"}
+        subject = {"format": "email", "email": user.email if user else "nobody@example.com"}
         body = {"iss": ISSUER, "aud": OURS, "iat": at, "exp": at + 60, "sub_id": subject, **claims}
         payload = json.dumps({name: value for name, value in body.items() if value is not None})
         return jws.serialize_compact({"alg": algorithm, "kid": key.kid}, payload, key, algorithms=[algorithm])
 
-    def test_a_trusted_issuer_names_the_person(
-        self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey
-    ) -> None:
+    def test_a_trusted_issuer_names_the_user(self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey) -> None:
         for more in ({}, {"aud": [OURS, "https://else.example"]}, {"jti": "1"}, {"jti": "1"}):
-            assert agent.ask(login_hint_token=self.token(key, person, **more)).status_code == 200
-        assert {one.user for one in BackchannelRequest.objects.all()} == {person}
+            assert agent.ask(login_hint_token=self.token(key, user, **more)).status_code == 200
+        assert {one.user for one in BackchannelRequest.objects.all()} == {user}
 
-    def test_in_a_signed_request_too(self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey) -> None:
-        request = agent.request_object(login_hint_token=self.token(key, person))
+    def test_in_a_signed_request_too(self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey) -> None:
+        request = agent.request_object(login_hint_token=self.token(key, user))
         assert agent.post("/bc-authorize", request=request).status_code == 200
 
-    def test_expired(self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey) -> None:
+    def test_expired(self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey) -> None:
         at = int(time.time())
-        response = agent.ask(login_hint_token=self.token(key, person, iat=at - 600, exp=at - 300))
+        response = agent.ask(login_hint_token=self.token(key, user, iat=at - 600, exp=at - 300))
         assert (response.status_code, response.json()["error"]) == (400, "expired_login_hint_token")
 
     def test_nobody_and_a_stranger(self, agent: Caller, stranger: User, issuer: HintIssuer, key: ECKey) -> None:
@@ -147,35 +145,35 @@ class TestLoginHintToken:
          {"iss": "https://else.example"}, {"iss": ["x"]}],
     )  # fmt: skip
     def test_what_is_refused(
-        self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey, claims: dict[str, Any]
+        self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey, claims: dict[str, Any]
     ) -> None:
-        response = agent.ask(login_hint_token=self.token(key, person, **claims))
+        response = agent.ask(login_hint_token=self.token(key, user, **claims))
         assert (response.status_code, response.json()["error"]) == (400, "invalid_request")
 
-    def test_signatures(self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey) -> None:
+    def test_signatures(self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey) -> None:
         other = ECKey.import_key({**ECKey.generate_key("P-256").as_dict(private=True), "kid": key.kid})
         secret = OctKey.import_key({"kty": "oct", "k": "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXM", "kid": key.kid})
         rsa = RSAKey.import_key({**RSAKey.generate_key(2048).as_dict(private=True), "kid": key.kid})
-        head, body, _ = self.token(key, person).split(".")
-        wrong = [self.token(other, person), self.token(secret, person, "HS256"), self.token(rsa, person, "RS256"),
+        head, body, _ = self.token(key, user).split(".")
+        wrong = [self.token(other, user), self.token(secret, user, "HS256"), self.token(rsa, user, "RS256"),
                  f"{head}.{body}.", f"{head}.{body}", "x", "a.b.c", "é", "....", agent.assertion()]  # fmt: skip
         for token in wrong:
             assert agent.ask(login_hint_token=token).json()["error"] == "invalid_request"
 
-    def test_only_the_algorithms_of_this_issuer(self, agent: Caller, person: User) -> None:
+    def test_only_the_algorithms_of_this_issuer(self, agent: Caller, user: User) -> None:
         rsa = RSAKey.generate_key(2048, auto_kid=True)
         public = {**rsa.as_dict(private=False), "kid": rsa.kid}
         listed = HintIssuer.objects.create(issuer=ISSUER, jwks={"keys": [public]}, algorithms=["PS256"])
-        assert agent.ask(login_hint_token=self.token(rsa, person, "RS256")).json()["error"] == "invalid_request"
+        assert agent.ask(login_hint_token=self.token(rsa, user, "RS256")).json()["error"] == "invalid_request"
         listed.algorithms = ["RS256"]
         listed.save()
-        assert agent.ask(login_hint_token=self.token(rsa, person, "RS256")).status_code == 200
+        assert agent.ask(login_hint_token=self.token(rsa, user, "RS256")).status_code == 200
 
     def test_an_issuer_that_is_no_longer_trusted(
-        self, agent: Caller, person: User, issuer: HintIssuer, key: ECKey
+        self, agent: Caller, user: User, issuer: HintIssuer, key: ECKey
     ) -> None:
         HintIssuer.objects.update(is_active=False)
-        assert agent.ask(login_hint_token=self.token(key, person)).json()["error"] == "invalid_request"
+        assert agent.ask(login_hint_token=self.token(key, user)).json()["error"] == "invalid_request"
 
     def test_the_administration(self, administrator: User, key: ECKey) -> None:
         browser = sign_in(administrator)
@@ -191,7 +189,7 @@ class TestLoginHintToken:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_issuer_that_publishes_its_keys(agent: Caller, person: User, tls_server: Any) -> None:
+def test_an_issuer_that_publishes_its_keys(agent: Caller, user: User, tls_server: Any) -> None:
     """Fetched once, and again for a key that is not known; its host being away stops nothing that was known."""
     first, second = (ECKey.generate_key("P-256", auto_kid=True) for _ in range(2))
     listed = HintIssuer.objects.create(issuer=ISSUER, jwks_uri=f"https://127.0.0.1:{tls_server.port}/jwks")
@@ -201,25 +199,25 @@ def test_an_issuer_that_publishes_its_keys(agent: Caller, person: User, tls_serv
         tls_server.says(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
 
     def ask(key: ECKey) -> int:
-        return int(agent.ask(login_hint_token=TestLoginHintToken().token(key, person)).status_code)
+        return int(agent.ask(login_hint_token=TestLoginHintToken().token(key, user)).status_code)
 
     publish(first)
     assert [ask(first), ask(first)] == [200, 200] and len(tls_server.requests) == 1
     publish(second)
     assert ask(second) == 400, "too soon to be fetched again: nobody makes us call as often as they like"
-    HintIssuer.objects.filter(pk=listed.pk).update(tried_at=None)
+    HintIssuer.objects.filter(pk=listed.pk).update(last_attempt_at=None)
     assert ask(second) == 200 and len(tls_server.requests) == 2
     tls_server.says(b"HTTP/1.1 500 Away\r\nContent-Length: 0\r\n\r\n")
-    HintIssuer.objects.filter(pk=listed.pk).update(tried_at=None)
+    HintIssuer.objects.filter(pk=listed.pk).update(last_attempt_at=None)
     assert ask(second) == 200 and len(tls_server.requests) == 3
 
 
 @pytest.mark.django_db
 class TestAcrValues:
-    def test_what_can_be_given_is_given_and_told(self, agent: Caller, person: User) -> None:
-        auth_req_id = agent.ask(person, acr_values="passkey session").json()["auth_req_id"]
+    def test_what_can_be_given_is_given_and_told(self, agent: Caller, user: User) -> None:
+        auth_req_id = agent.ask(user, acr_values="passkey session").json()["auth_req_id"]
         assert BackchannelRequest.objects.get().assurance == "session"
-        sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
         body = json.loads(jws.extract_compact(agent.poll(auth_req_id).json()["id_token"].encode()).payload)
         assert (body["acr"], body["amr"]) == ("session", ["pwd"])
 
@@ -228,19 +226,19 @@ class TestAcrValues:
     )
     @pytest.mark.parametrize("is_signed", [False, True])
     def test_a_wish_that_this_server_does_not_know_breaks_nothing(
-        self, agent: Caller, person: User, wanted: str, is_signed: bool
+        self, agent: Caller, user: User, wanted: str, is_signed: bool
     ) -> None:
         """Nor do hints about language and display, which CIBA does not have: unknown parameters are ignored."""
         hints = {"acr_values": wanted, "ui_locales": "fr xx-yy", "claims_locales": "de", "display": "wap"}
         if is_signed:
-            response = agent.post("/bc-authorize", request=agent.request_object(person, **hints))
+            response = agent.post("/bc-authorize", request=agent.request_object(user, **hints))
         else:
-            response = agent.ask(person, **hints)
+            response = agent.ask(user, **hints)
         assert response.status_code == 200, response.content
         assert BackchannelRequest.objects.get().assurance == "session"
 
     @pytest.mark.parametrize("wanted", ["passkey", "number", "urn:mace:incommon:iap:silver passkey", "passkey number"])
-    def test_what_cannot_is_refused_at_once(self, agent: Caller, person: User, wanted: str) -> None:
-        response = agent.ask(person, acr_values=wanted)
+    def test_what_cannot_is_refused_at_once(self, agent: Caller, user: User, wanted: str) -> None:
+        response = agent.ask(user, acr_values=wanted)
         assert (response.status_code, response.json()["error"]) == (403, "access_denied")
         assert not BackchannelRequest.objects.exists()

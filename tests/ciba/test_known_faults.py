@@ -10,19 +10,19 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from ciba.models import Approval, BackchannelRequest, Prompt
 from oauth.models import Grant
-from tests.world import PAYMENT, Caller, ResourceServer, sign_in
+from tests.support.world import PAYMENT, Caller, ResourceServer, sign_in
 
 pytestmark = pytest.mark.django_db
 
 
-def ask(caller: Caller, person: User, **more: Any) -> dict[str, Any]:
+def ask(caller: Caller, user: User, **more: Any) -> dict[str, Any]:
     more.setdefault("authorization_details", [PAYMENT])
-    return dict(caller.ask(person, **more).json())
+    return dict(caller.ask(user, **more).json())
 
 
 def answer(browser: Client, what: str, **body: Any) -> int:
@@ -31,84 +31,84 @@ def answer(browser: Client, what: str, **body: Any) -> int:
     return int(response.status_code)
 
 
-def test_slow_down_is_sent_and_adds_five_seconds(agent: Caller, person: User) -> None:
-    asked = ask(agent, person)
-    assert asked["interval"] == 5
-    agent.poll(asked["auth_req_id"])
-    slow = agent.poll(asked["auth_req_id"]).json()
+def test_slow_down_is_sent_and_adds_five_seconds(agent: Caller, user: User) -> None:
+    sent = ask(agent, user)
+    assert sent["interval"] == 5
+    agent.poll(sent["auth_req_id"])
+    slow = agent.poll(sent["auth_req_id"]).json()
     assert slow["error"] == "slow_down" and "wait 10 seconds" in slow["error_description"]
 
 
-def test_an_auth_req_id_is_no_uuid(agent: Caller, person: User) -> None:
-    asked = ask(agent, person)["auth_req_id"]
-    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", asked), "256 bits"
+def test_an_auth_req_id_is_no_uuid(agent: Caller, user: User) -> None:
+    sent = ask(agent, user)["auth_req_id"]
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}", sent), "256 bits"
 
 
-def test_a_second_redemption_gets_nothing(agent: Caller, person: User, browser_of_person: Client) -> None:
+def test_a_second_redemption_gets_nothing(agent: Caller, user: User, browser_of_user: Client) -> None:
     """At once: tests/races."""
-    asked = ask(agent, person)["auth_req_id"]
-    answer(browser_of_person, "approve")
-    assert [agent.poll(asked).status_code for _ in range(2)] == [200, 400]
+    sent = ask(agent, user)["auth_req_id"]
+    answer(browser_of_user, "approve")
+    assert [agent.poll(sent).status_code for _ in range(2)] == [200, 400]
 
 
-def test_the_binding_message_is_shown(agent: Caller, person: User, browser_of_person: Client) -> None:
-    ask(agent, person, binding_message="Invoice 4711, Mueller")
-    page = browser_of_person.get(f"/prompts/{Prompt.objects.get().id}").content
+def test_the_binding_message_is_shown(agent: Caller, user: User, browser_of_user: Client) -> None:
+    ask(agent, user, binding_message="Invoice 4711, Mueller")
+    page = browser_of_user.get(f"/prompts/{Prompt.objects.get().id}").content
     assert b"Invoice 4711, Mueller" in page
 
 
-def test_consent_is_not_remembered(agent: Caller, person: User, browser_of_person: Client) -> None:
-    first = ask(agent, person)["auth_req_id"]
-    answer(browser_of_person, "approve")
+def test_consent_is_not_remembered(agent: Caller, user: User, browser_of_user: Client) -> None:
+    first = ask(agent, user)["auth_req_id"]
+    answer(browser_of_user, "approve")
     agent.poll(first)
-    second = ask(agent, person)["auth_req_id"]
+    second = ask(agent, user)["auth_req_id"]
     assert agent.poll(second).json()["error"] == "authorization_pending"
 
 
-def test_a_second_decision_changes_nothing(agent: Caller, person: User, browser_of_person: Client) -> None:
-    asked = ask(agent, person)["auth_req_id"]
-    assert [answer(browser_of_person, one) for one in ("deny", "approve", "deny")] == [200, 409, 409]
-    assert agent.poll(asked).json()["error"] == "access_denied"
+def test_a_second_decision_changes_nothing(agent: Caller, user: User, browser_of_user: Client) -> None:
+    sent = ask(agent, user)["auth_req_id"]
+    assert [answer(browser_of_user, one) for one in ("deny", "approve", "deny")] == [200, 409, 409]
+    assert agent.poll(sent).json()["error"] == "access_denied"
     assert not Grant.objects.exists() and not Approval.objects.exists()
 
 
-def test_a_poll_erases_no_decision(agent: Caller, person: User, browser_of_person: Client) -> None:
+def test_a_poll_erases_no_decision(agent: Caller, user: User, browser_of_user: Client) -> None:
     """A poll writes nothing of the request: tests/oauth/test_query_counts.py pins it, tests/races races it."""
-    asked = ask(agent, person)["auth_req_id"]
+    sent = ask(agent, user)["auth_req_id"]
     before = BackchannelRequest.objects.values().get()
-    agent.poll(asked)
+    agent.poll(sent)
     assert BackchannelRequest.objects.values().get() == before
 
 
 def test_another_client_learns_no_state(
-    agent: Caller, other_agent: Caller, person: User, browser_of_person: Client
+    agent: Caller, other_agent: Caller, user: User, browser_of_user: Client
 ) -> None:
-    asked = ask(agent, person)["auth_req_id"]
-    answers = {other_agent.poll("unknown").content, other_agent.poll(asked).content}
-    answer(browser_of_person, "deny")
-    assert len(answers | {other_agent.poll(asked).content}) == 1
+    sent = ask(agent, user)["auth_req_id"]
+    answers = {other_agent.poll("unknown").content, other_agent.poll(sent).content}
+    answer(browser_of_user, "deny")
+    assert len(answers | {other_agent.poll(sent).content}) == 1
 
 
-def test_a_disabled_person_approves_nothing_and_holds_nothing(
-    agent: Caller, person: User, administrator: User, bank: ResourceServer
+def test_a_disabled_user_approves_nothing_and_holds_nothing(
+    agent: Caller, user: User, administrator: User, bank: ResourceServer
 ) -> None:
-    browser = sign_in(person)
-    asked = ask(agent, person)["auth_req_id"]
+    browser = sign_in(user)
+    sent = ask(agent, user)["auth_req_id"]
     answer(browser, "approve")
-    token = agent.poll(asked).json()["access_token"]
-    ask(agent, person)
-    people.disable(person, administrator, timezone.now())
+    token = agent.poll(sent).json()["access_token"]
+    ask(agent, user)
+    users.disable(user, administrator, timezone.now())
     assert answer(browser, "approve") in (401, 403)
     assert bank.introspect(token).json() == {"active": False}
     assert BackchannelRequest.objects.filter(state="pending").count() == 1
 
 
-def test_the_approver_is_the_person_of_the_session(agent: Caller, person: User, stranger: User) -> None:
-    ask(agent, person)
+def test_the_approver_is_the_user_of_the_session(agent: Caller, user: User, stranger: User) -> None:
+    ask(agent, user)
     browser = sign_in(stranger)
-    for body in ({"user": person.sub}, {"approver": person.sub}, {"sub": person.sub, "email": person.email}):
+    for body in ({"user": user.sub}, {"approver": user.sub}, {"sub": user.sub, "email": user.email}):
         assert answer(browser, "approve", **body) == 404
-    browser.defaults["HTTP_X_USER"] = person.sub
+    browser.defaults["HTTP_X_USER"] = user.sub
     assert answer(browser, "approve") == 404
     assert BackchannelRequest.objects.get().state == "pending"
     assert Event.objects.filter(kind="prompt.refused").exists()

@@ -10,10 +10,10 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from ciba.models import Prompt
-from foundation import pacing
-from foundation.pacing import LEEWAY, MAX_EARLY, Pace
-from tests.own_redis import OwnRedis
-from tests.world import Caller
+from foundation import poll_throttle
+from foundation.poll_throttle import LEEWAY_S, MAX_EARLY, PollPace
+from tests.support.own_redis import OwnRedis
+from tests.support.world import Caller
 
 pytestmark = pytest.mark.django_db
 
@@ -26,10 +26,10 @@ class Poller:
     def __init__(self, key: str) -> None:
         self.key, self.at = key, 0.0
 
-    def after(self, seconds: float) -> Pace:
+    def after(self, seconds: float) -> PollPace:
         self.at += seconds
         now = START + timedelta(seconds=self.at)
-        return pacing.get_pacing().poll(self.key, now=now, interval=5, lifetime=3600)
+        return poll_throttle.get_poll_throttle().poll(self.key, now=now, interval=5, lifetime=3600)
 
 
 @pytest.fixture(params=["Redis", "memory"])
@@ -42,7 +42,7 @@ def poller(request: Any) -> Poller:
 
 class TestPace:
     def test_every_early_poll_adds_five_seconds_until_it_heeds_nothing(self, poller: Poller) -> None:
-        assert poller.after(0) == Pace(0, 5)
+        assert poller.after(0) == PollPace(0, 5)
         paces = [poller.after(1) for _ in range(MAX_EARLY + 20)]
         assert [one.interval for one in paces[:MAX_EARLY]] == [5 + 5 * n for n in range(1, MAX_EARLY + 1)]
         assert {one.interval for one in paces[MAX_EARLY:]} == {5 + 5 * MAX_EARLY}, "Retry-After grows no further"
@@ -65,7 +65,7 @@ class TestPace:
             assert not any(one.heeds_nothing for one in early)
             poller.after(early[-1].interval)
 
-    @pytest.mark.parametrize("late_by", [0, -LEEWAY, 1])
+    @pytest.mark.parametrize("late_by", [0, -LEEWAY_S, 1])
     def test_a_client_that_adds_five_seconds_as_told_is_early_once(self, poller: Poller, late_by: float) -> None:
         poller.after(0)
         assert poller.after(1).early == 1
@@ -73,27 +73,27 @@ class TestPace:
 
 
 class TestOverTheWire:
-    def test_503_comes_after_thirty_early_polls_in_a_row(self, agent: Caller, person: User) -> None:
+    def test_503_comes_after_thirty_early_polls_in_a_row(self, agent: Caller, user: User) -> None:
         """Nothing is looked up and nothing is recorded then."""
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
         answers = [agent.poll(auth_req_id) for _ in range(34)]
         assert [one.json()["error"] for one in answers[:31]] == ["authorization_pending"] + ["slow_down"] * 30
         for late in answers[31:]:
             assert (late.status_code, late.json()["error"]) == (503, "temporarily_unavailable")
             assert int(late["Retry-After"]) == 155
         assert not Event.objects.filter(kind="token.refused").exists()
-        assert agent.ask(person).status_code == 200, "another request has its own pace"
+        assert agent.ask(user).status_code == 200, "another request has its own pace"
 
-    def test_every_slow_down_says_how_long_to_wait(self, agent: Caller, person: User) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
+    def test_every_slow_down_says_how_long_to_wait(self, agent: Caller, user: User) -> None:
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
         assert "Retry-After" not in agent.poll(auth_req_id).headers
         assert [agent.poll(auth_req_id)["Retry-After"] for _ in range(3)] == ["10", "15", "20"]
 
-    def test_who_waits_goes_on(self, agent: Caller, person: User, browser_of_person: Client) -> None:
-        auth_req_id = agent.ask(person).json()["auth_req_id"]
+    def test_who_waits_goes_on(self, agent: Caller, user: User, browser_of_user: Client) -> None:
+        auth_req_id = agent.ask(user).json()["auth_req_id"]
         for _ in range(32):
             agent.poll(auth_req_id)
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
         assert agent.poll(auth_req_id).status_code == 503
-        pacing.get_pacing()._volatile.client.flushdb()  # as if it had waited
+        poll_throttle.get_poll_throttle()._volatile.client.flushdb()  # as if it had waited
         assert agent.poll(auth_req_id).status_code == 200

@@ -10,31 +10,31 @@ from django.utils import timezone
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle
 from ciba.models import BackchannelRequest, Prompt
 from clients import lifecycle as agents
 from clients.models import CIBA, Agent
-from foundation import pacing
-from oauth.minting import half_hash
+from foundation import poll_throttle
 from oauth.models import Grant
-from tests.world import PAYMENT, Caller, ResourceServer
+from oauth.tokens.issuance import half_hash
+from tests.support.world import PAYMENT, Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def asked(agent: Caller, person: User) -> str:
+def sent(agent: Caller, user: User) -> str:
     """An open request for a payment: its auth_req_id."""
-    return str(agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"])
+    return str(agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"])
 
 
 @pytest.fixture
-def approved(asked: str, browser_of_person: Client) -> str:
-    assert browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
-    return asked
+def approved(sent: str, browser_of_user: Client) -> str:
+    assert browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
+    return sent
 
 
 def error_of(response: Any) -> str:
@@ -53,9 +53,9 @@ def expire(request: BackchannelRequest) -> None:
     BackchannelRequest.objects.filter(pk=request.pk).update(expires_at=timezone.now() - timedelta(seconds=1))
 
 
-def test_pending_is_an_answer_and_writes_nothing(agent: Caller, asked: str) -> None:
+def test_pending_is_an_answer_and_writes_nothing(agent: Caller, sent: str) -> None:
     before = kinds()
-    assert error_of(agent.poll(asked)) == "authorization_pending"
+    assert error_of(agent.poll(sent)) == "authorization_pending"
     assert kinds() == before
 
 
@@ -66,58 +66,56 @@ def test_a_missing_or_unknown_id(agent: Caller) -> None:
 
 
 class TestPacing:
-    def test_each_early_poll_adds_five_seconds_for_good(self, agent: Caller, asked: str) -> None:
-        assert error_of(agent.poll(asked)) == "authorization_pending"
+    def test_each_early_poll_adds_five_seconds_for_good(self, agent: Caller, sent: str) -> None:
+        assert error_of(agent.poll(sent)) == "authorization_pending"
         descriptions = []
         for _ in range(2):
-            response = agent.poll(asked)
+            response = agent.poll(sent)
             assert error_of(response) == "slow_down"
             descriptions.append(response.json()["error_description"])
         assert "wait 10 seconds" in descriptions[0] and "wait 15 seconds" in descriptions[1]
 
-    def test_a_slowed_down_agent_still_gets_its_tokens(
-        self, agent: Caller, asked: str, browser_of_person: Client
-    ) -> None:
+    def test_a_slowed_down_agent_still_gets_its_tokens(self, agent: Caller, sent: str, browser_of_user: Client) -> None:
         for _ in range(3):
-            agent.poll(asked)
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-        assert agent.poll(asked).status_code == 200
+            agent.poll(sent)
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        assert agent.poll(sent).status_code == 200
 
-    def test_a_stranger_does_not_slow_the_owner_down(self, agent: Caller, other_agent: Caller, asked: str) -> None:
+    def test_a_stranger_does_not_slow_the_owner_down(self, agent: Caller, other_agent: Caller, sent: str) -> None:
         for _ in range(3):
-            assert error_of(other_agent.poll(asked)) == "invalid_grant"
-        assert error_of(agent.poll(asked)) == "authorization_pending"
+            assert error_of(other_agent.poll(sent)) == "invalid_grant"
+        assert error_of(agent.poll(sent)) == "authorization_pending"
 
-    def test_forgotten_pacing_is_no_error(self, agent: Caller, asked: str) -> None:
-        agent.poll(asked)
-        pacing.get_pacing()._volatile.client.flushdb()
-        assert error_of(agent.poll(asked)) == "authorization_pending"
+    def test_forgotten_pacing_is_no_error(self, agent: Caller, sent: str) -> None:
+        agent.poll(sent)
+        poll_throttle.get_poll_throttle()._volatile.client.flushdb()
+        assert error_of(agent.poll(sent)) == "authorization_pending"
 
 
 class TestAnotherAgent:
     def test_it_gets_the_answer_for_unknown_in_every_state(
-        self, agent: Caller, other_agent: Caller, asked: str, browser_of_person: Client
+        self, agent: Caller, other_agent: Caller, sent: str, browser_of_user: Client
     ) -> None:
         unknown = other_agent.poll("nobody knows this").content
-        assert other_agent.poll(asked).content == unknown
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-        assert other_agent.poll(asked).content == unknown
-        assert agent.poll(asked).status_code == 200, "and the owner lost nothing"
-        assert other_agent.poll(asked).content == unknown
+        assert other_agent.poll(sent).content == unknown
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        assert other_agent.poll(sent).content == unknown
+        assert agent.poll(sent).status_code == 200, "and the owner lost nothing"
+        assert other_agent.poll(sent).content == unknown
 
 
 class TestTheEnds:
-    def test_denied(self, agent: Caller, asked: str, browser_of_person: Client) -> None:
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
-        assert error_of(agent.poll(asked)) == "access_denied"
-        assert error_of(agent.poll(asked)) == "access_denied"
+    def test_denied(self, agent: Caller, sent: str, browser_of_user: Client) -> None:
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
+        assert error_of(agent.poll(sent)) == "access_denied"
+        assert error_of(agent.poll(sent)) == "access_denied"
         assert not Grant.objects.exists()
 
-    def test_expired_while_pending(self, agent: Caller, asked: str) -> None:
+    def test_expired_while_pending(self, agent: Caller, sent: str) -> None:
         expire(BackchannelRequest.objects.get())
-        assert error_of(agent.poll(asked)) == "expired_token", "the answer does not depend on a sweep"
+        assert error_of(agent.poll(sent)) == "expired_token", "the answer does not depend on a sweep"
         assert lifecycle.expire_due(timezone.now(), 10) == 0, "and leaves nothing for one"
-        assert error_of(agent.poll(asked)) == "expired_token"
+        assert error_of(agent.poll(sent)) == "expired_token"
 
     def test_expired_after_the_approval(self, agent: Caller, approved: str) -> None:
         expire(BackchannelRequest.objects.get())
@@ -127,15 +125,15 @@ class TestTheEnds:
         assert "request.expired" in kinds() and "grant.revoked" in kinds()
 
     def test_an_approval_outlives_its_grant_no_more_than_its_question(
-        self, agent: Caller, person: User, browser_of_person: Client
+        self, agent: Caller, user: User, browser_of_user: Client
     ) -> None:
         """The grant of a payment lives ten minutes; the agent was given an hour to ask and comes after eleven."""
-        asked = agent.ask(person, authorization_details=[PAYMENT], requested_expiry="3600").json()["auth_req_id"]
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        sent = agent.ask(user, authorization_details=[PAYMENT], requested_expiry="3600").json()["auth_req_id"]
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
         request = BackchannelRequest.objects.get()
         assert request.grant is not None and request.expires_at == request.grant.expires_at
         expire(request)
-        assert error_of(agent.poll(asked)) == "expired_token"
+        assert error_of(agent.poll(sent)) == "expired_token"
 
     def test_a_redeemed_one_polled_again_ends_nothing(self, agent: Caller, approved: str, bank: ResourceServer) -> None:
         token = agent.poll(approved).json()["access_token"]
@@ -146,10 +144,10 @@ class TestTheEnds:
 
     @pytest.mark.parametrize("end", ["person disabled", "agent suspended", "grant revoked"])
     def test_nothing_is_issued_to_or_for_the_dead(
-        self, agent: Caller, person: User, approved: str, administrator: User, end: str
+        self, agent: Caller, user: User, approved: str, administrator: User, end: str
     ) -> None:
         if end == "person disabled":
-            people.disable(person, administrator, timezone.now())
+            users.disable(user, administrator, timezone.now())
         elif end == "agent suspended":
             agents.suspend(agent.agent, administrator, timezone.now())
         else:
@@ -159,9 +157,9 @@ class TestTheEnds:
         assert "token.issued" not in kinds()
 
     def test_a_stopped_agent_gets_nothing(
-        self, agent: Caller, person: User, approved: str, browser_of_person: Client
+        self, agent: Caller, user: User, approved: str, browser_of_user: Client
     ) -> None:
-        assert browser_of_person.post(f"/agents/{agent.agent.pk}/stop").status_code == 302
+        assert browser_of_user.post(f"/agents/{agent.agent.pk}/stop").status_code == 302
         assert error_of(agent.poll(approved)) == "invalid_grant"
         assert BackchannelRequest.objects.get().state == "revoked"
 
@@ -179,38 +177,36 @@ class TestTheTokens:
         assert "refresh_token" not in response.json(), "a grant with counted uses has none"
         assert 590 <= response.json()["expires_in"] <= 600, "as long as the grant: the type's lifetime"
 
-    def test_the_access_token(self, agent: Caller, person: User, approved: str, bank: ResourceServer) -> None:
+    def test_the_access_token(self, agent: Caller, user: User, approved: str, bank: ResourceServer) -> None:
         claims = jwt.decode(agent.poll(approved).json()["access_token"], self.keys(), algorithms=["ES256"]).claims
         client_id = agent.agent.client_id
-        assert claims["sub"] == str(person.id) and claims["client_id"] == client_id
+        assert claims["sub"] == str(user.id) and claims["client_id"] == client_id
         assert claims["act"] == {"sub": client_id}
         assert claims["aud"] == bank.resource.identifier
         assert claims["authorization_details"] == [PAYMENT]
-        assert claims["operation_digest"] == bank.digest(PAYMENT, client_id, str(person.id))
+        assert claims["operation_digest"] == bank.digest(PAYMENT, client_id, str(user.id))
 
-    def test_the_id_token(self, agent: Caller, person: User, approved: str) -> None:
+    def test_the_id_token(self, agent: Caller, user: User, approved: str) -> None:
         """OpenID Connect Core 2 and 3.1.3.6; CIBA Core 7.3 names the claim for auth_req_id."""
         body = agent.poll(approved).json()
         token = jwt.decode(body["id_token"], self.keys(), algorithms=["ES256"])
         assert token.header["typ"] == "JWT"
         assert token.claims["aud"] == agent.agent.client_id
-        assert token.claims["sub"] == str(person.id)
+        assert token.claims["sub"] == str(user.id)
         assert token.claims["at_hash"] == half_hash(body["access_token"])
         assert token.claims["urn:openid:params:jwt:claim:auth_req_id"] == approved
         assert (token.claims["amr"], token.claims["acr"]) == (["pwd"], "session")
         assert 0 <= token.claims["iat"] - token.claims["auth_time"] < 60
         assert not {"name", "email"} & token.claims.keys()
 
-    def test_profile_and_email_are_given_where_asked(
-        self, agent: Caller, person: User, browser_of_person: Client
-    ) -> None:
+    def test_profile_and_email_are_given_where_asked(self, agent: Caller, user: User, browser_of_user: Client) -> None:
         agent.agent.identity_scopes = ["openid", "profile", "email"]
         agent.agent.save()
-        asked = agent.ask(person, scope="openid profile email").json()["auth_req_id"]
-        browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-        body = agent.poll(asked).json()
+        sent = agent.ask(user, scope="openid profile email").json()["auth_req_id"]
+        browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+        body = agent.poll(sent).json()
         claims = jwt.decode(body["id_token"], self.keys(), algorithms=["ES256"]).claims
-        assert (claims["name"], claims["email"]) == (person.name, person.email)
+        assert (claims["name"], claims["email"]) == (user.name, user.email)
         access = jwt.decode(body["access_token"], self.keys(), algorithms=["ES256"]).claims
         assert access["aud"] == "http://localhost:8000/userinfo"
 

@@ -5,20 +5,20 @@ from itertools import product
 
 import pytest
 
-from ciba import payloads
+from ciba.callbacks import messages as payloads
 from ciba.errors import InvalidBindingMessage
-from ciba.parameters import MAX_BINDING_MESSAGE, parse_asked
+from ciba.parameters import MAX_BINDING_MESSAGE, parse_parameters
 from ciba.policy import (
     AnswerFacts,
     AnswerVerdict,
-    AskFacts,
-    AskVerdict,
+    RequestFacts,
+    RequestVerdict,
     judge_answer,
-    judge_ask,
+    judge_request,
     lifetime_of_request,
 )
-from ciba.polling import PollFacts, PollVerdict, judge_poll
-from ciba.states import TERMINAL, TRANSITIONS, State, sources
+from ciba.poll_policy import PollFacts, PollVerdict, judge_poll
+from ciba.states import FINAL_STATES, TRANSITIONS, State, sources
 from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
 from operations.risk import Assurance, Risk
 
@@ -36,11 +36,11 @@ class TestTransitions:
         }  # fmt: skip
 
     def test_nothing_leaves_a_terminal_state(self) -> None:
-        assert {state.value for state in TERMINAL} == {
+        assert {state.value for state in FINAL_STATES} == {
             "redeemed", "denied", "expired", "cancelled", "revoked", "failed",
         }  # fmt: skip
         for target in State:
-            assert not TERMINAL & set(sources(target))
+            assert not FINAL_STATES & set(sources(target))
 
 
 # Own, alive, in time, well paced.
@@ -64,48 +64,48 @@ class TestPoll:
 
     @pytest.mark.parametrize(("state", "answer"), list(ANSWERS.items()))
     def test_the_ordinary_answer(self, state: State | None, answer: PollVerdict) -> None:
-        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_soon=False)
+        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_early=False)
         assert judge_poll(facts, NOW) is answer
 
     @pytest.mark.parametrize(
-        ("state", "is_alive", "too_soon"), list(product([None, *State], [True, False], [True, False]))
+        ("state", "is_alive", "too_early"), list(product([None, *State], [True, False], [True, False]))
     )
     @pytest.mark.parametrize("expires_at", [None, EARLIER, LATER])
     def test_a_stranger_learns_nothing(
-        self, state: State | None, is_alive: bool, too_soon: bool, expires_at: datetime | None
+        self, state: State | None, is_alive: bool, too_early: bool, expires_at: datetime | None
     ) -> None:
-        facts = PollFacts(state, is_own=False, is_alive=is_alive, expires_at=expires_at, too_soon=too_soon)
+        facts = PollFacts(state, is_own=False, is_alive=is_alive, expires_at=expires_at, too_early=too_early)
         assert judge_poll(facts, NOW) is PollVerdict.UNKNOWN
 
     @pytest.mark.parametrize("state", [State.PENDING, State.APPROVED])
-    def test_a_dead_agent_person_or_grant_ends_it(self, state: State) -> None:
-        for expires_at, too_soon in product([EARLIER, NOW, LATER], [True, False]):
-            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=expires_at, too_soon=too_soon)
+    def test_a_dead_agent_user_or_grant_ends_it(self, state: State) -> None:
+        for expires_at, too_early in product([EARLIER, NOW, LATER], [True, False]):
+            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=expires_at, too_early=too_early)
             assert judge_poll(facts, NOW) is PollVerdict.UNKNOWN
 
     @pytest.mark.parametrize("state", [State.PENDING, State.APPROVED])
     @pytest.mark.parametrize("expires_at", [EARLIER, NOW])
     def test_too_late_is_expired_even_before_a_sweep(self, state: State, expires_at: datetime) -> None:
-        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=expires_at, too_soon=False)
+        facts = PollFacts(state, is_own=True, is_alive=True, expires_at=expires_at, too_early=False)
         assert judge_poll(facts, NOW) is PollVerdict.EXPIRED
 
     def test_only_a_pending_poll_is_slowed_down(self) -> None:
         for state, answer in ANSWERS.items():
-            facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_soon=True)
+            facts = PollFacts(state, is_own=True, is_alive=True, expires_at=LATER, too_early=True)
             assert judge_poll(facts, NOW) is (PollVerdict.SLOW_DOWN if state is State.PENDING else answer)
 
-    def test_a_final_answer_stays_after_the_agent_or_person_is_gone(self) -> None:
+    def test_a_final_answer_stays_after_the_agent_or_user_is_gone(self) -> None:
         for state in (State.DENIED, State.EXPIRED, State.REDEEMED):
-            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=EARLIER, too_soon=True)
+            facts = PollFacts(state, is_own=True, is_alive=False, expires_at=EARLIER, too_early=True)
             assert judge_poll(facts, NOW) is ANSWERS[state]
 
 
-def ask_facts(**changed: object) -> AskFacts:
+def ask_facts(**changed: object) -> RequestFacts:
     usual = {
-        "may_ask_person": True, "hides_people": False, "risks": [], "assurances": [], "acr_values": [], "pending": 0,
-        "most_pending": 3,
+        "may_ask_user": True, "hides_users": False, "risks": [], "assurances": [], "acr_values": [], "pending": 0,
+        "max_pending": 3,
     }  # fmt: skip
-    return AskFacts(**{**usual, **changed})  # type: ignore[arg-type]
+    return RequestFacts(**{**usual, **changed})  # type: ignore[arg-type]
 
 
 SESSION = [Assurance.SESSION]
@@ -114,44 +114,44 @@ SESSION = [Assurance.SESSION]
 @pytest.mark.parametrize(
     ("changed", "verdict"),
     [
-        ({}, AskVerdict.ASK),
-        ({"risks": [Risk.CRITICAL], "assurances": SESSION}, AskVerdict.ASK),
-        ({"risks": [Risk.ROUTINE, Risk.ROUTINE], "assurances": SESSION * 2}, AskVerdict.ASK),
-        ({"risks": [Risk.ROUTINE, Risk.SENSITIVE], "assurances": SESSION * 2}, AskVerdict.MIXED_OPERATIONS),
-        ({"risks": [Risk.CRITICAL, Risk.CRITICAL], "assurances": SESSION * 2}, AskVerdict.MIXED_OPERATIONS),
-        ({"risks": [Risk.CRITICAL], "assurances": [Assurance.NUMBER]}, AskVerdict.ASSURANCE_MISSING),
-        ({"risks": [Risk.ROUTINE], "assurances": [Assurance.PASSKEY]}, AskVerdict.ASSURANCE_MISSING),
-        ({"acr_values": ["session"]}, AskVerdict.ASK),
-        ({"acr_values": ["passkey", "session"]}, AskVerdict.ASK),
-        ({"acr_values": ["passkey"]}, AskVerdict.ASSURANCE_MISSING),
-        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, AskVerdict.ASK),
-        ({"acr_values": ["urn:mace:incommon:iap:silver", "passkey"]}, AskVerdict.ASSURANCE_MISSING),
+        ({}, RequestVerdict.ASK),
+        ({"risks": [Risk.CRITICAL], "assurances": SESSION}, RequestVerdict.ASK),
+        ({"risks": [Risk.ROUTINE, Risk.ROUTINE], "assurances": SESSION * 2}, RequestVerdict.ASK),
+        ({"risks": [Risk.ROUTINE, Risk.SENSITIVE], "assurances": SESSION * 2}, RequestVerdict.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL, Risk.CRITICAL], "assurances": SESSION * 2}, RequestVerdict.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL], "assurances": [Assurance.NUMBER]}, RequestVerdict.ASSURANCE_MISSING),
+        ({"risks": [Risk.ROUTINE], "assurances": [Assurance.PASSKEY]}, RequestVerdict.ASSURANCE_MISSING),
+        ({"acr_values": ["session"]}, RequestVerdict.ASK),
+        ({"acr_values": ["passkey", "session"]}, RequestVerdict.ASK),
+        ({"acr_values": ["passkey"]}, RequestVerdict.ASSURANCE_MISSING),
+        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, RequestVerdict.ASK),
+        ({"acr_values": ["urn:mace:incommon:iap:silver", "passkey"]}, RequestVerdict.ASSURANCE_MISSING),
         (
             {"acr_values": ["urn:mace:incommon:iap:silver"], "assurances": [Assurance.PASSKEY]},
-            AskVerdict.ASSURANCE_MISSING,
+            RequestVerdict.ASSURANCE_MISSING,
         ),
-        ({"acr_values": ["session"], "assurances": [Assurance.PASSKEY]}, AskVerdict.ASSURANCE_MISSING),
-        ({"pending": 2}, AskVerdict.ASK),
-        ({"pending": 3}, AskVerdict.TOO_MANY_PENDING),
-        ({"may_ask_person": False}, AskVerdict.UNKNOWN_PERSON),
+        ({"acr_values": ["session"], "assurances": [Assurance.PASSKEY]}, RequestVerdict.ASSURANCE_MISSING),
+        ({"pending": 2}, RequestVerdict.ASK),
+        ({"pending": 3}, RequestVerdict.TOO_MANY_PENDING),
+        ({"may_ask_user": False}, RequestVerdict.UNKNOWN_USER),
         # Whose is it comes first: nothing else is learnt about a person whom one may not ask.
         (
-            {"may_ask_person": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
-            AskVerdict.UNKNOWN_PERSON,
+            {"may_ask_user": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
+            RequestVerdict.UNKNOWN_USER,
         ),
         # Where people are hidden, a refusal never depends on the person.
-        ({"hides_people": True}, AskVerdict.ASK),
-        ({"hides_people": True, "may_ask_person": False}, AskVerdict.ASK_NOBODY),
-        ({"hides_people": True, "pending": 3}, AskVerdict.ASK_NOBODY),
-        ({"hides_people": True, "may_ask_person": False, "acr_values": ["passkey"]}, AskVerdict.ASSURANCE_MISSING),
+        ({"hides_users": True}, RequestVerdict.ASK),
+        ({"hides_users": True, "may_ask_user": False}, RequestVerdict.ASK_NO_ONE),
+        ({"hides_users": True, "pending": 3}, RequestVerdict.ASK_NO_ONE),
+        ({"hides_users": True, "may_ask_user": False, "acr_values": ["passkey"]}, RequestVerdict.ASSURANCE_MISSING),
         (
-            {"hides_people": True, "may_ask_person": False, "risks": [Risk.CRITICAL] * 2, "assurances": SESSION * 2},
-            AskVerdict.MIXED_OPERATIONS,
+            {"hides_users": True, "may_ask_user": False, "risks": [Risk.CRITICAL] * 2, "assurances": SESSION * 2},
+            RequestVerdict.MIXED_OPERATIONS,
         ),
     ],
 )
-def test_what_may_be_asked(changed: dict[str, object], verdict: AskVerdict) -> None:
-    assert judge_ask(ask_facts(**changed)) is verdict
+def test_what_may_be_asked(changed: dict[str, object], verdict: RequestVerdict) -> None:
+    assert judge_request(ask_facts(**changed)) is verdict
 
 
 def answer_facts(**changed: object) -> AnswerFacts:
@@ -180,9 +180,9 @@ def test_which_answer_counts(changed: dict[str, object], verdict: AnswerVerdict)
     assert judge_answer(answer_facts(**changed), NOW) is verdict
 
 
-@pytest.mark.parametrize(("asked", "seconds"), [(None, 300), (60, 60), (301, 301), (10**9, 3600)])
-def test_the_lifetime_of_a_request_is_bounded(asked: int | None, seconds: int) -> None:
-    assert lifetime_of_request(asked, 300, 3600) == timedelta(seconds=seconds)
+@pytest.mark.parametrize(("sent", "seconds"), [(None, 300), (60, 60), (301, 301), (10**9, 3600)])
+def test_the_lifetime_of_a_request_is_bounded(sent: int | None, seconds: int) -> None:
+    assert lifetime_of_request(sent, 300, 3600) == timedelta(seconds=seconds)
 
 
 HINT = {"scope": "openid", "login_hint": "person@example.com"}
@@ -216,16 +216,16 @@ class TestParameters:
     def test_what_is_refused(self, changed: dict[str, str | None], error: type[ProtocolError]) -> None:
         given = {name: value for name, value in {**HINT, **changed}.items() if value is not None}
         with pytest.raises(ProtocolError) as raised:
-            parse_asked(given, is_called_back=False)
+            parse_parameters(given, is_called_back=False)
         assert type(raised.value) is error
 
     def test_what_is_taken(self) -> None:
-        asked = parse_asked(
+        sent = parse_parameters(
             {**HINT, "binding_message": "Invoice 7, Müller", "requested_expiry": "120"}, is_called_back=False
         )
-        assert asked.unverified_login_hint == "person@example.com"
-        assert asked.unverified_id_token_hint is None
-        assert (asked.binding_message, asked.requested_expiry) == ("Invoice 7, Müller", 120)
+        assert sent.unverified_login_hint == "person@example.com"
+        assert sent.unverified_id_token_hint is None
+        assert (sent.binding_message, sent.requested_expiry) == ("Invoice 7, Müller", 120)
 
 
 TOKEN = "x" * 22
@@ -234,8 +234,8 @@ TOKEN = "x" * 22
 class TestNotificationToken:
     @pytest.mark.parametrize("token", [TOKEN, "A-z0.9_~+/" * 3 + "==", "x" * 1024])
     def test_a_bearer_token(self, token: str) -> None:
-        asked = parse_asked({**HINT, "client_notification_token": token}, is_called_back=True)
-        assert asked.client_notification_token == token
+        sent = parse_parameters({**HINT, "client_notification_token": token}, is_called_back=True)
+        assert sent.client_notification_token == token
 
     @pytest.mark.parametrize(
         "token",
@@ -246,11 +246,11 @@ class TestNotificationToken:
         """No header can be made to say more than one token."""
         given = HINT if token is None else {**HINT, "client_notification_token": token}
         with pytest.raises(InvalidRequest, match="invalid_request"):
-            parse_asked(given, is_called_back=True)
+            parse_parameters(given, is_called_back=True)
 
     def test_nobody_else_needs_one(self) -> None:
-        asked = parse_asked({**HINT, "client_notification_token": " "}, is_called_back=False)
-        assert asked.client_notification_token == ""
+        sent = parse_parameters({**HINT, "client_notification_token": " "}, is_called_back=False)
+        assert sent.client_notification_token == ""
 
 
 @pytest.mark.parametrize("state", list(State))

@@ -8,24 +8,24 @@ from django.test import Client
 from accounts.models import User
 from audit.models import Event
 from ciba.models import BackchannelRequest, Prompt
-from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer
+from tests.support.world import CALENDAR, PAYMENT, Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
 
-def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
-    agent: Caller, person: User, bank: ResourceServer, browser_of_person: Client
+def test_an_agent_asks_a_user_says_yes_the_agent_goes_on(
+    agent: Caller, user: User, bank: ResourceServer, browser_of_user: Client
 ) -> None:
-    asked = agent.ask(person, authorization_details=[PAYMENT], binding_message="Invoice 7")
-    assert asked.status_code == 200, asked.content
-    answer = asked.json()
+    sent = agent.ask(user, authorization_details=[PAYMENT], binding_message="Invoice 7")
+    assert sent.status_code == 200, sent.content
+    answer = sent.json()
     assert answer["interval"] == 5 and answer["expires_in"] == 300
     assert agent.poll(answer["auth_req_id"]).json()["error"] == "authorization_pending"
 
     prompt = Prompt.objects.get()
-    page = browser_of_person.get(f"/v1/prompts/{prompt.id}").json()
-    assert page["shown"]["operations"][0]["summary"] == "Pay EUR 120.00 to Acme GmbH"
-    approved = browser_of_person.post(f"/v1/prompts/{prompt.id}/approve")
+    page = browser_of_user.get(f"/v1/prompts/{prompt.id}").json()
+    assert page["content"]["operations"][0]["summary"] == "Pay EUR 120.00 to Acme GmbH"
+    approved = browser_of_user.post(f"/v1/prompts/{prompt.id}/approve")
     assert approved.status_code == 200, approved.content
 
     token = agent.poll(answer["auth_req_id"]).json()
@@ -33,10 +33,10 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     assert agent.poll(answer["auth_req_id"]).json()["error"] == "invalid_grant"
 
     state = bank.introspect(token["access_token"]).json()
-    assert state["active"] and state["sub"] == str(person.id) and state["uses_left"] == 1
-    digest = bank.digest(PAYMENT, agent.agent.client_id, str(person.id))
+    assert state["active"] and state["sub"] == str(user.id) and state["uses_left"] == 1
+    digest = bank.digest(PAYMENT, agent.agent.client_id, str(user.id))
     assert digest == state["operation_digest"]
-    changed = bank.digest({**PAYMENT, "amount": "9120.00"}, agent.agent.client_id, str(person.id))
+    changed = bank.digest({**PAYMENT, "amount": "9120.00"}, agent.agent.client_id, str(user.id))
     assert bank.use(token["access_token"], changed).json()["error"] == "operation_mismatch"
     assert bank.use(token["access_token"], digest).status_code == 201
     assert bank.use(token["access_token"], digest).json()["error"] == "used_up"

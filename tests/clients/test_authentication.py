@@ -16,7 +16,16 @@ from audit.models import Event
 from clients import lifecycle
 from clients.models import CLIENT_CREDENTIALS, Agent, AgentSecret, SpentAssertion
 from foundation.handles import b64url
-from tests.world import JWT_BEARER, Caller, FromNow, allow_everything, make_caller, new_key, post_form, sign_anything
+from tests.support.world import (
+    JWT_BEARER,
+    Caller,
+    FromNow,
+    allow_everything,
+    make_caller,
+    new_key,
+    post_form,
+    sign_anything,
+)
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
@@ -45,9 +54,9 @@ def test_the_audience_is_the_issuer_or_the_token_endpoint(agent: Caller, audienc
     assert call(agent, client_assertion=agent.assertion(audience)).status_code == 200
 
 
-def test_the_audience_may_be_the_called_endpoint(agent: Caller, person: User) -> None:
+def test_the_audience_may_be_the_called_endpoint(agent: Caller, user: User) -> None:
     assertion = agent.assertion(f"{ISSUER}/bc-authorize")
-    assert agent.ask(person, client_assertion=assertion).status_code == 200
+    assert agent.ask(user, client_assertion=assertion).status_code == 200
 
 
 def test_an_agent_may_insist_on_the_issuer_as_audience(agent: Caller) -> None:

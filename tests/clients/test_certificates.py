@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from clients.certificates import problem_with_chained, problem_with_names, problem_with_self_signed
 from clients.keys import problem_with
 from foundation.certificates import MAX_HEADER, parse_client_cert
-from tests.certificates import dns, email, ip, make_certificate, uri
+from tests.support.certificates import dns, email, ip, make_certificate, uri
 
 NOW = datetime.now(UTC)
 HOLDER = make_certificate(

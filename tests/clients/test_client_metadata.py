@@ -10,7 +10,7 @@ from clients.client_metadata import CIBA, ClientMetadata, Offer, parse_metadata
 from clients.errors import InvalidClientMetadata, InvalidRedirectUri
 from clients.uris import problem_with_scheme
 from foundation.errors import ProtocolError
-from tests.world import new_key
+from tests.support.world import new_key
 
 REDIRECT = "https://client.example.com/callback"
 OFFER = Offer(
@@ -151,10 +151,10 @@ def test_a_secret_that_is_not_given_makes_a_public_client(method: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [["authorization_code", CIBA], ["client_credentials", "authorization_code", 7, "implicit"]]
+    "sent", [["authorization_code", CIBA], ["client_credentials", "authorization_code", 7, "implicit"]]
 )
-def test_grant_types_that_a_public_client_may_not_have_are_dropped(asked: list[Any]) -> None:
-    assert parse(grant_types=asked).grant_types == ["authorization_code"]
+def test_grant_types_that_a_public_client_may_not_have_are_dropped(sent: list[Any]) -> None:
+    assert parse(grant_types=sent).grant_types == ["authorization_code"]
 
 
 @pytest.mark.parametrize("algorithm", ["RS512", "HS256", "none", "ES384", 7, ["ES256"]])

@@ -19,21 +19,21 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from ciba.models import BackchannelRequest
-from clients import lifecycle, registering
+from clients import lifecycle, registration
 from clients.client_metadata import parse_metadata
 from clients.control import Control, added
 from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent, AgentLink
 from foundation import outbox
 from foundation.models import Work
 from oauth.models import Grant
-from tests.agent_endpoint import AgentEndpoint
-from tests.certificates import dns, make_certificate
 from tests.ciba.conftest import TOKEN, endpoint  # noqa: F401 - a fixture
 from tests.clients.test_metadata_documents import Host, host  # noqa: F401 - a fixture
 from tests.clients.test_registering import REDIRECT, body, keys_of, manage, register, sent_back
-from tests.consenting import WebAgent, answer, go_to
-from tests.races.racing import Duel
-from tests.world import CALENDAR, JWT_BEARER, Caller, ResourceServer, new_key, sign_in
+from tests.support.agent_endpoint import AgentEndpoint
+from tests.support.certificates import dns, make_certificate
+from tests.support.consent import WebAgent, answer, go_to
+from tests.support.duel import Duel
+from tests.support.world import CALENDAR, JWT_BEARER, Caller, ResourceServer, new_key, sign_in
 
 pytestmark = pytest.mark.django_db
 THIEF = "https://thief.example/"
@@ -77,22 +77,22 @@ def test_what_adds_somebody_who_could_be_the_agent(changed: dict[str, Any], expe
 class Trusted:
     """An agent that registered itself, and everything that a user and an administrator trusted it with."""
 
-    def __init__(self, told: dict[str, Any], key: Any, person: User, browser: Client) -> None:
-        self.told, self.key, self.person, self.browser = told, key, person, browser
-        self.agent = Agent.objects.get(client_id=told["client_id"])
+    def __init__(self, reply: dict[str, Any], key: Any, user: User, browser: Client) -> None:
+        self.reply, self.key, self.user, self.browser = reply, key, user, browser
+        self.agent = Agent.objects.get(client_id=reply["client_id"])
         self.caller = Caller(self.agent, key)
         self.web = WebAgent(self.agent, self.caller, redirect_uri=REDIRECT)
         self.tokens = self.web.tokens(browser, scope="openid calendar.read offline_access")
-        AgentLink.objects.update_or_create(agent=self.agent, user=person, defaults={"is_linked": True})
-        more = {"client_notification_token": TOKEN} if "backchannel_client_notification_endpoint" in told else {}
-        asked = self.caller.ask(person, authorization_details=[CALENDAR], **more)
-        assert asked.status_code == 200, asked.content
+        AgentLink.objects.update_or_create(agent=self.agent, user=user, defaults={"is_linked": True})
+        more = {"client_notification_token": TOKEN} if "backchannel_client_notification_endpoint" in reply else {}
+        requested = self.caller.ask(user, authorization_details=[CALENDAR], **more)
+        assert requested.status_code == 200, requested.content
         self.request = BackchannelRequest.objects.get(agent=self.agent)
 
     def put(self, *, proof: dict[str, Any] | None = None, **changed: Any) -> Any:
-        response = manage("PUT", self.told, sent_back(self.told, **changed) | (proof or {}))
+        response = manage("PUT", self.reply, sent_back(self.reply, **changed) | (proof or {}))
         if response.status_code == 200:
-            self.told = response.json()
+            self.reply = response.json()
         return response
 
     def proof(self, key: Any = None, **claims: Any) -> dict[str, str]:
@@ -106,7 +106,7 @@ class Trusted:
         return {
             "request": BackchannelRequest.objects.alive().filter(pk=self.request.pk, state="pending").exists(),
             "grants": Grant.objects.alive(now).filter(agent=self.agent).exists(),
-            "link": AgentLink.objects.filter(agent=self.agent, user=self.person, is_linked=True).exists(),
+            "link": AgentLink.objects.filter(agent=self.agent, user=self.user, is_linked=True).exists(),
             "consent": "code=" in (silent.get("Location") or ""),
         }
 
@@ -116,17 +116,17 @@ NONE = dict.fromkeys(ALL, False)
 
 
 @pytest.fixture
-def trusted(agent: Caller, person: User, browser_of_person: Client, settings: Any) -> Callable[..., Trusted]:
+def trusted(agent: Caller, user: User, browser_of_user: Client, settings: Any) -> Callable[..., Trusted]:
     settings.REGISTRATION = "open"
     settings.REGISTRATION_SCOPES = ["calendar.read"]
     settings.REGISTRATION_OPERATION_TYPES = ["calendar"]
-    settings.REGISTRATION_PEOPLE = [person.email]
+    settings.REGISTRATION_USERS = [user.email]
 
     def make(**more: Any) -> Trusted:
         key = new_key("ES256")
-        told = register(body(jwks=keys_of(key), grant_types=EVERY_GRANT_TYPE, **more))
-        assert told.status_code == 201, told.content
-        made = Trusted(told.json(), key, person, browser_of_person)
+        reply = register(body(jwks=keys_of(key), grant_types=EVERY_GRANT_TYPE, **more))
+        assert reply.status_code == 201, reply.content
+        made = Trusted(reply.json(), key, user, browser_of_user)
         assert made.held() == ALL
         return made
 
@@ -134,7 +134,7 @@ def trusted(agent: Caller, person: User, browser_of_person: Client, settings: An
 
 
 def one_more_key(trusted: Trusted) -> dict[str, Any]:
-    return {"jwks": {"keys": [*trusted.told["jwks"]["keys"], *keys_of(new_key("ES256"))["keys"]]}}
+    return {"jwks": {"keys": [*trusted.reply["jwks"]["keys"], *keys_of(new_key("ES256"))["keys"]]}}
 
 
 CHANGES: dict[str, Callable[[Trusted], dict[str, Any]]] = {
@@ -162,35 +162,35 @@ class TestWithoutProof:
         assert mine.request.state == "cancelled"
         assert not Grant.objects.filter(agent=mine.agent, revoked_at=None).exists()
         assert Event.objects.get(kind="agent.reset").actor == f"agent:{mine.agent.client_id}"
-        ended = Event.objects.filter(kind__in=["grant.revoked", "agent.unlinked"], user_id=mine.person.id)
+        ended = Event.objects.filter(kind__in=["grant.revoked", "agent.unlinked"], user_id=mine.user.id)
         assert {event.kind for event in ended} == {"grant.revoked", "agent.unlinked"}
         assert all("without proof" in json.loads(event.body)["facts"]["reason"] for event in ended)
 
     def test_keys_at_an_address_instead(self, trusted: Callable[..., Trusted]) -> None:
         mine = trusted()
-        without = {name: value for name, value in sent_back(mine.told).items() if name != "jwks"}
-        assert manage("PUT", mine.told, without | {"jwks_uri": f"{THIEF}jwks"}).status_code == 200
+        without = {name: value for name, value in sent_back(mine.reply).items() if name != "jwks"}
+        assert manage("PUT", mine.reply, without | {"jwks_uri": f"{THIEF}jwks"}).status_code == 200
         assert mine.held() == NONE
 
-    def test_the_thief_gets_neither_tokens_nor_people(self, trusted: Callable[..., Trusted], person: User) -> None:
+    def test_the_thief_gets_neither_tokens_nor_people(self, trusted: Callable[..., Trusted], user: User) -> None:
         mine, stolen = trusted(), new_key("ES256")
         mine.put(jwks=keys_of(stolen))
         thief = Caller(mine.agent, stolen)
         web = WebAgent(mine.agent, thief, redirect_uri=REDIRECT)
         assert web.refresh(mine.tokens["refresh_token"]).json()["error"] == "invalid_grant"
-        assert thief.ask(person).json()["error"] == "unknown_user_id"
+        assert thief.ask(user).json()["error"] == "unknown_user_id"
 
-    def test_nor_what_an_administrator_gave(self, trusted: Callable[..., Trusted], person: User, settings: Any) -> None:
+    def test_nor_what_an_administrator_gave(self, trusted: Callable[..., Trusted], user: User, settings: Any) -> None:
         mine, stolen = trusted(), new_key("ES256")
         settings.REGISTRATION_SCOPES = settings.REGISTRATION_OPERATION_TYPES = []
         group = Group.objects.create(name="Everybody")
-        person.groups.add(group)
+        user.groups.add(group)
         mine.agent.groups.add(group)
-        Agent.objects.filter(pk=mine.agent.pk).update(user=person)
+        Agent.objects.filter(pk=mine.agent.pk).update(user=user)
         mine.put(jwks=keys_of(stolen))
         thief = Caller(mine.agent, stolen)
         assert thief.client_credentials(scope="calendar.read").json()["error"] == "invalid_scope"
-        assert thief.ask(person).json()["error"] == "unknown_user_id"
+        assert thief.ask(user).json()["error"] == "unknown_user_id"
         mine.agent.refresh_from_db()
         assert mine.agent.user is None and not mine.agent.operation_types.exists()
 
@@ -199,18 +199,18 @@ class TestWithoutProof:
         mine.put(jwks=keys_of(key))
         web = WebAgent(Agent.objects.get(pk=mine.agent.pk), Caller(mine.agent, key), redirect_uri=REDIRECT)
         assert web.refresh(web.tokens(mine.browser, scope="openid offline_access")["refresh_token"]).status_code == 200
-        assert Caller(mine.agent, key).ask(mine.person).status_code == 200
+        assert Caller(mine.agent, key).ask(mine.user).status_code == 200
 
     @pytest.mark.parametrize("method", ["a redirect URI more", "another redirect URI"])
     def test_a_public_agent_has_nothing_to_prove_with(
-        self, agent: Caller, browser_of_person: Client, settings: Any, method: str
+        self, agent: Caller, browser_of_user: Client, settings: Any, method: str
     ) -> None:
         settings.REGISTRATION, settings.REGISTRATION_SCOPES = "open", ["calendar.read"]
-        told = register(body(grant_types=[AUTHORIZATION_CODE, REFRESH_TOKEN])).json()
-        web = WebAgent(Agent.objects.get(client_id=told["client_id"]), redirect_uri=REDIRECT)
-        tokens = web.tokens(browser_of_person, scope="openid calendar.read offline_access")
+        reply = register(body(grant_types=[AUTHORIZATION_CODE, REFRESH_TOKEN])).json()
+        web = WebAgent(Agent.objects.get(client_id=reply["client_id"]), redirect_uri=REDIRECT)
+        tokens = web.tokens(browser_of_user, scope="openid calendar.read offline_access")
         uris = [f"{THIEF}cb"] + ([REDIRECT] if "more" in method else [])
-        assert manage("PUT", told, sent_back(told, redirect_uris=uris)).status_code == 200
+        assert manage("PUT", reply, sent_back(reply, redirect_uris=uris)).status_code == 200
         assert web.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
 
     @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ class TestWithoutProof:
 
     def test_another_kid_makes_no_other_key(self, trusted: Callable[..., Trusted]) -> None:
         mine = trusted()
-        mine.put(jwks={"keys": [{**mine.told["jwks"]["keys"][0], "kid": "renamed"}]})
+        mine.put(jwks={"keys": [{**mine.reply["jwks"]["keys"][0], "kid": "renamed"}]})
         assert mine.held() == ALL
 
 
@@ -245,7 +245,7 @@ class TestWithProof:
 
     def test_its_audience_may_be_the_registration(self, trusted: Callable[..., Trusted]) -> None:
         mine = trusted()
-        proof = mine.proof(aud=mine.told["registration_client_uri"])
+        proof = mine.proof(aud=mine.reply["registration_client_uri"])
         assert mine.put(proof=proof, jwks=keys_of(new_key("ES256"))).status_code == 200
         assert mine.held() == ALL
 
@@ -274,21 +274,23 @@ class TestWithProof:
         assert mine.put(proof=mine.proof(), jwks=keys_of(stolen)).status_code == 200
 
     def test_a_secret_proves_the_agent_that_has_one(
-        self, agent: Caller, person: User, browser_of_person: Client, settings: Any
+        self, agent: Caller, user: User, browser_of_user: Client, settings: Any
     ) -> None:
         settings.REGISTRATION, settings.REGISTRATION_SECRETS = "open", True
         settings.REGISTRATION_SCOPES = ["calendar.read"]
-        asked = body(token_endpoint_auth_method="client_secret_basic", grant_types=[AUTHORIZATION_CODE, REFRESH_TOKEN])
+        requested = body(
+            token_endpoint_auth_method="client_secret_basic", grant_types=[AUTHORIZATION_CODE, REFRESH_TOKEN]
+        )
         for proved in (True, False):
-            told = register(asked).json()
+            reply = register(requested).json()
             web = WebAgent(
-                Agent.objects.get(client_id=told["client_id"]), secret=told["client_secret"], redirect_uri=REDIRECT
+                Agent.objects.get(client_id=reply["client_id"]), secret=reply["client_secret"], redirect_uri=REDIRECT
             )
-            tokens = web.tokens(browser_of_person, scope="openid calendar.read offline_access")
-            sent = sent_back(told, redirect_uris=[REDIRECT, f"{THIEF}cb"])
+            tokens = web.tokens(browser_of_user, scope="openid calendar.read offline_access")
+            sent = sent_back(reply, redirect_uris=[REDIRECT, f"{THIEF}cb"])
             if not proved:
                 del sent["client_secret"]
-            assert manage("PUT", told, sent).status_code == 200
+            assert manage("PUT", reply, sent).status_code == 200
             assert web.refresh(tokens["refresh_token"]).status_code == (200 if proved else 400)
 
     @pytest.mark.parametrize(
@@ -299,19 +301,19 @@ class TestWithProof:
     ) -> None:
         settings.REGISTRATION, settings.MTLS_URL = "open", "https://mtls.example.com"
         settings.TRUSTED_PROXIES = ["127.0.0.1"]
-        told = register(
+        reply = register(
             body(
                 grant_types=[AUTHORIZATION_CODE, CLIENT_CREDENTIALS],
                 token_endpoint_auth_method="tls_client_auth",
                 tls_client_auth_san_dns="agent.example.com",
             )
         ).json()
-        headers = {"Authorization": f"Bearer {told['registration_access_token']}"}
+        headers = {"Authorization": f"Bearer {reply['registration_access_token']}"}
         if name:
             holder = make_certificate("CN=Agent", dns(name))
             headers |= {"Client-Cert": holder.header, "Client-Cert-Verify": "SUCCESS"}
-        changed = json.dumps(sent_back(told, redirect_uris=[f"{THIEF}cb"]))
-        path = f"/oidc/register/{told['client_id']}"
+        changed = json.dumps(sent_back(reply, redirect_uris=[f"{THIEF}cb"]))
+        path = f"/oidc/register/{reply['client_id']}"
         response = Client().put(path, changed, content_type="application/json", headers=headers)
         assert response.status_code == status, response.content
         assert Event.objects.filter(kind="agent.reset").exists() is ends
@@ -322,10 +324,10 @@ class TestWithProof:
         mine = trusted()
         proved = mine.agent.control
         Agent.objects.filter(pk=mine.agent.pk).update(client_jwks=keys_of(new_key("ES256")))
-        sent = sent_back(mine.told, jwks=keys_of(new_key("ES256")))
-        metadata = parse_metadata(sent, registering.current_offer())
-        token = mine.told["registration_access_token"]
-        registering.change(mine.agent.client_id, token, metadata, None, timezone.now(), proved=proved)
+        sent = sent_back(mine.reply, jwks=keys_of(new_key("ES256")))
+        metadata = parse_metadata(sent, registration.current_offer())
+        token = mine.reply["registration_access_token"]
+        registration.change(mine.agent.client_id, token, metadata, None, timezone.now(), proved=proved)
         assert mine.held() == NONE
 
 
@@ -350,7 +352,7 @@ class TestCallbacks:
             prompt = mine.request.prompts.get()
             answered = mine.browser.post(f"/v1/prompts/{prompt.id}/approve")
             assert answered.status_code in (200, 302), answered.content
-        for work_id in Work.objects.filter(kind="delivery", state="owed").values_list("id", flat=True):
+        for work_id in Work.objects.filter(kind="delivery", state="pending").values_list("id", flat=True):
             assert outbox.do(work_id)
         (called,) = endpoint.received
         assert ("access_token" in called.json()) is (proved and mode == "push")
@@ -365,7 +367,7 @@ class TestCallbacks:
         mine = trusted(**fields)
         mine.browser.post(f"/v1/prompts/{mine.request.prompts.get().id}/approve")
         endpoint.answers = [(503, {}, b"")]
-        (work_id,) = Work.objects.filter(kind="delivery", state="owed").values_list("id", flat=True)
+        (work_id,) = Work.objects.filter(kind="delivery", state="pending").values_list("id", flat=True)
         outbox.do(work_id)
         mine.request.refresh_from_db()
         assert mine.request.state == "delivering"
@@ -373,7 +375,7 @@ class TestCallbacks:
         mine.request.refresh_from_db()
         assert mine.request.state == "failed"
         endpoint.answers = []
-        for work in Work.objects.filter(kind="delivery", state="owed"):
+        for work in Work.objects.filter(kind="delivery", state="pending"):
             Work.objects.filter(pk=work.pk).update(due_at="2020-01-01T00:00:00Z")
             outbox.do(work.id)
         assert endpoint.received[-1].json()["error"] == "transaction_failed"
@@ -395,14 +397,14 @@ class TestDocuments:
 
     @pytest.mark.parametrize("name", CHANGES)
     def test_other_keys_or_addresses_end_what_users_granted(
-        self, host: Host, agent: Caller, browser_of_person: Client, settings: Any, name: str, administrator: User
+        self, host: Host, agent: Caller, browser_of_user: Client, settings: Any, name: str, administrator: User
     ) -> None:
         settings.REGISTRATION_SCOPES = ["calendar.read"]
         settings.METADATA_DOCUMENT_HOSTS = ["*"]
         found = host.find()
         assert found is not None
         web = WebAgent(found, redirect_uri="https://tool.example.com/cb")
-        tokens = web.tokens(browser_of_person, scope="openid calendar.read offline_access")
+        tokens = web.tokens(browser_of_user, scope="openid calendar.read offline_access")
         host.serve(contacts=["ops@tool.example.com"])
         assert host.find(timedelta(hours=2))
         tokens = web.refresh(tokens["refresh_token"]).json()
@@ -442,12 +444,14 @@ class TestRaces:
         mine.put(backchannel_client_notification_endpoint=f"{THIEF}x")
         AgentLink.objects.filter(agent=stale).update(is_linked=True)
         from ciba import lifecycle as ciba
-        from ciba.parameters import Asked
-        from oauth.requesting import find_requested
+        from ciba.parameters import BackchannelParameters
+        from oauth.requests.requested_access import find_requested_access
 
-        requested = find_requested(stale, {"scope": "openid"})
-        opened = ciba.open(stale, mine.person, Asked(mine.person.email, None, "", None), requested, timezone.now())
-        assert isinstance(opened, ciba.Opened)
+        requested = find_requested_access(stale, {"scope": "openid"})
+        opened = ciba.open(
+            stale, mine.user, BackchannelParameters(mine.user.email, None, "", None), requested, timezone.now()
+        )
+        assert isinstance(opened, ciba.OpenedRequest)
         assert not BackchannelRequest.objects.alive().filter(pk=opened.request.pk).exists()
         page = mine.browser.get(f"/prompts/{opened.request.prompts.get().id}")
         assert page.status_code in (404, 410, 200)
@@ -457,17 +461,17 @@ class TestRaces:
     def test_a_person_stops_the_agent_at_the_same_moment(self, trusted: Callable[..., Trusted]) -> None:
         """Both end the same things: neither waits for the other for ever."""
         from ciba import lifecycle as ciba
-        from tests.races.racing import at_once
+        from tests.support.duel import at_once
 
         mine = trusted()
         for number in range(20):
             AgentLink.objects.filter(agent=mine.agent).update(is_linked=True, stopped_at=None)
             mine.agent.refresh_from_db()
-            assert mine.caller.ask(mine.person, client_notification_token=TOKEN).status_code == 200
+            assert mine.caller.ask(mine.user, client_notification_token=TOKEN).status_code == 200
             changed = {"backchannel_client_notification_endpoint": f"{THIEF}{number}"}
             now = timezone.now()
             _, put = at_once(
-                lambda now=now: ciba.stop_agent(mine.agent, mine.person, now),
+                lambda now=now: ciba.stop_agent(mine.agent, mine.user, now),
                 lambda changed=changed: mine.put(**changed),
             )
             assert put.status_code == 200, put.content
@@ -485,7 +489,7 @@ def test_an_administrator_is_trusted_with_keys_and_addresses(
         for name, value in page.context["adminform"].form.initial.items()
         if not isinstance(value, bool) or value
     }
-    form |= {name: [one.pk for one in form[name]] for name in ("scopes", "operation_types", "groups", "linked_people")}
+    form |= {name: [one.pk for one in form[name]] for name in ("scopes", "operation_types", "groups", "linked_users")}
     form["client_jwks"] = json.dumps(keys_of(new_key("ES256")))
     saved = browser.post(f"/admin/clients/agent/{mine.agent.pk}/change/", form, follow=True)
     text = saved.content.decode()
@@ -493,14 +497,14 @@ def test_an_administrator_is_trusted_with_keys_and_addresses(
     assert mine.held() == ALL
 
 
-def test_a_reset_ends_very_many(agent: Caller, person: User) -> None:
+def test_a_reset_ends_very_many(agent: Caller, user: User) -> None:
     """In few statements: a known client has a grant of each of its users."""
     from django.db import connection, transaction
     from django.test.utils import CaptureQueriesContext
 
     now = timezone.now()
     Grant.objects.bulk_create(
-        Grant(agent=agent.agent, user=person, operation_digest="x", created_at=now, expires_at=now + timedelta(days=1))
+        Grant(agent=agent.agent, user=user, operation_digest="x", created_at=now, expires_at=now + timedelta(days=1))
         for _ in range(1200)
     )
     with (

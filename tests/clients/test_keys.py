@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey, OctKey
 from clients.keys import SIGNING_ALGORITHMS, load, problem_with
 from foundation.handles import b64url
 from foundation.jws import find_key, read_jws, verify_jws
-from tests.world import new_key, sign_anything
+from tests.support.world import new_key, sign_anything
 
 
 def public(algorithm: str = "ES256", **more: Any) -> dict[str, Any]:
@@ -46,7 +46,7 @@ SMALL_RSA = {"kty": "RSA", "e": "AQAB", "n": b64url(b"\xff" * 128)}
 
 
 @pytest.mark.parametrize(
-    ("jwks", "why"),
+    ("jwks", "reason"),
     [
         pytest.param(None, "a JWK Set", id="nothing"),
         pytest.param([], "a JWK Set", id="a list"),
@@ -74,10 +74,10 @@ SMALL_RSA = {"kty": "RSA", "e": "AQAB", "n": b64url(b"\xff" * 128)}
         pytest.param({"keys": [{"kty": "XX"}]}, "keys are", id="an unknown kind of key"),
     ],
 )
-def test_refused(jwks: Any, why: str) -> None:
+def test_refused(jwks: Any, reason: str) -> None:
     problem = problem_with(jwks)
     assert problem is not None
-    assert why in problem
+    assert reason in problem
 
 
 def test_rs256_is_not_for_proofs_nor_for_the_fapi_profiles() -> None:
@@ -92,6 +92,6 @@ def test_a_key_under_its_new_name_signs_under_the_old_one() -> None:
     """What is accepted works later: the key says Ed25519, the assertion EdDSA."""
     key = new_key("EdDSA")
     jwk = {**key.as_dict(private=False), "kid": "a", "alg": "Ed25519"}
-    signed = read_jws(sign_anything({"alg": "EdDSA"}, {"iss": "x"}, key, "EdDSA"), most=1000)
+    signed = read_jws(sign_anything({"alg": "EdDSA"}, {"iss": "x"}, key, "EdDSA"), max_length=1000)
     found = find_key(load({"keys": [jwk]}).keys, signed, SIGNING_ALGORITHMS)
     assert verify_jws(signed, found, SIGNING_ALGORITHMS) == {"iss": "x"}

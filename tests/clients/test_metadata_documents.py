@@ -13,13 +13,13 @@ from django.utils.http import urlencode
 
 from accounts.models import User
 from audit.models import Event
-from clients import metadata_documents, registering
+from clients import metadata_documents, registration
 from clients.errors import DocumentUnavailable
 from clients.metadata_documents import find_agent, freshness
 from clients.models import Agent, AgentLink, RegistrationAttempt
 from tests.clients.test_registering import keys_of
-from tests.tls_server import TlsServer
-from tests.world import Caller, new_key, sign_in
+from tests.support.tls_server import TlsServer
+from tests.support.world import Caller, new_key, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CALLER = "192.0.2.1"
@@ -80,11 +80,11 @@ class TestTaking:
         assert found is not None and found.identity_scopes == ["openid"]
         assert not found.scopes.exists() and not found.operation_types.exists() and not found.links.exists()
 
-    def test_the_configured_ones(self, host: Host, agent: Caller, person: User, settings: Any) -> None:
-        settings.REGISTRATION_SCOPES, settings.REGISTRATION_PEOPLE = ["calendar.read"], [person.email]
+    def test_the_configured_ones(self, host: Host, agent: Caller, user: User, settings: Any) -> None:
+        settings.REGISTRATION_SCOPES, settings.REGISTRATION_USERS = ["calendar.read"], [user.email]
         found = host.find()
         assert found is not None and [scope.name for scope in found.scopes.all()] == ["calendar.read"]
-        assert AgentLink.objects.filter(agent=found, user=person, is_linked=True).count() == 1
+        assert AgentLink.objects.filter(agent=found, user=user, is_linked=True).count() == 1
 
     def test_one_with_a_key_authenticates_at_the_token_endpoint(self, host: Host, agent: Caller, settings: Any) -> None:
         settings.REGISTRATION_SCOPES = ["calendar.read"]
@@ -126,14 +126,14 @@ class TestTaking:
         settings.METADATA_DOCUMENT_HOSTS = ["client.example.com"]
         assert Client().get("/.well-known/openid-configuration").json()["client_id_metadata_document_supported"] is True
 
-    def test_the_consent_page_shows_whom_the_host_vouches_for(self, host: Host, person: User, signing: None) -> None:
+    def test_the_consent_page_shows_whom_the_host_vouches_for(self, host: Host, user: User, signing: None) -> None:
         host.serve(client_name="<b>Bank</b>", redirect_uris=["http://127.0.0.1/cb"])
         query = {
             "response_type": "code", "client_id": host.url, "redirect_uri": "http://127.0.0.1:5555/cb",
             "scope": "openid",
             "code_challenge": "x" * 43, "code_challenge_method": "S256", "state": "s",
         }  # fmt: skip
-        page = sign_in(person).get("/authorize?" + urlencode(query), follow=True)
+        page = sign_in(user).get("/authorize?" + urlencode(query), follow=True)
         text = page.content.decode()
         assert page.status_code == 200, text
         assert "&lt;b&gt;Bank&lt;/b&gt;" in text and "<b>Bank" not in text
@@ -255,9 +255,9 @@ class TestUnreachable:
             host.serve(status=request.param)
         return host
 
-    def test_the_browser_is_told(self, away: Host, person: User, signing: None) -> None:
+    def test_the_browser_is_told(self, away: Host, user: User, signing: None) -> None:
         query = {"response_type": "code", "client_id": away.url, "redirect_uri": "https://tool.example.com/cb"}
-        page = sign_in(person).get("/authorize?" + urlencode(query))
+        page = sign_in(user).get("/authorize?" + urlencode(query))
         assert page.status_code == 503
         assert "metadata document could not be fetched: its host is unreachable" in page.content.decode().replace(
             "&#x27;", "'"
@@ -276,12 +276,12 @@ class TestUnreachable:
     def test_an_address_inside_and_a_name_that_does_not_exist_are_one_answer(self, host: Host, settings: Any) -> None:
         """Else anybody could learn here which names there are in our network."""
         settings.OUTBOUND_EXCEPTIONS = []
-        told = []
+        reply = []
         for url in (host.url, "https://localhost/client.json", "https://10.0.0.1/c", "https://nobody.invalid/c"):
             with pytest.raises(DocumentUnavailable) as error:
                 find_agent(url, CALLER, timezone.now())
-            told.append(error.value.body())
-        assert all(one == told[0] for one in told)
+            reply.append(error.value.body())
+        assert all(one == reply[0] for one in reply)
 
     def test_a_host_that_is_not_listed_is_not_asked(self, host: Host, settings: Any) -> None:
         settings.METADATA_DOCUMENT_HOSTS = ["client.example.com"]
@@ -365,8 +365,8 @@ class TestKeeping:
         found = host.find(timedelta(hours=2))
         assert found is not None and not found.is_active and host.fetches == 1
 
-    def test_two_first_requests_at_once_make_one_agent(self, host: Host, person: User, settings: Any) -> None:
-        settings.REGISTRATION_PEOPLE = [person.email]
+    def test_two_first_requests_at_once_make_one_agent(self, host: Host, user: User, settings: Any) -> None:
+        settings.REGISTRATION_USERS = [user.email]
         found: list[Agent | None] = []
         barrier = threading.Barrier(3)
 
@@ -391,7 +391,7 @@ class TestKeeping:
     def test_one_that_nobody_used_is_deleted(self, host: Host) -> None:
         host.find()
         Agent.objects.update(created=timezone.now() - timedelta(hours=25))
-        assert registering.sweep(timezone.now(), 100) == 1
+        assert registration.sweep(timezone.now(), 100) == 1
         assert not Agent.objects.exists()
 
 

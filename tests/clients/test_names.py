@@ -14,11 +14,11 @@ from audit.models import Event
 from clients.client_metadata import ClientMetadata
 from clients.models import CIBA, Agent, AgentLink
 from clients.names import passes_for_us, skeleton
-from clients.registering import problem_with_name
+from clients.registration import problem_with_name
 from oauth.models import Grant
 from tests.clients.test_registering import body, keys_of, manage, register, sent_back
-from tests.consenting import WebAgent, go_to
-from tests.world import Caller, new_key, sign_in
+from tests.support.consent import WebAgent, go_to
+from tests.support.world import Caller, new_key, sign_in
 
 MARK = "registered itself, not verified"
 OURS = {
@@ -122,8 +122,8 @@ class TestOurName:
         assert register(body(client_name=name)).json()["client_name"] == "client.example.com"
 
     def test_is_refused_in_a_change(self) -> None:
-        told = register(body()).json()
-        refused = manage("PUT", told, sent_back(told, client_name="Countersign"))
+        reply = register(body()).json()
+        refused = manage("PUT", reply, sent_back(reply, client_name="Countersign"))
         assert (refused.status_code, refused.json()["error"]) == (400, "invalid_client_metadata")
 
     def test_an_administrator_may_give_it(self, administrator: User) -> None:
@@ -131,9 +131,9 @@ class TestOurName:
             name="Countersign probe", grant_types=["client_credentials"], client_jwks=keys_of(new_key("ES256"))
         ).full_clean()
 
-    def test_a_users_name_is_not_refused(self, person: User) -> None:
+    def test_a_users_name_is_not_refused(self, user: User) -> None:
         """Else anybody learns by trying who exists."""
-        assert register(body(client_name=person.name)).status_code == 201
+        assert register(body(client_name=user.name)).status_code == 201
 
 
 @pytest.mark.django_db
@@ -141,20 +141,20 @@ class TestMark:
     """Every page that names an agent says whether it registered itself."""
 
     @pytest.fixture
-    def itself(self, agent: Caller, person: User, settings: Any) -> Caller:
-        settings.REGISTRATION, settings.REGISTRATION_PEOPLE = "open", [person.email]
+    def itself(self, agent: Caller, user: User, settings: Any) -> Caller:
+        settings.REGISTRATION, settings.REGISTRATION_USERS = "open", [user.email]
         settings.REGISTRATION_SCOPES = ["calendar.read"]
         key = new_key("ES256")
-        told = register(body(jwks=keys_of(key), grant_types=[CIBA, "authorization_code"], client_name="Tidy")).json()
-        return Caller(Agent.objects.get(client_id=told["client_id"]), key)
+        reply = register(body(jwks=keys_of(key), grant_types=[CIBA, "authorization_code"], client_name="Tidy")).json()
+        return Caller(Agent.objects.get(client_id=reply["client_id"]), key)
 
-    def pages(self, caller: Caller, person: User) -> dict[str, str]:
+    def pages(self, caller: Caller, user: User) -> dict[str, str]:
         """The text of each page that names this agent."""
-        assert caller.ask(person).status_code == 200
-        browser, now = sign_in(person), timezone.now()
+        assert caller.ask(user).status_code == 200
+        browser, now = sign_in(user), timezone.now()
         waiting = browser.get("/v1/prompts").json()["prompts"][0]
         grant = Grant.objects.create(
-            agent=caller.agent, user=person, operation_digest="x", created_at=now, expires_at=now + timedelta(days=1)
+            agent=caller.agent, user=user, operation_digest="x", created_at=now, expires_at=now + timedelta(days=1)
         )
         urls = {
             "inbox": "/", "list": "/?part=list", "prompt": f"/prompts/{waiting['id']}", "agents": "/agents",
@@ -169,19 +169,19 @@ class TestMark:
         found["api"] = waiting["agent_mark"]
         return found
 
-    def test_on_every_page(self, itself: Caller, person: User) -> None:
-        for name, text in self.pages(itself, person).items():
+    def test_on_every_page(self, itself: Caller, user: User) -> None:
+        for name, text in self.pages(itself, user).items():
             assert MARK in text, name
             assert "NOT the agent of this name" not in text, name
 
-    def test_not_beside_an_administrators_agent(self, agent: Caller, person: User) -> None:
-        for name, text in self.pages(agent, person).items():
+    def test_not_beside_an_administrators_agent(self, agent: Caller, user: User) -> None:
+        for name, text in self.pages(agent, user).items():
             assert MARK not in text, name
 
     @pytest.mark.parametrize("known", ["Tidy", "TIDY", "Тidу", "T i d y"])
-    def test_the_more_so_where_a_known_agent_has_the_name(self, itself: Caller, person: User, known: str) -> None:
+    def test_the_more_so_where_a_known_agent_has_the_name(self, itself: Caller, user: User, known: str) -> None:
         Agent.objects.create(name=known, grant_types=["client_credentials"])
-        for name, text in self.pages(itself, person).items():
+        for name, text in self.pages(itself, user).items():
             assert f"{MARK}: it is NOT the agent of this name that an administrator registered" in text, name
 
     def test_a_known_agent_that_is_renamed_counts_by_its_new_name(self, itself: Caller, agent: Caller) -> None:
@@ -189,22 +189,22 @@ class TestMark:
         agent.agent.save(update_fields=["name"])
         assert "NOT" in Agent.objects.get(pk=itself.agent.pk).mark
 
-    def test_on_the_pages_of_the_code_flow(self, itself: Caller, browser_of_person: Client) -> None:
+    def test_on_the_pages_of_the_code_flow(self, itself: Caller, browser_of_user: Client) -> None:
         web = WebAgent(itself.agent, itself, redirect_uri="https://client.example.com/callback")
-        assert MARK in go_to(browser_of_person, web.url()).content.decode()
+        assert MARK in go_to(browser_of_user, web.url()).content.decode()
         logout = f"/oidc/logout?client_id={itself.agent.client_id}"
-        assert MARK in browser_of_person.get(logout).content.decode()
+        assert MARK in browser_of_user.get(logout).content.decode()
 
     def test_in_the_administration(self, itself: Caller, administrator: User) -> None:
         browser = sign_in(administrator)
         assert f"Tidy ({MARK})" in browser.get("/admin/clients/agent/").content.decode()
         assert MARK in browser.get(f"/admin/clients/agent/{itself.agent.pk}/stop/").content.decode()
 
-    def test_an_older_event_is_marked_too(self, itself: Caller, person: User) -> None:
-        itself.ask(person)
+    def test_an_older_event_is_marked_too(self, itself: Caller, user: User) -> None:
+        itself.ask(user)
         event = json.loads(Event.objects.filter(kind="request.opened").latest("id").body)
         assert event["facts"]["agent"] == "Tidy"
-        assert sign_in(person).get("/activity").content.decode().count(MARK) == 1
+        assert sign_in(user).get("/activity").content.decode().count(MARK) == 1
 
 
 def test_the_check_reads_the_settings(settings: Any) -> None:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from clients.profiles import Asking, Constraint, Profile, Registered, problem_with, problem_with_asking
+from clients.profiles import Constraint, Profile, RegisteredTraits, RequestTraits, problem_with, problem_with_request
 
 CIBA, ID1, FAPI2 = Profile.CIBA, Profile.FAPI_CIBA_ID1, Profile.FAPI2_CIBA
-PLAIN = Registered("private_key_jwt", (), "poll", "", "ES256")
+PLAIN = RegisteredTraits("private_key_jwt", (), "poll", "", "ES256")
 BY_DPOP = replace(PLAIN, constraints=(Constraint.DPOP,))
 BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
 
@@ -52,19 +52,19 @@ BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
         pytest.param(FAPI2, replace(BY_DPOP, request_signing_algorithm="EdDSA"), None, id="FAPI 2: signs EdDSA"),
     ],
 )  # fmt: skip
-def test_what_may_be_registered(profile: Profile, registered: Registered, problem: str | None) -> None:
+def test_what_may_be_registered(profile: Profile, registered: RegisteredTraits, problem: str | None) -> None:
     found = problem_with(registered, profile)
     assert (found is None) if problem is None else (found and problem in found)
 
 
-NOTHING = Asking(is_signed=False, has_details=False, has_binding_message=False)
+NOTHING = RequestTraits(is_signed=False, has_details=False, has_binding_message=False)
 SIGNED = replace(NOTHING, is_signed=True)
 DETAILS = replace(NOTHING, has_details=True)
 MESSAGE = replace(NOTHING, has_binding_message=True)
 
 
 @pytest.mark.parametrize(
-    ("profile", "asking", "problem"),
+    ("profile", "traits", "problem"),
     [
         pytest.param(CIBA, NOTHING, None, id="ciba: nothing but a hint"),
         pytest.param(ID1, NOTHING, "signed", id="ID1: unsigned"),
@@ -79,6 +79,6 @@ MESSAGE = replace(NOTHING, has_binding_message=True)
         pytest.param(FAPI2, replace(SIGNED, has_binding_message=True), None, id="FAPI 2: a signed message"),
     ],
 )
-def test_what_may_be_asked(profile: Profile, asking: Asking, problem: str | None) -> None:
-    found = problem_with_asking(asking, profile)
+def test_what_may_be_asked(profile: Profile, traits: RequestTraits, problem: str | None) -> None:
+    found = problem_with_request(traits, profile)
     assert (found is None) if problem is None else (found and problem in found)

@@ -20,8 +20,8 @@ from audit.models import Event
 from clients import keys
 from clients.models import Agent, PublishedKeys
 from clients.published_keys import published_jwks
-from tests.tls_server import TlsServer
-from tests.world import Caller, ResourceServer, allow_everything, new_key, sign_in
+from tests.support.tls_server import TlsServer
+from tests.support.world import Caller, ResourceServer, allow_everything, new_key, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -44,12 +44,12 @@ def uri(tls_server: TlsServer, settings: Any) -> str:
 
 
 @pytest.fixture
-def publisher(uri: str, person: User, bank: ResourceServer, signing: None) -> Caller:
+def publisher(uri: str, user: User, bank: ResourceServer, signing: None) -> Caller:
     """An agent that gave the address of its keys in place of the keys."""
     agent = Agent(name="Publisher", client_jwks_uri=uri, grant_types=["client_credentials"])
     agent.full_clean()
     agent.save()
-    return allow_everything(Caller(agent, new_key("ES256")), person)
+    return allow_everything(Caller(agent, new_key("ES256")), user)
 
 
 def publish(server: TlsServer, *published: Any) -> None:
@@ -63,7 +63,7 @@ def call(caller: Caller) -> int:
 def later(**ago: Any) -> None:
     """As if the last attempt, and what it brought, were so long ago."""
     past = timezone.now() - timedelta(**ago)
-    PublishedKeys.objects.update(tried_at=past)
+    PublishedKeys.objects.update(last_attempt_at=past)
     PublishedKeys.objects.exclude(fetched_at=None).update(fetched_at=past)
 
 
@@ -143,7 +143,7 @@ class TestFetching:
         tls_server.act = lambda connection: time.sleep(1)
         first = threading.Thread(target=lambda: (call(publisher), connection.close()))
         first.start()
-        while not PublishedKeys.objects.exclude(tried_at=None).exists():
+        while not PublishedKeys.objects.exclude(last_attempt_at=None).exists():
             time.sleep(0.01)
         assert call(Caller(publisher.agent, publisher.key, http=Client())) == 401
         first.join()
@@ -155,7 +155,7 @@ class TestFetching:
         assert not tls_server.requests
 
     def test_never_inside_a_transaction(self, publisher: Caller) -> None:
-        with transaction.atomic(), pytest.raises(RuntimeError, match="not inside it"):
+        with transaction.atomic(), pytest.raises(RuntimeError, match="not inside a transaction"):
             published_jwks(publisher.agent, None, timezone.now())
 
 
@@ -211,7 +211,7 @@ class TestFailing:
 
     def test_one_who_was_killed_while_fetching(self, publisher: Caller, tls_server: TlsServer) -> None:
         past = timezone.now() - timedelta(seconds=11)
-        PublishedKeys.objects.create(agent=publisher.agent, uri=publisher.agent.client_jwks_uri, tried_at=past)
+        PublishedKeys.objects.create(agent=publisher.agent, uri=publisher.agent.client_jwks_uri, last_attempt_at=past)
         publish(tls_server, publisher.key)
         assert call(publisher) == 200
 

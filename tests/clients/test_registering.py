@@ -12,11 +12,11 @@ from joserfc.jwk import ECKey
 from accounts.models import User
 from audit.models import Event
 from authserver.checks import problems
-from clients import registering
+from clients import registration
 from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration, RegistrationAttempt
-from clients.registering import make_initial_token
-from tests.races.racing import at_once
-from tests.world import Caller, ResourceServer, new_key, post_form, sign_in
+from clients.registration import make_initial_token
+from tests.support.duel import at_once
+from tests.support.world import Caller, ResourceServer, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 REDIRECT = "https://client.example.com/callback"
@@ -49,20 +49,20 @@ def register(sent: Any, token: str | None = None, **options: Any) -> Any:
     return Client().post("/oidc/register", content, content_type="application/json", headers=headers, **options)
 
 
-def manage(method: str, told: dict[str, Any], sent: Any = None, token: str | None = None) -> Any:
+def manage(method: str, reply: dict[str, Any], sent: Any = None, token: str | None = None) -> Any:
     return Client().generic(
-        method, f"/oidc/register/{told['client_id']}", json.dumps(sent) if sent is not None else "",
+        method, f"/oidc/register/{reply['client_id']}", json.dumps(sent) if sent is not None else "",
         content_type="application/json",
-        headers={"Authorization": f"Bearer {token or told['registration_access_token']}"},
+        headers={"Authorization": f"Bearer {token or reply['registration_access_token']}"},
     )  # fmt: skip
 
 
-def sent_back(told: dict[str, Any], **changed: Any) -> dict[str, Any]:
+def sent_back(reply: dict[str, Any], **changed: Any) -> dict[str, Any]:
     """What a client sends to change its registration: all of it, without what only the server says."""
     ours = {
         "registration_access_token", "registration_client_uri", "client_id_issued_at", "client_secret_expires_at",
     }  # fmt: skip
-    return {name: value for name, value in told.items() if name not in ours} | changed
+    return {name: value for name, value in reply.items() if name not in ours} | changed
 
 
 @pytest.fixture
@@ -76,10 +76,10 @@ class TestRegistering:
         response = register(MCP_BODY)
         assert response.status_code == 201
         assert response["Cache-Control"] == "no-store"
-        told = response.json()
-        token, issued_at = told.pop("registration_access_token"), told.pop("client_id_issued_at")
-        client_id = told.pop("client_id")
-        assert told == {
+        reply = response.json()
+        token, issued_at = reply.pop("registration_access_token"), reply.pop("client_id_issued_at")
+        client_id = reply.pop("client_id")
+        assert reply == {
             "client_name": "A tool client",
             "application_type": "native",
             "redirect_uris": ["http://localhost:3030/callback"],
@@ -101,19 +101,19 @@ class TestRegistering:
         event = json.loads(Event.objects.get(kind="agent.registered").body)
         assert event["client_id"] == client_id and event["facts"]["address"] == "127.0.0.1"
 
-    def test_an_agent_with_a_key_asks_a_person(self, opened: Any, agent: Caller, person: User) -> None:
-        opened.REGISTRATION_PEOPLE = [person.email]
+    def test_an_agent_with_a_key_asks_a_user(self, opened: Any, agent: Caller, user: User) -> None:
+        opened.REGISTRATION_USERS = [user.email]
         key = new_key("ES256")
-        told = register({"client_name": "Asker", "grant_types": [CIBA], "jwks": keys_of(key)}).json()
-        assert told["token_endpoint_auth_method"] == "private_key_jwt"
-        assert told["response_types"] == []
-        caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
-        assert caller.ask(person).status_code == 200
+        reply = register({"client_name": "Asker", "grant_types": [CIBA], "jwks": keys_of(key)}).json()
+        assert reply["token_endpoint_auth_method"] == "private_key_jwt"
+        assert reply["response_types"] == []
+        caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
+        assert caller.ask(user).status_code == 200
 
     def test_the_deliveries_of_ciba(self, opened: Any) -> None:
         endpoint = "https://client.example.com/ciba"
         for mode in ("poll", "ping", "push"):
-            told = register(
+            reply = register(
                 with_key(
                     grant_types=[CIBA],
                     backchannel_token_delivery_mode=mode,
@@ -122,11 +122,11 @@ class TestRegistering:
                     backchannel_user_code_parameter=True,
                 )
             ).json()
-            assert told["backchannel_token_delivery_mode"] == mode
-            assert told["backchannel_user_code_parameter"] is True
-            assert told["backchannel_client_notification_endpoint"] == endpoint
-            assert told["backchannel_authentication_request_signing_alg"] == "ES256"
-            assert manage("PUT", told, sent_back(told)).status_code == 200
+            assert reply["backchannel_token_delivery_mode"] == mode
+            assert reply["backchannel_user_code_parameter"] is True
+            assert reply["backchannel_client_notification_endpoint"] == endpoint
+            assert reply["backchannel_authentication_request_signing_alg"] == "ES256"
+            assert manage("PUT", reply, sent_back(reply)).status_code == 200
         assert register(with_key(grant_types=[CIBA])).json()["backchannel_token_delivery_mode"] == "poll"
 
     def test_what_it_says_of_itself_is_answered_back(self, opened: Any) -> None:
@@ -136,9 +136,9 @@ class TestRegistering:
             "contacts": ["ops@client.example.com"], "software_id": "4NRB1-0XZABZI9E6-5SM3R", "software_version": "2.1",
             "jwks_uri": "https://client.example.com/jwks.json", "post_logout_redirect_uris": [f"{REDIRECT}/out"],
         }  # fmt: skip
-        told = register(body(**said)).json()
-        assert said.items() <= told.items()
-        assert manage("GET", told).json() == told
+        reply = register(body(**said)).json()
+        assert said.items() <= reply.items()
+        assert manage("GET", reply).json() == reply
 
     def test_an_unusable_part_is_left_out_of_the_answer(self, opened: Any) -> None:
         """RFC 7591 2 and 3.2.1. LibreChat's address, a name with a variation selector, keys for other servers."""
@@ -150,33 +150,33 @@ class TestRegistering:
         sent["jwks"]["keys"] += [{**other.as_dict(private=False), "kid": other.kid}]
         response = register(sent)
         assert response.status_code == 201, response.content
-        told = response.json()
-        assert "client_uri" not in told and told["client_name"] == "client.example.com"
-        assert (told["redirect_uris"], told["contacts"]) == ([REDIRECT], ["a@example.com"])
-        assert told["jwks"] == {"keys": sent["jwks"]["keys"][:1]}
-        assert told["token_endpoint_auth_method"] == "private_key_jwt"
-        assert manage("GET", told).json() == told
-        assert manage("PUT", told, sent_back(told)).status_code == 200
+        reply = response.json()
+        assert "client_uri" not in reply and reply["client_name"] == "client.example.com"
+        assert (reply["redirect_uris"], reply["contacts"]) == ([REDIRECT], ["a@example.com"])
+        assert reply["jwks"] == {"keys": sent["jwks"]["keys"][:1]}
+        assert reply["token_endpoint_auth_method"] == "private_key_jwt"
+        assert manage("GET", reply).json() == reply
+        assert manage("PUT", reply, sent_back(reply)).status_code == 200
 
     def test_defaults(self, opened: Any) -> None:
         """RFC 7591 2: a body with redirect URIs alone. null and the empty text stand for what is not given."""
-        told = register({"redirect_uris": [REDIRECT], "client_uri": "", "jwks": None}).json()
-        assert told["client_name"] == "client.example.com"
-        assert told["grant_types"] == ["authorization_code"]
-        assert told["application_type"] == "web"
-        assert told["id_token_signed_response_alg"] == "RS256"  # OpenID Connect Registration 2
+        reply = register({"redirect_uris": [REDIRECT], "client_uri": "", "jwks": None}).json()
+        assert reply["client_name"] == "client.example.com"
+        assert reply["grant_types"] == ["authorization_code"]
+        assert reply["application_type"] == "web"
+        assert reply["id_token_signed_response_alg"] == "RS256"  # OpenID Connect Registration 2
 
     def test_grant_types_of_other_servers_are_left_out(self, opened: Any) -> None:
-        asked = ["authorization_code", "implicit", "urn:ietf:params:oauth:grant-type:device_code"]
-        told = register(body(grant_types=asked, response_types=["code", "token"])).json()
-        assert told["grant_types"] == ["authorization_code"]
-        assert told["response_types"] == ["code"]
+        sent = ["authorization_code", "implicit", "urn:ietf:params:oauth:grant-type:device_code"]
+        reply = register(body(grant_types=sent, response_types=["code", "token"])).json()
+        assert reply["grant_types"] == ["authorization_code"]
+        assert reply["response_types"] == ["code"]
 
     def test_a_software_statement_is_not_used_and_so_not_answered(self, opened: Any) -> None:
         """RFC 7591 2.3: a server that does not take them may ignore them; none of its claims counts."""
-        told = register(body(software_statement="eyJhbGciOiJub25lIn0.eyJjbGllbnRfbmFtZSI6IlgifQ.")).json()
-        assert told["client_name"] == "Client"
-        assert "software_statement" not in told
+        reply = register(body(software_statement="eyJhbGciOiJub25lIn0.eyJjbGllbnRfbmFtZSI6IlgifQ.")).json()
+        assert reply["client_name"] == "Client"
+        assert "software_statement" not in reply
 
     @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
     def test_secrets_only_where_they_are_allowed(
@@ -189,12 +189,12 @@ class TestRegistering:
         assert manage("PUT", public, sent_back(public, token_endpoint_auth_method=method)).status_code == 200
         opened.REGISTRATION_SECRETS = True
         opened.REGISTRATION_SCOPES = ["calendar.read"]
-        told = register(sent).json()
-        assert told["client_secret_expires_at"] == 0
+        reply = register(sent).json()
+        assert reply["client_secret_expires_at"] == 0
         form = {"grant_type": "client_credentials", "scope": "calendar.read"}
-        form |= {"client_id": told["client_id"], "client_secret": told["client_secret"]}
+        form |= {"client_id": reply["client_id"], "client_secret": reply["client_secret"]}
         assert post_form(Client(), "/oauth/token", form).status_code == (200 if method.endswith("post") else 401)
-        assert "client_secret" not in manage("GET", told).json()
+        assert "client_secret" not in manage("GET", reply).json()
 
     def test_without_and_with_a_slash(self, opened: Any) -> None:
         response = Client().post("/oidc/register/", json.dumps(body()), content_type="application/json")
@@ -204,38 +204,38 @@ class TestRegistering:
 class TestRights:
     """Design: a self-registered agent gets the configured defaults, and no more."""
 
-    def test_none_in_production(self, opened: Any, agent: Caller, person: User) -> None:
+    def test_none_in_production(self, opened: Any, agent: Caller, user: User) -> None:
         key = new_key("ES256")
         sent = {"jwks": keys_of(key), "grant_types": [CIBA, "client_credentials"], "scope": "openid calendar.read"}
-        told = register(sent).json()
-        assert told["scope"] == "openid"
-        caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
+        reply = register(sent).json()
+        assert reply["scope"] == "openid"
+        caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
         assert caller.client_credentials(scope="calendar.read").json()["error"] == "invalid_scope"
-        assert caller.ask(person, scope="openid calendar.read").json()["error"] == "unknown_user_id"
+        assert caller.ask(user, scope="openid calendar.read").json()["error"] == "unknown_user_id"
         calendar = [{"type": "calendar", "day": "2026-11-24"}]
-        refused = caller.ask(person, authorization_details=calendar)
+        refused = caller.ask(user, authorization_details=calendar)
         assert refused.json()["error"] == "invalid_authorization_details"
 
-    def test_the_configured_ones(self, opened: Any, agent: Caller, person: User, stranger: User) -> None:
+    def test_the_configured_ones(self, opened: Any, agent: Caller, user: User, stranger: User) -> None:
         opened.REGISTRATION_SCOPES = ["calendar.read", "email"]
         opened.REGISTRATION_OPERATION_TYPES = ["calendar"]
-        opened.REGISTRATION_PEOPLE = [person.email.upper()]
-        told = register(with_key(grant_types=[CIBA], scope="accounts.close")).json()
-        assert told["scope"] == "openid email calendar.read"
-        assert told["authorization_details_types"] == ["calendar"]
-        linked = AgentLink.objects.filter(agent__client_id=told["client_id"], is_linked=True)
-        assert [link.user for link in linked] == [person]
+        opened.REGISTRATION_USERS = [user.email.upper()]
+        reply = register(with_key(grant_types=[CIBA], scope="accounts.close")).json()
+        assert reply["scope"] == "openid email calendar.read"
+        assert reply["authorization_details_types"] == ["calendar"]
+        linked = AgentLink.objects.filter(agent__client_id=reply["client_id"], is_linked=True)
+        assert [link.user for link in linked] == [user]
 
     def test_an_agent_cannot_give_itself_more(self, opened: Any, agent: Caller) -> None:
-        told = register(with_key(grant_types=["client_credentials"])).json()
+        reply = register(with_key(grant_types=["client_credentials"])).json()
         sent = sent_back(
-            told, scope="openid calendar.read", scopes=[1], operation_types=[1], identity_scopes=["email"],
+            reply, scope="openid calendar.read", scopes=[1], operation_types=[1], identity_scopes=["email"],
             status="active", user=1, groups=[1], authorization_details_types=["payment"], is_staff=True,
             registration_source="manual", skip_authorization=True, first_used_at="2020-01-01T00:00:00Z",
         )  # fmt: skip
-        again = manage("PUT", told, sent).json()
+        again = manage("PUT", reply, sent).json()
         assert again["scope"] == "openid"
-        made = Agent.objects.get(client_id=told["client_id"])
+        made = Agent.objects.get(client_id=reply["client_id"])
         assert made.registration_source == "dcr" and made.user is None and not made.skip_authorization
         assert not made.scopes.exists() and not made.operation_types.exists() and not made.groups.exists()
 
@@ -291,15 +291,15 @@ class TestWhoMayRegister:
         """Where registration is open too: a token that is given must be right."""
         _, late = self.token(administrator, expires_at=timezone.now() - timedelta(seconds=1))
         revoked, handle = self.token(administrator)
-        assert registering.revoke_initial_token(revoked, administrator, timezone.now())
+        assert registration.revoke_initial_token(revoked, administrator, timezone.now())
         assert [register(body(), one).status_code for one in (late, handle)] == [401, 401]
 
     def test_a_registration_token_is_no_initial_token(self, settings: Any, administrator: User) -> None:
         settings.REGISTRATION = "token"
         _, handle = self.token(administrator)
-        told = register(body(), handle).json()
-        assert register(body(), told["registration_access_token"]).status_code == 401
-        assert manage("GET", told, token=handle).status_code == 401
+        reply = register(body(), handle).json()
+        assert register(body(), reply["registration_access_token"]).status_code == 401
+        assert manage("GET", reply, token=handle).status_code == 401
 
     def test_an_administrator_makes_one_and_sees_it_once(self, settings: Any, administrator: User) -> None:
         settings.REGISTRATION = "token"
@@ -324,7 +324,7 @@ class TestWhoMayRegister:
         token.refresh_from_db()
         assert token.revoked_at is not None
         kinds = set(Event.objects.values_list("kind", flat=True))
-        assert {"initial_access_token.made", "initial_access_token.revoked"} <= kinds
+        assert {"initial_access_token.created", "initial_access_token.revoked"} <= kinds
 
 
 @pytest.mark.django_db(transaction=True)
@@ -343,27 +343,27 @@ class TestAtOnce:
             assert sorted(answer.status_code for answer in answers) == [201, 401]
 
     def test_two_changes_with_one_token(self, opened: Any) -> None:
-        told = register(body()).json()
+        reply = register(body()).json()
         for round_ in range(20):
-            first, second = (sent_back(told, client_name=f"{name} {round_}") for name in ("First", "Second"))
+            first, second = (sent_back(reply, client_name=f"{name} {round_}") for name in ("First", "Second"))
             answers = at_once(
-                lambda told=told, sent=first: manage("PUT", told, sent),
-                lambda told=told, sent=second: manage("PUT", told, sent),
+                lambda reply=reply, sent=first: manage("PUT", reply, sent),
+                lambda reply=reply, sent=second: manage("PUT", reply, sent),
             )
             won = [answer.json() for answer in answers if answer.status_code == 200]
             assert sorted(answer.status_code for answer in answers) == [200, 401]
             assert Agent.objects.get().name == won[0]["client_name"]
-            told = won[0]
+            reply = won[0]
 
     def test_a_change_and_an_end(self, opened: Any) -> None:
         for _ in range(20):
-            told = register(body(), REMOTE_ADDR="192.0.2.9").json()
+            reply = register(body(), REMOTE_ADDR="192.0.2.9").json()
             RegistrationAttempt.objects.all().delete()
             changed, ended = at_once(
-                lambda told=told: manage("PUT", told, sent_back(told)), lambda told=told: manage("DELETE", told)
+                lambda reply=reply: manage("PUT", reply, sent_back(reply)), lambda reply=reply: manage("DELETE", reply)
             )
             # Whoever changed it first has the new token; else it is gone, and a change brings nothing back.
-            status = Agent.objects.get(client_id=told["client_id"]).status
+            status = Agent.objects.get(client_id=reply["client_id"]).status
             assert (changed.status_code, ended.status_code, status) in {
                 (200, 401, "active"), (401, 204, "unregistered"),
             }  # fmt: skip
@@ -374,8 +374,8 @@ class TestAtOnce:
 def test_keys_at_an_address_inside(opened: Any, signing: None, host: str) -> None:
     """A name may lead inside at any time; so the address is judged at each call (foundation/outbound.py)."""
     key = new_key("ES256")
-    told = register(body(jwks_uri=f"https://{host}/jwks", grant_types=["client_credentials"])).json()
-    caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
+    reply = register(body(jwks_uri=f"https://{host}/jwks", grant_types=["client_credentials"])).json()
+    caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
     assert caller.client_credentials(scope="x").status_code == 401
     assert PublishedKeys.objects.get().problem == "the URL's host is not a public address"
 
@@ -412,53 +412,53 @@ class TestFlooding:
         assert [register(body()).status_code for _ in range(2)] == [201, 429]
         RegistrationAttempt.objects.update(at=timezone.now() - timedelta(hours=1, seconds=1))
         assert register(body()).status_code == 201
-        registering.sweep(timezone.now(), 100)
+        registration.sweep(timezone.now(), 100)
         assert RegistrationAttempt.objects.count() == 1
 
 
 class TestExpiry:
-    def age(self, told: dict[str, Any]) -> None:
-        Agent.objects.filter(client_id=told["client_id"]).update(created=timezone.now() - timedelta(hours=25))
+    def age(self, reply: dict[str, Any]) -> None:
+        Agent.objects.filter(client_id=reply["client_id"]).update(created=timezone.now() - timedelta(hours=25))
 
     def test_what_nobody_used_is_deleted(self, opened: Any) -> None:
-        told, young = register(body()).json(), register(body()).json()
-        self.age(told)
-        assert registering.sweep(timezone.now(), 100) == 1
+        reply, young = register(body()).json(), register(body()).json()
+        self.age(reply)
+        assert registration.sweep(timezone.now(), 100) == 1
         assert [agent.client_id for agent in Agent.objects.all()] == [young["client_id"]]
-        assert Event.objects.get(kind="agent.expired").client_id == told["client_id"]
-        assert manage("GET", told).status_code == 401
+        assert Event.objects.get(kind="agent.expired").client_id == reply["client_id"]
+        assert manage("GET", reply).status_code == 401
 
     def test_what_was_used_stays(self, opened: Any, agent: Caller) -> None:
         opened.REGISTRATION_SCOPES = ["calendar.read"]
         key = new_key("ES256")
-        told = register({"grant_types": ["client_credentials"], "jwks": keys_of(key)}).json()
-        caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
+        reply = register({"grant_types": ["client_credentials"], "jwks": keys_of(key)}).json()
+        caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
         assert caller.client_credentials(scope="calendar.read").status_code == 200
-        self.age(told)
+        self.age(reply)
         Agent.objects.filter(pk=agent.agent.pk).update(created=timezone.now() - timedelta(days=400))
-        assert registering.sweep(timezone.now(), 100) == 0
+        assert registration.sweep(timezone.now(), 100) == 0
         assert caller.client_credentials(scope="calendar.read").status_code == 200
         assert agent.client_credentials(scope="calendar.read").status_code == 200  # an administrator's never expires
 
     def test_asking_for_tokens_as_a_public_client_is_no_use(self, opened: Any, signing: None) -> None:
         """Else whoever floods us with registrations would keep them by one more request each."""
-        told = register(body()).json()
-        post_form(Client(), "/oauth/token", {"grant_type": "refresh_token", "client_id": told["client_id"]})
-        self.age(told)
-        assert registering.sweep(timezone.now(), 100) == 1
+        reply = register(body()).json()
+        post_form(Client(), "/oauth/token", {"grant_type": "refresh_token", "client_id": reply["client_id"]})
+        self.age(reply)
+        assert registration.sweep(timezone.now(), 100) == 1
 
 
 class TestManaging:
     def test_reading_changes_nothing(self, opened: Any) -> None:
-        told = register(body()).json()
-        assert manage("GET", told).json() == told
-        assert manage("GET", told).json() == told
+        reply = register(body()).json()
+        assert manage("GET", reply).json() == reply
+        assert manage("GET", reply).json() == reply
 
     def test_a_change_is_the_whole_registration_anew(self, opened: Any) -> None:
-        told = register(body(client_uri="https://client.example.com/", contacts=["a@example.com"])).json()
-        sent = sent_back(told, client_name="Renamed", redirect_uris=[f"{REDIRECT}/2"])
+        reply = register(body(client_uri="https://client.example.com/", contacts=["a@example.com"])).json()
+        sent = sent_back(reply, client_name="Renamed", redirect_uris=[f"{REDIRECT}/2"])
         del sent["client_uri"]
-        again = manage("PUT", told, sent)
+        again = manage("PUT", reply, sent)
         assert again.status_code == 200
         assert again.json()["client_name"] == "Renamed"
         assert "client_uri" not in again.json()
@@ -466,48 +466,48 @@ class TestManaging:
         assert event["facts"]["changed"] == ["client_name", "client_uri", "redirect_uris"]
 
     def test_the_token_is_replaced_by_a_change(self, opened: Any) -> None:
-        told = register(body()).json()
-        again = manage("PUT", told, sent_back(told)).json()
-        assert again["registration_access_token"] != told["registration_access_token"]
-        assert manage("GET", told).status_code == 401
-        assert manage("PUT", told, sent_back(told)).status_code == 401
+        reply = register(body()).json()
+        again = manage("PUT", reply, sent_back(reply)).json()
+        assert again["registration_access_token"] != reply["registration_access_token"]
+        assert manage("GET", reply).status_code == 401
+        assert manage("PUT", reply, sent_back(reply)).status_code == 401
         assert manage("GET", again).status_code == 200
 
     def test_keys_are_changed_with_the_token(self, opened: Any, agent: Caller) -> None:
         opened.REGISTRATION_SCOPES = ["calendar.read"]
-        told = register(with_key(grant_types=["client_credentials"])).json()
+        reply = register(with_key(grant_types=["client_credentials"])).json()
         key = new_key("ES256")
-        manage("PUT", told, sent_back(told, jwks=keys_of(key)))
-        caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
+        manage("PUT", reply, sent_back(reply, jwks=keys_of(key)))
+        caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
         assert caller.client_credentials(scope="calendar.read").status_code == 200
 
     def test_unregistering_is_for_good(self, opened: Any, agent: Caller, administrator: User) -> None:
         opened.REGISTRATION_SCOPES = ["calendar.read"]
         key = new_key("ES256")
-        told = register({"grant_types": ["client_credentials"], "jwks": keys_of(key)}).json()
-        caller = Caller(Agent.objects.get(client_id=told["client_id"]), key)
+        reply = register({"grant_types": ["client_credentials"], "jwks": keys_of(key)}).json()
+        caller = Caller(Agent.objects.get(client_id=reply["client_id"]), key)
         assert caller.client_credentials(scope="calendar.read").status_code == 200
-        gone = manage("DELETE", told)
+        gone = manage("DELETE", reply)
         assert gone.status_code == 204 and gone.content == b"" and not gone.has_header("Content-Type")
-        assert [manage(method, told, sent_back(told)).status_code for method in ("GET", "PUT", "DELETE")] == [401] * 3
+        assert [manage(method, reply, sent_back(reply)).status_code for method in ("GET", "PUT", "DELETE")] == [401] * 3
         assert caller.client_credentials(scope="calendar.read").json()["error"] == "invalid_client"
         action = {"action": "resume", "_selected_action": [caller.agent.pk]}
         sign_in(administrator).post("/admin/clients/agent/", action)
         assert caller.client_credentials(scope="calendar.read").json()["error"] == "invalid_client"
-        assert Event.objects.get(kind="agent.unregistered").actor == f"agent:{told['client_id']}"
+        assert Event.objects.get(kind="agent.unregistered").actor == f"agent:{reply['client_id']}"
 
     def test_a_suspended_agent_does_not_change_itself(self, opened: Any) -> None:
-        told = register(body()).json()
+        reply = register(body()).json()
         Agent.objects.update(status="suspended")
         for method in ("GET", "PUT", "DELETE"):
-            answer = manage(method, told, sent_back(told))
+            answer = manage(method, reply, sent_back(reply))
             assert (answer.status_code, answer.json()["error"]) == (403, "access_denied")
         assert Agent.objects.get().status == "suspended"
 
     def test_managing_goes_on_where_registering_is_closed(self, opened: Any) -> None:
-        told = register(body()).json()
+        reply = register(body()).json()
         opened.REGISTRATION = "closed"
-        assert manage("PUT", told, sent_back(told)).status_code == 200
+        assert manage("PUT", reply, sent_back(reply)).status_code == 200
 
 
 class TestAttacks:
@@ -525,8 +525,8 @@ class TestAttacks:
         assert Agent.objects.get(client_id=theirs["client_id"]).name == "Theirs"
 
     def test_an_administrators_agent_has_no_registration(self, opened: Any, agent: Caller) -> None:
-        told = register(body()).json()
-        other = told | {"client_id": agent.agent.client_id}
+        reply = register(body()).json()
+        other = reply | {"client_id": agent.agent.client_id}
         assert manage("GET", other).status_code == 401
         assert manage("DELETE", other, token="None").status_code == 401
         assert manage("DELETE", other, token="").status_code == 401
@@ -535,36 +535,36 @@ class TestAttacks:
     def test_downgrading_the_authentication(self, opened: Any, method: str) -> None:
         """Whoever stole a registration access token has not got the key."""
         opened.REGISTRATION_SECRETS = True
-        told = register(with_key()).json()
-        sent = sent_back(told, token_endpoint_auth_method=method)
-        assert manage("PUT", told, sent).json()["error"] == "invalid_client_metadata"
+        reply = register(with_key()).json()
+        sent = sent_back(reply, token_endpoint_auth_method=method)
+        assert manage("PUT", reply, sent).json()["error"] == "invalid_client_metadata"
         del sent["token_endpoint_auth_method"], sent["jwks"]
-        assert manage("PUT", told, sent).json()["error"] == "invalid_client_metadata"
+        assert manage("PUT", reply, sent).json()["error"] == "invalid_client_metadata"
         assert Agent.objects.get().token_endpoint_auth_method == "private_key_jwt"
         assert Event.objects.filter(kind="agent.change_refused").count() == 1
-        assert manage("GET", told).status_code == 200  # a refused change replaces no token
+        assert manage("GET", reply).status_code == 200  # a refused change replaces no token
 
     def test_adding_what_an_administrator_took_away(self, opened: Any) -> None:
-        told = register(with_key(grant_types=["client_credentials", CIBA])).json()
+        reply = register(with_key(grant_types=["client_credentials", CIBA])).json()
         Agent.objects.update(grant_types=[CIBA])
-        refused = manage("PUT", told, sent_back(told))
+        refused = manage("PUT", reply, sent_back(reply))
         assert refused.json()["error"] == "invalid_client_metadata"
-        assert manage("PUT", told, sent_back(told, grant_types=[CIBA])).status_code == 200
+        assert manage("PUT", reply, sent_back(reply, grant_types=[CIBA])).status_code == 200
 
     def test_a_wrong_secret_in_a_change(self, opened: Any) -> None:
         opened.REGISTRATION_SECRETS = True
-        told = register(body(token_endpoint_auth_method="client_secret_post")).json()
-        assert manage("PUT", told, sent_back(told, client_secret="x" * 43)).status_code == 400
-        assert manage("PUT", told, sent_back(told, client_secret=7)).status_code == 400
-        assert manage("PUT", told, sent_back(told)).status_code == 200
+        reply = register(body(token_endpoint_auth_method="client_secret_post")).json()
+        assert manage("PUT", reply, sent_back(reply, client_secret="x" * 43)).status_code == 400
+        assert manage("PUT", reply, sent_back(reply, client_secret=7)).status_code == 400
+        assert manage("PUT", reply, sent_back(reply)).status_code == 200
 
     @pytest.mark.parametrize(
         "name",
         ["registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"],
     )
     def test_what_only_the_server_says(self, opened: Any, name: str) -> None:
-        told = register(body()).json()
-        assert manage("PUT", told, sent_back(told) | {name: "x"}).status_code == 400
+        reply = register(body()).json()
+        assert manage("PUT", reply, sent_back(reply) | {name: "x"}).status_code == 400
 
     @pytest.mark.parametrize(
         "uri",
@@ -577,8 +577,8 @@ class TestAttacks:
     def test_redirect_uris(self, opened: Any, uri: str) -> None:
         sent = body(redirect_uris=[uri], application_type="native")
         assert register(sent).json()["error"] == "invalid_redirect_uri"
-        told = register(body()).json()
-        assert manage("PUT", told, sent_back(told, redirect_uris=[uri])).json()["error"] == "invalid_redirect_uri"
+        reply = register(body()).json()
+        assert manage("PUT", reply, sent_back(reply, redirect_uris=[uri])).json()["error"] == "invalid_redirect_uri"
 
     @pytest.mark.parametrize(
         "sent",
@@ -646,8 +646,8 @@ class TestAttacks:
 
     @pytest.mark.parametrize("header", ["Basic YTpi", "Bearer", "Bearer ", "Bearer é", "x", "DPoP abc"])
     def test_authorization_headers(self, opened: Any, header: str) -> None:
-        told = register(body()).json()
-        for method, path in (("POST", "/oidc/register"), ("GET", f"/oidc/register/{told['client_id']}")):
+        reply = register(body()).json()
+        for method, path in (("POST", "/oidc/register"), ("GET", f"/oidc/register/{reply['client_id']}")):
             response = Client().generic(
                 method, path, json.dumps(body()), content_type="application/json", headers={"Authorization": header}
             )
@@ -656,16 +656,14 @@ class TestAttacks:
     @pytest.mark.parametrize(
         "name", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{7919*6577}}", "%n%s"]
     )
-    def test_a_name_is_text_wherever_it_is_shown(
-        self, opened: Any, administrator: User, person: User, name: str
-    ) -> None:
-        opened.REGISTRATION_PEOPLE = [person.email]
+    def test_a_name_is_text_wherever_it_is_shown(self, opened: Any, administrator: User, user: User, name: str) -> None:
+        opened.REGISTRATION_USERS = [user.email]
         said = {"client_uri": "https://client.example.com/?<x>"}
         assert "client_uri" not in register(body(**said)).json()
         query = "https://client.example.com/?'onmouseover='alert(1)"
-        told = register(with_key(client_name=name, client_uri=query, contacts=[name], software_id=name)).json()
-        pk = Agent.objects.get(client_id=told["client_id"]).pk
-        admin, browser = sign_in(administrator), sign_in(person)
+        reply = register(with_key(client_name=name, client_uri=query, contacts=[name], software_id=name)).json()
+        pk = Agent.objects.get(client_id=reply["client_id"]).pk
+        admin, browser = sign_in(administrator), sign_in(user)
         pages = [browser.get("/agents"), browser.get("/activity"), admin.get("/admin/clients/agent/")]
         pages += [admin.get(f"/admin/clients/agent/{pk}/change/"), admin.get("/admin/audit/event/")]
         for page in pages:
@@ -676,7 +674,7 @@ class TestAttacks:
             assert str(7919 * 6577) not in text  # large: a time or a CSRF token may hold any small number
 
     def test_nobody_registers_an_address_as_client_id(self, opened: Any) -> None:
-        told = register(body(client_id="https://client.example.com/c")).json()
-        assert not told["client_id"].startswith("http")
-        again = manage("PUT", told, sent_back(told, client_id="https://client.example.com/c"))
+        reply = register(body(client_id="https://client.example.com/c")).json()
+        assert not reply["client_id"].startswith("http")
+        again = manage("PUT", reply, sent_back(reply, client_id="https://client.example.com/c"))
         assert again.status_code == 400

@@ -6,9 +6,9 @@ import pytest
 from django.test import Client
 
 from clients.models import CIBA, Agent
-from tests.certificates import dns, make_certificate
 from tests.clients.test_registering import body, manage, register, sent_back, with_key
-from tests.world import post_form
+from tests.support.certificates import dns, make_certificate
+from tests.support.world import post_form
 
 pytestmark = pytest.mark.django_db
 ENDPOINT = "https://client.example.com/ciba"
@@ -37,20 +37,20 @@ def refused(response: Any, words: str) -> bool:
 
 def test_bound_tokens_stay_bound() -> None:
     """Whoever stole the registration access token does not hold the key."""
-    told = register(with_key(dpop_bound_access_tokens=True)).json()
-    assert told["dpop_bound_access_tokens"] is True
-    assert refused(manage("PUT", told, sent_back(told, dpop_bound_access_tokens=False)), "stay bound")
-    left_out = {name: value for name, value in sent_back(told).items() if name != "dpop_bound_access_tokens"}
-    assert refused(manage("PUT", told, left_out), "stay bound")
-    assert Agent.objects.get(client_id=told["client_id"]).dpop_bound_access_tokens
-    assert manage("PUT", told, sent_back(told)).status_code == 200
+    reply = register(with_key(dpop_bound_access_tokens=True)).json()
+    assert reply["dpop_bound_access_tokens"] is True
+    assert refused(manage("PUT", reply, sent_back(reply, dpop_bound_access_tokens=False)), "stay bound")
+    left_out = {name: value for name, value in sent_back(reply).items() if name != "dpop_bound_access_tokens"}
+    assert refused(manage("PUT", reply, left_out), "stay bound")
+    assert Agent.objects.get(client_id=reply["client_id"]).dpop_bound_access_tokens
+    assert manage("PUT", reply, sent_back(reply)).status_code == 200
 
 
 def test_push_of_bound_tokens_is_refused_with_the_reason() -> None:
     push = {"backchannel_token_delivery_mode": "push", "backchannel_client_notification_endpoint": ENDPOINT}
     assert refused(register(with_key(grant_types=[CIBA], dpop_bound_access_tokens=True, **push)), "prove its key")
-    told = register(with_key(grant_types=[CIBA], **push)).json()
-    assert refused(manage("PUT", told, sent_back(told, dpop_bound_access_tokens=True)), "prove its key")
+    reply = register(with_key(grant_types=[CIBA], **push)).json()
+    assert refused(manage("PUT", reply, sent_back(reply, dpop_bound_access_tokens=True)), "prove its key")
 
 
 def test_both_constraints_at_once() -> None:
@@ -61,17 +61,17 @@ def test_both_constraints_at_once() -> None:
 def test_an_agent_with_a_certificate() -> None:
     response = register(body(**BY_CERTIFICATE))
     assert response.status_code == 201, response.content
-    told = response.json()
-    assert {name: told[name] for name in BY_CERTIFICATE} == BY_CERTIFICATE
+    reply = response.json()
+    assert {name: reply[name] for name in BY_CERTIFICATE} == BY_CERTIFICATE
     holder = make_certificate("CN=Agent", dns("agent.example.com"))
-    form = {"grant_type": "client_credentials", "scope": "calendar.read", "client_id": told["client_id"]}
+    form = {"grant_type": "client_credentials", "scope": "calendar.read", "client_id": reply["client_id"]}
     headers = {"Client-Cert": holder.header, "Client-Cert-Verify": "SUCCESS"}
     answer = post_form(Client(), "/oauth/token", form, **headers)
     assert answer.json()["error"] == "invalid_scope", "it is who it says; its registration grants nothing"
     assert refused(
-        manage("PUT", told, sent_back(told, tls_client_auth_san_dns="thief.example.com")), "name cannot be changed"
+        manage("PUT", reply, sent_back(reply, tls_client_auth_san_dns="thief.example.com")), "name cannot be changed"
     )
-    assert manage("PUT", told, sent_back(told)).status_code == 200
+    assert manage("PUT", reply, sent_back(reply)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
 """Systems to lend from, and an agent that buys."""
 
-from tests.credentials.lending import buyer, orders, role, routine_role
-from tests.credentials.systems import mysql_server, mysql_system, postgres_server, redis_system
+from tests.support.leases import holder, orders, role, routine_role
+from tests.support.systems import mysql_server, mysql_system, postgres_server, redis_system
 
 __all__ = [
-    "buyer",
+    "holder",
     "mysql_server",
     "mysql_system",
     "orders",

@@ -13,14 +13,16 @@ from django.utils import timezone
 
 from audit.models import Event
 from clients.models import Agent
-from credentials import breaker, lending, lifecycle, links, metrics, preflight, taking_back
-from credentials.engines import Account, EngineError, Refused, Trace, Unreachable
+from credentials import metrics
+from credentials.backends import breaker, links, preflight
+from credentials.engines import BackendUnreachable, DatabaseAccount, EngineError, LoginRefused, SessionTrace
 from credentials.engines.postgres import Postgres, PostgresLink
+from credentials.leases import issuance, lifecycle, revocation
 from credentials.models import Backend, Lease, Role
-from tests.credentials.cable import Cable, laid
-from tests.credentials.lending import ABOUT, Buyer, allow_leases, buy, make_backend, make_grant, make_role, sweep
-from tests.credentials.systems import PostgresServer, System
-from tests.races.racing import at_once
+from tests.support.cable import Cable, laid
+from tests.support.duel import at_once
+from tests.support.leases import ABOUT, Holder, allow_leases, make_backend, make_grant, make_role, request_lease, sweep
+from tests.support.systems import PostgresServer, System
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SWEEP = 1.0  # seconds from one sweep to the next, as `manage.py sweeper` makes them
@@ -37,7 +39,7 @@ class Far:
 
 
 @pytest.fixture(params=["postgres", "mysql", "redis"])
-def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, buyer: Buyer) -> Iterator[Far]:
+def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, holder: Holder) -> Iterator[Far]:
     system: System = (
         postgres_server.system("lender")
         if request.param == "postgres"
@@ -52,14 +54,14 @@ def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, buyer: 
             settings = there | {"nodes": [there["nodes"][0], there["nodes"][1] | far_away]}
         backend = make_backend(replace(system, target=replace(system.target, settings=settings)), "far")
         role = make_role(backend, "far-away", system.role)
-        allow_leases(buyer.caller, buyer.person)
+        allow_leases(holder.caller, holder.user)
         yield Far(system, cable, backend, Role.objects.select_related("backend", "operation_type").get(pk=role.pk))
         links.close_all()
 
 
-def test_pain_2_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(buyer: Buyer, far: Far) -> None:
-    lent = [buy(make_grant(buyer, far.role), far.role) for _ in range(3)]
-    with far.system.engine.log_in(far.system.target, lent[0].lease.account_name, lent[0].password) as session:
+def test_pain_2_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(holder: Holder, far: Far) -> None:
+    issued = [request_lease(make_grant(holder, far.role), far.role) for _ in range(3)]
+    with far.system.engine.log_in(far.system.target, issued[0].lease.account_name, issued[0].password) as session:
         far.cable.cut()
         Lease.objects.update(expires_at=timezone.now())
         for number in range(1, 4):
@@ -110,22 +112,22 @@ def test_one_that_says_no_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch
 
 def open_breaker(backend: Backend) -> None:
     """A moment ago: the next sweep asks again."""
-    breaker.note_unreachable(backend.pk, Unreachable("gone"), timezone.now() - breaker.AGAIN)
+    breaker.note_unreachable(backend.pk, BackendUnreachable("gone"), timezone.now() - breaker.RETRY_INTERVAL)
     backend.refresh_from_db()
 
 
 def test_the_breaker_lets_one_ask_at_a_time(orders: Backend) -> None:
     open_breaker(orders)
     now = timezone.now()
-    with breaker.asking(orders, now) as first, breaker.asking(orders, now) as second:
+    with breaker.probing(orders, now) as first, breaker.probing(orders, now) as second:
         assert first and not second
-    with breaker.asking(orders, now) as at_once:
+    with breaker.probing(orders, now) as at_once:
         assert not at_once, "it was asked just now"
-    with breaker.asking(orders, now + breaker.PROBE) as later:
+    with breaker.probing(orders, now + breaker.PROBE_CLAIM) as later:
         assert later
     breaker.note_reached(orders)
     orders.refresh_from_db()
-    with breaker.asking(orders, now) as first, breaker.asking(orders, now) as second:
+    with breaker.probing(orders, now) as first, breaker.probing(orders, now) as second:
         assert first and second
 
 
@@ -133,28 +135,28 @@ def test_one_that_answered_meanwhile_is_not_kept_waiting(orders: Backend) -> Non
     """A sweeper that read it as open comes second: what is due there is due with the next sweep."""
     open_breaker(orders)
     breaker.note_reached(Backend.objects.get(pk=orders.pk))
-    with breaker.asking(orders, timezone.now()) as stale:
+    with breaker.probing(orders, timezone.now()) as stale:
         assert not stale
     orders.refresh_from_db()
-    assert (orders.failing_since, orders.tried_again_at) == (None, None)
-    assert Backend.objects.filter(breaker.is_askable(timezone.now()), pk=orders.pk).exists()
+    assert (orders.failing_since, orders.retry_at) == (None, None)
+    assert Backend.objects.filter(breaker.may_be_contacted(timezone.now()), pk=orders.pk).exists()
 
 
 @pytest.mark.parametrize("raised", [EngineError("blocked"), KeyError("ours")])
 def test_whatever_went_wrong_the_next_sweep_asks_again(
-    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, raised: Exception
+    holder: Holder, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, raised: Exception
 ) -> None:
-    lent = buy(make_grant(buyer, role), role)
+    issued = request_lease(make_grant(holder, role), role)
     links.close_all()
     open_breaker(orders)
-    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
 
     def fail(*_: Any) -> None:
         raise raised
 
     with monkeypatch.context() as broken, suppress(KeyError):
         broken.setattr(Postgres, "connect", fail)
-        taking_back.serve(orders.pk, until=time.monotonic() + 5)
+        revocation.serve(orders.pk, until=time.monotonic() + 5)
     Lease.objects.update(due_at=timezone.now(), claimed_until=None)
     time.sleep(SWEEP)
     sweep()
@@ -166,10 +168,10 @@ def test_a_secret_that_is_refused_is_tried_less_and_less(orders: Backend) -> Non
     pauses = []
     for _ in range(9):
         now = timezone.now()
-        breaker.note_unreachable(orders.pk, Refused("authentication failed"), now)
+        breaker.note_unreachable(orders.pk, LoginRefused("authentication failed"), now)
         orders.refresh_from_db()
-        assert orders.tried_again_at
-        pauses.append((orders.tried_again_at - now).total_seconds())
+        assert orders.retry_at
+        pauses.append((orders.retry_at - now).total_seconds())
     assert pauses[0] <= 1 < pauses[2] < pauses[4] and 45 <= pauses[8] <= 60
     assert preflight.check_backend(orders, ABOUT, timezone.now()).passed
     assert not breaker.is_open(Backend.objects.get()), "whoever mends it does not wait for the next try"
@@ -179,7 +181,10 @@ def test_while_it_is_asked_whether_it_answers_nobody_looks_for_orphans(orders: B
     """A preflight may be under way, whose probe is none."""
     with links.link_to(orders) as link:
         link.create(
-            Account(f"{orders.prefix}probe1", {}, timezone.now() + timedelta(minutes=5), Trace("", "", "", "")), "x"
+            DatabaseAccount(
+                f"{orders.prefix}probe1", {}, timezone.now() + timedelta(minutes=5), SessionTrace("", "", "", "")
+            ),
+            "x",
         )
     open_breaker(orders)
     sweep()
@@ -192,46 +197,47 @@ def test_while_it_is_asked_whether_it_answers_nobody_looks_for_orphans(orders: B
     sweep()
 
 
-def test_what_was_drained_and_has_nothing_left_may_be_gone(buyer: Buyer, role: Role, orders: Backend) -> None:
-    lent = buy(make_grant(buyer, role), role)
+def test_what_was_drained_and_has_nothing_left_may_be_gone(holder: Holder, role: Role, orders: Backend) -> None:
+    issued = request_lease(make_grant(holder, role), role)
     open_breaker(orders)
     Backend.objects.update(status=Backend.Status.DRAINING, scanned_at=None)
-    assert taking_back.due_backends(timezone.now()) == [orders.pk], "one account is left"
+    assert revocation.due_backends(timezone.now()) == [orders.pk], "one account is left"
     assert "does not answer" in str(metrics.find_worries(timezone.now()))
-    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     sweep()
     assert Lease.objects.get().state == "revoked"
     open_breaker(orders)
-    assert taking_back.due_backends(timezone.now()) == []
+    assert revocation.due_backends(timezone.now()) == []
     assert metrics.find_worries(timezone.now()) == []
     Backend.objects.update(scanned_at=None, orphans=["cs_left"])
-    assert taking_back.due_backends(timezone.now()) == [orders.pk], "once a minute, for what nobody accounts for"
+    assert revocation.due_backends(timezone.now()) == [orders.pk], "once a minute, for what nobody accounts for"
     assert "cs_left" not in str(metrics.find_worries(timezone.now())) and metrics.find_worries(timezone.now())
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
 def test_while_it_is_down_nothing_is_spent_and_nobody_waits(
-    buyer: Buyer, far: Far, monkeypatch: pytest.MonkeyPatch
+    holder: Holder, far: Far, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grant = make_grant(buyer, far.role)
-    kept = buy(make_grant(buyer, far.role), far.role).lease
-    wrapped = lifecycle.buy(
-        lifecycle.Wanted(far.role, make_grant(buyer, far.role).id, "later", None, None, 60, "a key"), timezone.now()
+    grant = make_grant(holder, far.role)
+    stored = request_lease(make_grant(holder, far.role), far.role).lease
+    wrapped = lifecycle.request_lease(
+        lifecycle.LeaseRequest(far.role, make_grant(holder, far.role).id, "later", None, None, 60, "a key"),
+        timezone.now(),
     )
-    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
-    repeated = lifecycle.Wanted(far.role, make_grant(buyer, far.role).id, "again", None, None, None, "a key")
-    assert isinstance(lending.lend(repeated, timezone.now()), lending.Lent)
+    assert isinstance(wrapped, lifecycle.RequestedLease) and wrapped.handle
+    repeated = lifecycle.LeaseRequest(far.role, make_grant(holder, far.role).id, "again", None, None, None, "a key")
+    assert isinstance(issuance.issue_lease(repeated, timezone.now()), issuance.IssuedLease)
     far.cable.cut()
-    first = buy(grant, far.role)
+    first = request_lease(grant, far.role)
     assert (first.status, first.retry_after) == (503, 5)
     leases = Lease.objects.count()
     connects: list[Any] = []
     monkeypatch.setattr(Postgres, "connect", lambda _, target: connects.append(target))
     answers: list[Any] = [
-        buy(grant, far.role),
-        lending.lend(repeated, timezone.now()),
-        lending.renew(Lease.objects.select_related("backend", "role").get(pk=kept.pk), 1200, timezone.now()),
-        lending.unwrap(wrapped.handle, timezone.now()),
+        request_lease(grant, far.role),
+        issuance.issue_lease(repeated, timezone.now()),
+        issuance.renew(Lease.objects.select_related("backend", "role").get(pk=stored.pk), 1200, timezone.now()),
+        issuance.unwrap(wrapped.handle, timezone.now()),
     ]
     assert [one.code for one in answers] == ["temporarily_unavailable"] * 4
     assert connects == [], "it was not asked"
@@ -242,115 +248,117 @@ def test_while_it_is_down_nothing_is_spent_and_nobody_waits(
     far.cable.mend()
     time.sleep(SWEEP)
     sweep()
-    assert isinstance(buy(grant, far.role), lending.Lent)
-    assert isinstance(lending.lend(repeated, timezone.now()), lending.Lent)
-    assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent), "the handle was still good"
-    assert Lease.objects.filter(pk=kept.pk, state="active").exists()
+    assert isinstance(request_lease(grant, far.role), issuance.IssuedLease)
+    assert isinstance(issuance.issue_lease(repeated, timezone.now()), issuance.IssuedLease)
+    assert isinstance(issuance.unwrap(wrapped.handle, timezone.now()), issuance.IssuedLease), (
+        "the handle was still good"
+    )
+    assert Lease.objects.filter(pk=stored.pk, state="active").exists()
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
-def test_who_unwraps_when_it_has_just_gone_raises_no_alarm(buyer: Buyer, far: Far) -> None:
+def test_who_unwraps_when_it_has_just_gone_raises_no_alarm(holder: Holder, far: Far) -> None:
     """The handle is used up, and nobody has got anything by it: not a second holder's doing."""
-    grant = make_grant(buyer, far.role)
-    wanted = lifecycle.Wanted(far.role, grant.id, "later", None, None, 60, "a key")
-    wrapped = lifecycle.buy(wanted, timezone.now())
-    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
+    grant = make_grant(holder, far.role)
+    wanted = lifecycle.LeaseRequest(far.role, grant.id, "later", None, None, 60, "a key")
+    wrapped = lifecycle.request_lease(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.RequestedLease) and wrapped.handle
     far.cable.cut()
-    answer: Any = lending.unwrap(wrapped.handle, timezone.now())
+    answer: Any = issuance.unwrap(wrapped.handle, timezone.now())
     assert (answer.status, answer.retry_after) == (502, None) and "buy it again" in answer.description
-    assert lending.unwrap(wrapped.handle, timezone.now()) is None
+    assert issuance.unwrap(wrapped.handle, timezone.now()) is None
     assert not Event.objects.filter(kind="lease.unwrapped_twice").exists()
     far.cable.mend()
     time.sleep(SWEEP)
     sweep()
-    again = lifecycle.buy(wanted, timezone.now())
-    assert isinstance(again, lifecycle.Bought) and again.handle, "nothing was spent"
+    again = lifecycle.request_lease(wanted, timezone.now())
+    assert isinstance(again, lifecycle.RequestedLease) and again.handle, "nothing was spent"
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
-def test_a_dead_backend_uses_up_nothing_elsewhere(buyer: Buyer, far: Far, role: Role) -> None:
-    Agent.objects.update(most_leases=1)
-    lent = buy(make_grant(buyer, far.role), far.role)
-    assert buy(make_grant(buyer, role), role).code == "quota_exceeded"
+def test_a_dead_backend_uses_up_nothing_elsewhere(holder: Holder, far: Far, role: Role) -> None:
+    Agent.objects.update(max_leases=1)
+    issued = request_lease(make_grant(holder, far.role), far.role)
+    assert request_lease(make_grant(holder, role), role).code == "quota_exceeded"
     far.cable.cut()
-    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     sweep()
     assert Lease.objects.get().state == "revoking"
-    assert buy(make_grant(buyer, role), role).password, "of another backend"
+    assert request_lease(make_grant(holder, role), role).password, "of another backend"
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
-def test_whoever_ends_a_lease_then_does_not_wait_for_its_system(buyer: Buyer, far: Far) -> None:
-    lent = buy(make_grant(buyer, far.role), far.role)
+def test_whoever_ends_a_lease_then_does_not_wait_for_its_system(holder: Holder, far: Far) -> None:
+    issued = request_lease(make_grant(holder, far.role), far.role)
     Backend.objects.filter(pk=far.backend.pk).update(failing_since=timezone.now(), failures=1)
-    lifecycle.end(lent.lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
-    taking_back.take_back_now(lent.lease.pk)
+    lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
+    revocation.revoke_now(issued.lease.pk)
     assert Lease.objects.get().attempts == 0, "the sweepers alone ask"
-    Backend.objects.filter(pk=far.backend.pk).update(tried_again_at=timezone.now())
+    Backend.objects.filter(pk=far.backend.pk).update(retry_at=timezone.now())
     sweep()
     assert Lease.objects.get().state == "revoked"
     assert Event.objects.filter(kind="lease.revoked").count() == 1
 
 
-def test_who_comes_with_many_others_waits_a_moment(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
+def test_who_comes_with_many_others_waits_a_moment(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     """As many as a web process has threads, at two systems that are well."""
     other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
     both = [Role.objects.select_related("backend", "operation_type__resource").get(pk=one.pk) for one in (role, other)]
-    bought = [(make_grant(buyer, one), one) for one in both for _ in range(4)]
-    answers = at_once(*[lambda one=one: buy(*one) for one in bought])
-    assert [type(one) for one in answers] == [lending.Lent] * 8
+    requested = [(make_grant(holder, one), one) for one in both for _ in range(4)]
+    answers = at_once(*[lambda one=one: request_lease(*one) for one in requested])
+    assert [type(one) for one in answers] == [issuance.IssuedLease] * 8
 
 
 def test_who_unwraps_where_it_is_slow_may_come_again(
-    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+    holder: Holder, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lending, "SLOT_WAIT", 0.05)
-    wanted = lifecycle.Wanted(role, make_grant(buyer, role).id, "later", None, None, 60, None)
-    wrapped = lifecycle.buy(wanted, timezone.now())
-    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
+    monkeypatch.setattr(issuance, "SLOT_WAIT_S", 0.05)
+    wanted = lifecycle.LeaseRequest(role, make_grant(holder, role).id, "later", None, None, 60, None)
+    wrapped = lifecycle.request_lease(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.RequestedLease) and wrapped.handle
     with ExitStack() as busy:
-        for _ in range(links.SLOTS):
+        for _ in range(links.SLOTS_PER_BACKEND):
             assert busy.enter_context(links.slot(orders.pk, wait=0))
-        slow: Any = lending.unwrap(wrapped.handle, timezone.now())
+        slow: Any = issuance.unwrap(wrapped.handle, timezone.now())
         assert (slow.code, slow.retry_after) == ("temporarily_unavailable", 2)
-    assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent)
+    assert isinstance(issuance.unwrap(wrapped.handle, timezone.now()), issuance.IssuedLease)
 
 
-def test_a_second_unwrapping_waits_for_nobody(buyer: Buyer, role: Role, orders: Backend) -> None:
+def test_a_second_unwrapping_waits_for_nobody(holder: Holder, role: Role, orders: Backend) -> None:
     """Whoever opened it first has a password that works."""
-    wanted = lifecycle.Wanted(role, make_grant(buyer, role).id, "later", None, None, 60, None)
-    wrapped = lifecycle.buy(wanted, timezone.now())
-    assert isinstance(wrapped, lifecycle.Bought) and wrapped.handle
-    assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lending.Lent)
+    wanted = lifecycle.LeaseRequest(role, make_grant(holder, role).id, "later", None, None, 60, None)
+    wrapped = lifecycle.request_lease(wanted, timezone.now())
+    assert isinstance(wrapped, lifecycle.RequestedLease) and wrapped.handle
+    assert isinstance(issuance.unwrap(wrapped.handle, timezone.now()), issuance.IssuedLease)
     with ExitStack() as busy:
-        for _ in range(links.SLOTS):
+        for _ in range(links.SLOTS_PER_BACKEND):
             assert busy.enter_context(links.slot(orders.pk, wait=0))
-        assert isinstance(lending.unwrap(wrapped.handle, timezone.now()), lifecycle.AlreadyUnwrapped)
-    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoking", "unwrapped twice")
+        assert isinstance(issuance.unwrap(wrapped.handle, timezone.now()), lifecycle.AlreadyUnwrapped)
+    assert (Lease.objects.get().state, Lease.objects.get().end_reason) == ("revoking", "unwrapped twice")
     assert Event.objects.filter(kind="lease.unwrapped_twice").count() == 1
 
 
-@pytest.mark.parametrize("trouble", [EngineError("not this one"), Unreachable("hangs")])
+@pytest.mark.parametrize("trouble", [EngineError("not this one"), BackendUnreachable("hangs")])
 def test_one_account_that_is_never_answered_for_holds_up_nobody_else(
-    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, trouble: EngineError
+    holder: Holder, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch, trouble: EngineError
 ) -> None:
-    bad, good = [buy(make_grant(buyer, role), role).lease for _ in range(2)]
+    bad, good = [request_lease(make_grant(holder, role), role).lease for _ in range(2)]
     revoke, verify = PostgresLink.revoke, PostgresLink.verify
 
-    def fail_to_revoke(link: PostgresLink, account: Account) -> None:
+    def fail_to_revoke(link: PostgresLink, account: DatabaseAccount) -> None:
         if account.name == bad.account_name:
             raise trouble
         revoke(link, account)
 
     def fail_to_verify(link: PostgresLink, name: str) -> Any:
         if name == bad.account_name:
-            raise Unreachable("hangs")
+            raise BackendUnreachable("hangs")
         return verify(link, name)
 
     monkeypatch.setattr(PostgresLink, "revoke", fail_to_revoke)
     monkeypatch.setattr(PostgresLink, "verify", fail_to_verify)
     for one in (bad, good):
-        lifecycle.end(one, lifecycle.Why.AGENT, "agent:x", timezone.now())
+        lifecycle.end(one, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     sweep()
     good.refresh_from_db()
     bad.refresh_from_db()
@@ -364,43 +372,43 @@ def test_one_account_that_is_never_answered_for_holds_up_nobody_else(
 
 
 def test_one_that_the_system_does_not_stand_goes_last(
-    buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+    holder: Holder, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It crashes at this account: whatever else is due there is done between two crashes."""
-    bad, good = [buy(make_grant(buyer, role), role).lease for _ in range(2)]
+    bad, good = [request_lease(make_grant(holder, role), role).lease for _ in range(2)]
     revoke, verify, connect = PostgresLink.revoke, PostgresLink.verify, Postgres.connect
     down: list[bool] = []
 
-    def crash(link: PostgresLink, account: Account) -> None:
+    def crash(link: PostgresLink, account: DatabaseAccount) -> None:
         if account.name == bad.account_name:
             down.append(True)
         if down:
-            raise Unreachable("crashed")
+            raise BackendUnreachable("crashed")
         revoke(link, account)
 
     def crashed(*_: Any) -> Any:
         if down:
-            raise Unreachable("crashed")
+            raise BackendUnreachable("crashed")
         return connect(*_)
 
     monkeypatch.setattr(PostgresLink, "revoke", crash)
     monkeypatch.setattr(PostgresLink, "verify", lambda link, name: crashed() if down else verify(link, name))
     monkeypatch.setattr(Postgres, "connect", crashed)
     for one in (bad, good):
-        lifecycle.end(one, lifecycle.Why.AGENT, "agent:x", timezone.now())
+        lifecycle.end(one, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     for _ in range(2):
         sweep()
         down.clear()
-        Backend.objects.update(tried_again_at=timezone.now())
+        Backend.objects.update(retry_at=timezone.now())
     assert Lease.objects.get(pk=good.pk).state == "revoked"
     assert Lease.objects.get(pk=bad.pk).state == "revoking"
 
 
-def test_slow_systems_leave_threads_for_everybody_else(buyer: Buyer, role: Role, routine_role: Role) -> None:
+def test_slow_systems_leave_threads_for_everybody_else(holder: Holder, role: Role, routine_role: Role) -> None:
     """Two that never come back hold fewer threads than a web process has."""
     from foundation.handles import new_id
 
-    free, go_on, held = [], threading.Event(), threading.Barrier(2 * links.SLOTS + 1)
+    free, go_on, held = [], threading.Event(), threading.Barrier(2 * links.SLOTS_PER_BACKEND + 1)
     dead = [new_id(), new_id()]
 
     def call(backend_id: Any) -> None:
@@ -409,7 +417,7 @@ def test_slow_systems_leave_threads_for_everybody_else(buyer: Buyer, role: Role,
             held.wait(10)
             go_on.wait(10)
 
-    threads = [threading.Thread(target=call, args=(one,)) for one in dead * links.SLOTS]
+    threads = [threading.Thread(target=call, args=(one,)) for one in dead * links.SLOTS_PER_BACKEND]
     for thread in threads:
         thread.start()
     held.wait(10)

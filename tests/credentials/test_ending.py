@@ -15,15 +15,15 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from credentials import lifecycle, taking_back
-from credentials.engines import Account, EngineError
+from credentials.engines import DatabaseAccount, EngineError
 from credentials.engines.postgres import PostgresLink
+from credentials.leases import lifecycle, revocation
 from credentials.models import Backend, Lease, Role
 from foundation.handles import new_id
 from oauth.models import Grant, Use
-from tests.credentials.lending import Buyer, allow_leases, can_log_in, make_backend, make_role, sweep_until_quiet
-from tests.credentials.systems import PostgresServer
-from tests.world import Caller, sign_in
+from tests.support.leases import Holder, allow_leases, can_log_in, make_backend, make_role, sweep_until_quiet
+from tests.support.systems import PostgresServer
+from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ALL = "/admin/credentials/lease/end/"
@@ -36,15 +36,15 @@ def admin_browser(administrator: User) -> Client:
 
 def test_all_of_them(
     admin_browser: Client,
-    buyer: Buyer,
+    holder: Holder,
     role: Role,
     routine_role: Role,
     postgres_server: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lent = [buyer.lend(role), buyer.buy(buyer.routine_token(authorization_details=[details(routine_role)]),
-                                        routine_role.name).json()]  # fmt: skip
-    wrapped = buyer.lend(role, delivery="wrapped")["wrapped"]["handle"]
+    routine_token = holder.routine_token(authorization_details=[details(routine_role)])
+    issued = [holder.issue_lease(role), holder.request_lease(routine_token, routine_role.name).json()]
+    wrapped = holder.issue_lease(role, delivery="wrapped")["wrapped"]["handle"]
     assert 'href="/admin/credentials/lease/end/"' in admin_browser.get("/admin/credentials/lease/").content.decode()
     before = admin_browser.get(ALL).content.decode()
     assert "End every lease of every agent" in before and "End them now" in before and "refresh" not in before
@@ -58,15 +58,15 @@ def test_all_of_them(
         broken.setattr(PostgresLink, "revoke", away)
         during = admin_browser.post(ALL, follow=True).content.decode()
     assert "are being taken back" in during and "it is locked" in during and 'content="2"' in during
-    assert buyer.call("POST", "/v1/leases/unwrap", None, {"handle": wrapped}).status_code == 404
+    assert holder.call("POST", "/v1/leases/unwrap", None, {"handle": wrapped}).status_code == 404
     admin_browser.post(ALL)
     sweep_until_quiet()
     after = admin_browser.get(ALL).content.decode()
     assert "Every account is confirmed gone" in after and "refresh" not in after and "<form" not in content_of(after)
-    assert not any(can_log_in(postgres_server, one) for one in lent)
-    assert set(Lease.objects.values_list("state", "ended_why")) == {("revoked", "ended by admin")}
+    assert not any(can_log_in(postgres_server, one) for one in issued)
+    assert set(Lease.objects.values_list("state", "end_reason")) == {("revoked", "revoked by administrator")}
     assert Use.objects.count() == 2, "what was never unwrapped cost nothing"
-    first, again = [json.loads(event.body) for event in Event.objects.filter(kind="leases.ended").order_by("id")]
+    first, again = [json.loads(event.body) for event in Event.objects.filter(kind="leases.revoked").order_by("id")]
     assert first["facts"] == {"all": True, "leases": 3} and again["facts"]["leases"] == 0
     assert first["actor"].startswith("user:")
     assert Event.objects.filter(kind="lease.ended", actor=first["actor"]).count() == 3
@@ -74,25 +74,27 @@ def test_all_of_them(
 
 @pytest.mark.parametrize("whom", ["all", "agent"])
 def test_nobody_waits_long_for_a_system_that_is_slow(
-    admin_browser: Client, buyer: Buyer, routine_role: Role, monkeypatch: pytest.MonkeyPatch, whom: str
+    admin_browser: Client, holder: Holder, routine_role: Role, monkeypatch: pytest.MonkeyPatch, whom: str
 ) -> None:
     """A call may take twenty seconds, and more than one may be slow: what is left is the sweeper's."""
     for _ in range(3):
-        bought = buyer.buy(buyer.routine_token(authorization_details=[details(routine_role)]), routine_role.name)
-        assert bought.status_code == 201, bought.content
-    asked = []
+        requested = holder.request_lease(
+            holder.routine_token(authorization_details=[details(routine_role)]), routine_role.name
+        )
+        assert requested.status_code == 201, requested.content
+    sent = []
 
-    def slow(_: PostgresLink, account: Account) -> None:
-        asked.append(account.name)
+    def slow(_: PostgresLink, account: DatabaseAccount) -> None:
+        sent.append(account.name)
         time.sleep(0.2)
         raise EngineError("it is locked")
 
     with monkeypatch.context() as slowed:
         slowed.setattr(PostgresLink, "revoke", slow)
-        slowed.setattr(taking_back, "PATIENCE", 0.1)
-        url = ALL if whom == "all" else f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
+        slowed.setattr(revocation, "INLINE_LIMIT_S", 0.1)
+        url = ALL if whom == "all" else f"/admin/clients/agent/{holder.caller.agent.pk}/stop/"
         assert admin_browser.post(url).status_code == 302
-    assert len(asked) == 1
+    assert len(sent) == 1
     assert set(Lease.objects.values_list("state", flat=True)) == {"revoking"}, "all have ended"
     Lease.objects.update(due_at=timezone.now())
     sweep_until_quiet()
@@ -109,109 +111,109 @@ def content_of(page: str) -> str:
 
 
 @pytest.fixture
-def other_lease(other_agent: Caller, buyer: Buyer, postgres_server: PostgresServer) -> Lease:
+def other_lease(other_agent: Caller, holder: Holder, postgres_server: PostgresServer) -> Lease:
     """Nothing of it is the same."""
     backend = make_backend(postgres_server.system("lender"), name="archive")
     role = make_role(backend, "archive-routine", {"groups": ["orders_reader"]}, {"risk": "routine"})
     other = allow_leases(other_agent)
-    bought = other.buy(other.routine_token(authorization_details=[details(role)]), role.name)
-    assert bought.status_code == 201, bought.content
-    return Lease.objects.get(pk=bought.json()["lease"]["lease_id"])
+    requested = other.request_lease(other.routine_token(authorization_details=[details(role)]), role.name)
+    assert requested.status_code == 201, requested.content
+    return Lease.objects.get(pk=requested.json()["lease"]["lease_id"])
 
 
-@pytest.mark.parametrize("by", ["agent", "person", "grant", "role", "backend"])
-def test_by_what_it_hangs_on(admin_browser: Client, buyer: Buyer, role: Role, other_lease: Lease, by: str) -> None:
-    lease = Lease.objects.get(pk=buyer.lend(role)["lease"]["lease_id"])
-    found = getattr(lease, {"person": "user"}.get(by, by))
-    app = {"agent": "clients/agent", "person": "accounts/user", "grant": "oauth/grant"}.get(by, f"credentials/{by}")
+@pytest.mark.parametrize("by", ["agent", "user", "grant", "role", "backend"])
+def test_by_what_it_hangs_on(admin_browser: Client, holder: Holder, role: Role, other_lease: Lease, by: str) -> None:
+    lease = Lease.objects.get(pk=holder.issue_lease(role)["lease"]["lease_id"])
+    found = getattr(lease, {"user": "user"}.get(by, by))
+    app = {"agent": "clients/agent", "user": "accounts/user", "grant": "oauth/grant"}.get(by, f"credentials/{by}")
     url = f"/admin/credentials/lease/end/{by}/{found.pk}/"
     assert url in admin_browser.get(f"/admin/{app}/{found.pk}/change/").content.decode()
     assert f"every lease of the {by}" in admin_browser.get(url).content.decode()
     assert "confirmed gone" in admin_browser.post(url, follow=True).content.decode()
     assert Lease.objects.get(pk=lease.pk).state == "revoked"
     assert Lease.objects.get(pk=other_lease.pk).state == "active", "the other is not touched"
-    (event,) = Event.objects.filter(kind="leases.ended")
-    told = {"agent": "Assistant", "person": str(buyer.person.pk), "grant": str(lease.grant_id), "role": role.name,
+    (event,) = Event.objects.filter(kind="leases.revoked")
+    reply = {"agent": "Assistant", "user": str(holder.user.pk), "grant": str(lease.grant_id), "role": role.name,
             "backend": "orders"}  # fmt: skip
-    assert json.loads(event.body)["facts"] == {by: told[by], "leases": 1}
+    assert json.loads(event.body)["facts"] == {by: reply[by], "leases": 1}
 
 
 @pytest.mark.parametrize("path", ["agent/0/", "agent/x/", "grant/x/", f"grant/{new_id()}/", "nobody/1/"])
-def test_what_is_not_there(admin_browser: Client, buyer: Buyer, role: Role, path: str) -> None:
-    buyer.lend(role)
+def test_what_is_not_there(admin_browser: Client, holder: Holder, role: Role, path: str) -> None:
+    holder.issue_lease(role)
     assert admin_browser.post(f"{ALL}{path}").status_code == 404
     assert Lease.objects.get().state == "active"
 
 
 @pytest.mark.parametrize("staff", [False, True], ids=["a person", "one who may look at the administration"])
-def test_only_who_may_change_leases(buyer: Buyer, role: Role, person: User, staff: bool) -> None:
-    buyer.lend(role)
-    User.objects.filter(pk=person.pk).update(is_staff=staff)
-    browser = sign_in(person)
+def test_only_who_may_change_leases(holder: Holder, role: Role, user: User, staff: bool) -> None:
+    holder.issue_lease(role)
+    User.objects.filter(pk=user.pk).update(is_staff=staff)
+    browser = sign_in(user)
     assert browser.get(ALL).status_code == browser.post(ALL).status_code == (403 if staff else 302)
     assert Lease.objects.get().state == "active"
 
 
 def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
-    admin_browser: Client, buyer: Buyer, role: Role, orders: Backend, person: User, postgres_server: PostgresServer
+    admin_browser: Client, holder: Holder, role: Role, orders: Backend, user: User, postgres_server: PostgresServer
 ) -> None:
     """A system that is gone for good: a superuser alone says so, with a reason; nothing is called revoked."""
-    lent = buyer.lend(role)
+    issued = holder.issue_lease(role)
     lease = Lease.objects.get()
-    url = f"/admin/credentials/lease/{lease.pk}/forget/"
+    url = f"/admin/credentials/lease/{lease.pk}/abandon/"
     reason = {"reason": "The machine was scrapped, see ticket 7"}
     assert admin_browser.post(url, reason).status_code == 404, "it is in use"
     with postgres_server.down():
-        buyer.revoke(lent["lease"]["lease_id"])
-        User.objects.filter(pk=person.pk).update(is_staff=True)
-        person.user_permissions.add(Permission.objects.get(codename="change_lease"))
-        assert sign_in(person).post(url, reason).status_code == 403, "who may end leases may not forget them"
+        holder.revoke(issued["lease"]["lease_id"])
+        User.objects.filter(pk=user.pk).update(is_staff=True)
+        user.user_permissions.add(Permission.objects.get(codename="change_lease"))
+        assert sign_in(user).post(url, reason).status_code == 403, "who may end leases may not forget them"
         assert url in admin_browser.get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
         assert "This field is required" in admin_browser.post(url, {"reason": " "}).content.decode()
         assert Lease.objects.get().state == "revoking"
         assert admin_browser.post(url, reason).status_code == 302
         lease.refresh_from_db()
-        assert (lease.state, lease.revoked_at, lease.due_at) == ("forgotten", None, None)
-        facts = json.loads(Event.objects.get(kind="lease.forgotten").body)["facts"]
+        assert (lease.state, lease.revoked_at, lease.due_at) == ("abandoned", None, None)
+        facts = json.loads(Event.objects.get(kind="lease.abandoned").body)["facts"]
         assert (facts["reason"], facts["account"]) == (reason["reason"], lease.account_name)
         sweep_until_quiet()
-        assert buyer.call("GET", "/v1/leases", buyer.routine_token()).json()["leases"] == []
+        assert holder.call("GET", "/v1/leases", holder.routine_token()).json()["leases"] == []
         assert "except 1 that was forgotten" in admin_browser.get(ALL).content.decode()
         assert admin_browser.post(url, reason).status_code == 404, "once"
     # It was not gone after all.
     assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) == 1
-    Backend.objects.update(scanned_at=None, tried_again_at=timezone.now())
+    Backend.objects.update(scanned_at=None, retry_at=timezone.now())
     sweep_until_quiet()
     assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) is None
     assert Event.objects.filter(kind="orphan.revoked").count() == 1
 
 
-def test_grants_are_locked_in_one_order(buyer: Buyer, role: Role, orders: Backend) -> None:
+def test_grants_are_locked_in_one_order(holder: Holder, role: Role, orders: Backend) -> None:
     """As by a person's stop of the agent in the same moment: two orders would be a deadlock, and one of both fails."""
     now = timezone.now()
     ids = sorted(new_id() for _ in range(4))
     for grant_id in ids[:2]:
         Grant.objects.create(
-            id=grant_id, agent=buyer.caller.agent, user=buyer.person, operation_digest="d", created_at=now,
+            id=grant_id, agent=holder.caller.agent, user=holder.user, operation_digest="d", created_at=now,
             expires_at=now + timedelta(hours=1),
         )  # fmt: skip
     for lease_id, grant_id in zip(ids[2:], reversed(ids[:2]), strict=True):
         Lease.objects.create(
-            id=lease_id, role=role, backend=orders, grant_id=grant_id, agent=buyer.caller.agent, operation_digest="d",
+            id=lease_id, role=role, backend=orders, grant_id=grant_id, agent=holder.caller.agent, operation_digest="d",
             use_id=new_id(), account_name=lease_id.hex, settings={}, state="wrapped", created_at=now, lifetime=60,
             expires_at=now + timedelta(hours=1), max_expires_at=now + timedelta(hours=1),
         )  # fmt: skip
     with CaptureQueriesContext(connection) as captured:
         assert lifecycle.end_all(Q(), "user:admin", now, all=True) == 2
-    asked = [one["sql"] for one in captured.captured_queries]
-    locks = [one for one in asked if 'FROM "oauth_grant"' in one and "FOR UPDATE" in one]
+    sent = [one["sql"] for one in captured.captured_queries]
+    locks = [one for one in sent if 'FROM "oauth_grant"' in one and "FOR UPDATE" in one]
     assert [next(one for one in ids if one.hex in lock.replace("-", "")) for lock in locks] == ids[:2]
 
 
-def test_thousands_are_ended_in_a_few_statements(buyer: Buyer, role: Role, orders: Backend) -> None:
+def test_thousands_are_ended_in_a_few_statements(holder: Holder, role: Role, orders: Backend) -> None:
     now, many = timezone.now(), 2000
     grant = Grant.objects.create(
-        id=new_id(), agent=buyer.caller.agent, user=buyer.person, operation_digest="d", created_at=now,
+        id=new_id(), agent=holder.caller.agent, user=holder.user, operation_digest="d", created_at=now,
         expires_at=now + timedelta(hours=1),
     )  # fmt: skip
     Lease.objects.bulk_create(
@@ -226,4 +228,4 @@ def test_thousands_are_ended_in_a_few_statements(buyer: Buyer, role: Role, order
         assert lifecycle.end_all(Q(), "user:admin", now, all=True) == many
     assert len(captured) < 12
     assert Event.objects.filter(kind="lease.ended").count() == many
-    assert Event.objects.filter(kind="leases.ended").count() == 1
+    assert Event.objects.filter(kind="leases.revoked").count() == 1

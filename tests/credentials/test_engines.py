@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from credentials.engines import AccountMissing, EngineError, Presence, Refused, Unreachable, engine_names
+from credentials.engines import AccountMissing, BackendUnreachable, EngineError, LoginRefused, Presence, engine_names
 from credentials.models import mismatches
 from foundation.handles import new_handle, new_id
-from tests.credentials.systems import PREFIX, System
+from tests.support.systems import PREFIX, System
 
 # Name → how the system is come by.
 SYSTEMS: dict[str, Any] = {
@@ -31,7 +31,7 @@ def test_every_engine_is_held_to_this() -> None:
 
 
 def test_pain_1_an_open_session_ends_before_revoke_returns_and_the_account_is_gone(system: System) -> None:
-    account, password = system.lend()
+    account, password = system.issue_lease()
     with system.engine.log_in(system.target, account.name, password) as session, system.link() as link:
         assert session.is_alive()
         assert link.verify(account.name) == Presence(exists=True, can_log_in=True, sessions=1)
@@ -43,8 +43,8 @@ def test_pain_1_an_open_session_ends_before_revoke_returns_and_the_account_is_go
 
 
 def test_a_second_revoke_does_nothing(system: System) -> None:
-    account, _ = system.lend()
-    bystander, password = system.lend()
+    account, _ = system.issue_lease()
+    bystander, password = system.issue_lease()
     system.take_back(account)
     with system.engine.log_in(system.target, bystander.name, password) as session:
         system.take_back(account)
@@ -53,7 +53,7 @@ def test_a_second_revoke_does_nothing(system: System) -> None:
 
 
 def test_the_name_is_made_once(system: System) -> None:
-    account, password = system.lend()
+    account, password = system.issue_lease()
     with system.link() as link:
         with pytest.raises(EngineError):
             link.create(account, new_handle())
@@ -63,7 +63,7 @@ def test_the_name_is_made_once(system: System) -> None:
 
 
 def test_a_new_password_replaces_the_old_one(system: System) -> None:
-    account, old = system.lend()
+    account, old = system.issue_lease()
     new = new_handle()
     with system.link() as link:
         link.set_password(account, new)
@@ -76,7 +76,7 @@ def test_a_new_password_replaces_the_old_one(system: System) -> None:
 
 def test_nothing_makes_an_account_but_create(system: System) -> None:
     """A renewal that comes after the revoke revives nothing."""
-    account, _ = system.lend()
+    account, _ = system.issue_lease()
     system.take_back(account)
     with system.link() as link:
         with pytest.raises(AccountMissing):
@@ -111,7 +111,7 @@ def test_whatever_the_agent_is_called_is_only_text(system: System) -> None:
 
 
 def test_renewing_keeps_the_account_going(system: System) -> None:
-    account, password = system.lend()
+    account, password = system.issue_lease()
     with system.link() as link:
         link.renew(replace(account, valid_until=datetime.now(UTC) + timedelta(hours=1)))
         with system.engine.log_in(system.target, account.name, password) as session:
@@ -123,7 +123,7 @@ def test_what_is_owned_is_found_by_its_prefix(system: System) -> None:
     prefix = f"cs_{new_id().hex[:6]}_"
     account, password = system.account(), new_handle()
     account = replace(account, name=f"{prefix}{new_id().hex[:20]}")
-    other, _ = system.lend()
+    other, _ = system.issue_lease()
     with system.link() as link:
         link.create(account, password)
         assert link.list_owned(prefix) == [account.name]
@@ -134,7 +134,7 @@ def test_what_is_owned_is_found_by_its_prefix(system: System) -> None:
 
 
 def test_a_wrong_secret_is_refused(system: System) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(LoginRefused):
         system.engine.connect(replace(system.target, secret="wrong"))
 
 
@@ -143,9 +143,9 @@ def test_a_system_that_does_not_answer_is_unreachable(system: System, free_addre
     if "nodes" in settings:
         settings["nodes"] = [free_address]
         settings = {name: value for name, value in settings.items() if name not in free_address}
-    with pytest.raises(Unreachable) as raised:
+    with pytest.raises(BackendUnreachable) as raised:
         system.engine.connect(replace(system.target, settings=settings))
-    assert not isinstance(raised.value, Refused)
+    assert not isinstance(raised.value, LoginRefused)
     assert system.target.secret not in str(raised.value)
 
 
@@ -154,7 +154,7 @@ def test_the_administrators_own_secret_can_be_changed(system: System) -> None:
     with system.link() as link:
         link.set_own_secret(new)
     try:
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefused):
             system.engine.connect(system.target)
         system.engine.connect(replace(system.target, secret=new)).close()
     finally:
@@ -176,6 +176,6 @@ def test_a_secret_is_never_shown(system: System) -> None:
 
 @pytest.fixture
 def free_address() -> dict[str, Any]:
-    from authserver.servers.processes import free_port
+    from runtime.processes import free_port
 
     return {"host": "127.0.0.1", "port": free_port()}

@@ -17,16 +17,17 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from credentials import lending, links
+from credentials.backends import links
 from credentials.engines import BUILT_IN
+from credentials.leases import issuance
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant, Use
-from tests.credentials.crash import KEY, prepared, wanted
-from tests.credentials.lending import Buyer, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
-from tests.credentials.lent_from import LentFrom, LentFromMariaDb, LentFromPostgres, LentFromRedis
-from tests.credentials.sweeper import ROOT, sweeper
 from tests.patience import PATIENCE
-from tests.world import Caller
+from tests.support.crash import KEY, prepared, wanted
+from tests.support.lease_backends import LeaseBackend, MariaDbLeaseBackend, PostgresLeaseBackend, RedisLeaseBackend
+from tests.support.leases import Holder, allow_leases, make_backend, make_grant, make_role, sweep_until_quiet
+from tests.support.sweeper import ROOT, sweeper
+from tests.support.world import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 # What is on the record once it is done.
@@ -38,7 +39,7 @@ DONE = {
     "revoke": "lease.revoked",
 }
 # Whether an account is there after the sweep, where the first call was not made, and where all were.
-STAYS = {
+OFFLINE = {
     "issue": (False, True),
     "unwrap": (False, True),
     "password": (True, True),
@@ -53,10 +54,10 @@ LEAST = {
     "redis": {"issue": 26, "unwrap": 18, "password": 20, "renew": 16, "revoke": 29},
 }
 # Every engine of ours is held to this.
-LENT_FROM: dict[str, Callable[[Any], LentFrom]] = {
-    "mysql": lambda request: LentFromMariaDb(request.getfixturevalue("mysql_system")),
-    "postgres": lambda request: LentFromPostgres(request.getfixturevalue("postgres_server").system("lender")),
-    "redis": lambda request: LentFromRedis(request.getfixturevalue("redis_system")),
+LEASE_BACKENDS: dict[str, Callable[[Any], LeaseBackend]] = {
+    "mysql": lambda request: MariaDbLeaseBackend(request.getfixturevalue("mysql_system")),
+    "postgres": lambda request: PostgresLeaseBackend(request.getfixturevalue("postgres_server").system("lender")),
+    "redis": lambda request: RedisLeaseBackend(request.getfixturevalue("redis_system")),
 }
 Crash = Callable[..., int]
 
@@ -67,14 +68,14 @@ class Crashed:
 
     grant: Grant
     what: str  # as crash.prepared wants it
-    lent: lending.Lent | None = None  # before
+    issued: issuance.IssuedLease | None = None  # before
 
 
 @pytest.fixture(scope="module")
 def crash() -> Iterator[Crash]:
     """Does one job in a child of one process that has everything loaded (crash.py); answers how it ended."""
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.credentials.crash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "tests.support.crash"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         cwd=ROOT, env=os.environ | {"DJANGO_SETTINGS_MODULE": "authserver.settings"},
     ) as process:  # fmt: skip
         assert process.stdin and process.stdout
@@ -89,72 +90,74 @@ def crash() -> Iterator[Crash]:
 
 
 @pytest.fixture(params=sorted(BUILT_IN))
-def lent_from(request: pytest.FixtureRequest) -> Iterator[LentFrom]:
-    made = LENT_FROM[request.param](request)
+def lease_backend(request: pytest.FixtureRequest) -> Iterator[LeaseBackend]:
+    made = LEASE_BACKENDS[request.param](request)
     yield made
     made.close()
 
 
 @pytest.fixture
-def crash_role(lent_from: LentFrom) -> Iterator[Role]:
+def crash_role(lease_backend: LeaseBackend) -> Iterator[Role]:
     """The only one."""
-    backend = make_backend(lent_from.system)
-    yield make_role(backend, "to-crash", lent_from.role, most_per_agent=1000, most_per_person=1000)
+    backend = make_backend(lease_backend.system)
+    yield make_role(backend, "to-crash", lease_backend.role, max_per_agent=1000, max_per_user=1000)
     links.close_all()
 
 
 @pytest.mark.parametrize("act", list(DONE))
 def test_killed_before_and_after_every_call(
-    agent: Caller, person: User, crash_role: Role, lent_from: LentFrom, crash: Crash, act: str
+    agent: Caller, user: User, crash_role: Role, lease_backend: LeaseBackend, crash: Crash, act: str
 ) -> None:
     backend = crash_role.backend
-    crashed = crash_at_every_call(act, allow_leases(agent, person), crash_role, lent_from, crash)
+    crashed = crash_at_every_call(act, allow_leases(agent, user), crash_role, lease_backend, crash)
     assert Event.objects.filter(kind=DONE[act], grant_id=crashed[-1].grant.id).exists()
 
     wait_until_the_dead_are_gone()
     assert one_sweep() == 1
-    stays = [is_in(one, "active") for one in crashed]
-    assert (stays[0], stays[-1]) == STAYS[act]
-    assert stays == sorted(stays, reverse=act == "revoke"), "from one call on it is another way, and stays so"
-    check_that_only_what_is_lent_is_there(lent_from, backend, with_traces=act not in MAKES)
+    offline = [is_in(one, "active") for one in crashed]
+    assert (offline[0], offline[-1]) == OFFLINE[act]
+    assert offline == sorted(offline, reverse=act == "revoke"), "from one call on it is another way, and stays so"
+    check_that_only_leases_are_there(lease_backend, backend, with_traces=act not in MAKES)
     if act in MAKES:
         check_that_what_came_to_nothing_cost_nothing(crashed)
     if act == "unwrap":
         check_that_closed_ones_can_be_opened(crashed)
     if act == "password":
-        check_that_the_next_repeat_has_a_password(crashed, lent_from)
+        check_that_the_next_repeat_has_a_password(crashed, lease_backend)
 
     Lease.objects.filter(state="active").update(expires_at=timezone.now())
     assert one_sweep() == 1
     assert not Lease.objects.exclude(state="revoked").exists()
-    check_that_only_what_is_lent_is_there(lent_from, backend, with_traces=True)
+    check_that_only_leases_are_there(lease_backend, backend, with_traces=True)
     assert len(crashed) - 1 >= LEAST[backend.engine][act]
 
 
-def crash_at_every_call(act: str, buyer: Buyer, role: Role, lent_from: LentFrom, crash: Crash) -> list[Crashed]:
+def crash_at_every_call(
+    act: str, holder: Holder, role: Role, lease_backend: LeaseBackend, crash: Crash
+) -> list[Crashed]:
     """At one call after the other, each time of another lease; until there is none left to be killed at."""
     crashed: list[Crashed] = []
     ended = -signal.SIGKILL
     while ended == -signal.SIGKILL:
-        crashed.append(make_ready(act, make_grant(buyer, role), lent_from))
+        crashed.append(make_ready(act, make_grant(holder, role), lease_backend))
         ended = crash(act=act, what=crashed[-1].what, call=len(crashed) - 1)
     assert ended == 0
     return crashed
 
 
-def make_ready(act: str, grant: Grant, lent_from: LentFrom, lifetime: int | None = None) -> Crashed:
+def make_ready(act: str, grant: Grant, lease_backend: LeaseBackend, lifetime: int | None = None) -> Crashed:
     """All that comes before the act."""
     now = timezone.now()
     if act == "issue":
         return Crashed(grant, str(grant.id))
     if act == "unwrap":
-        wrapped = lending.lend(wanted(grant.id, wrap_for=600), now)
-        assert isinstance(wrapped, lending.Wrapped), wrapped
+        wrapped = issuance.issue_lease(wanted(grant.id, wrap_for=600), now)
+        assert isinstance(wrapped, issuance.WrappedLease), wrapped
         return Crashed(grant, wrapped.handle)
-    lent = lending.lend(wanted(grant.id, idempotency_key=KEY, lifetime=lifetime), now)
-    assert isinstance(lent, lending.Lent), lent
-    lent_from.leave_traces(lent.lease.account_name, lent.password)
-    return Crashed(grant, str(grant.id if act == "password" else lent.lease.id), lent)
+    issued = issuance.issue_lease(wanted(grant.id, idempotency_key=KEY, lifetime=lifetime), now)
+    assert isinstance(issued, issuance.IssuedLease), issued
+    lease_backend.leave_traces(issued.lease.account_name, issued.password)
+    return Crashed(grant, str(grant.id if act == "password" else issued.lease.id), issued)
 
 
 def is_in(crashed: Crashed, *states: str) -> bool:
@@ -182,14 +185,14 @@ def one_sweep() -> int:
     return sweep_until_quiet()
 
 
-def check_that_only_what_is_lent_is_there(lent_from: LentFrom, backend: Backend, *, with_traces: bool) -> None:
-    lent = dict(Lease.objects.filter(state="active").values_list("account_name", "expires_at"))
-    for accounts in lent_from.accounts(backend.prefix):
-        assert accounts == set(lent), "no account without a lease, and no lease without its account"
-    for traces in lent_from.traces(backend.prefix):
-        assert traces == (set(lent) if with_traces else set())
-    for name, expires_at in lent.items():
-        assert not lent_from.ends_before(name, expires_at)
+def check_that_only_leases_are_there(lease_backend: LeaseBackend, backend: Backend, *, with_traces: bool) -> None:
+    issued = dict(Lease.objects.filter(state="active").values_list("account_name", "expires_at"))
+    for accounts in lease_backend.accounts(backend.prefix):
+        assert accounts == set(issued), "no account without a lease, and no lease without its account"
+    for traces in lease_backend.traces(backend.prefix):
+        assert traces == (set(issued) if with_traces else set())
+    for name, expires_at in issued.items():
+        assert not lease_backend.ends_before(name, expires_at)
     for kind in ("lease.ended", "lease.revoked"):
         assert Event.objects.filter(kind=kind).count() == Lease.objects.filter(state="revoked").count()
 
@@ -205,27 +208,27 @@ def check_that_closed_ones_can_be_opened(crashed: list[Crashed]) -> None:
     closed = [one for one in crashed if is_in(one, "wrapped")]
     assert closed[0] == crashed[0], "its process was killed before it said anything"
     for one in closed:
-        assert isinstance(prepared("unwrap", one.what)(), lending.Lent)
+        assert isinstance(prepared("unwrap", one.what)(), issuance.IssuedLease)
 
 
-def check_that_the_next_repeat_has_a_password(crashed: list[Crashed], lent_from: LentFrom) -> None:
+def check_that_the_next_repeat_has_a_password(crashed: list[Crashed], lease_backend: LeaseBackend) -> None:
     """On every node alike, whatever was set where; and no other is good any more."""
     for one in crashed:
         again = prepared("password", one.what)()
-        assert one.lent and isinstance(again, lending.Lent) and again.lease.id == one.lent.lease.id
-        assert all(lent_from.lets_in(again.lease.account_name, again.password))
-        assert not any(lent_from.lets_in(again.lease.account_name, one.lent.password))
+        assert one.issued and isinstance(again, issuance.IssuedLease) and again.lease.id == one.issued.lease.id
+        assert all(lease_backend.lets_in(again.lease.account_name, again.password))
+        assert not any(lease_backend.lets_in(again.lease.account_name, one.issued.password))
 
 
-@pytest.mark.parametrize("lent_from", ["postgres"], indirect=True)
+@pytest.mark.parametrize("lease_backend", ["postgres"], indirect=True)
 def test_claims_of_the_dead_run_out_by_themselves(
-    agent: Caller, person: User, crash_role: Role, lent_from: LentFrom, crash: Crash
+    agent: Caller, user: User, crash_role: Role, lease_backend: LeaseBackend, crash: Crash
 ) -> None:
     """In real time, by the product's own sweeper: nobody else touches a row."""
-    buyer, life, claim = allow_leases(agent, person), 3, 5  # seconds: over before the dead let go of it
+    holder, life, claim = allow_leases(agent, user), 3, 5  # seconds: over before the dead let go of it
     for act in ("renew", "revoke"):
         for call in range(1, LEAST["postgres"][act], 2):
-            one = make_ready(act, make_grant(buyer, crash_role), lent_from, life)
+            one = make_ready(act, make_grant(holder, crash_role), lease_backend, life)
             assert crash(act=act, what=one.what, call=call, claim=claim) == -signal.SIGKILL
     held = dict(Lease.objects.filter(claimed_until__gt=timezone.now()).values_list("id", "claimed_until"))
     states = set(Lease.objects.filter(pk__in=held).values_list("state", flat=True))
@@ -237,4 +240,4 @@ def test_claims_of_the_dead_run_out_by_themselves(
             time.sleep(0.2)
     for lease_id, until in held.items():
         assert Lease.objects.get(pk=lease_id, revoked_at__gt=until), "not before: who had it may have been alive"
-    check_that_only_what_is_lent_is_there(lent_from, crash_role.backend, with_traces=True)
+    check_that_only_leases_are_there(lease_backend, crash_role.backend, with_traces=True)

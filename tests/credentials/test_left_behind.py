@@ -9,13 +9,13 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
-from credentials import preflight
-from credentials.engines import EngineError, Unreachable
+from credentials.backends import preflight
+from credentials.engines import BackendUnreachable, EngineError
 from credentials.engines.postgres import PostgresLink
 from credentials.models import Backend, Lease, Role
-from tests.credentials.lending import Buyer
-from tests.credentials.systems import PostgresServer
-from tests.world import sign_in
+from tests.support.leases import Holder
+from tests.support.systems import PostgresServer
+from tests.support.world import sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DEFAULTS = "ALTER DEFAULT PRIVILEGES FOR ROLE orders_reader GRANT ALL ON TABLES TO PUBLIC"
@@ -28,27 +28,27 @@ def no_default_privileges(postgres_server: PostgresServer) -> Any:
         connection.execute("ALTER DEFAULT PRIVILEGES FOR ROLE orders_reader REVOKE ALL ON TABLES FROM PUBLIC")
 
 
-def lend_and_leave(buyer: Buyer, role: Role, server: PostgresServer, statement: str = DEFAULTS) -> Lease:
-    lent = buyer.lend(role)
-    with server.connect(lent["credential"]["username"], lent["credential"]["password"]) as session:
+def issue_and_leave(holder: Holder, role: Role, server: PostgresServer, statement: str = DEFAULTS) -> Lease:
+    issued = holder.issue_lease(role)
+    with server.connect(issued["credential"]["username"], issued["credential"]["password"]) as session:
         session.execute(statement)
-    assert buyer.revoke(lent["lease"]["lease_id"]).json()["state"] == "revoked"
-    return Lease.objects.get(pk=lent["lease"]["lease_id"])
+    assert holder.revoke(issued["lease"]["lease_id"]).json()["state"] == "revoked"
+    return Lease.objects.get(pk=issued["lease"]["lease_id"])
 
 
 def left_events() -> list[dict[str, Any]]:
     return [json.loads(event.body) for event in Event.objects.filter(kind="lease.left_behind").order_by("id")]
 
 
-def test_it_is_reported_once(buyer: Buyer, role: Role, postgres_server: PostgresServer, administrator: User) -> None:
-    lease = lend_and_leave(buyer, role, postgres_server)
+def test_it_is_reported_once(holder: Holder, role: Role, postgres_server: PostgresServer, administrator: User) -> None:
+    lease = issue_and_leave(holder, role, postgres_server)
     (event,) = left_events()
     assert event["client_id"] == lease.agent.client_id and event["facts"]["lease"] == str(lease.id)
     assert event["facts"]["left"] == Backend.objects.get().left_behind
     assert "The group orders_reader has default privileges" in event["facts"]["left"][0]
-    lend_and_leave(buyer, role, postgres_server)
+    issue_and_leave(holder, role, postgres_server)
     assert len(left_events()) == 1
-    lend_and_leave(buyer, role, postgres_server, DEFAULTS.replace("TABLES", "SEQUENCES"))
+    issue_and_leave(holder, role, postgres_server, DEFAULTS.replace("TABLES", "SEQUENCES"))
     assert len(left_events()) == 2
     with postgres_server.superuser("orders") as connection:
         connection.execute("ALTER DEFAULT PRIVILEGES FOR ROLE orders_reader REVOKE ALL ON SEQUENCES FROM PUBLIC")
@@ -56,36 +56,36 @@ def test_it_is_reported_once(buyer: Buyer, role: Role, postgres_server: Postgres
     assert "The group orders_reader has default privileges" in page
 
 
-def test_what_the_preflight_has_shown_is_no_alarm(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
+def test_what_the_preflight_has_shown_is_no_alarm(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     """An administrator may have set it on purpose."""
     with postgres_server.superuser("orders") as connection:
         connection.execute(DEFAULTS)
     report = preflight.check_backend(role.backend, About(SYSTEM), timezone.now())
     assert report.passed and "orders_reader" in report.left_behind[0]
     assert any("large objects" in text for text in report.can_leave_behind)
-    lend_and_leave(buyer, role, postgres_server)
+    issue_and_leave(holder, role, postgres_server)
     assert left_events() == []
 
 
 def test_what_a_roles_own_preflight_has_shown_neither(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer
+    holder: Holder, role: Role, postgres_server: PostgresServer
 ) -> None:
     with postgres_server.superuser("orders") as connection:
         connection.execute(DEFAULTS)
     assert preflight.check_role(role, About(SYSTEM), timezone.now()).passed
-    lend_and_leave(buyer, role, postgres_server)
+    issue_and_leave(holder, role, postgres_server)
     assert left_events() == []
 
 
-@pytest.mark.parametrize("error", [EngineError("permission denied"), Unreachable("gone")])
+@pytest.mark.parametrize("error", [EngineError("permission denied"), BackendUnreachable("gone")])
 def test_what_cannot_be_looked_at_keeps_nothing_back(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, error: EngineError
+    holder: Holder, role: Role, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, error: EngineError
 ) -> None:
     def failing(self: Any, account: Any) -> list[str]:
         raise error
 
     monkeypatch.setattr(PostgresLink, "left_behind", failing)
-    assert lend_and_leave(buyer, role, postgres_server).state == "revoked"
+    assert issue_and_leave(holder, role, postgres_server).state == "revoked"
     assert left_events() == []
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from credentials import statements
+from credentials.leases import statements
+from credentials.leases.retries import CLAIM_DURATION
 from credentials.models import Lease, Role
-from credentials.retrying import CLAIM
 from foundation.handles import new_id
 from oauth.models import Grant
-from tests.credentials.lending import Buyer
 from tests.oauth.test_liveness import NOW, grants_in_every_state
+from tests.support.leases import Holder
 
 pytestmark = pytest.mark.django_db
 
@@ -21,18 +21,19 @@ def make_lease(role: Role, grant: Grant, **fields: Any) -> Lease:
     life = {"lifetime": 60, "expires_at": NOW + timedelta(days=1), "max_expires_at": NOW + timedelta(days=1)}
     return Lease.objects.create(
         role=role, backend=role.backend, grant=grant, agent=grant.agent, operation_digest="d", use_id=new_id(),
-        account_name="cs_x", settings={}, state="creating", created_at=NOW, claimed_until=NOW + CLAIM, **life, **fields,
+        account_name="cs_x", settings={}, state="creating", created_at=NOW, claimed_until=NOW + CLAIM_DURATION,
+        **life, **fields,
     )  # fmt: skip
 
 
-def test_it_is_handed_over_and_kept_only_while_its_grant_counts(buyer: Buyer, role: Role, person: User) -> None:
+def test_it_is_handed_over_and_kept_only_while_its_grant_counts(holder: Holder, role: Role, user: User) -> None:
     lease = None
-    for what, grant, counts in grants_in_every_state(buyer.caller.agent, person, role.operation_type.resource):
+    for what, grant, counts in grants_in_every_state(holder.caller.agent, user, role.operation_type.resource):
         lease = lease or make_lease(role, grant)
         assert Lease.objects.entitled(NOW).exists() is counts, what
         assert Lease.objects.not_entitled(NOW).exists() is not counts, what
-        assert bool(statements.ACTIVATE(lease=lease.pk, claimed_until=NOW + CLAIM, now=NOW)) is counts, what
-        Lease.objects.update(state="creating", claimed_until=NOW + CLAIM)
+        assert bool(statements.ACTIVATE(lease=lease.pk, claimed_until=NOW + CLAIM_DURATION, now=NOW)) is counts, what
+        Lease.objects.update(state="creating", claimed_until=NOW + CLAIM_DURATION)
 
 
 @pytest.mark.parametrize(
@@ -48,12 +49,12 @@ def test_it_is_handed_over_and_kept_only_while_its_grant_counts(buyer: Buyer, ro
     ids=["being made", "handed over", "ended", "somebody else's", "nobody's", "its time is up"],
 )
 def test_only_who_makes_it_hands_it_over(
-    buyer: Buyer, role: Role, person: User, change: dict[str, Any], moves: int
+    holder: Holder, role: Role, user: User, change: dict[str, Any], moves: int
 ) -> None:
     grant = Grant.objects.create(
-        id=new_id(), agent=buyer.caller.agent, user=person, operation_digest="d", created_at=NOW,
+        id=new_id(), agent=holder.caller.agent, user=user, operation_digest="d", created_at=NOW,
         expires_at=NOW + timedelta(days=1),
     )  # fmt: skip
     lease = make_lease(role, grant)
     Lease.objects.update(**change)
-    assert statements.ACTIVATE(lease=lease.pk, claimed_until=NOW + CLAIM, now=NOW) == moves
+    assert statements.ACTIVATE(lease=lease.pk, claimed_until=NOW + CLAIM_DURATION, now=NOW) == moves

@@ -14,15 +14,17 @@ from audit.models import Event
 from audit.record import SYSTEM, About
 from authserver.management.commands.recovery import Command as RecoveryCommand
 from ciba.models import BackchannelRequest
-from credentials import breaker, lifecycle, links, metrics, recovery, rotation, taking_back
-from credentials.backends import account_of, sealed, target_of
-from credentials.engines import EngineError, Refused, Target
+from credentials import metrics
+from credentials.backends import breaker, links, recovery, rotation
+from credentials.backends.secrets import account_of, sealed, target_of
+from credentials.engines import BackendAddress, EngineError, LoginRefused
 from credentials.engines.postgres import Postgres, PostgresLink
+from credentials.leases import lifecycle, revocation
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, allow_leases, can_log_in, figures_of, make_backend, sweep_until_quiet
-from tests.credentials.systems import PostgresServer, drop_everything
-from tests.world import Caller, sign_in
+from tests.support.leases import Holder, allow_leases, can_log_in, figures_of, make_backend, sweep_until_quiet
+from tests.support.systems import PostgresServer, drop_everything
+from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOUT = About(SYSTEM)
@@ -37,16 +39,16 @@ def reset_secret(server: PostgresServer) -> None:
 
 
 def test_after_a_rotation_only_this_server_knows_the_secret(
-    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+    holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
     old = target_of(orders)
     try:
         rotation.rotate(orders, ABOUT, timezone.now())
         orders.refresh_from_db()
-        with pytest.raises(Refused):
+        with pytest.raises(LoginRefused):
             orders.find_engine().connect(old)
         assert orders.sealed_next_secret is None and target_of(orders).secret != old.secret
-        assert buyer.lend(role)["lease"]["state"] == "active"
+        assert holder.issue_lease(role)["lease"]["state"] == "active"
         assert Event.objects.filter(kind="backend.rotated").count() == 1
         assert old.secret.encode() not in bytes(orders.sealed_secret)
     finally:
@@ -69,21 +71,21 @@ def test_where_nobody_speaks_to_one_any_more_the_others_are_settled(
         rotation.rotate(Backend.objects.get(pk=gone.pk), ABOUT, timezone.now())
 
 
-@pytest.mark.parametrize("told", [False, True])
+@pytest.mark.parametrize("reply", [False, True])
 def test_a_rotation_that_was_cut_off_is_settled_by_a_login(
-    orders: Backend, postgres_server: PostgresServer, told: bool
+    orders: Backend, postgres_server: PostgresServer, reply: bool
 ) -> None:
     new = "the new secret of the test"
     long_ago = timezone.now() - timedelta(minutes=5)
     Backend.objects.update(sealed_next_secret=sealed(orders, new, is_next=True), rotating_since=long_ago)
     try:
-        if told:
+        if reply:
             link = orders.find_engine().connect(target_of(orders))
             link.set_own_secret(new)
             link.close()
         assert rotation.settle_left_over(timezone.now(), 10) == 1
         orders.refresh_from_db()
-        assert (target_of(orders).secret == new) is told
+        assert (target_of(orders).secret == new) is reply
         orders.find_engine().connect(target_of(orders)).close()
         assert orders.sealed_next_secret is None and orders.rotating_since is None
     finally:
@@ -101,17 +103,17 @@ def interrupt(backend: Backend, old: str, new: str) -> None:
 
 @pytest.mark.parametrize(("old", "new"), [("what lends", "never told"), ("before", "what lends")])
 def test_what_settles_a_rotation_closes_the_breaker(
-    buyer: Buyer, role: Role, orders: Backend, old: str, new: str
+    holder: Holder, role: Role, orders: Backend, old: str, new: str
 ) -> None:
     """Meanwhile the sweepers were refused, maybe with the wrong one: nobody waits for their next try."""
     interrupt(orders, old, new)
     for _ in range(7):
-        breaker.note_unreachable(orders.pk, Refused("authentication failed"), timezone.now())
+        breaker.note_unreachable(orders.pk, LoginRefused("authentication failed"), timezone.now())
     assert rotation.settle_left_over(timezone.now(), 10) == 1
     orders.refresh_from_db()
     assert target_of(orders).secret == "what lends" and orders.rotating_since is None
-    assert (orders.failing_since, orders.tried_again_at, orders.failures, orders.problem) == (None, None, 0, "")
-    assert buyer.lend(role)["lease"]["state"] == "active"
+    assert (orders.failing_since, orders.retry_at, orders.failures, orders.problem) == (None, None, 0, "")
+    assert holder.issue_lease(role)["lease"]["state"] == "active"
 
 
 def test_where_neither_secret_logs_in_both_are_tried_once_a_minute(
@@ -121,7 +123,7 @@ def test_where_neither_secret_logs_in_both_are_tried_once_a_minute(
     interrupt(orders, "wrong", "wrong too")
     connect, tried = Postgres.connect, []
 
-    def counted(self: Postgres, target: Target) -> PostgresLink:
+    def counted(self: Postgres, target: BackendAddress) -> PostgresLink:
         tried.append(target.secret)
         return connect(self, target)
 
@@ -135,7 +137,7 @@ def test_where_neither_secret_logs_in_both_are_tried_once_a_minute(
 
     # Mended there, and found by the next try: by the one that settles, whoever else was refused in between.
     Backend.objects.update(sealed_next_secret=sealed(orders, "what lends", is_next=True))
-    breaker.note_unreachable(orders.pk, Refused("the old one"), began + timedelta(seconds=299))
+    breaker.note_unreachable(orders.pk, LoginRefused("the old one"), began + timedelta(seconds=299))
     assert rotation.settle_left_over(began + timedelta(seconds=299), 10) == 0, "its time has not come"
     assert rotation.settle_left_over(began + timedelta(seconds=300), 10) == 1
     assert not breaker.is_open(Backend.objects.get())
@@ -160,9 +162,9 @@ def test_secrets_are_sealed_again_under_a_new_key(orders: Backend, settings: Any
 
 
 def test_an_account_without_a_lease_is_found_and_taken_back(
-    orders: Backend, role: Role, buyer: Buyer, postgres_server: PostgresServer
+    orders: Backend, role: Role, holder: Holder, postgres_server: PostgresServer
 ) -> None:
-    lent = buyer.lend(role)
+    issued = holder.issue_lease(role)
     with postgres_server.superuser() as connection:
         connection.execute(
             psycopg.sql.SQL("CREATE ROLE {} LOGIN").format(psycopg.sql.Identifier(f"{orders.prefix}stray"))
@@ -177,7 +179,7 @@ def test_an_account_without_a_lease_is_found_and_taken_back(
     names = postgres_server.one(
         "SELECT array_agg(rolname::text) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix
     )
-    assert names == [lent["credential"]["username"]], "and the lease's own account is left alone"
+    assert names == [issued["credential"]["username"]], "and the lease's own account is left alone"
     kinds = list(Event.objects.filter(kind__startswith="orphan").values_list("kind", flat=True).order_by("id"))
     assert kinds == ["orphan.found", "orphan.revoked"]
 
@@ -193,26 +195,26 @@ def test_another_servers_accounts_on_the_same_system_are_not_touched(
     drop_everything(postgres_server)
 
 
-def test_pain_6_after_a_restore_nothing_is_taken_back_until_a_person_says_so(
-    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, capsys: pytest.CaptureFixture[str]
+def test_pain_6_after_a_restore_nothing_is_taken_back_until_a_user_says_so(
+    holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lent = buyer.lend(role)
-    session = postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
-    forgotten = buyer.lend(role)  # the backup does not know this one
+    issued = holder.issue_lease(role)
+    session = postgres_server.connect(issued["credential"]["username"], issued["credential"]["password"])
+    abandoned = holder.issue_lease(role)  # the backup does not know this one
     RecoveryCommand().handle(act="start")
-    Lease.objects.filter(pk=forgotten["lease"]["lease_id"]).delete()
+    Lease.objects.filter(pk=abandoned["lease"]["lease_id"]).delete()
     Lease.objects.update(expires_at=timezone.now())
     Backend.objects.update(scanned_at=None)
-    sweep = taking_back.sweep(timezone.now(), 100)
+    sweep = revocation.sweep(timezone.now(), 100)
     assert sweep == 0 and session.execute("SELECT 1").fetchone() == (1,)
-    assert buyer.buy(buyer.approved_token(role)).json()["error"] == "not_lending"
+    assert holder.request_lease(holder.approved_token(role)).json()["error"] == "not_issuing"
     assert any("recovery" in worry for worry in Client().get("/readyz").json()["leases"])
 
     command = RecoveryCommand()
     command.handle(act="report")
     report = capsys.readouterr().out
-    assert "1 leases would be taken back" in report and forgotten["credential"]["username"] in report
-    assert lent["credential"]["username"] not in report
+    assert "1 leases would be taken back" in report and abandoned["credential"]["username"] in report
+    assert issued["credential"]["username"] not in report
 
     command.handle(act="end")
     sweep_until_quiet()
@@ -232,14 +234,14 @@ def test_recovery_is_one_at_a_time(db: None) -> None:
 def attempts(lease: Lease, count: int) -> None:
     for _ in range(count):
         Lease.objects.filter(pk=lease.pk).update(due_at=timezone.now())
-        taking_back.take_back_now(lease.pk)
+        revocation.revoke_now(lease.pk)
 
 
 def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
-    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch,
+    holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
-    buyer.lend(role)
+    holder.issue_lease(role)
     lease = Lease.objects.get()
     with monkeypatch.context() as broken:
 
@@ -247,7 +249,7 @@ def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
             raise EngineError("42501: permission denied")
 
         broken.setattr(PostgresLink, "revoke", may_not)
-        lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+        lifecycle.end(lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
         attempts(lease, 7)
         lease.refresh_from_db()
         assert (lease.state, lease.attempts) == ("stuck", 7)
@@ -265,19 +267,19 @@ def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
 
 
 def test_pain_3_disabled_is_a_state_of_its_own(
-    buyer: Buyer, orders: Backend, role: Role, postgres_server: PostgresServer
+    holder: Holder, orders: Backend, role: Role, postgres_server: PostgresServer
 ) -> None:
     """What others built on it keeps it; nobody can use it; when they are done it goes."""
     Role.objects.filter(pk=role.pk).update(settings={"groups": ["orders_writer"]})
-    lent = buyer.lend(role)
-    with postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"]) as session:
+    issued = holder.issue_lease(role)
+    with postgres_server.connect(issued["credential"]["username"], issued["credential"]["password"]) as session:
         session.execute("CREATE TABLE public.notes (id int)")
     with postgres_server.superuser("orders") as connection:
         connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
-    assert buyer.revoke(lent["lease"]["lease_id"]).json()["state"] == "disabled"
+    assert holder.revoke(issued["lease"]["lease_id"]).json()["state"] == "disabled"
     assert Event.objects.filter(kind="lease.disabled").count() == 1
     with pytest.raises(psycopg.OperationalError):
-        postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+        postgres_server.connect(issued["credential"]["username"], issued["credential"]["password"])
     with postgres_server.superuser("orders") as connection:
         connection.execute("DROP VIEW relies")
     lifecycle.retry_now(Q(), timezone.now())
@@ -285,18 +287,18 @@ def test_pain_3_disabled_is_a_state_of_its_own(
     assert Lease.objects.get().state == "revoked"
 
 
-def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(buyer: Buyer, role: Role, orders: Backend) -> None:
-    buyer.lend(role)
+def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(holder: Holder, role: Role, orders: Backend) -> None:
+    holder.issue_lease(role)
     Backend.objects.update(engine="no longer installed")
     links.close_all()
     lease = Lease.objects.get()
-    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     attempts(lease, 5)
     lease.refresh_from_db()
     assert (lease.state, lease.problem) == ("stuck", "no engine named no longer installed is installed")
-    token = buyer.approved_token(role)
-    assert buyer.buy(token).json()["error"] == "not_lending"
-    listed = buyer.call("GET", "/v1/leases", buyer.routine_token()).json()["leases"]
+    token = holder.approved_token(role)
+    assert holder.request_lease(token).json()["error"] == "not_issuing"
+    listed = holder.call("GET", "/v1/leases", holder.routine_token()).json()["leases"]
     assert [one["revocable"] for one in listed] == [None]
     Backend.objects.update(engine="postgres")
     attempts(lease, 1)
@@ -305,12 +307,12 @@ def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(buyer: Buyer,
 
 
 def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
-    buyer: Buyer, role: Role, orders: Backend, postgres_server: PostgresServer
+    holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
     """Login off, then sessions: even where the rest fails nobody works on with it."""
     Role.objects.filter(pk=role.pk).update(settings={"groups": ["orders_writer"]})
-    lent = buyer.lend(role)
-    session = postgres_server.connect(lent["credential"]["username"], lent["credential"]["password"])
+    issued = holder.issue_lease(role)
+    session = postgres_server.connect(issued["credential"]["username"], issued["credential"]["password"])
     session.execute("CREATE TABLE public.notes (id int)")
     with postgres_server.superuser("orders") as connection:
         connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
@@ -322,20 +324,20 @@ def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
         assert (left.exists, left.can_log_in, left.sessions) == (True, False, 0)
     with pytest.raises(psycopg.OperationalError):
         session.execute("SELECT 1")
-    assert not can_log_in(postgres_server, lent)
+    assert not can_log_in(postgres_server, issued)
     with postgres_server.superuser("orders") as connection:
         connection.execute("DROP VIEW relies")
     drop_everything(postgres_server)
 
 
 def test_a_secret_that_cannot_be_opened_is_a_state_and_not_a_crash(
-    buyer: Buyer, role: Role, orders: Backend, settings: Any
+    holder: Holder, role: Role, orders: Backend, settings: Any
 ) -> None:
-    buyer.lend(role)
+    holder.issue_lease(role)
     links.close_all()
     keys, settings.KEY_ENCRYPTION_KEYS = settings.KEY_ENCRYPTION_KEYS, {"other": b"o" * 32}
     lease = Lease.objects.get()
-    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
+    lifecycle.end(lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     attempts(lease, 1)
     lease.refresh_from_db()
     assert lease.state == "revoking" and "not in KEY_ENCRYPTION_KEYS_FILE" in lease.problem
@@ -348,18 +350,18 @@ def test_a_secret_that_cannot_be_opened_is_a_state_and_not_a_crash(
 # --- people
 
 
-def test_a_person_sees_and_ends_their_own(buyer: Buyer, role: Role, browser_of_person: Client, stranger: Any) -> None:
-    lent = buyer.lend(role)["lease"]["lease_id"]
-    page = browser_of_person.get("/activity").content.decode()
+def test_a_user_sees_and_ends_their_own(holder: Holder, role: Role, browser_of_user: Client, stranger: Any) -> None:
+    issued = holder.issue_lease(role)["lease"]["lease_id"]
+    page = browser_of_user.get("/activity").content.decode()
     assert "Read orders" in page and "look at orders" in page and "End it now" in page
     theirs = sign_in(stranger)
     assert "Read orders" not in theirs.get("/activity").content.decode()
-    assert theirs.post(f"/leases/{lent}/end").status_code == 404
+    assert theirs.post(f"/leases/{issued}/end").status_code == 404
     assert Lease.objects.get().state == "active"
-    assert browser_of_person.get(f"/leases/{lent}/end").status_code == 405
-    assert Client(enforce_csrf_checks=True).post(f"/leases/{lent}/end").status_code in (302, 403)
-    assert browser_of_person.post(f"/leases/{lent}/end").status_code == 302
-    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoked", "ended by person")
+    assert browser_of_user.get(f"/leases/{issued}/end").status_code == 405
+    assert Client(enforce_csrf_checks=True).post(f"/leases/{issued}/end").status_code in (302, 403)
+    assert browser_of_user.post(f"/leases/{issued}/end").status_code == 302
+    assert (Lease.objects.get().state, Lease.objects.get().end_reason) == ("revoked", "revoked by user")
 
 
 @pytest.fixture
@@ -371,11 +373,11 @@ def backend_form(server: PostgresServer, **more: Any) -> dict[str, Any]:
     import json
 
     form = {"name": "new-one", "engine": "postgres", "settings": json.dumps(server.settings("lender"))}
-    return form | {"secret": "what lends", "most_leases": "100"} | more
+    return form | {"secret": "what lends", "max_leases": "100"} | more
 
 
 def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
-    admin_browser: Client, postgres_server: PostgresServer, buyer: Buyer, role: Role, orders: Backend
+    admin_browser: Client, postgres_server: PostgresServer, holder: Holder, role: Role, orders: Backend
 ) -> None:
     answer = admin_browser.post("/admin/credentials/backend/add/", backend_form(postgres_server), follow=True)
     assert b"was made and taken back; with no active role, none was used" in answer.content
@@ -385,12 +387,13 @@ def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
     assert b"what lends" not in page and b"a read finds it gone" in page
     assert admin_browser.post(f"/admin/credentials/backend/{orders.pk}/delete/", {"post": "yes"}).status_code == 403
 
-    lent = buyer.lend(role)
+    issued = holder.issue_lease(role)
     act = {"action": "drain", "_selected_action": [str(orders.pk)]}
     admin_browser.post("/admin/credentials/backend/", act)
-    assert buyer.buy(buyer.approved_token(role)).json()["error"] == "not_lending"
+    assert holder.request_lease(holder.approved_token(role)).json()["error"] == "not_issuing"
     assert (
-        buyer.call("GET", f"/v1/leases/{lent['lease']['lease_id']}", buyer.routine_token()).json()["state"] == "active"
+        holder.call("GET", f"/v1/leases/{issued['lease']['lease_id']}", holder.routine_token()).json()["state"]
+        == "active"
     )
     listing = admin_browser.get("/admin/credentials/backend/").content.decode()
     assert "draining" in listing
@@ -426,14 +429,14 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 def test_a_backend_does_not_become_another_system_while_leases_are_live(
-    admin_browser: Client, orders: Backend, role: Role, buyer: Buyer, postgres_server: PostgresServer
+    admin_browser: Client, orders: Backend, role: Role, holder: Holder, postgres_server: PostgresServer
 ) -> None:
     """On another system every account is "gone": leases would be called revoked whose accounts live."""
     import json
 
-    buyer.lend(role)
+    holder.issue_lease(role)
     settings = json.dumps({**orders.settings, "host": "localhost"})
-    form = {"settings": settings, "most_leases": "100"}
+    form = {"settings": settings, "max_leases": "100"}
     url = f"/admin/credentials/backend/{orders.pk}/change/"
     assert b"Drain it first" in admin_browser.post(url, form).content
     assert admin_browser.post(url, form | {"is_same_system": "on"}).status_code == 302
@@ -456,8 +459,8 @@ def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend
     form = {
         "backend": str(orders.pk), "name": "reports", "title": "Reports", "summary": "Read the reports",
         "risk": "sensitive", "assurance": "session", "uses": "2", "settings": '{"groups": ["orders_reader"]}',
-        "default_lifetime": "60", "longest_lifetime": "600", "most_leases": "5", "most_per_agent": "1",
-        "most_per_person": "1", "is_active": "on",
+        "default_lifetime": "60", "max_lifetime": "600", "max_leases": "5", "max_per_agent": "1",
+        "max_per_user": "1", "is_active": "on",
     }  # fmt: skip
     answer = admin_browser.post("/admin/credentials/role/add/", form, follow=True)
     assert b"was made, used and taken back" in answer.content, answer.content
@@ -472,23 +475,23 @@ def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend
 
 
 def test_the_kill_switch_shows_progress_until_all_is_gone(
-    admin_browser: Client, buyer: Buyer, role: Role, other_agent: Caller, postgres_server: PostgresServer,
+    admin_browser: Client, holder: Holder, role: Role, other_agent: Caller, postgres_server: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """And another agent, with the same role and person, goes on as if nothing were."""
-    lent = buyer.lend(role)
+    issued = holder.issue_lease(role)
     lease = Lease.objects.get()
-    other = allow_leases(other_agent, buyer.person)
-    others_lent, others_token = other.lend(role), other.routine_token()
+    other = allow_leases(other_agent, holder.user)
+    others_issued, others_token = other.issue_lease(role), other.routine_token()
     others_question = other.caller.ask(
-        buyer.person, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
+        holder.user, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
     ).json()
-    waiting = buyer.caller.ask(
-        buyer.person, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
+    waiting = holder.caller.ask(
+        holder.user, authorization_details=[{"type": role.operation_type.name, "purpose": "more"}]
     )
     assert waiting.status_code == 200
-    token = buyer.routine_token()
-    url = f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
+    token = holder.routine_token()
+    url = f"/admin/clients/agent/{holder.caller.agent.pk}/stop/"
     before = admin_browser.get(url).content.decode()
     assert "Stop Assistant now" in before and "1 active" in before
     with monkeypatch.context() as broken:
@@ -508,26 +511,26 @@ def test_the_kill_switch_shows_progress_until_all_is_gone(
     assert "confirmed gone" in after and "is being taken back" not in after
     assert "validates them by itself accepts" in " ".join(after.split()), "the agent's tokens have not ended yet"
     assert BackchannelRequest.objects.filter(state="cancelled").count() == 1
-    assert not Grant.objects.filter(agent=buyer.caller.agent, revoked_at=None).exists()
-    assert buyer.call("GET", "/v1/leases", token).status_code == 401
+    assert not Grant.objects.filter(agent=holder.caller.agent, revoked_at=None).exists()
+    assert holder.call("GET", "/v1/leases", token).status_code == 401
     assert Lease.objects.get(pk=lease.pk).state == "revoked"
-    assert not can_log_in(postgres_server, lent)
+    assert not can_log_in(postgres_server, issued)
 
     assert [one["state"] for one in other.call("GET", "/v1/leases", others_token).json()["leases"]] == ["active"]
-    assert can_log_in(postgres_server, others_lent)
+    assert can_log_in(postgres_server, others_issued)
     assert other.caller.poll(others_question["auth_req_id"]).json()["error"] == "authorization_pending"
     assert not Grant.objects.filter(agent=other.caller.agent).exclude(revoked_at=None).exists()
 
 
-def test_only_who_may_change_agents_reaches_the_kill_switch(buyer: Buyer, browser_of_person: Client) -> None:
-    url = f"/admin/clients/agent/{buyer.caller.agent.pk}/stop/"
-    assert browser_of_person.post(url).status_code in (302, 403)
-    assert buyer.caller.agent.__class__.objects.get(pk=buyer.caller.agent.pk).is_active
+def test_only_who_may_change_agents_reaches_the_kill_switch(holder: Holder, browser_of_user: Client) -> None:
+    url = f"/admin/clients/agent/{holder.caller.agent.pk}/stop/"
+    assert browser_of_user.post(url).status_code in (302, 403)
+    assert holder.caller.agent.__class__.objects.get(pk=holder.caller.agent.pk).is_active
 
 
 @pytest.mark.parametrize("page", ["backend", "role", "lease", "recovery"])
-def test_the_pages_open(admin_browser: Client, buyer: Buyer, role: Role, orders: Backend, page: str) -> None:
-    buyer.lend(role)
+def test_the_pages_open(admin_browser: Client, holder: Holder, role: Role, orders: Backend, page: str) -> None:
+    holder.issue_lease(role)
     assert admin_browser.get(f"/admin/credentials/{page}/").status_code == 200
     assert admin_browser.get(f"/admin/credentials/lease/{Lease.objects.get().pk}/change/").status_code == 200
 

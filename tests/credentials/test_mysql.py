@@ -12,18 +12,18 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from credentials.engines import (
-    Account,
+    BackendAddress,
+    BackendUnreachable,
+    DatabaseAccount,
     EngineError,
-    Target,
-    Trace,
-    Unreachable,
+    SessionTrace,
     find_can_leave_behind,
     find_left_behind,
 )
 from credentials.engines.mysql import ENGINE, MysqlLink
-from tests.credentials.mariadb import MariaDb
+from tests.support.mariadb import MariaDb
 
-TRACE = Trace("3f0c", "agent-1", "person-1", "grant-1")
+TRACE = SessionTrace("3f0c", "agent-1", "person-1", "grant-1")
 READ_ORDERS = {"grants": [{"privileges": ["SELECT"], "database": "shop_1", "table": "orders"}]}
 
 
@@ -33,35 +33,35 @@ def server(mysql_server: MariaDb) -> MariaDb:
 
 
 @pytest.fixture
-def target(server: MariaDb) -> Target:
+def target(server: MariaDb) -> BackendAddress:
     return server.target
 
 
 @pytest.fixture
-def link(target: Target) -> Iterator[MysqlLink]:
+def link(target: BackendAddress) -> Iterator[MysqlLink]:
     link = ENGINE.connect(target)
     yield link
     link.close()
 
 
 @pytest.fixture
-def account(server: MariaDb) -> Iterator[Account]:
+def account(server: MariaDb) -> Iterator[DatabaseAccount]:
     name = f"cs_{secrets.token_hex(6)}"
-    yield Account(name, READ_ORDERS, datetime.now(UTC) + timedelta(minutes=5), TRACE)
+    yield DatabaseAccount(name, READ_ORDERS, datetime.now(UTC) + timedelta(minutes=5), TRACE)
     server.rows("DROP USER IF EXISTS %s@'%%'", name)
 
 
 PASSWORD = "Ab3-dE5_gH7iJ9kL1mN3oP5qR7sT9u"
 
 
-def reads(server: MariaDb, account: Account, statement: str, password: str = PASSWORD) -> Any:
+def reads(server: MariaDb, account: DatabaseAccount, statement: str, password: str = PASSWORD) -> Any:
     with server.connect(account.name, password) as connection, connection.cursor() as cursor:
         cursor.execute(statement)
         return cursor.fetchall()
 
 
 def test_an_account_does_what_its_role_gives_and_nothing_else(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     assert reads(server, account, "SELECT id FROM shop_1.orders ORDER BY id") == ((1,), (2,))
@@ -81,7 +81,7 @@ def test_an_account_does_what_its_role_gives_and_nothing_else(
     assert (presence.exists, presence.can_log_in) == (True, True)
 
 
-def test_a_whole_database_is_that_database_alone(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_a_whole_database_is_that_database_alone(server: MariaDb, link: MysqlLink, account: DatabaseAccount) -> None:
     """An underscore is a wildcard in the database's name of a GRANT."""
     whole = replace(account, settings={"grants": [{"privileges": ["SELECT"], "database": "shop_1"}]})
     link.create(whole, PASSWORD)
@@ -90,7 +90,7 @@ def test_a_whole_database_is_that_database_alone(server: MariaDb, link: MysqlLin
         reads(server, account, "SELECT id FROM shopA1.orders")
 
 
-def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, account: DatabaseAccount) -> None:
     link.create(account, PASSWORD)
     for wrong in ("x", PASSWORD[:-1], link._proof(PASSWORD)):
         with pytest.raises(pymysql.MySQLError, match="Access denied"):
@@ -98,7 +98,7 @@ def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, a
 
 
 def test_pain_1_taking_back_ends_the_open_session_before_it_returns(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
@@ -114,7 +114,7 @@ def test_pain_1_taking_back_ends_the_open_session_before_it_returns(
 
 
 def test_pain_1_taking_back_ends_a_statement_that_is_running(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     ended = threading.Event()
@@ -134,7 +134,9 @@ def test_pain_1_taking_back_ends_a_statement_that_is_running(
     assert link.verify(account.name).is_gone
 
 
-def test_half_an_account_cannot_log_in_and_is_taken_back(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_half_an_account_cannot_log_in_and_is_taken_back(
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
+) -> None:
     """As after a crash in the middle: the grants fail, and what is left is locked."""
     broken = replace(account, settings={"grants": [{"privileges": ["SELECT"], "database": "not_ours"}]})
     with pytest.raises(EngineError):
@@ -147,7 +149,7 @@ def test_half_an_account_cannot_log_in_and_is_taken_back(server: MariaDb, link: 
     assert link.verify(account.name).is_gone
 
 
-def test_only_our_prefix_is_listed(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_only_our_prefix_is_listed(server: MariaDb, link: MysqlLink, account: DatabaseAccount) -> None:
     link.create(account, PASSWORD)
     server.rows("CREATE USER csXother@'%' IDENTIFIED BY 'x'")  # the underscore of cs_ is no wildcard here either
     assert account.name in link.list_owned("cs_")
@@ -156,7 +158,7 @@ def test_only_our_prefix_is_listed(server: MariaDb, link: MysqlLink, account: Ac
 
 
 def test_names_from_an_administrator_are_names_and_no_statements(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     odd = "o`r%d'er\"s; DROP"
     server.rows("CREATE TABLE shop_1.`o``r%d'er\"s; DROP` (id INT)")
@@ -169,7 +171,7 @@ def test_names_from_an_administrator_are_names_and_no_statements(
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "reason"),
     [
         ({}, "no grants"),
         ({"grants": []}, "an empty list"),
@@ -181,8 +183,8 @@ def test_names_from_an_administrator_are_names_and_no_statements(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_role_that_gives_too_much_is_refused(settings: dict[str, Any], why: str) -> None:
-    assert list(Draft202012Validator(ENGINE.role_schema).iter_errors(settings)), why
+def test_a_role_that_gives_too_much_is_refused(settings: dict[str, Any], reason: str) -> None:
+    assert list(Draft202012Validator(ENGINE.role_schema).iter_errors(settings)), reason
 
 
 def test_the_servers_own_database_is_never_lent() -> None:
@@ -190,7 +192,7 @@ def test_the_servers_own_database_is_never_lent() -> None:
     assert problems == ["Nothing is lent from the server's own database mysql."]
 
 
-def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLink, account: Account) -> None:
+def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLink, account: DatabaseAccount) -> None:
     server.rows("SET GLOBAL log_output = 'TABLE', GLOBAL general_log = ON")
     try:
         link.create(account, PASSWORD)
@@ -204,7 +206,7 @@ def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLin
     assert PASSWORD not in logged
 
 
-def test_what_our_administrator_need_not_have_is_said(server: MariaDb, target: Target, link: MysqlLink) -> None:
+def test_what_our_administrator_need_not_have_is_said(server: MariaDb, target: BackendAddress, link: MysqlLink) -> None:
     assert link.excess_rights() == []
     server.rows("GRANT FILE, SUPER ON *.* TO lender@'%'")
     generous = ENGINE.connect(target)
@@ -214,11 +216,11 @@ def test_what_our_administrator_need_not_have_is_said(server: MariaDb, target: T
 
 def test_a_link_whose_server_went_away_is_unreachable(server: MariaDb, link: MysqlLink) -> None:
     server.rows(f"KILL CONNECTION {link._connection.thread_id()}")
-    with pytest.raises(Unreachable):
+    with pytest.raises(BackendUnreachable):
         link.verify("anybody")
 
 
-def test_connection_facts_hold_no_secret(target: Target, account: Account) -> None:
+def test_connection_facts_hold_no_secret(target: BackendAddress, account: DatabaseAccount) -> None:
     facts = ENGINE.connection_facts(target, account)
     assert facts == {"host": "127.0.0.1", "port": target.settings["port"], "databases": ["shop_1"], "tls": False}
 
@@ -227,13 +229,13 @@ def test_connection_facts_hold_no_secret(target: Target, account: Account) -> No
 
 
 @pytest.fixture
-def blind(server: MariaDb) -> Iterator[Target]:
+def blind(server: MariaDb) -> Iterator[BackendAddress]:
     with server.administrator("CREATE USER") as target:
         yield target
 
 
 def test_an_administrator_who_sees_no_sessions_confirms_nothing(
-    server: MariaDb, link: MysqlLink, account: Account, blind: Target
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount, blind: BackendAddress
 ) -> None:
     """The server lists one's own sessions alone, and does not say so: what works on would be called gone."""
     link.create(account, PASSWORD)
@@ -253,7 +255,7 @@ def test_an_administrator_who_sees_no_sessions_confirms_nothing(
 
 
 def test_an_administrator_who_sees_no_sessions_makes_nothing(
-    server: MariaDb, link: MysqlLink, account: Account, blind: Target
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount, blind: BackendAddress
 ) -> None:
     other = ENGINE.connect(blind)
     with pytest.raises(EngineError, match="it needs PROCESS"):
@@ -263,7 +265,7 @@ def test_an_administrator_who_sees_no_sessions_makes_nothing(
 
 
 def test_rights_lost_later_are_missed_by_the_next_connection(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     """The server gives and takes them with a login: what a connection may see it goes on seeing, and no more."""
     link.create(account, PASSWORD)
@@ -281,7 +283,7 @@ def test_rights_lost_later_are_missed_by_the_next_connection(
 
 
 def test_an_administrator_who_may_end_no_sessions_takes_nothing_back(
-    server: MariaDb, link: MysqlLink, account: Account
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     with server.administrator("CREATE USER, PROCESS") as target, server.connect(account.name, PASSWORD) as session:
@@ -297,7 +299,9 @@ WRITES = {"grants": [{"privileges": ["SELECT", "INSERT", "CREATE"], "database": 
 
 
 @pytest.mark.parametrize("number", [1, 2], ids=["one", "two"])
-def test_prepared_transactions_are_reported(server: MariaDb, link: MysqlLink, account: Account, number: int) -> None:
+def test_prepared_transactions_are_reported(
+    server: MariaDb, link: MysqlLink, account: DatabaseAccount, number: int
+) -> None:
     """They outlive session and account, with their locks, and nothing says whose they are."""
     account = replace(account, settings=WRITES)
     link.create(account, PASSWORD)
@@ -320,7 +324,7 @@ def test_prepared_transactions_are_reported(server: MariaDb, link: MysqlLink, ac
     assert find_left_behind(link, account) == []
 
 
-def test_that_tables_stay_is_said(link: MysqlLink, account: Account) -> None:
+def test_that_tables_stay_is_said(link: MysqlLink, account: DatabaseAccount) -> None:
     (found,) = find_can_leave_behind(link, replace(account, settings=WRITES))
     assert "`shop\\_1`.*" in found
     assert find_can_leave_behind(link, account) == []

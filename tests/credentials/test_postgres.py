@@ -7,9 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from credentials.engines import EngineError, Target, find_can_leave_behind, find_left_behind
+from credentials.engines import BackendAddress, EngineError, find_can_leave_behind, find_left_behind
 from credentials.engines.postgres import ENGINE
-from tests.credentials.systems import PostgresServer, System, drop_everything
+from tests.support.systems import PostgresServer, System, drop_everything
 
 WRITER = {"groups": ["orders_writer"]}
 
@@ -41,7 +41,7 @@ def make_things(server: PostgresServer, name: str, password: str, database: str 
 
 def test_pain_3_what_it_owned_in_two_databases_is_dropped(system: System, postgres_server: PostgresServer) -> None:
     """Owned objects, sequences, default privileges, grants made on."""
-    account, password = system.lend(**WRITER)
+    account, password = system.issue_lease(**WRITER)
     for database in ("orders", "archive"):
         make_things(postgres_server, account.name, password, database)
     system.take_back(account)
@@ -57,7 +57,7 @@ def test_pain_3_reassigned_is_the_data_and_not_what_runs_with_its_owners_rights(
     lender: System, postgres_server: PostgresServer
 ) -> None:
     """A view or a function under a new owner would hand that owner's rights to whoever made it."""
-    account, password = lender.lend(**WRITER, objects="reassign", reassign_to="orders_owner")
+    account, password = lender.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
     make_things(postgres_server, account.name, password)
     with postgres_server.connect(account.name, password) as session:
         session.execute("CREATE RULE sly AS ON INSERT TO public.notes DO ALSO DELETE FROM public.orders")
@@ -80,7 +80,7 @@ def test_pain_3_reassigned_is_the_data_and_not_what_runs_with_its_owners_rights(
 def test_an_administrator_inherits_nothing(postgres_server: PostgresServer) -> None:
     """The account stays, and cannot log in: visible, and harmless."""
     system = postgres_server.system("postgres")
-    account, password = system.lend(**WRITER, objects="reassign", reassign_to="postgres")
+    account, password = system.issue_lease(**WRITER, objects="reassign", reassign_to="postgres")
     make_things(postgres_server, account.name, password)
     with pytest.raises(EngineError, match="inherits nothing"):
         system.take_back(account)
@@ -90,7 +90,7 @@ def test_an_administrator_inherits_nothing(postgres_server: PostgresServer) -> N
 
 
 def test_what_others_built_on_it_is_not_dropped_with_it(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.lend(**WRITER)
+    account, password = lender.issue_lease(**WRITER)
     with postgres_server.connect(account.name, password) as session:
         session.execute("CREATE TABLE public.notes (id int)")
     with postgres_server.superuser("orders") as connection:
@@ -109,7 +109,7 @@ def test_what_others_built_on_it_is_not_dropped_with_it(lender: System, postgres
 
 
 def test_names_with_quotes_in_what_it_made_are_only_names(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.lend(**WRITER, objects="reassign", reassign_to="orders_owner")
+    account, password = lender.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
     sly = 'x"; ALTER ROLE lender SUPERUSER; --{} %s'
     with postgres_server.connect(account.name, password) as session:
         name = psycopg.sql.Identifier(sly)
@@ -144,7 +144,7 @@ def test_names_with_quotes_in_what_it_made_are_only_names(lender: System, postgr
     ],
 )
 def test_an_account_gets_no_further(lender: System, postgres_server: PostgresServer, statement: str) -> None:
-    account, password = lender.lend(**WRITER)
+    account, password = lender.issue_lease(**WRITER)
     with postgres_server.connect(account.name, password) as session, lender.link():
         with pytest.raises(psycopg.Error) as raised:
             session.execute(statement)
@@ -156,7 +156,7 @@ def test_only_the_databases_of_its_groups_let_it_in(lender: System, postgres_ser
     with postgres_server.superuser() as connection:
         connection.execute("CREATE DATABASE closed")
         connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
-    account, password = lender.lend()
+    account, password = lender.issue_lease()
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         postgres_server.connect(account.name, password, "closed")
     with pytest.raises(psycopg.OperationalError, match="password"):
@@ -165,7 +165,7 @@ def test_only_the_databases_of_its_groups_let_it_in(lender: System, postgres_ser
 
 
 def test_it_takes_no_more_connections_than_it_may(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.lend(connection_limit=1)
+    account, password = lender.issue_lease(connection_limit=1)
     with (
         postgres_server.connect(account.name, password),
         pytest.raises(psycopg.OperationalError, match="too many connections"),
@@ -175,7 +175,7 @@ def test_it_takes_no_more_connections_than_it_may(lender: System, postgres_serve
 
 
 def test_pain_15_the_systems_own_expiry_is_the_second_line(lender: System, postgres_server: PostgresServer) -> None:
-    account, _ = lender.lend()
+    account, _ = lender.issue_lease()
     until = postgres_server.one("SELECT rolvaliduntil FROM pg_roles WHERE rolname = %s", account.name)
     assert until == account.valid_until
     lender.take_back(account)
@@ -186,7 +186,7 @@ def test_pain_4_no_table_names_an_account_and_nothing_grows(lender: System, post
     sizes = []
     for _ in range(2):
         for _ in range(25):
-            account, _ = lender.lend()
+            account, _ = lender.issue_lease()
             lender.take_back(account)
         with postgres_server.superuser() as connection:
             connection.execute("VACUUM pg_authid")
@@ -213,7 +213,7 @@ def prepare(server: PostgresServer, name: str, password: str) -> None:
 def test_prepared_transactions_do_not_outlive_it(postgres_server: PostgresServer) -> None:
     """They hold locks without a session. Only a superuser may roll back another's."""
     system = postgres_server.system("postgres")
-    account, password = system.lend(**WRITER)
+    account, password = system.issue_lease(**WRITER)
     prepare(postgres_server, account.name, password)
     system.take_back(account)
     assert postgres_server.one("SELECT count(*) FROM pg_prepared_xacts") == 0
@@ -222,7 +222,7 @@ def test_prepared_transactions_do_not_outlive_it(postgres_server: PostgresServer
 def test_where_a_prepared_transaction_cannot_be_rolled_back_the_account_stays_harmless(
     lender: System, postgres_server: PostgresServer
 ) -> None:
-    account, password = lender.lend(**WRITER)
+    account, password = lender.issue_lease(**WRITER)
     prepare(postgres_server, account.name, password)
     with lender.link() as link:
         with pytest.raises(EngineError):
@@ -248,14 +248,14 @@ def test_what_the_administrator_can_do_beyond_need_is_said(postgres_server: Post
 
 def test_sessions_are_seen_by_whoever_looks(lender: System, postgres_server: PostgresServer) -> None:
     """The server hides from others what a session does, not whose it is: none seen is none there."""
-    account, password = lender.lend()
+    account, password = lender.issue_lease()
     with postgres_server.superuser() as connection:
         connection.execute("CREATE ROLE onlooker LOGIN PASSWORD 'looks'")
         connection.execute("GRANT CONNECT ON DATABASE orders TO onlooker")
     try:
         with (
             postgres_server.connect(account.name, password),
-            closing(ENGINE.connect(Target(postgres_server.settings("onlooker"), "looks"))) as link,
+            closing(ENGINE.connect(BackendAddress(postgres_server.settings("onlooker"), "looks"))) as link,
         ):
             there = link.verify(account.name)
             assert (there.exists, there.can_log_in, there.sessions) == (True, True, 1)
@@ -298,7 +298,7 @@ def test_default_privileges_of_the_group_are_reported(
     words: str,
 ) -> None:  # fmt: skip
     """They are the group's: revoking the account does not end them, and nothing says who set them."""
-    account, password = lender.lend(**WRITER)
+    account, password = lender.issue_lease(**WRITER)
     with lender.link() as link:
         assert find_left_behind(link, account) == []
     with postgres_server.connect(account.name, password, database) as session:
@@ -315,11 +315,11 @@ def test_default_privileges_of_the_group_are_reported(
 def test_default_privileges_that_name_an_account_end_with_it(
     lender: System, postgres_server: PostgresServer, no_default_privileges: None, to: str
 ) -> None:
-    account, password = lender.lend(**WRITER)
-    other, _ = lender.lend(**WRITER)
-    whose = account if to == "the account itself" else other
+    account, password = lender.issue_lease(**WRITER)
+    other, _ = lender.issue_lease(**WRITER)
+    holder_of = account if to == "the account itself" else other
     with postgres_server.connect(account.name, password) as session:
-        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer GRANT ALL ON TABLES TO {whose.name}")
+        session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer GRANT ALL ON TABLES TO {holder_of.name}")
     for one in (account, other):
         lender.take_back(one)
     with lender.link() as link:
@@ -331,7 +331,7 @@ def test_more_large_objects_than_the_server_has_locks_for(
     system: System, postgres_server: PostgresServer, objects: str
 ) -> None:
     """An account may make them in every database that lets it in, and no quota stops it."""
-    account, password = system.lend(**WRITER, objects=objects)
+    account, password = system.issue_lease(**WRITER, objects=objects)
     for database in ("orders", "archive"):
         with postgres_server.connect(account.name, password, database) as session:
             session.execute("SELECT lo_create(0) FROM generate_series(1, 50000)")
@@ -347,7 +347,7 @@ def test_a_large_object_of_somebody_else_stays(lender: System, postgres_server: 
     with postgres_server.superuser("orders") as connection:
         (theirs,) = connection.execute("SELECT lo_create(0)").fetchone()  # type: ignore[misc]
         connection.execute(f"GRANT ALL ON LARGE OBJECT {theirs} TO PUBLIC")
-        account, password = lender.lend(**WRITER)
+        account, password = lender.issue_lease(**WRITER)
         with postgres_server.connect(account.name, password) as session:
             session.execute("SELECT lo_create(0), lo_put(%s, 0, 'x')", [theirs])
         lender.take_back(account)
@@ -359,7 +359,7 @@ def test_large_objects_go_where_nobody_may_unlink_any(lender: System, postgres_s
     with postgres_server.superuser("orders") as connection:
         connection.execute("REVOKE EXECUTE ON FUNCTION lo_unlink(oid) FROM PUBLIC")
         try:
-            account, password = lender.lend(**WRITER)
+            account, password = lender.issue_lease(**WRITER)
             with postgres_server.connect(account.name, password) as session:
                 session.execute("SELECT lo_create(0)")
             lender.take_back(account)

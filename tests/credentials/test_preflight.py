@@ -10,15 +10,16 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
-from credentials import breaker, links, preflight, taking_back
-from credentials.backends import sealed
-from credentials.engines import EngineError, Refused, Target, Unreachable
+from credentials.backends import breaker, links, preflight
+from credentials.backends.secrets import sealed
+from credentials.engines import BackendAddress, BackendUnreachable, EngineError, LoginRefused
 from credentials.engines.postgres import Postgres, PostgresLink
+from credentials.leases import revocation
 from credentials.models import Backend, Lease, Role
-from tests.credentials.lending import Buyer, allow_leases, make_backend, make_role
-from tests.credentials.mariadb import MariaDb
-from tests.credentials.systems import PostgresServer, System
-from tests.world import Caller, sign_in
+from tests.support.leases import Holder, allow_leases, make_backend, make_role
+from tests.support.mariadb import MariaDb
+from tests.support.systems import PostgresServer, System
+from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOUT = About(SYSTEM)
@@ -92,11 +93,11 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: 
 
 
 AWAY = [
-    (Postgres, "connect", Unreachable("timeout expired")),
-    (Postgres, "connect", Refused("authentication failed")),
+    (Postgres, "connect", BackendUnreachable("timeout expired")),
+    (Postgres, "connect", LoginRefused("authentication failed")),
     (Postgres, "connect", EngineError("too many connections")),
-    (PostgresLink, "create", Unreachable("57P01: terminating connection")),
-    (PostgresLink, "verify", Unreachable("57P01: terminating connection")),
+    (PostgresLink, "create", BackendUnreachable("57P01: terminating connection")),
+    (PostgresLink, "verify", BackendUnreachable("57P01: terminating connection")),
 ]
 
 
@@ -121,7 +122,7 @@ def test_a_role_that_was_saved_while_the_system_was_away_is_not_lent(
     orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it gave before: nobody knows whether what was saved can be given."""
-    fail_once(monkeypatch, Postgres, "connect", Unreachable("timeout expired"), after=0)
+    fail_once(monkeypatch, Postgres, "connect", BackendUnreachable("timeout expired"), after=0)
     report = preflight.check_role(role, ABOUT, timezone.now())
     assert not report.passed and report.is_unreachable
     role.refresh_from_db()
@@ -133,7 +134,7 @@ def test_a_role_that_was_saved_while_the_system_was_away_is_not_lent(
 def refuse(backend: Backend) -> None:
     """For as long that the next try is most of a minute away."""
     for _ in range(7):
-        breaker.note_unreachable(backend.pk, Refused("authentication failed"), timezone.now())
+        breaker.note_unreachable(backend.pk, LoginRefused("authentication failed"), timezone.now())
 
 
 def test_an_administrator_who_gets_in_closes_the_breaker_whatever_else_does_not_pass(orders: Backend) -> None:
@@ -148,7 +149,7 @@ def test_an_administrator_who_gets_in_closes_the_breaker_whatever_else_does_not_
 
 def test_one_that_goes_away_again_leaves_it_open(orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
     refuse(orders)
-    fail_once(monkeypatch, Postgres, "connect", Refused("authentication failed"), after=1)
+    fail_once(monkeypatch, Postgres, "connect", LoginRefused("authentication failed"), after=1)
     assert not check(orders).passed
     assert breaker.is_open(orders)
 
@@ -160,7 +161,7 @@ def test_what_was_changed_meanwhile_puts_no_role_to_sleep(
     make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     probe = preflight.probe
 
-    def meanwhile(engine: Any, target: Target, *arguments: Any) -> preflight.Report:
+    def meanwhile(engine: Any, target: BackendAddress, *arguments: Any) -> preflight.Report:
         Backend.objects.update(sealed_secret=sealed(orders, "another"), status="new")
         return probe(engine, target, *arguments)
 
@@ -193,10 +194,10 @@ def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: 
     assert "It is a superuser." in check(backend).excess
 
 
-def test_a_new_backend_lends_nothing(buyer: Buyer, role: Role, orders: Backend) -> None:
-    token = buyer.approved_token(role)
+def test_a_new_backend_lends_nothing(holder: Holder, role: Role, orders: Backend) -> None:
+    token = holder.approved_token(role)
     Backend.objects.update(status="new")
-    assert buyer.buy(token).json()["error"] == "not_lending"
+    assert holder.request_lease(token).json()["error"] == "not_issuing"
 
 
 def test_the_page_says_what_was_used_and_what_was_not(
@@ -230,11 +231,11 @@ def shop_role(shop: Backend, mysql_system: System) -> Role:
 
 
 @pytest.fixture
-def shopper(agent: Caller, person: User, shop_role: Role) -> Buyer:
-    return allow_leases(agent, person)
+def shopper(agent: Caller, user: User, shop_role: Role) -> Holder:
+    return allow_leases(agent, user)
 
 
-def give(backend: Backend, target: Target, **fields: Any) -> None:
+def give(backend: Backend, target: BackendAddress, **fields: Any) -> None:
     """Another administrator, as if typed into the page."""
     Backend.objects.filter(pk=backend.pk).update(
         settings=target.settings, sealed_secret=sealed(backend, target.secret), **fields
@@ -273,26 +274,26 @@ def drop_probes(server: MariaDb, backend: Backend) -> None:
 
 
 def test_nothing_is_called_revoked_by_an_administrator_who_sees_no_sessions(
-    shopper: Buyer, shop: Backend, shop_role: Role, mysql_server: MariaDb
+    shopper: Holder, shop: Backend, shop_role: Role, mysql_server: MariaDb
 ) -> None:
     """Given that way in after the account was lent, without anybody's preflight."""
-    lent = shopper.lend(shop_role)
-    credential = lent["credential"]
+    issued = shopper.issue_lease(shop_role)
+    credential = issued["credential"]
     with (
         mysql_server.administrator("CREATE USER") as target,
         mysql_server.connect(credential["username"], credential["password"]) as session,
         session.cursor() as cursor,
     ):
         give(shop, target)
-        ended = shopper.revoke(lent["lease"]["lease_id"]).json()
+        ended = shopper.revoke(issued["lease"]["lease_id"]).json()
         assert (ended["state"], ended["revoked_at"]) == ("revoking", None)
         assert "it needs PROCESS" in Lease.objects.get().problem
         cursor.execute("SELECT 1")  # it works on, and is not said to be gone
-        refused = shopper.buy(shopper.approved_token(shop_role), shop_role.name)
+        refused = shopper.request_lease(shopper.approved_token(shop_role), shop_role.name)
         assert (refused.status_code, refused.json()["error"]) == (502, "backend_unavailable"), "nothing more is made"
     give(shop, mysql_server.target)
     Lease.objects.update(due_at=timezone.now(), claimed_until=None)
     for lease in Lease.objects.all():
-        taking_back.take_back_now(lease.pk)
+        revocation.revoke_now(lease.pk)
     assert set(Lease.objects.values_list("state", flat=True)) == {"revoked"}
     assert mysql_server.rows("SELECT User FROM mysql.global_priv WHERE User LIKE %s", f"{shop.prefix}%") == []

@@ -9,11 +9,11 @@ import pytest
 import redis
 from jsonschema import Draft202012Validator
 
-from credentials.engines import Account, EngineError, Target, Trace, Unreachable
+from credentials.engines import BackendAddress, BackendUnreachable, DatabaseAccount, EngineError, SessionTrace
 from credentials.engines.redis import ENGINE, RedisLink
-from tests.credentials.redis_nodes import ADMIN, Node, started, target_of
+from tests.support.redis_nodes import ADMIN, Node, started, target_of
 
-TRACE = Trace("3f0c", "agent-1", "person-1", "grant-1")
+TRACE = SessionTrace("3f0c", "agent-1", "person-1", "grant-1")
 PASSWORD = "Ab3-dE5_gH7iJ9kL1mN3oP5qR7sT9u"
 RULES = {"rules": ["~orders:*", "+@read", "+set"]}
 
@@ -26,24 +26,24 @@ def nodes() -> Iterator[list[Node]]:
 
 
 @pytest.fixture
-def target(nodes: list[Node]) -> Target:
+def target(nodes: list[Node]) -> BackendAddress:
     return target_of(nodes)
 
 
 @pytest.fixture
-def link(target: Target) -> Iterator[RedisLink]:
+def link(target: BackendAddress) -> Iterator[RedisLink]:
     link = ENGINE.connect(target)
     yield link
     link.close()
 
 
 @pytest.fixture
-def account() -> Account:
-    return Account(f"cs_{secrets.token_hex(6)}", RULES, datetime.now(UTC) + timedelta(minutes=5), TRACE)
+def account() -> DatabaseAccount:
+    return DatabaseAccount(f"cs_{secrets.token_hex(6)}", RULES, datetime.now(UTC) + timedelta(minutes=5), TRACE)
 
 
 def test_an_account_does_what_its_role_gives_on_every_node(
-    nodes: list[Node], link: RedisLink, account: Account
+    nodes: list[Node], link: RedisLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     for node in nodes:
@@ -59,7 +59,7 @@ def test_an_account_does_what_its_role_gives_on_every_node(
     assert (presence.exists, presence.can_log_in) == (True, True)
 
 
-def test_no_role_administers(nodes: list[Node], link: RedisLink, account: Account) -> None:
+def test_no_role_administers(nodes: list[Node], link: RedisLink, account: DatabaseAccount) -> None:
     """Whatever a role adds, the last word is ours: an account could make another that outlives it."""
     link.create(replace(account, settings={"rules": ["~*", "+@all", "+acl", "+config"]}), PASSWORD)
     holder = nodes[0].client(account.name, PASSWORD)
@@ -70,7 +70,7 @@ def test_no_role_administers(nodes: list[Node], link: RedisLink, account: Accoun
 
 
 def test_pain_1_taking_back_ends_open_sessions_on_every_node(
-    nodes: list[Node], link: RedisLink, account: Account
+    nodes: list[Node], link: RedisLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     holders = [node.client(account.name, PASSWORD) for node in nodes]
@@ -86,7 +86,7 @@ def test_pain_1_taking_back_ends_open_sessions_on_every_node(
 
 
 def test_pain_11_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
-    nodes: list[Node], target: Target, link: RedisLink, account: Account
+    nodes: list[Node], target: BackendAddress, link: RedisLink, account: DatabaseAccount
 ) -> None:
     """Vault's plugin forgets to save (redis#7988): there a restart takes accounts away, or brings them back."""
     link.create(account, PASSWORD)
@@ -101,7 +101,7 @@ def test_pain_11_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
 
 
 def test_pain_11_deleted_and_not_saved_is_saved_by_the_next_taking_back(
-    nodes: list[Node], target: Target, link: RedisLink, account: Account
+    nodes: list[Node], target: BackendAddress, link: RedisLink, account: DatabaseAccount
 ) -> None:
     """A crash between DELUSER and SAVE: the user is gone from memory and would come back with a restart."""
     link.create(account, PASSWORD)
@@ -112,25 +112,25 @@ def test_pain_11_deleted_and_not_saved_is_saved_by_the_next_taking_back(
 
 
 def test_pain_11_one_dead_node_keeps_the_others_from_nothing(
-    nodes: list[Node], link: RedisLink, account: Account
+    nodes: list[Node], link: RedisLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
     nodes[0].process.stop()
-    with pytest.raises(Unreachable):
+    with pytest.raises(BackendUnreachable):
         link.revoke(account)
     with pytest.raises(redis.AuthenticationError):
         nodes[1].client(account.name, PASSWORD).get("orders:1")
-    with pytest.raises(Unreachable):  # not "gone": one node did not say so
+    with pytest.raises(BackendUnreachable):  # not "gone": one node did not say so
         link.verify(account.name)
 
 
-def test_only_our_prefix_is_listed(link: RedisLink, account: Account) -> None:
+def test_only_our_prefix_is_listed(link: RedisLink, account: DatabaseAccount) -> None:
     link.create(account, PASSWORD)
     assert link.list_owned("cs_") == [account.name]
     assert "lender" not in link.list_owned("cs_")
 
 
-def test_the_password_is_in_no_log_of_the_server(nodes: list[Node], link: RedisLink, account: Account) -> None:
+def test_the_password_is_in_no_log_of_the_server(nodes: list[Node], link: RedisLink, account: DatabaseAccount) -> None:
     admin = nodes[0].client(password=ADMIN)
     admin.config_set("slowlog-log-slower-than", 0)
     link.create(account, PASSWORD)
@@ -141,10 +141,10 @@ def test_the_password_is_in_no_log_of_the_server(nodes: list[Node], link: RedisL
 
 
 def test_a_secret_that_not_every_node_took_is_taken_back_everywhere(
-    nodes: list[Node], target: Target, link: RedisLink
+    nodes: list[Node], target: BackendAddress, link: RedisLink
 ) -> None:
     nodes[1].process.stop()
-    with pytest.raises(Unreachable):
+    with pytest.raises(BackendUnreachable):
         link.set_own_secret("a new secret of ours")
     one = replace(target, settings={**target.settings, "nodes": [nodes[0].address]})
     ENGINE.connect(one).close()
@@ -152,7 +152,9 @@ def test_a_secret_that_not_every_node_took_is_taken_back_everywhere(
         ENGINE.connect(replace(one, secret="a new secret of ours"))
 
 
-def test_what_our_administrator_need_not_have_is_said(target: Target, link: RedisLink, nodes: list[Node]) -> None:
+def test_what_our_administrator_need_not_have_is_said(
+    target: BackendAddress, link: RedisLink, nodes: list[Node]
+) -> None:
     assert link.excess_rights() == []
     generous = ENGINE.connect(replace(target, settings={**target.settings, "user": "default"}))
     found = generous.excess_rights()
@@ -176,7 +178,9 @@ def test_a_role_that_administers_or_does_nothing_is_refused() -> None:
     assert not ENGINE.problems_with_role(RULES)
 
 
-def test_the_account_itself_logs_in_for_the_preflight(target: Target, link: RedisLink, account: Account) -> None:
+def test_the_account_itself_logs_in_for_the_preflight(
+    target: BackendAddress, link: RedisLink, account: DatabaseAccount
+) -> None:
     """Its role does not allow PING, and its answer counts all the same."""
     link.create(account, PASSWORD)
     with ENGINE.log_in(target, account.name, PASSWORD) as session:
@@ -187,20 +191,20 @@ def test_the_account_itself_logs_in_for_the_preflight(target: Target, link: Redi
         pytest.fail("it is gone")
 
 
-def test_connection_facts_hold_no_secret(target: Target, account: Account) -> None:
+def test_connection_facts_hold_no_secret(target: BackendAddress, account: DatabaseAccount) -> None:
     facts = ENGINE.connection_facts(target, account)
     assert facts == {"nodes": target.settings["nodes"], "tls": False}
 
 
 @pytest.mark.parametrize("rights", [("+ping", "+acl"), ("+ping", "+acl", "+client|kill")], ids=["neither", "ends them"])
 def test_an_administrator_who_sees_no_sessions_confirms_nothing(
-    nodes: list[Node], link: RedisLink, account: Account, rights: tuple[str, ...]
+    nodes: list[Node], link: RedisLink, account: DatabaseAccount, rights: tuple[str, ...]
 ) -> None:
     """Whoever may not list sessions is told so: none is believed to be gone."""
     link.create(account, PASSWORD)
     for node in nodes:
         node.client().execute_command("ACL SETUSER", "blind", "reset", f">{ADMIN}", *rights, "on")
-    blind = ENGINE.connect(Target({"nodes": [node.address for node in nodes], "user": "blind"}, ADMIN))
+    blind = ENGINE.connect(BackendAddress({"nodes": [node.address for node in nodes], "user": "blind"}, ADMIN))
     with pytest.raises(EngineError, match="has no permissions"):
         blind.verify(account.name)
     if "+client|kill" not in rights:
@@ -211,7 +215,9 @@ def test_an_administrator_who_sees_no_sessions_confirms_nothing(
 
 
 @pytest.mark.parametrize("rules", [["+@write"], ["+@scripting"], ["+@all"], ["+function"], ["+function|load"]])
-def test_an_account_leaves_no_code(nodes: list[Node], link: RedisLink, account: Account, rules: list[str]) -> None:
+def test_an_account_leaves_no_code(
+    nodes: list[Node], link: RedisLink, account: DatabaseAccount, rules: list[str]
+) -> None:
     """A function outlives the account, and runs with the rights of whoever calls it."""
     link.create(replace(account, settings={"rules": ["~*", "+ping", *rules]}), PASSWORD)
     holder = nodes[0].client(account.name, PASSWORD)

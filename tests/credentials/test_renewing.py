@@ -7,46 +7,46 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from clients import lifecycle as agents
 from clients.models import Agent
-from credentials import lending
-from credentials.engines import Account
+from credentials.engines import DatabaseAccount
 from credentials.engines.postgres import PostgresLink
 from credentials.errors import LeaseEnded
+from credentials.leases import issuance
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
 from operations.models import OperationType, Resource
-from tests.credentials.lending import Buyer
-from tests.credentials.systems import PostgresServer
+from tests.support.leases import Holder
+from tests.support.systems import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 Die = Callable[[], None]
 # What a lease hangs on, and how an agent is answered that renews after it: a suspended one has no token any more.
-HANGS_ON = {"grant": 409, "person": 409, "agent": 401, "resource": 409}
+HANGS_ON = {"grant": 409, "user": 409, "agent": 401, "resource": 409}
 
 
 @pytest.fixture
-def dies(buyer: Buyer, administrator: User, request: pytest.FixtureRequest) -> Die:
+def dies(holder: Holder, administrator: User, request: pytest.FixtureRequest) -> Die:
     """What ends, each in its own way."""
     return {
-        "grant": lambda: Grant.objects.filter(user=buyer.person).update(revoked_at=timezone.now()),
-        "person": lambda: people.disable(buyer.person, administrator, timezone.now()),
-        "agent": lambda: agents.suspend(buyer.caller.agent, administrator, timezone.now()),
+        "grant": lambda: Grant.objects.filter(user=holder.user).update(revoked_at=timezone.now()),
+        "user": lambda: users.disable(holder.user, administrator, timezone.now()),
+        "agent": lambda: agents.suspend(holder.caller.agent, administrator, timezone.now()),
         "resource": lambda: Resource.objects.filter(identifier__endswith="/v1").update(is_active=False),
     }[request.param]
 
 
-def renew(buyer: Buyer, lease: Lease, token: str | None = None, **body: Any) -> Any:
-    return buyer.call("POST", f"/v1/leases/{lease.pk}/renew", token or buyer.routine_token(), body)
+def renew(holder: Holder, lease: Lease, token: str | None = None, **body: Any) -> Any:
+    return holder.call("POST", f"/v1/leases/{lease.pk}/renew", token or holder.routine_token(), body)
 
 
-def bought(buyer: Buyer, role: Role, **more: Any) -> Lease:
-    lent = buyer.lend(role, **more)["lease"]
-    return Lease.objects.select_related("role", "agent", "backend", "grant").get(pk=lent["lease_id"])
+def requested(holder: Holder, role: Role, **more: Any) -> Lease:
+    issued = holder.issue_lease(role, **more)["lease"]
+    return Lease.objects.select_related("role", "agent", "backend", "grant").get(pk=issued["lease_id"])
 
 
 def until(server: PostgresServer, lease: Lease) -> Any:
@@ -55,19 +55,19 @@ def until(server: PostgresServer, lease: Lease) -> Any:
 
 @pytest.mark.parametrize(("dies", "status"), HANGS_ON.items(), indirect=["dies"], ids=HANGS_ON)
 def test_nothing_is_renewed_that_hangs_on_something_dead(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer, dies: Die, status: int
+    holder: Holder, role: Role, postgres_server: PostgresServer, dies: Die, status: int
 ) -> None:
     """And the system is told nothing of it."""
-    lease, token = bought(buyer, role, lifetime=60), buyer.routine_token()
+    lease, token = requested(holder, role, lifetime=60), holder.routine_token()
     before = until(postgres_server, lease)
     dies()
-    answer = renew(buyer, lease, token, lifetime=300)
+    answer = renew(holder, lease, token, lifetime=300)
     assert answer.status_code == status, answer.content
     if status == 409:
         assert answer.json()["error"] == "lease_ended"
         assert Event.objects.filter(kind="lease.refused").count() == 1
     # Also where no token was looked at before.
-    assert isinstance(lending.renew(lease, 300, timezone.now()), LeaseEnded)
+    assert isinstance(issuance.renew(lease, 300, timezone.now()), LeaseEnded)
     assert until(postgres_server, lease) == before
     assert Lease.objects.get().expires_at == lease.expires_at
     assert not Event.objects.filter(kind="lease.renewed").exists()
@@ -75,17 +75,17 @@ def test_nothing_is_renewed_that_hangs_on_something_dead(
 
 @pytest.mark.parametrize("dies", HANGS_ON, indirect=True)
 def test_what_dies_while_the_system_is_told_is_not_renewed(
-    buyer: Buyer, role: Role, dies: Die, monkeypatch: pytest.MonkeyPatch
+    holder: Holder, role: Role, dies: Die, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease = bought(buyer, role, lifetime=60)
+    lease = requested(holder, role, lifetime=60)
     tell = PostgresLink.renew
 
-    def meanwhile(link: PostgresLink, account: Account) -> None:
+    def meanwhile(link: PostgresLink, account: DatabaseAccount) -> None:
         dies()
         tell(link, account)
 
     monkeypatch.setattr(PostgresLink, "renew", meanwhile)
-    answer = renew(buyer, lease, lifetime=300)
+    answer = renew(holder, lease, lifetime=300)
     assert (answer.status_code, answer.json()["error"]) == (409, "lease_ended")
     assert Lease.objects.get().expires_at == lease.expires_at
     assert not Event.objects.filter(kind="lease.renewed").exists()
@@ -93,15 +93,15 @@ def test_what_dies_while_the_system_is_told_is_not_renewed(
 
 @pytest.mark.parametrize("how", ["of the agent", "of everybody"])
 def test_what_the_agent_may_not_ask_for_any_more_lasts_until_its_end(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer, how: str
+    holder: Holder, role: Role, postgres_server: PostgresServer, how: str
 ) -> None:
-    lease = bought(buyer, role, lifetime=60)
+    lease = requested(holder, role, lifetime=60)
     before = until(postgres_server, lease)
     if how == "of the agent":
-        buyer.caller.agent.operation_types.clear()
+        holder.caller.agent.operation_types.clear()
     else:
         OperationType.objects.filter(pk=role.operation_type_id).update(is_active=False)
-    answer = renew(buyer, lease, lifetime=300)
+    answer = renew(holder, lease, lifetime=300)
     assert (answer.status_code, answer.json()["error"]) == (409, "not_renewable")
     assert "may not ask for the role any more" in answer.json()["error_description"]
     assert until(postgres_server, lease) == before and Lease.objects.get().state == "active"
@@ -109,47 +109,47 @@ def test_what_the_agent_may_not_ask_for_any_more_lasts_until_its_end(
 
 
 @pytest.mark.parametrize("what", ["role", "backend"])
-def test_what_lends_no_more_renews_no_more(buyer: Buyer, role: Role, what: str) -> None:
-    lease = bought(buyer, role, lifetime=60)
+def test_what_lends_no_more_renews_no_more(holder: Holder, role: Role, what: str) -> None:
+    lease = requested(holder, role, lifetime=60)
     if what == "role":
         Role.objects.update(is_active=False)
     else:
         Backend.objects.update(status="draining")
-    answer = renew(buyer, lease, lifetime=300)
-    assert (answer.status_code, answer.json()["error"]) == (503, "not_lending")
+    answer = renew(holder, lease, lifetime=300)
+    assert (answer.status_code, answer.json()["error"]) == (503, "not_issuing")
 
 
-@pytest.mark.parametrize("whose", ["agent_longest", "role_longest"])
+@pytest.mark.parametrize("holder_of", ["agent_maximum", "role_maximum"])
 def test_limits_that_were_lowered_count_from_the_purchase(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer, whose: str
+    holder: Holder, role: Role, postgres_server: PostgresServer, holder_of: str
 ) -> None:
-    lease = bought(buyer, role, lifetime=60)
-    if whose == "agent_longest":
-        Agent.objects.update(longest_lease=120)
+    lease = requested(holder, role, lifetime=60)
+    if holder_of == "agent_maximum":
+        Agent.objects.update(max_lease_lifetime=120)
     else:
-        Role.objects.update(longest_lifetime=120)
-    answer = renew(buyer, lease, lifetime=3000).json()
+        Role.objects.update(max_lifetime=120)
+    answer = renew(holder, lease, lifetime=3000).json()
     end = lease.created_at + timedelta(seconds=120)
-    assert (answer["expires_at"], answer["bound_by"]) == (end.isoformat(), whose)
+    assert (answer["expires_at"], answer["bound_by"]) == (end.isoformat(), holder_of)
     assert until(postgres_server, lease) == end + timedelta(seconds=5)
-    again = renew(buyer, lease, lifetime=3000)
+    again = renew(holder, lease, lifetime=3000)
     assert (again.status_code, again.json()["error"]) == (409, "not_renewable")
-    assert f"{whose} sets its end" in again.json()["error_description"]
+    assert f"{holder_of} sets its end" in again.json()["error_description"]
 
 
-def test_a_limit_lower_than_what_it_has_takes_nothing_away(buyer: Buyer, role: Role) -> None:
-    lease = bought(buyer, role)
-    Agent.objects.update(longest_lease=60)
-    assert renew(buyer, lease, lifetime=3000).json()["error"] == "not_renewable"
+def test_a_limit_lower_than_what_it_has_takes_nothing_away(holder: Holder, role: Role) -> None:
+    lease = requested(holder, role)
+    Agent.objects.update(max_lease_lifetime=60)
+    assert renew(holder, lease, lifetime=3000).json()["error"] == "not_renewable"
     assert Lease.objects.get().expires_at == lease.expires_at
 
 
-def test_a_renewal_that_asks_for_nothing_is_for_as_long_as_the_purchase(buyer: Buyer, role: Role) -> None:
-    lease = bought(buyer, role, lifetime=60)
+def test_a_renewal_that_asks_for_nothing_is_for_as_long_as_the_purchase(holder: Holder, role: Role) -> None:
+    lease = requested(holder, role, lifetime=60)
     before = timezone.now()
-    answer = renew(buyer, lease).json()
-    assert answer["bound_by"] == "asked"
+    answer = renew(holder, lease).json()
+    assert answer["bound_by"] == "requested"
     life = (Lease.objects.get().expires_at - before).total_seconds()
     assert 60 <= life < 65, "and not the role's default of 600"
-    lease = bought(buyer, role)
-    assert renew(buyer, lease).json()["bound_by"] == "role_default"
+    lease = requested(holder, role)
+    assert renew(holder, lease).json()["bound_by"] == "role_default"

@@ -7,18 +7,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from credentials.limits import NOT_REVOCABLE, Bound, Limits, Renewal, life_of, renewed_life
-from credentials.policy import BuyFacts, BuyVerdict, Quota, RenewFacts, RenewVerdict, judge_buy, judge_renew
-from credentials.retrying import MOST, MOST_HARMLESS, is_stuck, pause
-from credentials.states import COUNTED, ENDING, LIVE, TRANSITIONS, State, sources
+from credentials.leases.limits import MAX_NOT_REVOCABLE_LIFETIME, LifetimeLimit, Limits, Renewal, life_of, renewed_life
+from credentials.leases.policy import (
+    LeaseFacts,
+    LeaseVerdict,
+    Quota,
+    RenewFacts,
+    RenewVerdict,
+    judge_lease_request,
+    judge_renew,
+)
+from credentials.leases.retries import MAX_DISABLED_PAUSE_S, MAX_PAUSE_S, is_stuck, pause
+from credentials.leases.states import COUNTED_STATES, ENDING_STATES, LIVE_STATES, TRANSITIONS, State, sources
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
 def test_nothing_leaves_revoked_and_everything_leads_there() -> None:
-    assert State.REVOKED not in TRANSITIONS and State.FORGOTTEN not in TRANSITIONS
-    for state in set(State) - {State.FORGOTTEN}:
+    assert State.REVOKED not in TRANSITIONS and State.ABANDONED not in TRANSITIONS
+    for state in set(State) - {State.ABANDONED}:
         reached, frontier = {state}, [state]
         while frontier:
             for target in TRANSITIONS.get(frontier.pop(), frozenset()) - reached:
@@ -28,26 +36,36 @@ def test_nothing_leaves_revoked_and_everything_leads_there() -> None:
 
 
 def test_an_account_that_may_live_is_never_called_revoked_without_being_taken_back() -> None:
-    assert set(sources(State.REVOKED)) == ENDING | {State.WRAPPED}, "wrapped: there never was an account"
+    assert set(sources(State.REVOKED)) == ENDING_STATES | {State.WRAPPED}, "wrapped: there never was an account"
     assert set(sources(State.ACTIVE)) == {State.CREATING}, "and nothing becomes active again"
-    assert LIVE | {State.WRAPPED} == COUNTED
-    assert set(sources(State.FORGOTTEN)) == ENDING, "and nothing is forgotten that somebody may still use by right"
+    assert LIVE_STATES | {State.WRAPPED} == COUNTED_STATES
+    assert set(sources(State.ABANDONED)) == ENDING_STATES, (
+        "and nothing is forgotten that somebody may still use by right"
+    )
 
 
-LIMITS = Limits(asked=None, approved=None, default=600, longest=3600, grant_ends_at=NOW + 3 * HOUR, is_revocable=True)
+LIMITS = Limits(
+    requested=None, approved=None, default=600, max_lifetime=3600, grant_ends_at=NOW + 3 * HOUR, is_revocable=True
+)
 
 
 @pytest.mark.parametrize(
-    ("changes", "seconds", "bound", "most", "most_bound"),
+    ("changes", "seconds", "bound", "max_length", "max_bound"),
     [
-        ({}, 600, Bound.DEFAULT, 3600, Bound.LONGEST),
-        ({"asked": 60}, 60, Bound.ASKED, 3600, Bound.LONGEST),
-        ({"asked": 7200}, 3600, Bound.LONGEST, 3600, Bound.LONGEST),
-        ({"asked": 7200, "approved": 120}, 120, Bound.APPROVED, 120, Bound.APPROVED),
-        ({"asked": 7200, "agent_longest": 400}, 400, Bound.AGENT, 400, Bound.AGENT),
-        ({"agent_longest": 7200}, 600, Bound.DEFAULT, 3600, Bound.LONGEST),
-        ({"grant_ends_at": NOW + timedelta(seconds=300)}, 300, Bound.GRANT, 300, Bound.GRANT),
-        ({"is_revocable": False, "default": 1800}, 900, Bound.NOT_REVOCABLE, 900, Bound.NOT_REVOCABLE),
+        ({}, 600, LifetimeLimit.DEFAULT, 3600, LifetimeLimit.ROLE),
+        ({"requested": 60}, 60, LifetimeLimit.REQUESTED, 3600, LifetimeLimit.ROLE),
+        ({"requested": 7200}, 3600, LifetimeLimit.ROLE, 3600, LifetimeLimit.ROLE),
+        ({"requested": 7200, "approved": 120}, 120, LifetimeLimit.APPROVED, 120, LifetimeLimit.APPROVED),
+        ({"requested": 7200, "agent_max": 400}, 400, LifetimeLimit.AGENT, 400, LifetimeLimit.AGENT),
+        ({"agent_max": 7200}, 600, LifetimeLimit.DEFAULT, 3600, LifetimeLimit.ROLE),
+        ({"grant_ends_at": NOW + timedelta(seconds=300)}, 300, LifetimeLimit.GRANT, 300, LifetimeLimit.GRANT),
+        (
+            {"is_revocable": False, "default": 1800},
+            900,
+            LifetimeLimit.MAX_NOT_REVOCABLE_LIFETIME,
+            900,
+            LifetimeLimit.MAX_NOT_REVOCABLE_LIFETIME,
+        ),
     ],
     ids=[
         "role's default",
@@ -61,56 +79,61 @@ LIMITS = Limits(asked=None, approved=None, default=600, longest=3600, grant_ends
     ],
 )
 def test_how_long_it_lives(
-    changes: dict[str, object], seconds: int, bound: Bound, most: int, most_bound: Bound
+    changes: dict[str, object], seconds: int, bound: LifetimeLimit, max_length: int, max_bound: LifetimeLimit
 ) -> None:
     life = life_of(replace(LIMITS, **changes), NOW)  # type: ignore[arg-type]
     assert (life.expires_at - NOW).total_seconds() == seconds and life.bound_by == bound
-    assert (life.max_expires_at - NOW).total_seconds() == most and life.most_bound_by == most_bound
+    assert (life.max_expires_at - NOW).total_seconds() == max_length and life.max_bound_by == max_bound
 
 
 @given(
-    asked=st.none() | st.integers(10, 10**6), approved=st.none() | st.integers(10, 10**6),
-    default=st.integers(10, 86400), longest=st.integers(30, 86400), grant=st.integers(1, 10**6),
+    requested=st.none() | st.integers(10, 10**6), approved=st.none() | st.integers(10, 10**6),
+    default=st.integers(10, 86400), max_lifetime=st.integers(30, 86400), grant=st.integers(1, 10**6),
     is_revocable=st.booleans(), agent=st.none() | st.integers(10, 10**6),
 )  # fmt: skip
 def test_no_limit_is_ever_passed(
-    asked: int | None,
+    requested: int | None,
     approved: int | None,
     default: int,
-    longest: int,
+    max_lifetime: int,
     grant: int,
     is_revocable: bool,
     agent: int | None,
 ) -> None:
-    limits = Limits(asked, approved, default, longest, NOW + timedelta(seconds=grant), is_revocable, agent)
+    limits = Limits(requested, approved, default, max_lifetime, NOW + timedelta(seconds=grant), is_revocable, agent)
     life = life_of(limits, NOW)
     assert life.expires_at <= life.max_expires_at <= limits.grant_ends_at
-    assert life.max_expires_at <= NOW + timedelta(seconds=longest)
+    assert life.max_expires_at <= NOW + timedelta(seconds=max_lifetime)
     assert agent is None or life.max_expires_at <= NOW + timedelta(seconds=agent)
     assert approved is None or life.max_expires_at <= NOW + timedelta(seconds=approved)
-    assert is_revocable or life.max_expires_at <= NOW + NOT_REVOCABLE
-    renewal = Renewal(10**6, Bound.ASKED, NOW, life.max_expires_at, life.most_bound_by, longest, agent)
+    assert is_revocable or life.max_expires_at <= NOW + MAX_NOT_REVOCABLE_LIFETIME
+    renewal = Renewal(10**6, LifetimeLimit.REQUESTED, NOW, life.max_expires_at, life.max_bound_by, max_lifetime, agent)
     renewed = renewed_life(renewal, NOW + timedelta(seconds=1))
     assert renewed.expires_at == life.max_expires_at, "renewing never goes beyond"
-    assert renewed.bound_by == life.most_bound_by
+    assert renewed.bound_by == life.max_bound_by
 
 
 RENEWAL = Renewal(
-    seconds=600, wish=Bound.ASKED, created_at=NOW, max_expires_at=NOW + HOUR, most_bound_by=Bound.GRANT, longest=3600,
-)  # fmt: skip
+    seconds=600,
+    requested_limit=LifetimeLimit.REQUESTED,
+    created_at=NOW,
+    max_expires_at=NOW + HOUR,
+    max_bound_by=LifetimeLimit.GRANT,
+    max_lifetime=3600,
+)
 
 
 @pytest.mark.parametrize(
     ("changes", "seconds", "bound"),
     [
-        ({}, 660, Bound.ASKED),
-        ({"seconds": 7200}, 3600, Bound.GRANT),
-        ({"longest": 7200, "agent_longest": 7200, "seconds": 9000}, 3600, Bound.GRANT),
-        ({"longest": 300}, 300, Bound.LONGEST),
-        ({"agent_longest": 400}, 400, Bound.AGENT),
-        ({"longest": 300, "agent_longest": 200}, 200, Bound.AGENT),
-        ({"longest": 200, "agent_longest": 300}, 200, Bound.LONGEST),
-        ({"longest": 30}, 30, Bound.LONGEST),
+        ({}, 660, LifetimeLimit.REQUESTED),
+        ({"seconds": 7200}, 3600, LifetimeLimit.GRANT),
+        ({"max_lifetime": 7200, "agent_max": 7200, "seconds": 9000}, 3600, LifetimeLimit.GRANT),
+        ({"max_lifetime": 300}, 300, LifetimeLimit.ROLE),
+        ({"agent_max": 400}, 400, LifetimeLimit.AGENT),
+        ({"max_lifetime": 300, "agent_max": 200}, 200, LifetimeLimit.AGENT),
+        ({"max_lifetime": 200, "agent_max": 300}, 200, LifetimeLimit.ROLE),
+        ({"max_lifetime": 30}, 30, LifetimeLimit.ROLE),
     ],
     ids=[
         "as asked, from now",
@@ -123,35 +146,35 @@ RENEWAL = Renewal(
         "less than it has had already",
     ],
 )
-def test_how_long_it_lives_when_renewed(changes: dict[str, int], seconds: int, bound: Bound) -> None:
+def test_how_long_it_lives_when_renewed(changes: dict[str, int], seconds: int, bound: LifetimeLimit) -> None:
     """A minute after the purchase; the limits count from the purchase."""
     life = renewed_life(replace(RENEWAL, **changes), NOW + timedelta(minutes=1))  # type: ignore[arg-type]
     assert ((life.expires_at - NOW).total_seconds(), life.bound_by) == (seconds, bound)
 
 
-BUY = BuyFacts(
-    role_is_active=True, backend_lends=True, is_recovering=False, backend_is_reachable=True,
-    quotas=[Quota("agent", 0, 1), Quota("backend", 5, 10)], bought_in_last_minute=0,
+ISSUE = LeaseFacts(
+    role_is_active=True, backend_issues=True, is_recovering=False, backend_is_reachable=True,
+    quotas=[Quota("agent", 0, 1), Quota("backend", 5, 10)], requested_in_last_minute=0,
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [
-        ({}, BuyVerdict.BUY),
-        ({"role_is_active": False}, BuyVerdict.NOT_LENDING),
-        ({"backend_lends": False}, BuyVerdict.NOT_LENDING),
-        ({"is_recovering": True}, BuyVerdict.NOT_LENDING),
-        ({"backend_is_reachable": False}, BuyVerdict.UNREACHABLE),
-        ({"quotas": [Quota("person", 3, 3)]}, BuyVerdict.FULL),
-        ({"bought_in_last_minute": 60}, BuyVerdict.TOO_FAST),
+        ({}, LeaseVerdict.ISSUE),
+        ({"role_is_active": False}, LeaseVerdict.NOT_ISSUING),
+        ({"backend_issues": False}, LeaseVerdict.NOT_ISSUING),
+        ({"is_recovering": True}, LeaseVerdict.NOT_ISSUING),
+        ({"backend_is_reachable": False}, LeaseVerdict.UNREACHABLE),
+        ({"quotas": [Quota("user", 3, 3)]}, LeaseVerdict.FULL),
+        ({"requested_in_last_minute": 60}, LeaseVerdict.TOO_FAST),
     ],
 )
-def test_may_it_be_bought(changes: dict[str, object], verdict: BuyVerdict) -> None:
-    assert judge_buy(replace(BUY, **changes)) is verdict  # type: ignore[arg-type]
+def test_may_it_be_bought(changes: dict[str, object], verdict: LeaseVerdict) -> None:
+    assert judge_lease_request(replace(ISSUE, **changes)) is verdict  # type: ignore[arg-type]
 
 
-RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_lent=True, may_ask=True, is_longer=True)
+RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_issuing=True, may_ask=True, is_longer=True)
 
 
 @pytest.mark.parametrize(
@@ -160,9 +183,9 @@ RENEW = RenewFacts(is_active=True, grant_is_alive=True, is_lent=True, may_ask=Tr
         ({}, RenewVerdict.RENEW),
         ({"is_active": False}, RenewVerdict.ENDED),
         ({"grant_is_alive": False}, RenewVerdict.ENDED),
-        ({"is_lent": False}, RenewVerdict.NOT_LENDING),
+        ({"is_issuing": False}, RenewVerdict.NOT_ISSUING),
         ({"may_ask": False}, RenewVerdict.NOT_ALLOWED),
-        ({"is_longer": False}, RenewVerdict.AT_MOST),
+        ({"is_longer": False}, RenewVerdict.AT_MAXIMUM),
     ],
 )
 def test_may_it_be_renewed(changes: dict[str, bool], verdict: RenewVerdict) -> None:
@@ -171,6 +194,6 @@ def test_may_it_be_renewed(changes: dict[str, bool], verdict: RenewVerdict) -> N
 
 @given(st.integers(1, 10**9))
 def test_pauses_grow_and_never_end(attempts: int) -> None:
-    assert 0.75 <= pause(attempts).total_seconds() <= MOST
-    assert pause(attempts, harmless=True).total_seconds() <= MOST_HARMLESS
+    assert 0.75 <= pause(attempts).total_seconds() <= MAX_PAUSE_S
+    assert pause(attempts, harmless=True).total_seconds() <= MAX_DISABLED_PAUSE_S
     assert is_stuck(attempts) == (attempts >= 5)

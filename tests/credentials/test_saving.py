@@ -17,15 +17,15 @@ from audit.record import SYSTEM, About
 from clients import lifecycle as agents
 from clients.admin import AgentForm
 from clients.models import Agent
-from credentials import roles, rotation
 from credentials.admin import BackendForm, RoleForm
-from credentials.backends import sealed, target_of
+from credentials.backends import roles, rotation
+from credentials.backends.secrets import sealed, target_of
 from credentials.models import Backend, Role
 from operations.models import OperationType
-from tests.credentials.lending import Buyer
-from tests.credentials.systems import PostgresServer
 from tests.credentials.test_looking_after import admin_browser, reset_secret
-from tests.races.racing import at_once
+from tests.support.duel import at_once
+from tests.support.leases import Holder
+from tests.support.systems import PostgresServer
 
 __all__ = ["admin_browser"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -43,7 +43,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, form: type, act: Callable[[], Any
     monkeypatch.setattr(form, "clean", committed)
 
 
-def shown_on(page: Any) -> dict[str, Any]:
+def page_of(page: Any) -> dict[str, Any]:
     """What a browser sends of a page on which nothing was touched: every field, and what it held at first."""
     form = page.context["adminform"].form
     sent = {}
@@ -76,9 +76,9 @@ def test_saving_a_backend_brings_no_older_secret_back(
 
     meanwhile(monkeypatch, BackendForm, rotate)
     try:
-        assert admin_browser.post(url, form | {"most_leases": "77"}).status_code == 302
+        assert admin_browser.post(url, form | {"max_leases": "77"}).status_code == 302
         backend = Backend.objects.get()
-        assert backend.most_leases == 77
+        assert backend.max_leases == 77
         orders.find_engine().connect(target_of(backend)).close()
         assert backend.sealed_next_secret is None and backend.rotating_since is None
         assert backend.secret_changed_at is not None
@@ -94,7 +94,7 @@ def test_a_secret_that_is_typed_in_counts_and_a_drained_backend_stays_drained(
     url, form = f"/admin/credentials/backend/{orders.pk}/change/", {"settings": json.dumps(orders.settings)}
     Backend.objects.update(sealed_secret=sealed(orders, "wrong"))
     meanwhile(monkeypatch, BackendForm, lambda: Backend.objects.update(status="draining"))
-    assert admin_browser.post(url, form | {"most_leases": "77", "secret": "what lends"}).status_code == 302
+    assert admin_browser.post(url, form | {"max_leases": "77", "secret": "what lends"}).status_code == 302
     backend = Backend.objects.get()
     assert target_of(backend).secret == "what lends" and backend.secret_changed_at is not None
     assert backend.status == "draining"
@@ -105,7 +105,7 @@ def test_saving_a_role_wakes_none_that_was_put_to_sleep(
 ) -> None:
     """By a preflight that found that it cannot be given."""
     url = f"/admin/credentials/role/{role.pk}/change/"
-    sent = shown_on(admin_browser.get(url)) | {"longest_lifetime": "900", "most_leases": "5"}
+    sent = page_of(admin_browser.get(url)) | {"max_lifetime": "900", "max_leases": "5"}
 
     def sleep() -> None:
         Role.objects.update(is_active=False)
@@ -116,7 +116,7 @@ def test_saving_a_role_wakes_none_that_was_put_to_sleep(
     role.refresh_from_db()
     role.operation_type.refresh_from_db()
     assert not role.is_active and not role.operation_type.is_active
-    assert (role.most_leases, role.longest_lifetime) == (5, 900)
+    assert (role.max_leases, role.max_lifetime) == (5, 900)
     assert role.operation_type.current and role.operation_type.current.lifetime == 900
 
 
@@ -125,27 +125,27 @@ def test_a_page_that_was_opened_before_brings_nothing_older_back(
 ) -> None:
     """It may be open for hours: a checkbox that nobody touched wakes no role, and lowers no risk."""
     url = f"/admin/credentials/role/{role.pk}/change/"
-    sent = shown_on(admin_browser.get(url))
+    sent = page_of(admin_browser.get(url))
     assert (sent["is_active"], sent["initial-is_active"], sent["initial-risk"]) == ("on", "True", "sensitive")
     meaning = {"title": "Read orders", "summary": "Read every order", "risk": "critical", "assurance": "session"}
-    role.is_active, role.longest_lifetime = False, 1800
+    role.is_active, role.max_lifetime = False, 1800
     roles.put(role, meaning | {"uses": 1}, ABOUT, timezone.now())
-    assert admin_browser.post(url, sent | {"most_leases": "5", "title": "Read the orders"}).status_code == 302
+    assert admin_browser.post(url, sent | {"max_leases": "5", "title": "Read the orders"}).status_code == 302
     role.refresh_from_db()
     role.operation_type.refresh_from_db()
     now_there = role.operation_type.current
     assert now_there and (now_there.title, now_there.summary) == ("Read the orders", "Read every order")
-    assert (now_there.risk, now_there.lifetime, role.longest_lifetime, role.most_leases) == ("critical", 1800, 1800, 5)
+    assert (now_there.risk, now_there.lifetime, role.max_lifetime, role.max_leases) == ("critical", 1800, 1800, 5)
     assert not role.is_active and not role.operation_type.is_active
 
-    sent = shown_on(admin_browser.get(url))
+    sent = page_of(admin_browser.get(url))
     assert "is_active" not in sent and sent["initial-is_active"] == "False"
     assert admin_browser.post(url, sent | {"is_active": "on", "risk": "sensitive"}).status_code == 302
     role.refresh_from_db()
     role.operation_type.refresh_from_db()
     assert role.is_active and role.operation_type.is_active, "what was touched counts"
     assert role.operation_type.current and role.operation_type.current.risk == "sensitive"
-    sent = shown_on(admin_browser.get(url))
+    sent = page_of(admin_browser.get(url))
     del sent["is_active"]
     assert admin_browser.post(url, sent).status_code == 302
     role.refresh_from_db()
@@ -153,16 +153,16 @@ def test_a_page_that_was_opened_before_brings_nothing_older_back(
 
 
 def test_saving_an_agent_resumes_none_that_was_suspended(
-    admin_browser: Client, buyer: Buyer, administrator: User, monkeypatch: pytest.MonkeyPatch
+    admin_browser: Client, holder: Holder, administrator: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By the kill switch, in the moment in which somebody else changes its name."""
-    agent = buyer.caller.agent
+    agent = holder.caller.agent
     page = admin_browser.get(f"/admin/clients/agent/{agent.pk}/change/")
-    shown = page.context["adminform"].form
-    form = {name: shown[name].value() for name in shown.fields}
+    content = page.context["adminform"].form
+    form = {name: content[name].value() for name in content.fields}
     form = {name: value for name, value in form.items() if value not in (None, "", False)}
     form |= {"client_jwks": json.dumps(agent.client_jwks), "name": "Renamed"}
-    for name in ("scopes", "operation_types", "groups", "linked_people"):
+    for name in ("scopes", "operation_types", "groups", "linked_users"):
         form[name] = [getattr(one, "pk", one) for one in form.get(name, [])]
 
     def suspend() -> None:

@@ -19,14 +19,16 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
-from credentials import lifecycle, links, metrics, preflight, taking_back
-from credentials.backends import sealed
+from credentials import metrics
+from credentials.backends import links, preflight
+from credentials.backends.secrets import sealed
 from credentials.engines import UnknownEngine, engine_names, find_engine, third_party
+from credentials.leases import lifecycle, revocation
 from credentials.models import Backend, Lease, Role
 from oauth.models import Use
-from tests.credentials.lending import Buyer, figures_of, sweep_until_quiet
 from tests.patience import PATIENCE
-from tests.world import Caller, sign_in
+from tests.support.leases import Holder, figures_of, sweep_until_quiet
+from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -69,34 +71,34 @@ def run(path: Path | None, job: dict[str, Any]) -> Any:
     if path:
         environment["PYTHONPATH"] = str(path)
     done = subprocess.run(
-        [sys.executable, "-m", "tests.credentials.third_party"], input=json.dumps(job), text=True,
+        [sys.executable, "-m", "tests.support.third_party"], input=json.dumps(job), text=True,
         capture_output=True, cwd=ROOT, env=environment, timeout=PATIENCE,
     )  # fmt: skip
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
-def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, person: User, tmp_path: Path) -> None:
+def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, user: User, tmp_path: Path) -> None:
     (sites := tmp_path / "sites").mkdir()
     (sites / "reports").write_text("alice:{SHA}not-ours\n")
     job = {
         "engine": "htpasswd", "settings": {"folder": str(sites), "url": "https://www.example.com"},
-        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk),
+        "role": {"site": "reports"}, "agent": agent.agent.pk, "user": str(user.pk),
         # A person may be shown several lines. In such a file one would be an account that nobody lent.
         "purpose": "to try it\nmallory:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
     }  # fmt: skip
-    told = run(example, job)
-    assert isinstance(told, dict), told
-    assert (told["preflight"], told["status"], told["live"]) == ("", "enabled", 200)
-    assert told["connection"] == {"url": "https://www.example.com/reports/"}
-    assert (told["session"], told["renewed"], told["state"]) == ([True, False], True, "revoked")
+    reply = run(example, job)
+    assert isinstance(reply, dict), reply
+    assert (reply["preflight"], reply["status"], reply["live"]) == ("", "enabled", 200)
+    assert reply["connection"] == {"url": "https://www.example.com/reports/"}
+    assert (reply["session"], reply["renewed"], reply["state"]) == ([True, False], True, "revoked")
     assert (sites / "reports").read_text() == "alice:{SHA}not-ours\n", "what is not ours is as it was"
-    assert told["account"] not in "".join(path.read_text() for path in sites.iterdir())
+    assert reply["account"] not in "".join(path.read_text() for path in sites.iterdir())
 
 
-def test_where_it_is_not_installed_nobody_can_choose_it(agent: Caller, person: User, tmp_path: Path) -> None:
+def test_where_it_is_not_installed_nobody_can_choose_it(agent: Caller, user: User, tmp_path: Path) -> None:
     job = {
         "engine": "htpasswd", "settings": {"folder": str(tmp_path), "url": "https://www.example.com"},
-        "role": {"site": "reports"}, "agent": agent.agent.pk, "person": str(person.pk), "purpose": "to try it",
+        "role": {"site": "reports"}, "agent": agent.agent.pk, "user": str(user.pk), "purpose": "to try it",
     }  # fmt: skip
     assert "no engine named htpasswd is installed" in run(None, job)
     assert not Backend.objects.exists()
@@ -123,7 +125,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 
 WHOLE = """
 class Engine:
-    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    title, backend_schema, role_schema, max_name, is_revocable = "Theirs", {}, {}, 64, True
     problems_with_role = connection_facts = connect = log_in = lambda *anything: []
 ENGINE = Engine()
 """
@@ -151,20 +153,20 @@ BROKEN = {
 
 @pytest.mark.parametrize(("text", "sentence"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_one_fails_closed_and_says_so(
-    text: str, sentence: str, installed: Callable[..., None], buyer: Buyer, role: Role, orders: Backend,
+    text: str, sentence: str, installed: Callable[..., None], holder: Holder, role: Role, orders: Backend,
     administrator: User,
 ) -> None:  # fmt: skip
-    buyer.lend(role)
-    token = buyer.approved_token(role)
+    holder.issue_lease(role)
+    token = holder.approved_token(role)
     installed(text)
     Backend.objects.update(engine="theirs")
     with pytest.raises(UnknownEngine) as raised:
         find_engine("theirs")
     assert sentence in str(raised.value)
-    assert buyer.buy(token).json()["error"] == "not_lending"
+    assert holder.request_lease(token).json()["error"] == "not_issuing"
     lease = Lease.objects.get()
-    lifecycle.end(lease, lifecycle.Why.AGENT, "agent:x", timezone.now())
-    taking_back.take_back_now(lease.id)
+    lifecycle.end(lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
+    revocation.revoke_now(lease.id)
     lease.refresh_from_db()
     assert lease.state == "revoking" and sentence in lease.problem, "its lease waits, and says for what"
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
@@ -174,7 +176,7 @@ def test_a_broken_one_fails_closed_and_says_so(
     assert "theirs, which cannot be used" in page and "PostgreSQL" in page, "the others go on"
     Backend.objects.update(engine="postgres")  # mended
     Lease.objects.update(due_at=timezone.now(), claimed_until=None)
-    taking_back.take_back_now(lease.id)
+    revocation.revoke_now(lease.id)
     lease.refresh_from_db()
     assert lease.state == "revoked"
 
@@ -203,7 +205,7 @@ class Link:
     verify = lambda self, name: 1 / 0
     close = lambda self: None
 class Engine:
-    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    title, backend_schema, role_schema, max_name, is_revocable = "Theirs", {}, {}, 64, True
     problems_with_role = lambda self, settings: []
     connection_facts = lambda self, target, account: {}
     log_in = connect = lambda self, target: Link()
@@ -212,15 +214,15 @@ ENGINE = Engine()
 
 
 def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
-    installed: Callable[..., None], buyer: Buyer, role: Role, caplog: pytest.LogCaptureFixture
+    installed: Callable[..., None], holder: Holder, role: Role, caplog: pytest.LogCaptureFixture
 ) -> None:
     installed(FAILING)
     Backend.objects.update(engine="theirs")
     with caplog.at_level(logging.WARNING):
-        answer = buyer.buy(buyer.approved_token(role))
+        answer = holder.request_lease(holder.approved_token(role))
     assert (answer.status_code, answer.json()["error"]) == (502, "backend_unavailable")
     lease = Lease.objects.get()
-    assert (lease.state, lease.ended_why) == ("revoking", "not created")
+    assert (lease.state, lease.end_reason) == ("revoking", "not created")
     assert lease.problem == "the engine theirs failed: KeyError"
     assert "ValueError at" in caplog.text and "their_engine.py:4" in caplog.text
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
@@ -238,7 +240,7 @@ class Link:
     list_owned = lambda self, prefix: None
     close = lambda self: None
 class Engine:
-    title, backend_schema, role_schema, most_name, is_revocable = "Theirs", {}, {}, 64, True
+    title, backend_schema, role_schema, max_name, is_revocable = "Theirs", {}, {}, 64, True
     problems_with_role = lambda self, settings: 1 / 0
     connection_facts = lambda self, target, account: FACTS
     log_in = connect = lambda self, target: Link()
@@ -248,11 +250,11 @@ ENGINE = Engine()
 
 @pytest.mark.parametrize("facts", ["1 / 0", "{1, 2}", "{'port': self}"])
 def test_no_account_is_made_that_nobody_can_be_told_how_to_reach(
-    facts: str, installed: Callable[..., None], buyer: Buyer, role: Role
+    facts: str, installed: Callable[..., None], holder: Holder, role: Role
 ) -> None:
     installed(UNTRUE.replace("FACTS", facts).replace("VERIFIED", "Presence(exists=False)"))
     Backend.objects.update(engine="theirs")
-    answer = buyer.buy(buyer.approved_token(role))
+    answer = holder.request_lease(holder.approved_token(role))
     assert (answer.status_code, answer.json()["error"]) == (502, "backend_unavailable")
     assert sys.modules["their_engine"].made == []
     assert Lease.objects.get().state == "revoked"
@@ -261,13 +263,13 @@ def test_no_account_is_made_that_nobody_can_be_told_how_to_reach(
 
 @pytest.mark.parametrize("verified", ["True", "Presence(exists=None)"])
 def test_an_answer_that_is_none_does_not_count(
-    verified: str, installed: Callable[..., None], buyer: Buyer, role: Role
+    verified: str, installed: Callable[..., None], holder: Holder, role: Role
 ) -> None:
     """Its leases say so, and get stuck, as where it says no; nothing is called gone."""
-    lent = buyer.lend(role)["lease"]["lease_id"]
+    issued = holder.issue_lease(role)["lease"]["lease_id"]
     installed(UNTRUE.replace("FACTS", "{}").replace("VERIFIED", verified))
     Backend.objects.update(engine="theirs")
-    assert buyer.revoke(lent).status_code == 200
+    assert holder.revoke(issued).status_code == 200
     lease = Lease.objects.get()
     assert (lease.state, lease.claimed_until) == ("revoking", None)
     assert lease.problem.startswith("the engine theirs failed: verify() answers ")
@@ -277,7 +279,7 @@ def test_an_answer_that_is_none_does_not_count(
 
 
 def test_a_link_of_theirs_that_does_not_close_is_nobody_elses_trouble(
-    installed: Callable[..., None], buyer: Buyer, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
+    installed: Callable[..., None], holder: Holder, role: Role, orders: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     untrue = UNTRUE.replace("FACTS", "{}").replace("VERIFIED", "1")
     installed(untrue.replace("close = lambda self: None", "close = lambda self: 1 / 0"))
@@ -285,8 +287,8 @@ def test_a_link_of_theirs_that_does_not_close_is_nobody_elses_trouble(
     theirs.sealed_secret = sealed(theirs, "none")
     with links.link_to(theirs):
         pass  # it is kept for the next call
-    monkeypatch.setattr(links, "IDLE", 0.0)
-    assert buyer.lend(role)["lease"]["state"] == "active"
+    monkeypatch.setattr(links, "MAX_IDLE_AGE_S", 0.0)
+    assert holder.issue_lease(role)["lease"]["state"] == "active"
     assert not any(key[0] == theirs.pk for key in links._idle)
 
 
@@ -307,7 +309,7 @@ class Link:
     excess_rights = lambda self: []
     close = lambda self: None
 class Engine:
-    title, backend_schema, role_schema, most_name, is_revocable = "Tickets", {}, {}, 64, False
+    title, backend_schema, role_schema, max_name, is_revocable = "Tickets", {}, {}, 64, False
     problems_with_role = lambda self, settings: []
     connection_facts = lambda self, target, account: {}
     connect = lambda self, target: Link()
@@ -317,22 +319,22 @@ ENGINE = Engine()
 
 
 def test_pain_10_what_nothing_can_take_back_is_short_and_nobody_is_told_otherwise(
-    installed: Callable[..., None], buyer: Buyer, role: Role, administrator: User, person: User
+    installed: Callable[..., None], holder: Holder, role: Role, administrator: User, user: User
 ) -> None:
     """Tickets that work until they expire: the lease does not lie about it."""
     installed(TICKETS)
     Backend.objects.update(engine="theirs")
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
     assert report.passed and "nothing takes it back" in report.steps[-1]["step"]
-    lent = buyer.lend(role, lifetime=3600)["lease"]
-    assert (lent["revocable"], lent["bound_by"]) == (False, "not_revocable")
+    issued = holder.issue_lease(role, lifetime=3600)["lease"]
+    assert (issued["revocable"], issued["bound_by"]) == (False, "not_revocable")
     lease = Lease.objects.get()
     assert lease.expires_at <= lease.created_at + timedelta(minutes=15)
     assert json.loads(Event.objects.get(kind="lease.issued").body)["facts"]["revocable"] is False
-    browser = sign_in(person)
+    browser = sign_in(user)
     assert "It cannot be taken back before." in browser.get("/activity").content.decode()
 
-    ended = buyer.revoke(lent["lease_id"]).json()
+    ended = holder.revoke(issued["lease_id"]).json()
     assert (ended["state"], ended["revocable"], ended["revoked_at"]) == ("revoking", False, None)
     assert "it cannot be taken back: it works until" in browser.get("/activity").content.decode()
     lease.refresh_from_db()

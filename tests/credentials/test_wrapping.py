@@ -8,105 +8,105 @@ import pytest
 from django.utils import timezone
 
 from audit.models import Event
-from credentials import recovery
+from credentials.backends import recovery
 from credentials.models import Backend, Lease, Role
 from oauth.models import Grant
-from tests.credentials.lending import Buyer, sweep_until_quiet
-from tests.credentials.systems import PostgresServer
+from tests.support.leases import Holder, sweep_until_quiet
+from tests.support.systems import PostgresServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def wrap(buyer: Buyer, role: Role, **more: Any) -> tuple[str, dict[str, Any]]:
-    answer = buyer.buy(buyer.approved_token(role), delivery="wrapped", **more)
+def wrap(holder: Holder, role: Role, **more: Any) -> tuple[str, dict[str, Any]]:
+    answer = holder.request_lease(holder.approved_token(role), delivery="wrapped", **more)
     assert answer.status_code == 201, answer.content
     return answer.json()["wrapped"]["handle"], answer.json()
 
 
-def unwrap(buyer: Buyer, handle: str) -> Any:
+def unwrap(holder: Holder, handle: str) -> Any:
     """By whoever has it: no token."""
-    return buyer.call("POST", "/v1/leases/unwrap", None, {"handle": handle})
+    return holder.call("POST", "/v1/leases/unwrap", None, {"handle": handle})
 
 
-def test_the_account_is_made_when_it_is_unwrapped(buyer: Buyer, role: Role, postgres_server: PostgresServer) -> None:
-    handle, bought = wrap(buyer, role)
-    assert bought["lease"]["state"] == "wrapped" and "credential" not in bought
+def test_the_account_is_made_when_it_is_unwrapped(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
+    handle, requested = wrap(holder, role)
+    assert requested["lease"]["state"] == "wrapped" and "credential" not in requested
     lease = Lease.objects.get()
     there = "SELECT count(*) FROM pg_roles WHERE rolname = %s"
     assert postgres_server.one(there, lease.account_name) == 0
-    lent = unwrap(buyer, handle)
-    assert lent.status_code == 201 and lent["Cache-Control"] == "no-store"
-    assert lent.json()["lease"]["lease_id"] == bought["lease"]["lease_id"], "whose it is can be seen"
-    credential = lent.json()["credential"]
+    issued = unwrap(holder, handle)
+    assert issued.status_code == 201 and issued["Cache-Control"] == "no-store"
+    assert issued.json()["lease"]["lease_id"] == requested["lease"]["lease_id"], "whose it is can be seen"
+    credential = issued.json()["credential"]
     with postgres_server.connect(credential["username"], credential["password"]) as session:
         assert session.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_a_second_unwrapping_ends_it_and_raises_an_alarm(
-    buyer: Buyer, role: Role, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
+    holder: Holder, role: Role, postgres_server: PostgresServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    handle, _ = wrap(buyer, role)
-    credential = unwrap(buyer, handle).json()["credential"]
+    handle, _ = wrap(holder, role)
+    credential = unwrap(holder, handle).json()["credential"]
     session = postgres_server.connect(credential["username"], credential["password"])
-    second, never_given = unwrap(buyer, handle), unwrap(buyer, "never-given-out")
+    second, never_given = unwrap(holder, handle), unwrap(holder, "never-given-out")
     assert (second.status_code, second.content) == (404, never_given.content), "the thief learns nothing"
-    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoked", "unwrapped twice")
+    assert (Lease.objects.get().state, Lease.objects.get().end_reason) == ("revoked", "unwrapped twice")
     with pytest.raises(psycopg.OperationalError):
         session.execute("SELECT 1")
     assert Event.objects.filter(kind="lease.unwrapped_twice").count() == 1
     assert "a second time" in caplog.text and handle not in caplog.text
 
 
-def test_what_is_not_unwrapped_in_time_is_over_and_costs_nothing(buyer: Buyer, role: Role) -> None:
-    handle, _ = wrap(buyer, role, wrap_lifetime=5)
+def test_what_is_not_unwrapped_in_time_is_over_and_costs_nothing(holder: Holder, role: Role) -> None:
+    handle, _ = wrap(holder, role, wrap_lifetime=5)
     late = timezone.now() - timedelta(seconds=1)
     Lease.objects.update(wrap_expires_at=late, claimed_until=late)
-    assert unwrap(buyer, handle).status_code == 404
+    assert unwrap(holder, handle).status_code == 404
     sweep_until_quiet()
-    assert (Lease.objects.get().state, Lease.objects.get().ended_why) == ("revoked", "not unwrapped")
-    assert unwrap(buyer, handle).status_code == 404
+    assert (Lease.objects.get().state, Lease.objects.get().end_reason) == ("revoked", "not unwrapped")
+    assert unwrap(holder, handle).status_code == 404
     assert not Event.objects.filter(kind="lease.unwrapped_twice").exists(), "whoever comes late is no second one"
     assert Grant.objects.get().uses_left == 1
 
 
-def test_a_wrapped_lease_ends_unopened(buyer: Buyer, role: Role) -> None:
-    handle, bought = wrap(buyer, role)
-    assert buyer.revoke(bought["lease"]["lease_id"]).json()["state"] == "revoked"
-    assert unwrap(buyer, handle).status_code == 404
-    assert Lease.objects.get().ended_why == "given back"
+def test_a_wrapped_lease_ends_unopened(holder: Holder, role: Role) -> None:
+    handle, requested = wrap(holder, role)
+    assert holder.revoke(requested["lease"]["lease_id"]).json()["state"] == "revoked"
+    assert unwrap(holder, handle).status_code == 404
+    assert Lease.objects.get().end_reason == "revoked by agent"
     assert not Event.objects.filter(kind="lease.unwrapped_twice").exists(), "it was never opened"
 
 
-def test_nothing_is_unwrapped_under_a_dead_grant(buyer: Buyer, role: Role) -> None:
-    handle, _ = wrap(buyer, role)
+def test_nothing_is_unwrapped_under_a_dead_grant(holder: Holder, role: Role) -> None:
+    handle, _ = wrap(holder, role)
     Grant.objects.update(revoked_at=timezone.now())
-    assert unwrap(buyer, handle).status_code == 404
+    assert unwrap(holder, handle).status_code == 404
     assert Lease.objects.get().state == "wrapped"
 
 
-def test_a_repeat_replaces_the_handle(buyer: Buyer, role: Role) -> None:
-    token = buyer.approved_token(role)
-    first = buyer.buy(token, key="one", delivery="wrapped").json()["wrapped"]["handle"]
-    second = buyer.buy(token, key="one", delivery="wrapped")
+def test_a_repeat_replaces_the_handle(holder: Holder, role: Role) -> None:
+    token = holder.approved_token(role)
+    first = holder.request_lease(token, key="one", delivery="wrapped").json()["wrapped"]["handle"]
+    second = holder.request_lease(token, key="one", delivery="wrapped")
     assert second.status_code == 200
-    assert unwrap(buyer, first).status_code == 404
-    assert unwrap(buyer, second.json()["wrapped"]["handle"]).status_code == 201
+    assert unwrap(holder, first).status_code == 404
+    assert unwrap(holder, second.json()["wrapped"]["handle"]).status_code == 201
 
 
 @pytest.mark.parametrize("what", ["draining", "recovering"])
-def test_nothing_is_unwrapped_or_renewed_while_nothing_is_lent(buyer: Buyer, role: Role, what: str) -> None:
-    handle, _ = wrap(buyer, role)
-    lent = buyer.lend(role)["lease"]["lease_id"]
+def test_nothing_is_unwrapped_or_renewed_while_nothing_is_lent(holder: Holder, role: Role, what: str) -> None:
+    handle, _ = wrap(holder, role)
+    issued = holder.issue_lease(role)["lease"]["lease_id"]
     if what == "draining":
         Backend.objects.update(status="draining")
     else:
         recovery.start("user:x", timezone.now())
-    assert unwrap(buyer, handle).status_code == 404
+    assert unwrap(holder, handle).status_code == 404
     assert Lease.objects.filter(state="wrapped").count() == 1
-    renewed = buyer.call("POST", f"/v1/leases/{lent}/renew", buyer.routine_token(), {"lifetime": 900})
-    assert renewed.json()["error"] == "not_lending"
+    renewed = holder.call("POST", f"/v1/leases/{issued}/renew", holder.routine_token(), {"lifetime": 900})
+    assert renewed.json()["error"] == "not_issuing"
 
 
 @pytest.mark.parametrize("body", [{}, {"handle": 1}, {"handle": "é"}, {"handle": "x" * 200}, {"handle": "x", "y": 1}])
-def test_bodies_are_read_strictly(buyer: Buyer, body: Any) -> None:
-    assert buyer.call("POST", "/v1/leases/unwrap", None, body).status_code == 400
+def test_bodies_are_read_strictly(holder: Holder, body: Any) -> None:
+    assert holder.call("POST", "/v1/leases/unwrap", None, body).status_code == 400

@@ -17,12 +17,12 @@ import pytest
 from cryptography import x509
 
 from accounts.models import User
-from authserver.servers.processes import Process, free_port
 from foundation.handles import from_b64url
-from tests.certificates import Holder, dns, make_certificate
+from runtime.processes import Process, free_port
 from tests.patience import PATIENCE
-from tests.serving import make_server, running
-from tests.world import FORM, Caller, allow_everything, make_caller
+from tests.support.certificates import Holder, dns, make_certificate
+from tests.support.web_server import make_server, running
+from tests.support.world import FORM, Caller, allow_everything, make_caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -134,14 +134,14 @@ def shipped_options(agents: str) -> str:
 
 
 @pytest.fixture
-def chained(agent: Caller, person: User, settings: Any) -> Caller:
+def chained(agent: Caller, user: User, settings: Any) -> Caller:
     """tls_client_auth, bound tokens."""
     settings.MTLS_URL = "https://mtls.localhost"
     caller = make_caller(
         "Chained", token_endpoint_auth_method="tls_client_auth", tls_client_auth_san_dns=AGENT,
         tls_client_certificate_bound_access_tokens=True,
     )  # fmt: skip
-    return allow_everything(caller, person)
+    return allow_everything(caller, user)
 
 
 def issued(site: Site, *names: x509.GeneralName, **more: Any) -> Holder:
@@ -154,7 +154,7 @@ def test_a_certificate_of_a_trusted_authority(site: Site, chained: Caller) -> No
     assert site.ask(chained, issued(site, dns("other.example.com")))[0] == 401
 
 
-def test_a_self_signed_certificate_gets_through_and_is_told_apart(site: Site, chained: Caller, person: User) -> None:
+def test_a_self_signed_certificate_gets_through_and_is_told_apart(site: Site, chained: Caller, user: User) -> None:
     holder = make_certificate("CN=Agent", dns(AGENT))
     assert site.ask(chained, holder)[0] == 401, "it has the right name, and nobody vouches for it"
     registered = make_caller("Self-signed")
@@ -162,7 +162,7 @@ def test_a_self_signed_certificate_gets_through_and_is_told_apart(site: Site, ch
     registered.agent.token_endpoint_auth_method = "self_signed_tls_client_auth"
     registered.agent.full_clean()
     registered.agent.save()
-    allow_everything(registered, person)
+    allow_everything(registered, user)
     assert site.ask(registered, holder)[0] == 200
     assert site.ask(registered, make_certificate("CN=Agent", dns(AGENT)))[0] == 401
 

@@ -1,4 +1,4 @@
-"""A local push service, and a device of `person` that it reaches."""
+"""A local push service, and a device of `user` that it reaches."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,14 +12,14 @@ from devices.models import Device, VapidKey
 from devices.subscriptions import parse_subscription
 from foundation import outbox
 from foundation.models import Work
-from tests.push_service import PushService
+from tests.support.push_service import PushService
 
 
 @pytest.fixture
 def push_service(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[PushService]:
     service = PushService()
     settings.OUTBOUND_EXCEPTIONS = [service.authority]
-    monkeypatch.setattr(outbox, "SOON", [])  # the tests do what is owed themselves
+    monkeypatch.setattr(outbox, "NOTIFIERS", [])  # the tests do what is owed themselves
     yield service
     service.stop()
 
@@ -30,20 +30,20 @@ def vapid_key(db: None) -> VapidKey:
 
 
 @pytest.fixture
-def device(person: User, push_service: PushService, vapid_key: VapidKey) -> Device:
-    return enrol(person, push_service, vapid_key)
+def device(user: User, push_service: PushService, vapid_key: VapidKey) -> Device:
+    return enrol(user, push_service, vapid_key)
 
 
-def enrol(person: User, push_service: PushService, key: VapidKey, name: str = "Phone") -> Device:
+def enrol(user: User, push_service: PushService, key: VapidKey, name: str = "Phone") -> Device:
     subscription = parse_subscription(push_service.new_browser().subscription())
-    device = lifecycle.enrol(person, subscription, name, key, timezone.now())
+    device = lifecycle.enrol(user, subscription, name, key, timezone.now())
     assert device is not None
     return device
 
 
-def do_owed() -> list[str]:
+def do_due_work() -> list[str]:
     """Does what is due, and answers what became of it."""
-    owed = list(Work.objects.filter(state="owed").order_by("created_at").values_list("id", flat=True))
-    for work_id in owed:
+    due = list(Work.objects.filter(state="pending").order_by("created_at").values_list("id", flat=True))
+    for work_id in due:
         outbox.do(work_id)
-    return [Work.objects.get(pk=work_id).state for work_id in owed]
+    return [Work.objects.get(pk=work_id).state for work_id in due]

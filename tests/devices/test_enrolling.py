@@ -9,14 +9,14 @@ from django.utils import timezone
 
 from accounts.models import User
 from audit.models import Event
-from devices import vapid, views
+from devices import pages, vapid
 from devices.lifecycle import open_subscription
 from devices.models import Device, VapidKey
 from devices.subscriptions import parse_subscription
 from foundation.models import Work
-from tests.devices.conftest import do_owed, enrol
-from tests.push_service import Browser, PushService
-from tests.world import PASSWORD, sign_in
+from tests.devices.conftest import do_due_work, enrol
+from tests.support.push_service import Browser, PushService
+from tests.support.world import PASSWORD, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,20 +37,20 @@ def fresh(push_service: PushService) -> Browser:
     return push_service.new_browser()
 
 
-def test_adding_this_browser(person: User, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
-    response = add(browser_of_person, fresh.subscription())
+def test_adding_this_browser(user: User, vapid_key: VapidKey, fresh: Browser, browser_of_user: Client) -> None:
+    response = add(browser_of_user, fresh.subscription())
     device = Device.objects.get()
     assert response["Location"] == f"/devices?added={device.id}"
-    assert (device.user, device.name, device.vapid_key) == (person, "My phone", vapid_key)
-    assert b"My phone" in browser_of_person.get("/devices").content
-    assert Event.objects.get(kind="device.added").user_id == person.id
+    assert (device.user, device.name, device.vapid_key) == (user, "My phone", vapid_key)
+    assert b"My phone" in browser_of_user.get("/devices").content
+    assert Event.objects.get(kind="device.added").user_id == user.id
 
 
 def test_the_other_devices_are_told(
-    person: User, vapid_key: VapidKey, device: Device, push_service: PushService, browser_of_person: Client
+    user: User, vapid_key: VapidKey, device: Device, push_service: PushService, browser_of_user: Client
 ) -> None:
-    add(browser_of_person, push_service.new_browser().subscription())
-    assert do_owed() == ["done"]
+    add(browser_of_user, push_service.new_browser().subscription())
+    assert do_due_work() == ["done"]
     (pushed,) = push_service.received
     assert pushed.message == {"kind": "device_added"}
     assert pushed.browser.endpoint == next(iter(push_service.browsers.values())).endpoint
@@ -59,24 +59,24 @@ def test_the_other_devices_are_told(
 class TestTheFreshSignIn:
     @pytest.mark.parametrize("password", ["", "wrong", PASSWORD + " "])
     def test_without_the_password_nothing_is_added(
-        self, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client, password: str
+        self, vapid_key: VapidKey, fresh: Browser, browser_of_user: Client, password: str
     ) -> None:
-        assert add(browser_of_person, fresh.subscription(), password).status_code == 400
+        assert add(browser_of_user, fresh.subscription(), password).status_code == 400
         assert not Device.objects.exists()
 
-    def test_guessing_it_is_locked_out(self, vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
+    def test_guessing_it_is_locked_out(self, vapid_key: VapidKey, fresh: Browser, browser_of_user: Client) -> None:
         for _ in range(5):
-            add(browser_of_person, fresh.subscription(), "wrong")
-        page = add(browser_of_person, fresh.subscription())
+            add(browser_of_user, fresh.subscription(), "wrong")
+        page = add(browser_of_user, fresh.subscription())
         assert page.status_code == 400 and b"Too many wrong passwords" in page.content
 
     def test_nobody_without_a_session(self, vapid_key: VapidKey, fresh: Browser) -> None:
         assert add(Client(), fresh.subscription()).status_code == 302
         assert not Device.objects.exists()
 
-    def test_another_site_adds_nothing(self, person: User, vapid_key: VapidKey, fresh: Browser) -> None:
+    def test_another_site_adds_nothing(self, user: User, vapid_key: VapidKey, fresh: Browser) -> None:
         browser = Client(enforce_csrf_checks=True)
-        browser.cookies = sign_in(person).cookies
+        browser.cookies = sign_in(user).cookies
         assert add(browser, fresh.subscription()).status_code == 403
 
 
@@ -97,35 +97,35 @@ GOOD = Browser("https://push.example.com/x").subscription()
     ],
 )  # fmt: skip
 def test_what_is_no_subscription_is_a_form_error(
-    vapid_key: VapidKey, browser_of_person: Client, subscription: Any
+    vapid_key: VapidKey, browser_of_user: Client, subscription: Any
 ) -> None:
-    assert add(browser_of_person, subscription).status_code == 400
+    assert add(browser_of_user, subscription).status_code == 400
     assert not Device.objects.exists()
 
 
-def test_a_name_that_misleads_is_a_form_error(vapid_key: VapidKey, fresh: Browser, browser_of_person: Client) -> None:
+def test_a_name_that_misleads_is_a_form_error(vapid_key: VapidKey, fresh: Browser, browser_of_user: Client) -> None:
     for name in ("", "x" * 61, "a\u202eb", "a\nb"):
-        assert add(browser_of_person, fresh.subscription(), name=name).status_code == 400
+        assert add(browser_of_user, fresh.subscription(), name=name).status_code == 400
 
 
-def test_a_browser_belongs_to_one_person_at_a_time(
-    person: User, stranger: User, vapid_key: VapidKey, fresh: Browser
+def test_a_browser_belongs_to_one_user_at_a_time(
+    user: User, stranger: User, vapid_key: VapidKey, fresh: Browser
 ) -> None:
     """Who signs in and enrols on a shared computer takes it over: prompts of the one before stop there."""
-    add(sign_in(person), fresh.subscription())
+    add(sign_in(user), fresh.subscription())
     add(sign_in(stranger), fresh.subscription())
     assert Device.objects.get(removed_at=None).user == stranger
-    assert Device.objects.filter(user=person, removed_at__isnull=False).count() == 1
+    assert Device.objects.filter(user=user, removed_at__isnull=False).count() == 1
 
 
 def test_the_key_is_the_one_that_the_browser_subscribed_under(
-    vapid_key: VapidKey, fresh: Browser, browser_of_person: Client
+    vapid_key: VapidKey, fresh: Browser, browser_of_user: Client
 ) -> None:
     """It may have been rotated since the page was loaded; a push service refuses any other."""
     vapid.make_key(timezone.now())
-    add(browser_of_person, fresh.subscription(), key=vapid_key.pk)
+    add(browser_of_user, fresh.subscription(), key=vapid_key.pk)
     assert Device.objects.get().vapid_key == vapid_key
-    page = add(browser_of_person, fresh.subscription(), key="B" * 87)
+    page = add(browser_of_user, fresh.subscription(), key="B" * 87)
     assert page.status_code == 400 and b"out of date" in page.content
 
 
@@ -137,8 +137,8 @@ def test_the_key_is_the_one_that_the_browser_subscribed_under(
         "https://fcm.googleapis.com@127.0.0.1/x", "file:///etc/passwd", "javascript:1",
     ],
 )  # fmt: skip
-def test_only_known_push_services(vapid_key: VapidKey, browser_of_person: Client, endpoint: str) -> None:
-    page = add(browser_of_person, Browser(endpoint).subscription())
+def test_only_known_push_services(vapid_key: VapidKey, browser_of_user: Client, endpoint: str) -> None:
+    page = add(browser_of_user, Browser(endpoint).subscription())
     assert page.status_code == 400 and b"This browser cannot be added" in page.content
     assert not Device.objects.exists()
 
@@ -151,21 +151,21 @@ def test_only_known_push_services(vapid_key: VapidKey, browser_of_person: Client
         "https://wns2-am3p.notify.windows.com/w/?t=1",
     ],
 )
-def test_which_are_known(vapid_key: VapidKey, browser_of_person: Client, endpoint: str) -> None:
-    assert add(browser_of_person, Browser(endpoint).subscription()).status_code == 302
+def test_which_are_known(vapid_key: VapidKey, browser_of_user: Client, endpoint: str) -> None:
+    assert add(browser_of_user, Browser(endpoint).subscription()).status_code == 302
 
 
-def test_an_administrator_may_know_others(vapid_key: VapidKey, browser_of_person: Client, settings: Any) -> None:
+def test_an_administrator_may_know_others(vapid_key: VapidKey, browser_of_user: Client, settings: Any) -> None:
     settings.PUSH_SERVICES = ["*"]
-    assert add(browser_of_person, Browser("https://push.example.com/x").subscription()).status_code == 302
+    assert add(browser_of_user, Browser("https://push.example.com/x").subscription()).status_code == 302
 
 
 def test_nobody_has_more_than_twenty(
-    person: User, push_service: PushService, vapid_key: VapidKey, browser_of_person: Client
+    user: User, push_service: PushService, vapid_key: VapidKey, browser_of_user: Client
 ) -> None:
     for number in range(20):
-        enrol(person, push_service, vapid_key, f"Device {number}")
-    page = add(browser_of_person, push_service.new_browser().subscription())
+        enrol(user, push_service, vapid_key, f"Device {number}")
+    page = add(browser_of_user, push_service.new_browser().subscription())
     assert page.status_code == 400 and b"the most there may be" in page.content
 
 
@@ -183,21 +183,21 @@ class TestOthersDevices:
         assert b"Phone" not in sign_in(stranger).get("/devices").content
 
 
-def test_rename_test_and_remove(device: Device, push_service: PushService, browser_of_person: Client) -> None:
-    browser_of_person.post(f"/devices/{device.id}/name", {"name": "Old phone"})
+def test_rename_test_and_remove(device: Device, push_service: PushService, browser_of_user: Client) -> None:
+    browser_of_user.post(f"/devices/{device.id}/name", {"name": "Old phone"})
     device.refresh_from_db()
     assert device.name == "Old phone"
-    browser_of_person.post(f"/devices/{device.id}/test")
-    assert do_owed() == ["done"]
+    browser_of_user.post(f"/devices/{device.id}/test")
+    assert do_due_work() == ["done"]
     assert push_service.received[0].message == {"kind": "test"}
-    browser_of_person.post(f"/devices/{device.id}/remove")
+    browser_of_user.post(f"/devices/{device.id}/remove")
     device.refresh_from_db()
     assert device.removed_at is not None
     assert device.sealed_subscription is None and device.endpoint_digest is None
     for act in ("name", "test", "remove"):
-        assert browser_of_person.post(f"/devices/{device.id}/{act}", {"name": "x"}).status_code == 404
+        assert browser_of_user.post(f"/devices/{device.id}/{act}", {"name": "x"}).status_code == 404
     for act in ("name", "test", "remove", "renew"):
-        assert browser_of_person.get(f"/devices/{device.id}/{act}").status_code == 405
+        assert browser_of_user.get(f"/devices/{device.id}/{act}").status_code == 405
 
 
 class TestRenewing:
@@ -207,32 +207,32 @@ class TestRenewing:
         return browser.post(f"/devices/{device.id}/renew", form)
 
     def test_the_same_browser_with_a_new_subscription(
-        self, person: User, device: Device, push_service: PushService, browser_of_person: Client
+        self, user: User, device: Device, push_service: PushService, browser_of_user: Client
     ) -> None:
         old, new = next(iter(push_service.browsers.values())), push_service.new_browser()
         key = vapid.make_key(timezone.now())
-        assert self.renew(browser_of_person, device, old.endpoint, new).status_code == 200
+        assert self.renew(browser_of_user, device, old.endpoint, new).status_code == 200
         device.refresh_from_db()
         assert device.vapid_key == key
-        browser_of_person.post(f"/devices/{device.id}/test")
-        do_owed()
+        browser_of_user.post(f"/devices/{device.id}/test")
+        do_due_work()
         assert push_service.received[0].browser is new
 
     def test_who_does_not_know_the_old_address_is_not_the_same_browser(
-        self, device: Device, push_service: PushService, browser_of_person: Client
+        self, device: Device, push_service: PushService, browser_of_user: Client
     ) -> None:
         """A stolen session alone leads no prompts elsewhere."""
         for guess in ("https://push.example.com/x", str(device.id), "x"):
-            response = self.renew(browser_of_person, device, guess, push_service.new_browser())
+            response = self.renew(browser_of_user, device, guess, push_service.new_browser())
             assert response.status_code == 404
 
     def test_nor_is_one_that_another_device_has(
-        self, stranger: User, device: Device, push_service: PushService, vapid_key: VapidKey, browser_of_person: Client
+        self, stranger: User, device: Device, push_service: PushService, vapid_key: VapidKey, browser_of_user: Client
     ) -> None:
         old = next(iter(push_service.browsers.values()))
         enrol(stranger, push_service, vapid_key)
         taken = list(push_service.browsers.values())[1]
-        assert self.renew(browser_of_person, device, old.endpoint, taken).status_code == 404
+        assert self.renew(browser_of_user, device, old.endpoint, taken).status_code == 404
 
 
 def test_a_subscription_is_read_back_as_it_came(device: Device, push_service: PushService) -> None:
@@ -253,22 +253,22 @@ class TestTheApp:
         assert b"You are offline" in Client().get("/offline").content
 
     def test_what_the_worker_keeps_is_replaced_when_it_changes(
-        self, browser_of_person: Client, monkeypatch: pytest.MonkeyPatch
+        self, browser_of_user: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Browsers install a worker again only where its bytes have changed."""
         before = Client().get("/sw.js").content
-        assert browser_of_person.get("/sw.js").content == before, "the same for everybody"
-        monkeypatch.setattr(views, "_static_file", lambda name: b"another release")
+        assert browser_of_user.get("/sw.js").content == before, "the same for everybody"
+        monkeypatch.setattr(pages, "_static_file", lambda name: b"another release")
         assert Client().get("/sw.js").content != before
 
-    def test_the_offline_page_is_nobodys(self, browser_of_person: Client, person: User) -> None:
-        page = browser_of_person.get("/offline").content.decode()
-        assert person.email not in page and person.name not in page
+    def test_the_offline_page_is_nobodys(self, browser_of_user: Client, user: User) -> None:
+        page = browser_of_user.get("/offline").content.decode()
+        assert user.email not in page and user.name not in page
 
-    def test_a_qr_code_only_where_a_phone_can_come(self, browser_of_person: Client, settings: Any) -> None:
-        assert b"QR code" not in browser_of_person.get("/devices").content
+    def test_a_qr_code_only_where_a_phone_can_come(self, browser_of_user: Client, settings: Any) -> None:
+        assert b"QR code" not in browser_of_user.get("/devices").content
         settings.ISSUER_IS_HTTPS, settings.ISSUER_URL = True, "https://auth.example.com"
-        assert b"QR code of https://auth.example.com" in browser_of_person.get("/devices").content
+        assert b"QR code of https://auth.example.com" in browser_of_user.get("/devices").content
 
 
 @pytest.mark.parametrize(
@@ -295,8 +295,8 @@ class TestTheApp:
     ],
 )
 def test_a_service_with_a_path_is_known_there_only(
-    vapid_key: VapidKey, browser_of_person: Client, endpoint: str, is_known: bool
+    vapid_key: VapidKey, browser_of_user: Client, endpoint: str, is_known: bool
 ) -> None:
-    answer = add(browser_of_person, Browser(endpoint).subscription())
+    answer = add(browser_of_user, Browser(endpoint).subscription())
     assert answer.status_code == (302 if is_known else 400)
     assert Device.objects.exists() is is_known

@@ -16,22 +16,22 @@ from foundation import attempts
 from foundation.attempts import MAX_FOR_BEGINNING, MAX_FROM_ADDRESS, WINDOW
 from foundation.models import Attempt
 from tests.clients.test_registering import body, manage, register
-from tests.races.racing import at_once
+from tests.support.duel import at_once
 
 pytestmark = pytest.mark.django_db
-HERE, THERE = "192.0.2.1", "198.51.100.7"
+FOLDER, THERE = "192.0.2.1", "198.51.100.7"
 
 
-def unwrap(handle: str, address: str = HERE) -> Any:
+def unwrap(handle: str, address: str = FOLDER) -> Any:
     sent = {"handle": handle}
     return Client().post("/v1/leases/unwrap", sent, content_type="application/json", REMOTE_ADDR=address)
 
 
-def open_invitation(handle: str, address: str = HERE) -> Any:
+def open_invitation(handle: str, address: str = FOLDER) -> Any:
     return Client().get(f"/invitations/{handle}", REMOTE_ADDR=address)
 
 
-def read_registration(token: str, address: str = HERE) -> Any:
+def read_registration(token: str, address: str = FOLDER) -> Any:
     return Client().get("/oidc/register/x", headers={"Authorization": f"Bearer {token}"}, REMOTE_ADDR=address)
 
 
@@ -89,10 +89,10 @@ class TestRightSecrets:
 
     def test_a_registration_token_is_not_counted_whatever_is_sent_with_it(self, settings: Any) -> None:
         settings.REGISTRATION = "open"
-        told = register(body()).json()
+        reply = register(body()).json()
         for _ in range(MAX_FOR_BEGINNING + 5):
-            assert manage("PUT", told, {"client_id": "another"}).status_code == 400
-        assert manage("GET", told).status_code == 200
+            assert manage("PUT", reply, {"client_id": "another"}).status_code == 400
+        assert manage("GET", reply).status_code == 200
         assert not Attempt.objects.exists()
 
 
@@ -110,7 +110,7 @@ def test_without_the_table_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) ->
     from django.db import OperationalError
 
     looked: list[str] = []
-    monkeypatch.setattr("credentials.lending.unwrap", lambda handle, now: looked.append(handle))
+    monkeypatch.setattr("credentials.leases.issuance.unwrap", lambda handle, now: looked.append(handle))
 
     def out_of_reach(execute: Any, sql: str, *rest: Any) -> Any:
         if "foundation_attempt" in sql:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from foundation.handles import b64url
 from foundation.jws import BadJws, find_key, read_jws, verify_jws
-from tests.world import new_key, sign_anything
+from tests.support.world import new_key, sign_anything
 
 KEY = new_key("ES256")
 OTHER = new_key("EdDSA")
@@ -18,7 +18,7 @@ HEADER: dict[str, Any] = {"alg": "ES256", "kid": KEY.kid}
 
 
 def take(text: str) -> dict[str, Any]:
-    unverified = read_jws(text, most=20_000)
+    unverified = read_jws(text, max_length=20_000)
     return verify_jws(unverified, find_key([KEY, OTHER], unverified, ALGORITHMS), ALGORITHMS)
 
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from foundation import outbox
 from foundation.models import Work
-from foundation.outbox import Done, GiveUp, Retry
+from foundation.outbox import Abandon, Completed, Retry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -26,7 +26,7 @@ class Outside:
     def __call__(self, payload: dict[str, Any], now: Any) -> Any:
         self.reached.append(payload)
         assert not connection.in_atomic_block, "no transaction is open while the outside is spoken to"
-        answer = self.answers.pop(0) if self.answers else Done()
+        answer = self.answers.pop(0) if self.answers else Completed()
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -36,14 +36,14 @@ class Outside:
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     there = Outside()
     monkeypatch.setitem(outbox.HANDLERS, "test", there)
-    monkeypatch.setattr(outbox, "SOON", [])
+    monkeypatch.setattr(outbox, "NOTIFIERS", [])
     return there
 
 
-def owe(**changed: Any) -> Work:
+def enqueue(**changed: Any) -> Work:
     now = timezone.now()
     with transaction.atomic():
-        return outbox.owe("test", "thing:1", {"id": 1}, now, **{"deadline": now + timedelta(minutes=5), **changed})
+        return outbox.enqueue("test", "thing:1", {"id": 1}, now, **{"deadline": now + timedelta(minutes=5), **changed})
 
 
 def skip_pause(work: Work) -> None:
@@ -52,14 +52,14 @@ def skip_pause(work: Work) -> None:
 
 def test_it_is_owed_with_its_transaction_or_not_at_all(outside: Outside) -> None:
     soon: list[UUID] = []
-    outbox.SOON.append(soon.append)
-    with pytest.raises(RuntimeError, match="inside the transaction"):
-        outbox.owe("test", "x", {}, timezone.now(), deadline=timezone.now())
+    outbox.NOTIFIERS.append(soon.append)
+    with pytest.raises(RuntimeError, match="takes part in a transaction"):
+        outbox.enqueue("test", "x", {}, timezone.now(), deadline=timezone.now())
     with transaction.atomic():
-        outbox.owe("test", "x", {}, timezone.now(), deadline=timezone.now())
+        outbox.enqueue("test", "x", {}, timezone.now(), deadline=timezone.now())
         transaction.set_rollback(True)
     assert not Work.objects.exists() and not soon
-    work = owe()
+    work = enqueue()
     assert soon == [work.id], "asked for after the commit"
 
 
@@ -67,13 +67,13 @@ def test_a_failing_wake_up_reaches_nobody(outside: Outside, caplog: pytest.LogCa
     def fail(work_id: UUID) -> None:
         raise ConnectionError("no Redis")
 
-    outbox.SOON.append(fail)
-    assert owe().state == "owed"
+    outbox.NOTIFIERS.append(fail)
+    assert enqueue().state == "pending"
     assert "no Redis" in caplog.text
 
 
 def test_done_once_is_done(outside: Outside) -> None:
-    work = owe()
+    work = enqueue()
     assert outbox.do(work.id) is True
     assert outbox.do(work.id) is False
     work.refresh_from_db()
@@ -83,7 +83,7 @@ def test_done_once_is_done(outside: Outside) -> None:
 
 def test_two_at_once_are_one(outside: Outside) -> None:
     for _ in range(20):
-        work = owe()
+        work = enqueue()
         barrier = threading.Barrier(2)
         answers: list[bool] = []
 
@@ -102,15 +102,15 @@ def test_two_at_once_are_one(outside: Outside) -> None:
 
 
 def test_it_is_tried_again_with_growing_pauses(outside: Outside) -> None:
-    outside.answers = [Retry("503"), Retry("503"), ConnectionError("broken"), Done()]
-    work = owe()
-    for attempt, (least, most) in enumerate([(0.75, 1.25), (1.5, 2.5), (3.0, 5.0)], 1):
+    outside.answers = [Retry("503"), Retry("503"), ConnectionError("broken"), Completed()]
+    work = enqueue()
+    for attempt, (least, max_length) in enumerate([(0.75, 1.25), (1.5, 2.5), (3.0, 5.0)], 1):
         before = timezone.now()
         assert outbox.do(work.id)
         assert not outbox.do(work.id), "not due yet"
         work.refresh_from_db()
-        assert work.attempts == attempt and work.state == "owed"
-        assert least <= (work.due_at - before).total_seconds() <= most + 0.5
+        assert work.attempts == attempt and work.state == "pending"
+        assert least <= (work.due_at - before).total_seconds() <= max_length + 0.5
         skip_pause(work)
     assert work.problem == "ConnectionError"
     assert outbox.do(work.id)
@@ -122,33 +122,33 @@ def test_the_other_side_says_when_to_come_again(outside: Outside) -> None:
     assert outbox.pause(1, 40.0) == timedelta(seconds=40)
     assert outbox.pause(30, None) <= timedelta(seconds=75), "capped"
     outside.answers = [Retry("429", after=1000.0)]
-    work = owe()
+    work = enqueue()
     outbox.do(work.id)
     work.refresh_from_db()
-    assert work.state == "given up", "it would be too late by then"
+    assert work.state == "abandoned", "it would be too late by then"
 
 
 def test_what_never_works_is_given_up(outside: Outside) -> None:
-    outside.answers = [GiveUp("410")]
-    work, unknown = owe(), owe()
+    outside.answers = [Abandon("410")]
+    work, unknown = enqueue(), enqueue()
     Work.objects.filter(pk=unknown.pk).update(kind="nobody knows")
     for one in (work, unknown):
         outbox.do(one.id)
         one.refresh_from_db()
-        assert one.state == "given up" and one.problem
+        assert one.state == "abandoned" and one.problem
 
 
 def test_after_its_deadline_it_is_not_done(outside: Outside) -> None:
-    work = owe(deadline=timezone.now() - timedelta(seconds=1))
+    work = enqueue(deadline=timezone.now() - timedelta(seconds=1))
     assert not outbox.do(work.id)
     assert outbox.clear(timezone.now(), 10) == 1
     work.refresh_from_db()
-    assert work.state == "given up" and not outside.reached
+    assert work.state == "abandoned" and not outside.reached
     assert work.problem == "its deadline passed"
 
 
 def test_withdrawn_it_is_not_done(outside: Outside) -> None:
-    work, other = owe(), owe()
+    work, other = enqueue(), enqueue()
     Work.objects.filter(pk=other.pk).update(about="thing:2")
     with transaction.atomic():
         assert outbox.withdraw("thing:1", timezone.now()) == 1
@@ -164,7 +164,7 @@ def test_a_success_that_was_recorded_meanwhile_stands(outside: Outside, monkeypa
         return Retry("timeout")
 
     monkeypatch.setitem(outbox.HANDLERS, "test", slow)
-    work = owe()
+    work = enqueue()
     outbox.do(work.id)
     work.refresh_from_db()
     assert work.state == "done"
@@ -179,15 +179,15 @@ def test_who_outlived_the_claim_does_not_speak_for_the_next(outside: Outside, mo
         return Retry("timeout")
 
     monkeypatch.setitem(outbox.HANDLERS, "test", slow)
-    work = owe()
+    work = enqueue()
     outbox.do(work.id)
     work.refresh_from_db()
-    assert (work.claimed_until, work.state) == (later, "owed")
+    assert (work.claimed_until, work.state) == (later, "pending")
 
 
 class TestSweeping:
     def test_what_nobody_did_at_once(self, outside: Outside) -> None:
-        works = [owe() for _ in range(5)]
+        works = [enqueue() for _ in range(5)]
         assert outbox.sweep(timezone.now(), 10) == 0, "Celery has a head start"
         for work in works:
             skip_pause(work)
@@ -196,7 +196,7 @@ class TestSweeping:
 
     def test_a_claim_that_was_never_recorded_ends(self, outside: Outside) -> None:
         """Whoever claimed it was killed."""
-        work = owe()
+        work = enqueue()
         skip_pause(work)
         Work.objects.update(claimed_until=timezone.now() + timedelta(seconds=20))
         assert outbox.sweep(timezone.now(), 10) == 0
@@ -204,7 +204,7 @@ class TestSweeping:
         assert outbox.sweep(timezone.now(), 10) == 1
 
     def test_finished_work_is_kept_for_a_while(self, outside: Outside) -> None:
-        work = owe()
+        work = enqueue()
         outbox.do(work.id)
         assert outbox.clear(timezone.now(), 10) == 0
         assert outbox.clear(timezone.now() + timedelta(days=8), 10) == 1
@@ -212,5 +212,5 @@ class TestSweeping:
 
     def test_how_long_the_oldest_waits_shows(self, outside: Outside) -> None:
         assert outbox.oldest_overdue(timezone.now()) == 0
-        skip_pause(owe())
+        skip_pause(enqueue())
         assert 5 <= outbox.oldest_overdue(timezone.now()) < 60

@@ -11,20 +11,20 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, insert, insert_or_roll_back
 from foundation.handles import new_id
-from foundation.prepared import Given, Rows, Update, insert, insert_or_roll_back
 from oauth.models import Grant, SigningKey, Use
 from operations.models import Resource
-from tests.world import Caller
+from tests.support.world import Caller
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def grant(agent: Caller, person: User) -> Grant:
+def grant(agent: Caller, user: User) -> Grant:
     now = timezone.now()
     return Grant.objects.create(
-        id=new_id(), agent=agent.agent, user=person, operation_digest="d", uses_left=3, created_at=now,
+        id=new_id(), agent=agent.agent, user=user, operation_digest="d", uses_left=3, created_at=now,
         expires_at=now + timedelta(hours=1), scopes=["a", "b"], authorization_details=[{"type": "x", "n": [1]}],
     )  # fmt: skip
 
@@ -36,7 +36,7 @@ def find_grants(pk: Any, now: Any) -> Any:
 
 
 def test_the_same_statement_and_the_same_objects(grant: Grant) -> None:
-    rows, now = Rows(lambda: find_grants(Given("pk"), Given("now"))), timezone.now()
+    rows, now = CompiledQuery(lambda: find_grants(Parameter("pk"), Parameter("now"))), timezone.now()
     for _ in range(2):  # the first call compiles
         with CaptureQueriesContext(connection) as captured:
             (ours,) = rows(pk=grant.pk, now=now)
@@ -52,11 +52,11 @@ def test_the_same_statement_and_the_same_objects(grant: Grant) -> None:
 
 def test_what_was_not_given_is_an_error(grant: Grant) -> None:
     with pytest.raises(KeyError, match="now"):
-        Rows(lambda: find_grants(Given("pk"), Given("now")))(pk=grant.pk)
+        CompiledQuery(lambda: find_grants(Parameter("pk"), Parameter("now")))(pk=grant.pk)
 
 
 def test_a_lock_needs_a_transaction_each_time(grant: Grant) -> None:
-    locked = Rows(lambda: Grant.objects.select_for_update().filter(pk=Given("pk")))
+    locked = CompiledQuery(lambda: Grant.objects.select_for_update().filter(pk=Parameter("pk")))
     with transaction.atomic():
         assert locked.any(pk=grant.pk)
     with pytest.raises(transaction.TransactionManagementError):
@@ -64,7 +64,7 @@ def test_a_lock_needs_a_transaction_each_time(grant: Grant) -> None:
 
 
 def test_each_thread_uses_its_own_connection(grant: Grant) -> None:
-    rows, seen = Rows(lambda: Grant.objects.filter(pk=Given("pk"))), []
+    rows, seen = CompiledQuery(lambda: Grant.objects.filter(pk=Parameter("pk"))), []
 
     def look() -> None:
         try:
@@ -81,10 +81,10 @@ def test_each_thread_uses_its_own_connection(grant: Grant) -> None:
 
 
 def test_an_update_counts_what_it_changed(grant: Grant) -> None:
-    spend = Update(
-        lambda: Grant.objects.alive(Given("now")).filter(pk=Given("pk"), uses_left__gt=0),
+    spend = CompiledUpdate(
+        lambda: Grant.objects.alive(Parameter("now")).filter(pk=Parameter("pk"), uses_left__gt=0),
         uses_left=F("uses_left") - 1,
-        revoked_at=Given("revoked_at"),
+        revoked_at=Parameter("revoked_at"),
     )
     now = timezone.now()
     assert spend(pk=grant.pk, now=now, revoked_at=None) == 1

@@ -20,7 +20,7 @@ def errors(kind: type[ProtocolError] = ProtocolError) -> Iterator[type[ProtocolE
 
 
 def come_later() -> list[type[ProtocolError]]:
-    for module in ("authserver.urls", "authserver.front.application"):  # they load whatever answers
+    for module in ("authserver.urls", "web.application"):  # they load whatever answers
         importlib.import_module(module)
     return [one for one in errors() if one.status in LATER or getattr(one, "code", "") == "slow_down"]
 

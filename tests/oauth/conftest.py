@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.consenting import WebAgent, make_web_agent
-from tests.world import ResourceServer
+from tests.support.consent import WebAgent, make_web_agent
+from tests.support.world import ResourceServer
 
 
 @pytest.fixture

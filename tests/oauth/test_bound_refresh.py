@@ -7,9 +7,9 @@ from django.test import Client
 
 from clients.models import Agent
 from oauth.models import AuthorizationCode, Grant, RefreshToken
-from tests.certificates import Holder, make_certificate
-from tests.consenting import WebAgent, allow, claims_of, make_web_agent, query_of
-from tests.world import Prover, ResourceServer, new_key
+from tests.support.certificates import Holder, make_certificate
+from tests.support.consent import WebAgent, allow, claims_of, make_web_agent, query_of
+from tests.support.world import Prover, ResourceServer, new_key
 
 pytestmark = pytest.mark.django_db
 
@@ -39,8 +39,8 @@ def refused(response: Any, error: str = "invalid_grant") -> bool:
 # --- refresh tokens
 
 
-def test_a_public_clients_refresh_token_is_bound_to_its_key(public: WebAgent, browser_of_person: Client) -> None:
-    body = public.tokens(browser_of_person)
+def test_a_public_clients_refresh_token_is_bound_to_its_key(public: WebAgent, browser_of_user: Client) -> None:
+    body = public.tokens(browser_of_user)
     assert public.prover
     assert body["token_type"] == "DPoP"
     assert claims_of(body["access_token"])["cnf"] == {"jkt": public.prover.jkt}
@@ -50,8 +50,8 @@ def test_a_public_clients_refresh_token_is_bound_to_its_key(public: WebAgent, br
     assert public.refresh(again["refresh_token"]).status_code == 200
 
 
-def test_a_stolen_refresh_token_is_no_use_and_stays_its_owners(public: WebAgent, browser_of_person: Client) -> None:
-    token = public.tokens(browser_of_person)["refresh_token"]
+def test_a_stolen_refresh_token_is_no_use_and_stays_its_owners(public: WebAgent, browser_of_user: Client) -> None:
+    token = public.tokens(browser_of_user)["refresh_token"]
     own, public.prover = public.prover, Prover(new_key("ES256"))
     assert refused(public.refresh(token)), "with another key"
     public.prover = None
@@ -62,10 +62,10 @@ def test_a_stolen_refresh_token_is_no_use_and_stays_its_owners(public: WebAgent,
 
 
 def test_an_unbound_refresh_token_is_bound_once_a_proof_comes_with_it(
-    public: WebAgent, browser_of_person: Client
+    public: WebAgent, browser_of_user: Client
 ) -> None:
     prover, public.prover = public.prover, None
-    token = public.tokens(browser_of_person)["refresh_token"]
+    token = public.tokens(browser_of_user)["refresh_token"]
     assert RefreshToken.objects.get().cnf == {}
     public.prover = prover
     token = public.refresh(token).json()["refresh_token"]
@@ -73,9 +73,9 @@ def test_an_unbound_refresh_token_is_bound_once_a_proof_comes_with_it(
     assert refused(public.refresh(token))
 
 
-def test_an_agent_that_authenticates_may_change_its_key(confidential: WebAgent, browser_of_person: Client) -> None:
+def test_an_agent_that_authenticates_may_change_its_key(confidential: WebAgent, browser_of_user: Client) -> None:
     """RFC 9449 5: its refresh tokens are bound to it by its authentication already."""
-    body = confidential.tokens(browser_of_person)
+    body = confidential.tokens(browser_of_user)
     assert body["token_type"] == "DPoP"
     assert confidential.caller
     confidential.caller.prover = Prover(new_key("EdDSA"), "EdDSA")
@@ -83,9 +83,9 @@ def test_an_agent_that_authenticates_may_change_its_key(confidential: WebAgent, 
     assert claims_of(again["access_token"])["cnf"] == {"jkt": confidential.caller.prover.jkt}
 
 
-def test_a_bound_agent_does_not_refresh_without_a_proof(confidential: WebAgent, browser_of_person: Client) -> None:
+def test_a_bound_agent_does_not_refresh_without_a_proof(confidential: WebAgent, browser_of_user: Client) -> None:
     Agent.objects.update(dpop_bound_access_tokens=True)
-    body = confidential.tokens(browser_of_person)
+    body = confidential.tokens(browser_of_user)
     assert confidential.caller
     confidential.caller.prover = None
     assert refused(confidential.refresh(body["refresh_token"]), "invalid_dpop_proof")
@@ -105,9 +105,9 @@ class TestByCertificate:
         return agent
 
     def test_a_public_clients_refresh_token_is_bound_to_its_certificate(
-        self, bound: WebAgent, browser_of_person: Client, holder: Holder
+        self, bound: WebAgent, browser_of_user: Client, holder: Holder
     ) -> None:
-        body = bound.tokens(browser_of_person)
+        body = bound.tokens(browser_of_user)
         assert claims_of(body["access_token"])["cnf"] == {"x5t#S256": holder.x5t}
         own, bound.headers = bound.headers, {"Client-Cert": make_certificate().header}
         assert refused(bound.refresh(body["refresh_token"]))
@@ -120,9 +120,9 @@ class TestByCertificate:
 # --- codes
 
 
-def test_a_code_may_be_bound_to_a_key(public: WebAgent, browser_of_person: Client) -> None:
+def test_a_code_may_be_bound_to_a_key(public: WebAgent, browser_of_user: Client) -> None:
     assert public.prover
-    code = query_of(allow(browser_of_person, public.url(dpop_jkt=public.prover.jkt)))["code"]
+    code = query_of(allow(browser_of_user, public.url(dpop_jkt=public.prover.jkt)))["code"]
     own, public.prover = public.prover, Prover(new_key("ES256"))
     assert refused(public.exchange(code)), "with another key"
     public.prover = None
@@ -133,18 +133,18 @@ def test_a_code_may_be_bound_to_a_key(public: WebAgent, browser_of_person: Clien
 
 
 @pytest.mark.parametrize("jkt", ["x", "a" * 44, "a" * 42 + "=", "é" * 43])
-def test_what_is_no_thumbprint(public: WebAgent, browser_of_person: Client, jkt: str) -> None:
-    answer = query_of(browser_of_person.get(public.url(dpop_jkt=jkt))["Location"])
+def test_what_is_no_thumbprint(public: WebAgent, browser_of_user: Client, jkt: str) -> None:
+    answer = query_of(browser_of_user.get(public.url(dpop_jkt=jkt))["Location"])
     assert answer["error"] == "invalid_request"
     assert "dpop_jkt" in answer["error_description"]
 
 
-def test_the_binding_stays_where_a_consent_is_remembered(public: WebAgent, browser_of_person: Client) -> None:
+def test_the_binding_stays_where_a_consent_is_remembered(public: WebAgent, browser_of_user: Client) -> None:
     """Later requests within a consent get their code without a page."""
     assert public.prover
-    public.tokens(browser_of_person)
+    public.tokens(browser_of_user)
     url = public.url(dpop_jkt=public.prover.jkt)
-    location = browser_of_person.get(url)["Location"]
-    code = query_of(location)["code"] if "code=" in location else query_of(allow(browser_of_person, url))["code"]
+    location = browser_of_user.get(url)["Location"]
+    code = query_of(location)["code"] if "code=" in location else query_of(allow(browser_of_user, url))["code"]
     public.prover = Prover(new_key("ES256"))
     assert refused(public.exchange(code))

@@ -12,7 +12,7 @@ from audit.models import Event
 from clients.models import CIBA
 from oauth.models import Grant
 from operations.models import OperationType, Resource, Scope
-from tests.world import CALENDAR, FORM, PAYMENT, Caller, ResourceServer, make_caller, make_type
+from tests.support.world import CALENDAR, FORM, PAYMENT, Caller, ResourceServer, make_caller, make_type
 
 pytestmark = pytest.mark.django_db
 
@@ -38,7 +38,7 @@ def test_the_access_token_is_an_rfc_9068_token(agent: Caller, bank: ResourceServ
     assert not Grant.objects.exists(), "scopes alone make no grant"
 
 
-def test_details_make_a_grant_without_a_person(agent: Caller, bank: ResourceServer) -> None:
+def test_details_make_a_grant_without_a_user(agent: Caller, bank: ResourceServer) -> None:
     body = agent.client_credentials(authorization_details=[CALENDAR]).json()
     assert body["authorization_details"] == [CALENDAR]
     grant = Grant.objects.get()
@@ -97,18 +97,18 @@ def test_what_is_refused(agent: Caller, parameters: dict[str, Any], error: str) 
 
 
 def test_an_empty_list_allows_nothing(signing: None, bank: ResourceServer, calendar_type: OperationType) -> None:
-    nobody = make_caller("Nobody")
-    assert nobody.client_credentials(scope="calendar.read").json()["error"] == "invalid_scope"
-    asked = nobody.client_credentials(authorization_details=[CALENDAR]).json()
-    assert asked["error"] == "invalid_authorization_details"
+    no_one = make_caller("Nobody")
+    assert no_one.client_credentials(scope="calendar.read").json()["error"] == "invalid_scope"
+    sent = no_one.client_credentials(authorization_details=[CALENDAR]).json()
+    assert sent["error"] == "invalid_authorization_details"
 
 
 def test_what_was_deactivated_is_unknown(agent: Caller, bank: ResourceServer, calendar_type: OperationType) -> None:
     Scope.objects.filter(name="calendar.read").update(is_active=False)
     assert agent.client_credentials(scope="calendar.read").json()["error"] == "invalid_scope"
     OperationType.objects.filter(pk=calendar_type.pk).update(is_active=False)
-    asked = agent.client_credentials(authorization_details=[CALENDAR]).json()
-    assert asked["error"] == "invalid_authorization_details"
+    sent = agent.client_credentials(authorization_details=[CALENDAR]).json()
+    assert sent["error"] == "invalid_authorization_details"
 
 
 def test_a_deactivated_resource_ends_its_tokens(agent: Caller, bank: ResourceServer) -> None:

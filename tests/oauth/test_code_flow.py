@@ -7,16 +7,16 @@ from accounts.models import User
 from audit.models import Event
 from clients.models import AgentLink
 from oauth.models import AuthorizationCode, Grant, RefreshToken
-from tests.consenting import WebAgent, allow, answer, claims_of, form_of, go_to, query_of
-from tests.world import ResourceServer
+from tests.support.consent import WebAgent, allow, answer, claims_of, form_of, go_to, query_of
+from tests.support.world import ResourceServer
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
 
 
 class TestFromConsentToTokens:
-    def test_the_whole_way(self, web: WebAgent, browser_of_person: Client, person: User, bank: ResourceServer) -> None:
-        sent_to = allow(browser_of_person, web.url())
+    def test_the_whole_way(self, web: WebAgent, browser_of_user: Client, user: User, bank: ResourceServer) -> None:
+        sent_to = allow(browser_of_user, web.url())
         assert sent_to.startswith("https://app.example.com/callback?")
         response = query_of(sent_to)
         assert response.keys() == {"code", "state", "iss"}
@@ -28,48 +28,48 @@ class TestFromConsentToTokens:
         }  # fmt: skip
         assert body["scope"] == "openid calendar.read"
         claims = claims_of(body["access_token"])
-        assert claims["aud"] == bank.resource.identifier and claims["sub"] == str(person.id)
+        assert claims["aud"] == bank.resource.identifier and claims["sub"] == str(user.id)
         assert claims["act"] == {"sub": web.agent.client_id}
-        told = claims_of(body["id_token"])
-        assert told["nonce"] == "the nonce" and told["aud"] == web.agent.client_id and told["acr"] == "session"
+        reply = claims_of(body["id_token"])
+        assert reply["nonce"] == "the nonce" and reply["aud"] == web.agent.client_id and reply["acr"] == "session"
         assert bank.introspect(body["access_token"]).json()["active"]
 
         again = web.refresh(body["refresh_token"]).json()
         assert again["refresh_token"] != body["refresh_token"]
         assert again["scope"] == "openid calendar.read"
         assert "nonce" not in claims_of(again["id_token"])
-        assert claims_of(again["id_token"])["auth_time"] == told["auth_time"]
+        assert claims_of(again["id_token"])["auth_time"] == reply["auth_time"]
         assert web.refresh(again["refresh_token"]).status_code == 200
 
-    def test_the_same_for_a_public_client(self, public: WebAgent, browser_of_person: Client) -> None:
-        body = public.tokens(browser_of_person)
+    def test_the_same_for_a_public_client(self, public: WebAgent, browser_of_user: Client) -> None:
+        body = public.tokens(browser_of_user)
         assert public.refresh(body["refresh_token"]).status_code == 200
 
-    def test_handles_are_stored_as_digests(self, web: WebAgent, browser_of_person: Client) -> None:
-        code = query_of(allow(browser_of_person, web.url()))["code"]
+    def test_handles_are_stored_as_digests(self, web: WebAgent, browser_of_user: Client) -> None:
+        code = query_of(allow(browser_of_user, web.url()))["code"]
         refresh_token = web.exchange(code).json()["refresh_token"]
         stored = str([list(model.objects.values()) for model in (AuthorizationCode, RefreshToken, Grant, Event)])
         assert code not in stored and refresh_token not in stored
 
-    def test_the_person_is_linked_and_told(self, web: WebAgent, browser_of_person: Client, person: User) -> None:
-        web.tokens(browser_of_person)
-        assert AgentLink.objects.get(agent=web.agent, user=person).is_linked
-        page = browser_of_person.get("/activity").content.decode()
+    def test_the_user_is_linked_and_told(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
+        web.tokens(browser_of_user)
+        assert AgentLink.objects.get(agent=web.agent, user=user).is_linked
+        page = browser_of_user.get("/activity").content.decode()
         assert "You gave an agent access" in page and "Read your calendar" in page
 
-    def test_denied(self, web: WebAgent, browser_of_person: Client) -> None:
-        response = answer(browser_of_person, go_to(browser_of_person, web.url()), "deny")
+    def test_denied(self, web: WebAgent, browser_of_user: Client) -> None:
+        response = answer(browser_of_user, go_to(browser_of_user, web.url()), "deny")
         assert query_of(response["Location"]) == {
             "error": "access_denied", "error_description": "the person said no", "state": web.state, "iss": ISSUER,
         }  # fmt: skip
         assert not Grant.objects.exists()
         assert Event.objects.filter(kind="grant.declined").count() == 1
 
-    def test_what_is_unticked_is_not_granted(self, web: WebAgent, browser_of_person: Client) -> None:
+    def test_what_is_unticked_is_not_granted(self, web: WebAgent, browser_of_user: Client) -> None:
         url = web.url(scope="openid profile email calendar.read offline_access")
-        page = go_to(browser_of_person, url)
+        page = go_to(browser_of_user, url)
         assert form_of(page) == {"scope": ["profile", "email", "calendar.read"], "stay": "yes"}
-        sent_to = answer(browser_of_person, page, "allow", scope=["email"], stay="no")["Location"]
+        sent_to = answer(browser_of_user, page, "allow", scope=["email"], stay="no")["Location"]
         body = web.exchange(query_of(sent_to)["code"]).json()
         assert body["scope"] == "openid email" and "refresh_token" not in body
         assert claims_of(body["access_token"])["aud"] == f"{ISSUER}/userinfo"

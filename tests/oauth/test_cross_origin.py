@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from accounts.models import User
-from tests.world import sign_in
+from tests.support.world import sign_in
 
 pytestmark = pytest.mark.django_db
 OPEN = [
@@ -22,19 +22,19 @@ def preflight(path: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("path", OPEN)
 def test_open_to_all_and_never_with_credentials(path: str) -> None:
-    asked = preflight(path)
-    assert "Content-Type" not in asked
-    assert asked["Access-Control-Allow-Origin"] == "*" and "DPoP" in asked["Access-Control-Allow-Headers"]
+    sent = preflight(path)
+    assert "Content-Type" not in sent
+    assert sent["Access-Control-Allow-Origin"] == "*" and "DPoP" in sent["Access-Control-Allow-Headers"]
     answer = Client().post(path, headers=ORIGIN)  # an error too: a page is to read why
     assert answer["Access-Control-Allow-Origin"] == "*" and "DPoP-Nonce" in answer["Access-Control-Expose-Headers"]
-    assert "Access-Control-Allow-Credentials" not in {**asked, **answer.headers}
+    assert "Access-Control-Allow-Credentials" not in {**sent, **answer.headers}
 
 
 @pytest.mark.parametrize("path", CLOSED)
-def test_closed_to_all(path: str, person: User) -> None:
+def test_closed_to_all(path: str, user: User) -> None:
     answers = [
         preflight(path),
-        sign_in(person).get(path, headers=ORIGIN).headers,
+        sign_in(user).get(path, headers=ORIGIN).headers,
         Client().post(path, headers=ORIGIN).headers,
     ]
     assert not any(name.startswith("Access-Control") for answer in answers for name in answer)

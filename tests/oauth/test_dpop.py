@@ -18,11 +18,11 @@ from clients import replay
 from clients.models import CLIENT_CREDENTIALS, Agent, SpentAssertion
 from foundation.endpoint import error_response
 from foundation.handles import b64url
-from oauth.access import Unauthorized, authenticate_call
-from oauth.verifying import verify
+from oauth.resource_servers.access import Unauthorized, authenticate_call
+from oauth.tokens.token_verification import verify
 from tests.oauth.test_query_counts import statements
 from tests.patience import PATIENCE
-from tests.world import JWT_BEARER, PAYMENT, Caller, Prover, ResourceServer, new_key, post_form, sign_in
+from tests.support.world import JWT_BEARER, PAYMENT, Caller, Prover, ResourceServer, new_key, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -176,24 +176,24 @@ def test_the_metadata_names_the_algorithms() -> None:
 
 
 def test_an_approval_is_redeemed_to_a_bound_token(
-    agent: Caller, prover: Prover, person: User, bank: ResourceServer
+    agent: Caller, prover: Prover, user: User, bank: ResourceServer
 ) -> None:
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     assert agent.poll(auth_req_id).json()["error"] == "authorization_pending"
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
     response = agent.poll(auth_req_id).json()
     assert response["token_type"] == "DPoP"
-    told = bank.introspect(response["access_token"]).json()
-    assert told["cnf"] == {"jkt": prover.jkt}
-    assert told["token_type"] == "DPoP"
+    reply = bank.introspect(response["access_token"]).json()
+    assert reply["cnf"] == {"jkt": prover.jkt}
+    assert reply["token_type"] == "DPoP"
     issued = Event.objects.filter(kind="token.issued").latest("id")
     assert prover.jkt in issued.body
     assert Event.objects.filter(kind="token.issued", client_id=agent.agent.client_id).exists()
 
 
-def test_a_bad_proof_leaves_a_request_as_it_was(agent: Caller, prover: Prover, person: User) -> None:
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+def test_a_bad_proof_leaves_a_request_as_it_was(agent: Caller, prover: Prover, user: User) -> None:
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
     form = {"grant_type": "urn:openid:params:grant-type:ciba", "auth_req_id": auth_req_id}
     assert refused(send(agent, prover.proof("/x"), **form), "invalid_dpop_proof")
     assert refused(send(agent, prover.proof(nonce="x"), **form), "use_dpop_nonce")

@@ -12,10 +12,10 @@ from joserfc.jwk import ECKey, OctKey
 
 from foundation.errors import ProtocolError
 from foundation.handles import b64url
-from oauth import nonces
-from oauth.binding import Binding, Demand, judge_binding
-from oauth.dpop import Expected, Proof, access_token_hash, check_proof, normalise
-from tests.world import Prover, new_key, sign_anything
+from oauth.tokens import nonces
+from oauth.tokens.dpop import DpopProof, ExpectedProof, access_token_hash, check_proof, normalise
+from oauth.tokens.key_binding import Binding, Demand, judge_binding
+from tests.support.world import Prover, new_key, sign_anything
 
 URL = "http://localhost:8000/oauth/token"
 AT = int(time.time())
@@ -23,9 +23,9 @@ NOW = datetime.fromtimestamp(AT, UTC)
 PROVER = Prover(new_key("ES256"))
 
 
-def expected(**changes: Any) -> Expected:
+def expected(**changes: Any) -> ExpectedProof:
     facts = {"method": "POST", "urls": [URL], "is_fresh_nonce": lambda n: n == "fresh", "needs_nonce": False}
-    return Expected(**(facts | changes))
+    return ExpectedProof(**(facts | changes))
 
 
 def check(proof: str, **changes: Any) -> str:
@@ -38,7 +38,7 @@ def check(proof: str, **changes: Any) -> str:
 def test_a_good_proof_names_its_key(algorithm: str) -> None:
     prover = Prover(new_key(algorithm), algorithm)
     proof = check_proof(prover.proof(jti="one", iat=AT), expected(), NOW)
-    assert proof == Proof(prover.jkt, "one", NOW + timedelta(seconds=60))
+    assert proof == DpopProof(prover.jkt, "one", NOW + timedelta(seconds=60))
 
 
 @pytest.mark.parametrize(
@@ -208,15 +208,15 @@ class TestNonces:
     KEYS = [b"k" * 32]
 
     def test_each_lives_for_one_to_two_windows(self) -> None:
-        start = datetime.fromtimestamp(1_800_000_000 // nonces.WINDOW * nonces.WINDOW, UTC)
+        start = datetime.fromtimestamp(1_800_000_000 // nonces.NONCE_WINDOW_S * nonces.NONCE_WINDOW_S, UTC)
         nonce = nonces.current_nonce(self.KEYS, start)
         ages = {age: nonces.is_fresh(nonce, self.KEYS, start + timedelta(seconds=age)) for age in (0, 59, 119, 120)}
         assert ages == {0: True, 59: True, 119: True, 120: False}
 
     def test_a_neighbour_whose_clock_is_ahead(self) -> None:
-        ahead = nonces.current_nonce(self.KEYS, NOW + timedelta(seconds=nonces.WINDOW))
+        ahead = nonces.current_nonce(self.KEYS, NOW + timedelta(seconds=nonces.NONCE_WINDOW_S))
         assert nonces.is_fresh(ahead, self.KEYS, NOW)
-        ahead = nonces.current_nonce(self.KEYS, NOW + timedelta(seconds=2 * nonces.WINDOW))
+        ahead = nonces.current_nonce(self.KEYS, NOW + timedelta(seconds=2 * nonces.NONCE_WINDOW_S))
         assert not nonces.is_fresh(ahead, self.KEYS, NOW)
 
     def test_during_a_rotation_both_keys_nonces_are_taken(self) -> None:

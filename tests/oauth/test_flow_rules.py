@@ -7,11 +7,11 @@ import pytest
 
 from clients import redirects
 from foundation.errors import InvalidRequest, ProtocolError
-from oauth.authorization_request import Asked, parse_asked, parse_query
-from oauth.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
-from oauth.redeeming import (
-    Redemption,
+from oauth.authorization.interaction import Interaction, InteractionFacts, judge_interaction, needs_sign_in_since
+from oauth.authorization.parameters import AuthorizationParameters, parse_parameters, parse_query
+from oauth.token_endpoint.redemption import (
     RedemptionFacts,
+    RedemptionVerdict,
     RotationFacts,
     SettlingFacts,
     judge_code,
@@ -36,9 +36,9 @@ INTERACTIONS: list[tuple[str, dict[str, Any], set[str], Interaction]] = [
     ("the same, silently", {"needs_sign_in_since": NOW, "is_remembered": True}, {"none"}, Interaction.LOGIN_REQUIRED),
     ("stopped by the person", {"is_stopped": True, "is_remembered": True}, set(), Interaction.STOPPED),
     ("stopped, silently", {"is_stopped": True}, {"none"}, Interaction.STOPPED),
-    ("somebody else, from before", {"is_wanted_person": False}, set(), Interaction.SIGN_IN),
-    ("somebody else, silently", {"is_wanted_person": False}, {"none"}, Interaction.LOGIN_REQUIRED),
-    ("somebody else, signed in for this", {"is_wanted_person": False, "signed_in_at": NOW + timedelta(seconds=9)},
+    ("somebody else, from before", {"is_requested_user": False}, set(), Interaction.SIGN_IN),
+    ("somebody else, silently", {"is_requested_user": False}, {"none"}, Interaction.LOGIN_REQUIRED),
+    ("somebody else, signed in for this", {"is_requested_user": False, "signed_in_at": NOW + timedelta(seconds=9)},
      set(), Interaction.LOGIN_REQUIRED),
 ]  # fmt: skip
 
@@ -48,15 +48,15 @@ INTERACTIONS: list[tuple[str, dict[str, Any], set[str], Interaction]] = [
 )
 def test_interaction(changed: dict[str, Any], prompts: set[str], verdict: Interaction) -> None:
     facts: dict[str, Any] = {
-        "asked_at": NOW, "signed_in_at": JUST_NOW, "needs_sign_in_since": None, "is_wanted_person": True,
+        "requested_at": NOW, "signed_in_at": JUST_NOW, "needs_sign_in_since": None, "is_requested_user": True,
         "is_stopped": False, "is_remembered": False, "may_consent": True, **changed,
     }  # fmt: skip
     assert judge_interaction(InteractionFacts(**facts), frozenset(prompts)) is verdict
 
 
-def asked(**parameters: str) -> Asked:
+def sent(**parameters: str) -> AuthorizationParameters:
     given = {"response_type": "code", "code_challenge": "x" * 43, "code_challenge_method": "S256", **parameters}
-    return parse_asked(parse_query("&".join(f"{name}={value}" for name, value in given.items())))
+    return parse_parameters(parse_query("&".join(f"{name}={value}" for name, value in given.items())))
 
 
 @pytest.mark.parametrize(
@@ -75,54 +75,56 @@ def asked(**parameters: str) -> Asked:
 def test_how_old_a_sign_in_may_be(
     parameters: dict[str, str], acr_age: timedelta | None, since: datetime | None
 ) -> None:
-    assert needs_sign_in_since(asked(**parameters), NOW, acr_age) == since
+    assert needs_sign_in_since(sent(**parameters), NOW, acr_age) == since
 
 
 GOOD: dict[str, Any] = {
-    "is_own": True, "is_used": False, "expires_at": NOW + timedelta(seconds=1), "is_alive": True, "holds_key": True,
+    "is_own": True, "is_used": False, "expires_at": NOW + timedelta(seconds=1), "is_alive": True, "proves_key": True,
 }  # fmt: skip
-REDEMPTIONS: list[tuple[str, dict[str, Any], Redemption]] = [
-    ("its own, unused, in time, alive", {}, Redemption.ISSUE),
-    ("another agent's", {"is_own": False}, Redemption.UNKNOWN),
-    ("another agent's, used", {"is_own": False, "is_used": True}, Redemption.UNKNOWN),
-    ("used", {"is_used": True}, Redemption.USED_AGAIN),
-    ("used, and expired since", {"is_used": True, "expires_at": LONG_AGO}, Redemption.USED_AGAIN),
-    ("used, and its grant has ended", {"is_used": True, "is_alive": False}, Redemption.USED_AGAIN),
-    ("expired at this very moment", {"expires_at": NOW}, Redemption.EXPIRED),
-    ("of a grant that has ended", {"is_alive": False}, Redemption.DEAD),
-    ("bound to another's key", {"holds_key": False}, Redemption.WRONG_KEY),
+REDEMPTIONS: list[tuple[str, dict[str, Any], RedemptionVerdict]] = [
+    ("its own, unused, in time, alive", {}, RedemptionVerdict.ISSUE),
+    ("another agent's", {"is_own": False}, RedemptionVerdict.UNKNOWN),
+    ("another agent's, used", {"is_own": False, "is_used": True}, RedemptionVerdict.UNKNOWN),
+    ("used", {"is_used": True}, RedemptionVerdict.USED_AGAIN),
+    ("used, and expired since", {"is_used": True, "expires_at": LONG_AGO}, RedemptionVerdict.USED_AGAIN),
+    ("used, and its grant has ended", {"is_used": True, "is_alive": False}, RedemptionVerdict.USED_AGAIN),
+    ("expired at this very moment", {"expires_at": NOW}, RedemptionVerdict.EXPIRED),
+    ("of a grant that has ended", {"is_alive": False}, RedemptionVerdict.DEAD),
+    ("bound to another's key", {"proves_key": False}, RedemptionVerdict.WRONG_KEY),
     (
         "bound to another's key, and used: the second use counts",
-        {"holds_key": False, "is_used": True},
-        Redemption.USED_AGAIN,
+        {"proves_key": False, "is_used": True},
+        RedemptionVerdict.USED_AGAIN,
     ),
 ]
 
 
 @pytest.mark.parametrize(("changed", "verdict"), [c[1:] for c in REDEMPTIONS], ids=[c[0] for c in REDEMPTIONS])
-def test_redemption(changed: dict[str, Any], verdict: Redemption) -> None:
+def test_redemption(changed: dict[str, Any], verdict: RedemptionVerdict) -> None:
     facts = RedemptionFacts(**{**GOOD, **changed})
     assert judge_refresh(facts, None, NOW) is verdict
     assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=True) is verdict
-    if verdict is not Redemption.ISSUE:  # what is wrong with the proof is told to nobody but the code's own agent
+    if (
+        verdict is not RedemptionVerdict.ISSUE
+    ):  # what is wrong with the proof is told to nobody but the code's own agent
         assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=False) is verdict
 
 
-REPEATS: list[tuple[str, float, dict[str, Any], Redemption]] = [
-    ("at once", 0, {}, Redemption.REPEAT),
-    ("at the last moment", 29.9, {}, Redemption.REPEAT),
-    ("after 30 seconds", 30, {}, Redemption.USED_AGAIN),
-    ("on a server whose clock is behind", -2, {}, Redemption.REPEAT),
-    ("after the successor was used", 5, {"is_used": True}, Redemption.USED_AGAIN),
-    ("by another key", 5, {"holds_key": False}, Redemption.USED_AGAIN),
-    ("by another agent", 5, {"is_own": False}, Redemption.UNKNOWN),
-    ("after the user ended the successor", 5, {"expires_at": NOW}, Redemption.EXPIRED),
-    ("after the grant ended", 5, {"is_alive": False}, Redemption.DEAD),
+REPEATS: list[tuple[str, float, dict[str, Any], RedemptionVerdict]] = [
+    ("at once", 0, {}, RedemptionVerdict.REPEAT),
+    ("at the last moment", 29.9, {}, RedemptionVerdict.REPEAT),
+    ("after 30 seconds", 30, {}, RedemptionVerdict.USED_AGAIN),
+    ("on a server whose clock is behind", -2, {}, RedemptionVerdict.REPEAT),
+    ("after the successor was used", 5, {"is_used": True}, RedemptionVerdict.USED_AGAIN),
+    ("by another key", 5, {"proves_key": False}, RedemptionVerdict.USED_AGAIN),
+    ("by another agent", 5, {"is_own": False}, RedemptionVerdict.UNKNOWN),
+    ("after the user ended the successor", 5, {"expires_at": NOW}, RedemptionVerdict.EXPIRED),
+    ("after the grant ended", 5, {"is_alive": False}, RedemptionVerdict.DEAD),
 ]
 
 
 @pytest.mark.parametrize(("seconds", "changed", "verdict"), [c[1:] for c in REPEATS], ids=[c[0] for c in REPEATS])
-def test_a_second_use_of_a_refresh_token(seconds: float, changed: dict[str, Any], verdict: Redemption) -> None:
+def test_a_second_use_of_a_refresh_token(seconds: float, changed: dict[str, Any], verdict: RedemptionVerdict) -> None:
     used = RedemptionFacts(**{**GOOD, **changed, "is_used": True})
     rotation = RotationFacts(NOW - timedelta(seconds=seconds), RedemptionFacts(**{**GOOD, **changed}))
     assert judge_refresh(used, rotation, NOW) is verdict
@@ -148,13 +150,13 @@ def test_when_a_refresh_token_is_rotated() -> None:
 
 def test_redemption_of_a_code() -> None:
     facts = RedemptionFacts(**GOOD)
-    assert judge_code(None, NOW, redirect_matches=True, verifier_matches=True) is Redemption.UNKNOWN
-    assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=True) is Redemption.WRONG_REDIRECT
-    assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=False) is Redemption.WRONG_VERIFIER
+    assert judge_code(None, NOW, redirect_matches=True, verifier_matches=True) is RedemptionVerdict.UNKNOWN
+    assert judge_code(facts, NOW, redirect_matches=False, verifier_matches=True) is RedemptionVerdict.WRONG_REDIRECT
+    assert judge_code(facts, NOW, redirect_matches=True, verifier_matches=False) is RedemptionVerdict.WRONG_VERIFIER
 
 
 @pytest.mark.parametrize(
-    ("asked_for", "registered", "is_one"),
+    ("requested_scope", "registered", "is_one"),
     [
         ("https://a.example/cb", "https://a.example/cb", True),
         ("https://a.example/cb", "https://a.example/cb?x=1", False),
@@ -182,8 +184,8 @@ def test_redemption_of_a_code() -> None:
         ("com.example.app:/cb", "com.example.other:/cb", False),
     ],
 )
-def test_redirect_uris(asked_for: str, registered: str, is_one: bool) -> None:
-    assert redirects.is_registered(asked_for, [registered]) is is_one
+def test_redirect_uris(requested_scope: str, registered: str, is_one: bool) -> None:
+    assert redirects.is_registered(requested_scope, [registered]) is is_one
 
 
 def test_a_query_is_read_once() -> None:
@@ -206,15 +208,15 @@ def test_a_query_is_read_once() -> None:
     ],
 )
 def test_what_claims_want(claims: str, wanted: tuple[tuple[str, ...], bool]) -> None:
-    found = asked(claims=claims)
-    assert (found.wanted_acr, found.acr_is_essential) == wanted
+    found = sent(claims=claims)
+    assert (found.requested_acr, found.acr_is_essential) == wanted
 
 
 def test_one_sub_or_none() -> None:
-    assert asked(claims='{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"a"}}}').wanted_sub == "a"
+    assert sent(claims='{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"a"}}}').requested_sub == "a"
     for claims in (
         '{"id_token":{"sub":{"value":"a"}},"userinfo":{"sub":{"value":"b"}}}',
         '{"id_token":{"sub":{"value":1}}}',
     ):
         with pytest.raises(ProtocolError):
-            asked(claims=claims)
+            sent(claims=claims)

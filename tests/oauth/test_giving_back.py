@@ -11,21 +11,21 @@ from django.utils import timezone
 from joserfc import jws
 from joserfc.jwk import KeySet
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
+from oauth.grants.endpoints import REVOKERS
 from oauth.models import Grant, RevokedToken
-from oauth.revocation import REVOKERS
-from tests.consenting import WebAgent, claims_of, make_web_agent, query_of
-from tests.world import FORM, PAYMENT, Caller, ResourceServer, post_form, sign_in
+from tests.support.consent import WebAgent, claims_of, make_web_agent, query_of
+from tests.support.world import FORM, PAYMENT, Caller, ResourceServer, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
 
 
 @pytest.fixture
-def tokens(web: WebAgent, browser_of_person: Client) -> dict[str, Any]:
-    return web.tokens(browser_of_person)
+def tokens(web: WebAgent, browser_of_user: Client) -> dict[str, Any]:
+    return web.tokens(browser_of_user)
 
 
 def revoke(by: WebAgent, token: str, **more: str) -> Any:
@@ -69,13 +69,13 @@ class TestRevocation:
         assert agent.post("/oauth/revoke", token=token).status_code == 200
         assert bank.introspect(token).json() == {"active": False}
 
-    def test_it_spends_no_use_afterwards(self, agent: Caller, person: User, bank: ResourceServer) -> None:
-        asked = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-        browser = sign_in(person)
+    def test_it_spends_no_use_afterwards(self, agent: Caller, user: User, bank: ResourceServer) -> None:
+        sent = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+        browser = sign_in(user)
         (prompt,) = browser.get("/v1/prompts").json()["prompts"]
         browser.post(f"/v1/prompts/{prompt['id']}/approve")
-        token = agent.poll(asked).json()["access_token"]
-        digest = bank.digest(PAYMENT, agent.agent.client_id, str(person.id))
+        token = agent.poll(sent).json()["access_token"]
+        digest = bank.digest(PAYMENT, agent.agent.client_id, str(user.id))
         agent.post("/oauth/revoke", token=token)
         response = bank.use(token, digest)
         assert (response.status_code, response.json()["error"]) == (400, "invalid_token")
@@ -100,8 +100,8 @@ class TestRevocation:
         revoke(web, tokens["id_token"])
         assert not RevokedToken.objects.exists() and Grant.objects.get().revoked_at is None
 
-    def test_a_public_client_by_its_name(self, public: WebAgent, browser_of_person: Client) -> None:
-        tokens = public.tokens(browser_of_person)
+    def test_a_public_client_by_its_name(self, public: WebAgent, browser_of_user: Client) -> None:
+        tokens = public.tokens(browser_of_user)
         revoke(public, tokens["refresh_token"])
         assert Grant.objects.get().revoked_at is not None
 
@@ -134,12 +134,12 @@ class TestIntrospectionByAgents:
         assert response.status_code == 200, response.content
         return response.json()
 
-    def test_of_its_own_tokens(self, web: WebAgent, tokens: dict[str, Any], person: User) -> None:
-        told = self.ask(web, tokens["access_token"])
-        assert told["active"] and told["sub"] == str(person.id) and told["scope"] == "openid calendar.read"
-        told = self.ask(web, tokens["refresh_token"])
-        assert told["active"] and told["client_id"] == web.agent.client_id and told["sub"] == str(person.id)
-        assert told.keys() == {"active", "iss", "client_id", "sub", "scope", "iat", "exp"}
+    def test_of_its_own_tokens(self, web: WebAgent, tokens: dict[str, Any], user: User) -> None:
+        reply = self.ask(web, tokens["access_token"])
+        assert reply["active"] and reply["sub"] == str(user.id) and reply["scope"] == "openid calendar.read"
+        reply = self.ask(web, tokens["refresh_token"])
+        assert reply["active"] and reply["client_id"] == web.agent.client_id and reply["sub"] == str(user.id)
+        assert reply.keys() == {"active", "iss", "client_id", "sub", "scope", "iat", "exp"}
 
     def test_of_others(self, web: WebAgent, tokens: dict[str, Any]) -> None:
         other = make_web_agent("Other")
@@ -159,8 +159,8 @@ class TestIntrospectionByAgents:
         self.ask(web, tokens["refresh_token"])
         assert web.refresh(tokens["refresh_token"]).status_code == 200
 
-    def test_a_public_client_has_no_proof(self, public: WebAgent, browser_of_person: Client) -> None:
-        token = public.tokens(browser_of_person)["access_token"]
+    def test_a_public_client_has_no_proof(self, public: WebAgent, browser_of_user: Client) -> None:
+        token = public.tokens(browser_of_user)["access_token"]
         for more in ({}, {"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}):
             response = public.post("/oauth/introspect", {"token": token, **more})
             assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
@@ -222,21 +222,21 @@ class TestUserinfo:
         return getattr(Client(), method)("/userinfo", headers={"Authorization": f"Bearer {token}"}, **more)
 
     @pytest.fixture
-    def token(self, web: WebAgent, browser_of_person: Client) -> str:
-        return str(web.tokens(browser_of_person, scope="openid profile email")["access_token"])
+    def token(self, web: WebAgent, browser_of_user: Client) -> str:
+        return str(web.tokens(browser_of_user, scope="openid profile email")["access_token"])
 
-    def test_by_both_methods(self, token: str, person: User) -> None:
+    def test_by_both_methods(self, token: str, user: User) -> None:
         for method in ("get", "post"):
             response = self.call(token, method)
-            assert response.json() == {"sub": str(person.id), "name": "Pat Person", "email": "person@example.com"}
+            assert response.json() == {"sub": str(user.id), "name": "Pat Person", "email": "person@example.com"}
             assert response["Cache-Control"] == "no-store"
 
-    def test_what_was_not_granted_is_not_told(self, web: WebAgent, browser_of_person: Client, person: User) -> None:
-        token = web.tokens(browser_of_person, scope="openid")["access_token"]
-        assert self.call(token).json() == {"sub": str(person.id)}
+    def test_what_was_not_granted_is_not_told(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
+        token = web.tokens(browser_of_user, scope="openid")["access_token"]
+        assert self.call(token).json() == {"sub": str(user.id)}
 
-    def test_openid_is_needed(self, web: WebAgent, browser_of_person: Client) -> None:
-        response = self.call(web.tokens(browser_of_person, scope="email")["access_token"])
+    def test_openid_is_needed(self, web: WebAgent, browser_of_user: Client) -> None:
+        response = self.call(web.tokens(browser_of_user, scope="email")["access_token"])
         assert response.status_code == 403 and response.json()["error"] == "insufficient_scope"
         assert response["WWW-Authenticate"] == 'Bearer error="insufficient_scope", scope="openid"'
 
@@ -247,21 +247,21 @@ class TestUserinfo:
         assert Client().get("/userinfo").status_code == 401
 
     def test_it_ends_with_all_that_it_hangs_on(
-        self, token: str, web: WebAgent, person: User, administrator: User
+        self, token: str, web: WebAgent, user: User, administrator: User
     ) -> None:
         revoke(web, token)
         assert self.call(token).status_code == 401
         RevokedToken.objects.all().delete()
         assert self.call(token).status_code == 200
-        people.disable(person, administrator, timezone.now())
+        users.disable(user, administrator, timezone.now())
         assert self.call(token).status_code == 401
 
-    def test_the_approvals_token_works_too(self, agent: Caller, person: User) -> None:
-        asked = agent.ask(person).json()["auth_req_id"]
-        browser = sign_in(person)
+    def test_the_approvals_token_works_too(self, agent: Caller, user: User) -> None:
+        sent = agent.ask(user).json()["auth_req_id"]
+        browser = sign_in(user)
         (prompt,) = browser.get("/v1/prompts").json()["prompts"]
         browser.post(f"/v1/prompts/{prompt['id']}/approve")
-        assert self.call(agent.poll(asked).json()["access_token"]).json()["sub"] == str(person.id)
+        assert self.call(agent.poll(sent).json()["access_token"]).json()["sub"] == str(user.id)
 
 
 BYE = "https://app.example.com/bye"
@@ -279,53 +279,53 @@ class TestLogout:
         return browser.get(f"/oidc/logout?{urlencode(parameters)}")
 
     def confirm(self, browser: Client, page: Any) -> Any:
-        kept = page.content.decode().split('name="request" value="')[1].split('"')[0]
-        return browser.post("/oidc/logout/confirm", {"request": kept})
+        stored = page.content.decode().split('name="request" value="')[1].split('"')[0]
+        return browser.post("/oidc/logout/confirm", {"request": stored})
 
-    def test_with_the_persons_id_token(self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client) -> None:
+    def test_with_the_users_id_token(self, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client) -> None:
         response = self.ask(
-            browser_of_person, id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE, state="a b&c"
+            browser_of_user, id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE, state="a b&c"
         )
         assert response.status_code == 303 and response["Location"].startswith(f"{BYE}?")
         assert query_of(response["Location"]) == {"state": "a b&c"}
-        assert not self.is_signed_in(browser_of_person)
-        assert Event.objects.filter(kind="person.signed_out").count() == 1
+        assert not self.is_signed_in(browser_of_user)
+        assert Event.objects.filter(kind="user.signed_out").count() == 1
 
-    def test_without_one_the_person_is_asked(self, web: WebAgent, browser_of_person: Client) -> None:
-        page = self.ask(browser_of_person, client_id=web.agent.client_id, post_logout_redirect_uri=BYE)
-        assert page.status_code == 200 and self.is_signed_in(browser_of_person)
+    def test_without_one_the_user_is_asked(self, web: WebAgent, browser_of_user: Client) -> None:
+        page = self.ask(browser_of_user, client_id=web.agent.client_id, post_logout_redirect_uri=BYE)
+        assert page.status_code == 200 and self.is_signed_in(browser_of_user)
         assert "form-action 'self' https://app.example.com" in page["Content-Security-Policy"]
-        response = self.confirm(browser_of_person, page)
-        assert response["Location"] == BYE and not self.is_signed_in(browser_of_person)
+        response = self.confirm(browser_of_user, page)
+        assert response["Location"] == BYE and not self.is_signed_in(browser_of_user)
 
     def test_somebody_elses_id_token_asks_too(self, web: WebAgent, tokens: dict[str, Any], stranger: User) -> None:
         browser = sign_in(stranger)
         assert self.ask(browser, id_token_hint=tokens["id_token"]).status_code == 200
         assert self.is_signed_in(browser)
 
-    def test_another_site_cannot_confirm(self, web: WebAgent, person: User) -> None:
+    def test_another_site_cannot_confirm(self, web: WebAgent, user: User) -> None:
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(person)
+        strict.force_login(user)
         page = self.ask(strict, client_id=web.agent.client_id)
         assert self.confirm(strict, page).status_code == 403
         assert self.is_signed_in(strict)
 
-    def test_what_is_confirmed_cannot_be_changed(self, browser_of_person: Client, web: WebAgent) -> None:
-        for kept in ("", "x", "x:y:z"):
-            assert browser_of_person.post("/oidc/logout/confirm", {"request": kept}).status_code == 400
-        assert self.is_signed_in(browser_of_person)
+    def test_what_is_confirmed_cannot_be_changed(self, browser_of_user: Client, web: WebAgent) -> None:
+        for stored in ("", "x", "x:y:z"):
+            assert browser_of_user.post("/oidc/logout/confirm", {"request": stored}).status_code == 400
+        assert self.is_signed_in(browser_of_user)
 
     @pytest.mark.parametrize(
         "uri",
         ["https://evil.example.com/", f"{BYE}/", f"{BYE}?x=y", "https://app.example.com/callback", "javascript:x"],
     )
     def test_only_to_a_registered_address(
-        self, uri: str, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client
+        self, uri: str, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client
     ) -> None:
         for more in ({"id_token_hint": tokens["id_token"]}, {"client_id": web.agent.client_id}, {}):
-            response = self.ask(browser_of_person, post_logout_redirect_uri=uri, **more)
+            response = self.ask(browser_of_user, post_logout_redirect_uri=uri, **more)
             assert response.status_code == 400 and "Location" not in response
-        assert self.is_signed_in(browser_of_person)
+        assert self.is_signed_in(browser_of_user)
 
     @pytest.mark.parametrize(
         ("uri", "registered", "is_taken"),
@@ -349,11 +349,11 @@ class TestLogout:
         assert Client().get("/oidc/logout?ui_locales=de&ui_locales=fr").status_code == 200
 
     def test_agent_and_id_token_must_agree(
-        self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client
+        self, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client
     ) -> None:
         other = make_web_agent("Other", post_logout_redirect_uris=BYE)
-        response = self.ask(browser_of_person, id_token_hint=tokens["id_token"], client_id=other.agent.client_id)
-        assert response.status_code == 400 and self.is_signed_in(browser_of_person)
+        response = self.ask(browser_of_user, id_token_hint=tokens["id_token"], client_id=other.agent.client_id)
+        assert response.status_code == 400 and self.is_signed_in(browser_of_user)
 
     def test_with_nobody_signed_in(self, web: WebAgent, tokens: dict[str, Any]) -> None:
         response = self.ask(Client(), id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE)
@@ -362,15 +362,15 @@ class TestLogout:
         assert response.status_code == 200 and "http-equiv" not in response.content.decode(), "nobody vouched for it"
         assert self.ask(Client()).status_code == 200
 
-    def test_by_post(self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client) -> None:
+    def test_by_post(self, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client) -> None:
         body = urlencode({"id_token_hint": tokens["id_token"]})
-        response = browser_of_person.post("/oidc/logout", body, content_type=FORM)
+        response = browser_of_user.post("/oidc/logout", body, content_type=FORM)
         assert response.status_code == 303 and response["Location"].startswith("/oidc/logout?")
-        assert browser_of_person.get(response["Location"]).status_code == 200
-        assert not self.is_signed_in(browser_of_person)
+        assert browser_of_user.get(response["Location"]).status_code == 200
+        assert not self.is_signed_in(browser_of_user)
 
-    def test_tokens_go_on(self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client) -> None:
-        self.ask(browser_of_person, id_token_hint=tokens["id_token"])
+    def test_tokens_go_on(self, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client) -> None:
+        self.ask(browser_of_user, id_token_hint=tokens["id_token"])
         assert web.refresh(tokens["refresh_token"]).status_code == 200
 
 

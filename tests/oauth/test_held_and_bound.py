@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from accounts.models import User
-from authserver.servers.processes import free_port
 from ciba.models import Prompt
 from clients.models import CIBA
 from foundation.handles import from_b64url
+from runtime.processes import free_port
 from tests.patience import PATIENCE
-from tests.serving import make_server, running
-from tests.world import JWT_BEARER, PAYMENT, Caller, Prover, new_key, sign_in
+from tests.support.web_server import make_server, running
+from tests.support.world import JWT_BEARER, PAYMENT, Caller, Prover, new_key, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -36,9 +36,9 @@ def poll(issuer: str, agent: Caller, prover: Prover, auth_req_id: str, wait: int
     return httpx.post(f"{issuer}/oauth/token", data=form, headers=headers, timeout=PATIENCE)
 
 
-def test_what_a_held_poll_brings_is_bound_to_the_key_of_its_proof(issuer: str, agent: Caller, person: User) -> None:
+def test_what_a_held_poll_brings_is_bound_to_the_key_of_its_proof(issuer: str, agent: Caller, user: User) -> None:
     prover = Prover(new_key("ES256"))
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     began = time.monotonic()
     assert prover.learn(poll(issuer, agent, prover, auth_req_id, wait=30)), "a nonce is asked for at once"
     assert time.monotonic() - began < 25
@@ -47,7 +47,7 @@ def test_what_a_held_poll_brings_is_bound_to_the_key_of_its_proof(issuer: str, a
     waiting.start()
     time.sleep(0.5)
     assert not answers, "it is held"
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
     waiting.join(timeout=PATIENCE)
     (response,) = answers
     assert response.status_code == 200, response.text

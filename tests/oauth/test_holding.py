@@ -6,8 +6,8 @@ import pytest
 from django.test import RequestFactory
 from django.utils import timezone
 
-from foundation.waiting import FRONT, Wait, Watch, parked
-from oauth.holding import Hold, NotYet, hold_back, preferred_wait
+from foundation.pending_answers import FRONT, Wait, Watch, parked
+from oauth.token_endpoint.long_poll import AnswerPending, PendingAnswer, hold_response, preferred_wait
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_preferred_wait(header: str, seconds: int) -> None:
     assert preferred_wait(header) == seconds
 
 
-class Pending(NotYet):
+class Pending(AnswerPending):
     code = "pending"
 
 
@@ -41,9 +41,9 @@ class Pending(NotYet):
 def test_nobody_is_held_longer_than_thirty_seconds(prefer: str, seconds: int) -> None:
     now, begun = timezone.now(), list[datetime]()
     answer = Pending()
-    answer.hold = Hold(Watch("request:1", "pending"), now + timedelta(hours=1), begun.append, lambda: None)
+    answer.pending = PendingAnswer(Watch("request:1", "pending"), now + timedelta(hours=1), begun.append, lambda: None)
     request = RequestFactory().post("/oauth/token", headers={"Prefer": prefer}, **{FRONT: True})
-    held = hold_back(request, answer, None, now)
+    held = hold_response(request, answer, None, now)
     assert held is not None
     wait = parked(held)
     assert isinstance(wait, Wait) and wait.seconds == seconds

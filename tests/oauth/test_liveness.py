@@ -12,11 +12,11 @@ from accounts.models import User
 from ciba.models import BackchannelRequest, is_alive
 from clients.models import Agent, AgentLink
 from foundation.handles import digest, new_id
-from oauth.lifecycle import Called, spend_locked
+from oauth.grants.lifecycle import UseCall, spend_locked
 from oauth.models import Grant, RevokedToken, Use
-from oauth.verifying import living_grants
+from oauth.tokens.token_verification import living_grants
 from operations.models import Resource
-from tests.world import PAYMENT, Caller, ResourceServer
+from tests.support.world import PAYMENT, Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
@@ -24,12 +24,12 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def grants_in_every_state(agent: Agent, person: User, resource: Resource) -> Iterator[tuple[str, Grant, bool]]:
+def grants_in_every_state(agent: Agent, user: User, resource: Resource) -> Iterator[tuple[str, Grant, bool]]:
     """What it is, the grant as it then is in the database, and whether it counts."""
     grant = Grant.objects.create(
-        id=new_id(), agent=agent, user=person, resource=resource, operation_digest="d", created_at=NOW, expires_at=NOW
+        id=new_id(), agent=agent, user=user, resource=resource, operation_digest="d", created_at=NOW, expires_at=NOW
     )
-    for status, a_person, a_resource, revoked, left in product(
+    for status, a_user, a_resource, revoked, left in product(
         Agent.Status.values,
         [None, "active", "inactive"],
         [None, "active", "inactive"],
@@ -37,25 +37,25 @@ def grants_in_every_state(agent: Agent, person: User, resource: Resource) -> Ite
         [-SECOND, timedelta(0), SECOND],
     ):
         Agent.objects.filter(pk=agent.pk).update(status=status)
-        User.objects.filter(pk=person.pk).update(is_active=a_person == "active")
+        User.objects.filter(pk=user.pk).update(is_active=a_user == "active")
         Resource.objects.filter(pk=resource.pk).update(is_active=a_resource == "active")
-        grant.user, grant.resource = person if a_person else None, resource if a_resource else None
+        grant.user, grant.resource = user if a_user else None, resource if a_resource else None
         grant.revoked_at, grant.expires_at = revoked, NOW + left
         grant.save()
         counts = (
             status == "active"
-            and a_person != "inactive"
+            and a_user != "inactive"
             and a_resource != "inactive"
             and revoked is None
             and left > timedelta(0)
         )
-        what = f"agent {status}, person {a_person}, resource {a_resource}, revoked {revoked}, ends in {left}"
+        what = f"agent {status}, person {a_user}, resource {a_resource}, revoked {revoked}, ends in {left}"
         yield what, grant, counts
 
 
-def test_a_grant(agent: Caller, person: User, bank: ResourceServer) -> None:
+def test_a_grant(agent: Caller, user: User, bank: ResourceServer) -> None:
     alive, all_of_them = 0, 0
-    for what, grant, counts in grants_in_every_state(agent.agent, person, bank.resource):
+    for what, grant, counts in grants_in_every_state(agent.agent, user, bank.resource):
         assert Grant.objects.alive(NOW).filter(pk=grant.pk).exists() is counts, what
         spent = spend(grant)
         assert isinstance(spent, Use) is counts, what
@@ -64,26 +64,26 @@ def test_a_grant(agent: Caller, person: User, bank: ResourceServer) -> None:
 
 
 @pytest.mark.parametrize("denied", [False, True], ids=["a token", "a token that was revoked"])
-def test_a_grant_by_its_token(agent: Caller, person: User, bank: ResourceServer, denied: bool) -> None:
+def test_a_grant_by_its_token(agent: Caller, user: User, bank: ResourceServer, denied: bool) -> None:
     if denied:
         RevokedToken.objects.create(jti_digest=digest("one"), expires_at=NOW)
     RevokedToken.objects.create(jti_digest=digest("another"), expires_at=NOW)
-    for what, grant, counts in grants_in_every_state(agent.agent, person, bank.resource):
+    for what, grant, counts in grants_in_every_state(agent.agent, user, bank.resource):
         assert isinstance(spend(grant, jti="one"), Use) is (counts and not denied), what
 
 
 def spend(grant: Grant, jti: str = "") -> Any:
     with transaction.atomic():
         grant.uses_left = None
-        return spend_locked(grant, Called(grant.pk, grant.operation_digest, None, jti), NOW)
+        return spend_locked(grant, UseCall(grant.pk, grant.operation_digest, None, jti), NOW)
 
 
-def test_a_request(agent: Caller, person: User) -> None:
-    asked = agent.ask(person, authorization_details=[PAYMENT])
-    assert asked.status_code == 200
+def test_a_request(agent: Caller, user: User) -> None:
+    sent = agent.ask(user, authorization_details=[PAYMENT])
+    assert sent.status_code == 200
     request = BackchannelRequest.objects.get()
     grant = Grant.objects.create(
-        id=new_id(), agent=agent.agent, user=person, operation_digest="d", created_at=NOW, expires_at=NOW
+        id=new_id(), agent=agent.agent, user=user, operation_digest="d", created_at=NOW, expires_at=NOW
     )
     for status, active, link, granted in product(
         Agent.Status.values,
@@ -92,11 +92,11 @@ def test_a_request(agent: Caller, person: User) -> None:
         [None, "live", "revoked"],
     ):
         Agent.objects.filter(pk=agent.agent.pk).update(status=status)
-        User.objects.filter(pk=person.pk).update(is_active=active)
+        User.objects.filter(pk=user.pk).update(is_active=active)
         AgentLink.objects.filter(agent=agent.agent).delete()
         if link:
             stopped_at = NOW if link == "stopped" else None
-            AgentLink.objects.create(agent=agent.agent, user=person, is_linked=True, stopped_at=stopped_at)
+            AgentLink.objects.create(agent=agent.agent, user=user, is_linked=True, stopped_at=stopped_at)
         Grant.objects.update(revoked_at=NOW if granted == "revoked" else None)
         BackchannelRequest.objects.update(grant=grant if granted else None)
         counts = status == "active" and active and link != "stopped" and granted != "revoked"

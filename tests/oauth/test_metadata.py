@@ -13,10 +13,10 @@ from joserfc.jwk import KeySet
 
 from audit.models import Event
 from foundation.keyring import KeyringError
-from oauth import signing_keys
 from oauth.models import SigningKey
+from oauth.tokens import signing_keys
 from operations.models import OperationType
-from tests.world import Caller, ResourceServer
+from tests.support.world import Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
@@ -32,35 +32,35 @@ class TestMetadata:
         assert document() == document("/.well-known/oauth-authorization-server")
 
     def test_it_names_what_is_there(self, payment_type: OperationType, signing: None) -> None:
-        told = document()
-        assert told["issuer"] == "http://localhost:8000"
-        assert told["grant_types_supported"] == [
+        reply = document()
+        assert reply["issuer"] == "http://localhost:8000"
+        assert reply["grant_types_supported"] == [
             "authorization_code", "client_credentials", "refresh_token", "urn:openid:params:grant-type:ciba",
         ]  # fmt: skip
-        assert told["backchannel_token_delivery_modes_supported"] == ["poll", "ping", "push"]
-        assert told["backchannel_user_code_parameter_supported"] is True
-        assert told["backchannel_authentication_request_signing_alg_values_supported"] == [
+        assert reply["backchannel_token_delivery_modes_supported"] == ["poll", "ping", "push"]
+        assert reply["backchannel_user_code_parameter_supported"] is True
+        assert reply["backchannel_authentication_request_signing_alg_values_supported"] == [
             "ES256", "PS256", "EdDSA", "RS256",
         ]  # fmt: skip
-        assert told["acr_values_supported"] == ["session"]
-        assert told["response_types_supported"] == ["code"]
-        assert told["response_modes_supported"] == ["query"]
-        assert told["code_challenge_methods_supported"] == ["S256"]
-        assert told["authorization_response_iss_parameter_supported"] is True
-        assert told["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
-        assert told["scopes_supported"] == ["openid", "profile", "email", "offline_access"]
+        assert reply["acr_values_supported"] == ["session"]
+        assert reply["response_types_supported"] == ["code"]
+        assert reply["response_modes_supported"] == ["query"]
+        assert reply["code_challenge_methods_supported"] == ["S256"]
+        assert reply["authorization_response_iss_parameter_supported"] is True
+        assert reply["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
+        assert reply["scopes_supported"] == ["openid", "profile", "email", "offline_access"]
         for parameter in ("request", "request_uri", "claims"):
-            assert told[f"{parameter}_parameter_supported"] is False
-        assert told["authorization_details_types_supported"] == ["payment"]
+            assert reply[f"{parameter}_parameter_supported"] is False
+        assert reply["authorization_details_types_supported"] == ["payment"]
         for endpoint in ("token", "revocation", "introspection"):
-            assert told[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] == [
+            assert reply[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] == [
                 "ES256", "PS256", "EdDSA", "RS256",
             ]  # fmt: skip
-        assert set(told["token_endpoint_auth_methods_supported"]) == {
+        assert set(reply["token_endpoint_auth_methods_supported"]) == {
             "private_key_jwt", "client_secret_basic", "client_secret_post", "none",
         }  # fmt: skip
-        assert told["id_token_signing_alg_values_supported"] == ["ES256", "RS256", "PS256"]
-        assert told["dpop_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
+        assert reply["id_token_signing_alg_values_supported"] == ["ES256", "RS256", "PS256"]
+        assert reply["dpop_signing_alg_values_supported"] == ["ES256", "PS256", "EdDSA"]
 
     def test_it_names_nothing_that_is_not(self, signing: None) -> None:
         absent = {
@@ -93,7 +93,7 @@ class TestMetadata:
 
 class TestKeys:
     def listed(self) -> list[dict[str, Any]]:
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
         return list(document("/.well-known/jwks.json")["keys"])
 
     def test_public_members_alone(self, signing: None) -> None:
@@ -120,7 +120,7 @@ class TestKeys:
         now = timezone.now()
         before = {key["kid"] for key in self.listed()}
         new = signing_keys.make_key("ES256", now, active_at=now + timedelta(hours=1))
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
         assert {key["kid"] for key in self.listed()} == before | {new}
         assert signing_keys.signing_key("ES256", now).kid in before
         assert signing_keys.signing_key("ES256", now + timedelta(hours=1)).kid == new
@@ -132,13 +132,13 @@ class TestKeys:
         now = timezone.now()
         old = signing_keys.signing_key("ES256", now).kid
         signing_keys.make_key("ES256", now, active_at=now)
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
         assert bank.introspect(token).json()["active"]
         assert old in {key["kid"] for key in self.listed()}
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
         later = now + timedelta(days=1, minutes=1)
         assert old not in {key.kid for key in signing_keys.listed_keys(later)}
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
 
     def test_a_withdrawn_key_ends_what_it_signed_at_once(self, agent: Caller, bank: ResourceServer) -> None:
         token = agent.client_credentials(scope="calendar.read").json()["access_token"]
@@ -146,7 +146,7 @@ class TestKeys:
         leaked = signing_keys.signing_key("ES256", now).kid
         assert signing_keys.withdraw(leaked, now)
         signing_keys.make_key("ES256", now, active_at=now)
-        signing_keys.forget_cached()
+        signing_keys.clear_cache()
         assert bank.introspect(token).json() == {"active": False}
         with pytest.raises((JoseError, ValueError)):
             jwt.decode(token, KeySet.import_key_set({"keys": self.listed()}), algorithms=["ES256"])

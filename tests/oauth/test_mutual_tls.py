@@ -13,10 +13,10 @@ from ciba.models import Prompt
 from clients.models import Agent
 from clients.mutual_tls import CERTIFICATE
 from foundation.errors import ProtocolError
-from oauth.access import authenticate_call
-from oauth.verifying import verify
-from tests.certificates import Holder, dns, make_certificate
-from tests.world import (
+from oauth.resource_servers.access import authenticate_call
+from oauth.tokens.token_verification import verify
+from tests.support.certificates import Holder, dns, make_certificate
+from tests.support.world import (
     PAYMENT,
     Caller,
     Prover,
@@ -45,7 +45,7 @@ def holder() -> Holder:
     return make_certificate("CN=Assistant", dns(DNS))
 
 
-def shown(holder: Holder | None, outcome: str | None = "SUCCESS") -> dict[str, str]:
+def content(holder: Holder | None, outcome: str | None = "SUCCESS") -> dict[str, str]:
     """What the proxy says of the connection."""
     if holder is None:
         return {}
@@ -53,26 +53,26 @@ def shown(holder: Holder | None, outcome: str | None = "SUCCESS") -> dict[str, s
 
 
 @pytest.fixture
-def chained(agent: Caller, person: User, holder: Holder) -> Caller:
+def chained(agent: Caller, user: User, holder: Holder) -> Caller:
     """An agent that authenticates by the certificate of a trusted authority, and whose tokens are bound to it."""
     caller = make_caller(
         "Chained", token_endpoint_auth_method="tls_client_auth", tls_client_auth_san_dns=DNS,
         tls_client_certificate_bound_access_tokens=True,
     )  # fmt: skip
-    caller.headers = shown(holder)
-    return allow_everything(caller, person)
+    caller.headers = content(holder)
+    return allow_everything(caller, user)
 
 
 @pytest.fixture
-def self_signed(agent: Caller, person: User, holder: Holder) -> Caller:
+def self_signed(agent: Caller, user: User, holder: Holder) -> Caller:
     """An agent that authenticates by a certificate that it registered."""
     caller = make_caller("Self-signed")
     caller.agent.client_jwks = {"keys": [holder.jwk()]}
     caller.agent.token_endpoint_auth_method = "self_signed_tls_client_auth"
     caller.agent.full_clean()
     caller.agent.save()
-    caller.headers = shown(holder, "FAILED:self-signed certificate")
-    return allow_everything(caller, person)
+    caller.headers = content(holder, "FAILED:self-signed certificate")
+    return allow_everything(caller, user)
 
 
 def ask(caller: Caller, headers: dict[str, str] | None = None) -> Any:
@@ -114,13 +114,13 @@ def test_a_registered_certificate_authenticates_though_no_authority_vouches(self
     "outcome", [None, "", "NONE", "FAILED", "FAILED:self-signed certificate", "success", "SUCCESS,SUCCESS", "1"]
 )
 def test_a_chain_that_the_proxy_did_not_trust(chained: Caller, holder: Holder, outcome: str | None) -> None:
-    refused(ask(chained, shown(holder, outcome)))
+    refused(ask(chained, content(holder, outcome)))
 
 
 def test_another_certificate(chained: Caller, self_signed: Caller) -> None:
     for name in ("other.example.com", f"x{DNS}", f"{DNS}.example.com"):
-        refused(ask(chained, shown(make_certificate("CN=Assistant", dns(name)))))
-    refused(ask(self_signed, shown(make_certificate("CN=Assistant", dns(DNS)))))
+        refused(ask(chained, content(make_certificate("CN=Assistant", dns(name)))))
+    refused(ask(self_signed, content(make_certificate("CN=Assistant", dns(DNS)))))
 
 
 def test_no_certificate_at_all(chained: Caller, self_signed: Caller) -> None:
@@ -130,7 +130,7 @@ def test_no_certificate_at_all(chained: Caller, self_signed: Caller) -> None:
 
 @pytest.mark.parametrize("days", [(-30, -1), (1, 30)], ids=["expired", "not yet valid"])
 def test_a_certificate_out_of_its_time(chained: Caller, days: tuple[int, int]) -> None:
-    refused(ask(chained, shown(make_certificate("CN=Assistant", dns(DNS), days=days))))
+    refused(ask(chained, content(make_certificate("CN=Assistant", dns(DNS), days=days))))
 
 
 def test_a_certificate_without_client_id(chained: Caller) -> None:
@@ -141,11 +141,11 @@ def test_a_certificate_without_client_id(chained: Caller) -> None:
 
 def test_each_agent_keeps_to_its_method(agent: Caller, chained: Caller, holder: Holder) -> None:
     form = {"grant_type": "client_credentials", "scope": "calendar.read", "client_id": agent.agent.client_id}
-    refused(post_form(Client(), "/oauth/token", form, **shown(holder)))
+    refused(post_form(Client(), "/oauth/token", form, **content(holder)))
     by_assertion = Caller(chained.agent, chained.key)
     assertion = {"client_assertion": by_assertion.assertion(), "grant_type": "client_credentials"}
     assertion["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-    refused(post_form(Client(), "/oauth/token", assertion, **shown(holder)))
+    refused(post_form(Client(), "/oauth/token", assertion, **content(holder)))
 
 
 def test_a_suspended_agent(chained: Caller) -> None:
@@ -203,7 +203,7 @@ def test_a_bound_agent_gets_no_token_without_its_certificate(agent: Caller, hold
     assert response.json()["error"] == "invalid_request"
     assert Event.objects.filter(kind="token.refused").count() == 1
     # Authenticated by its assertion, bound to whatever certificate it connects with (RFC 8705 3).
-    assert cnf_of(ask(agent, shown(holder, None))) == {"x5t#S256": holder.x5t}
+    assert cnf_of(ask(agent, content(holder, None))) == {"x5t#S256": holder.x5t}
 
 
 def test_both_constraints_bind_to_both(chained: Caller, holder: Holder) -> None:
@@ -247,13 +247,13 @@ def test_a_stolen_token_is_no_use(chained: Caller, holder: Holder) -> None:
     assert call(token, make_certificate("CN=Assistant", dns(DNS))) == "invalid_token"
 
 
-def test_ciba_over_mutual_tls(chained: Caller, holder: Holder, person: User, bank: ResourceServer) -> None:
-    auth_req_id = chained.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+def test_ciba_over_mutual_tls(chained: Caller, holder: Holder, user: User, bank: ResourceServer) -> None:
+    auth_req_id = chained.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
     response = chained.poll(auth_req_id)
-    told = bank.introspect(response.json()["access_token"]).json()
-    assert told["cnf"] == {"x5t#S256": holder.x5t}
-    assert told["token_type"] == "Bearer"
+    reply = bank.introspect(response.json()["access_token"]).json()
+    assert reply["cnf"] == {"x5t#S256": holder.x5t}
+    assert reply["token_type"] == "Bearer"
 
 
 # --- registration and metadata
@@ -282,14 +282,14 @@ def test_the_metadata(settings: Any) -> None:
     def document() -> Any:
         return Client().get("/.well-known/oauth-authorization-server").json()
 
-    told = document()
-    assert {"tls_client_auth", "self_signed_tls_client_auth"} <= set(told["token_endpoint_auth_methods_supported"])
-    assert told["tls_client_certificate_bound_access_tokens"] is True
-    aliases = told["mtls_endpoint_aliases"]
+    reply = document()
+    assert {"tls_client_auth", "self_signed_tls_client_auth"} <= set(reply["token_endpoint_auth_methods_supported"])
+    assert reply["tls_client_certificate_bound_access_tokens"] is True
+    aliases = reply["mtls_endpoint_aliases"]
     assert aliases["token_endpoint"] == f"{MTLS}/oauth/token"
     assert aliases["backchannel_authentication_endpoint"] == f"{MTLS}/bc-authorize"
     assert not {"authorization_endpoint", "jwks_uri", "registration_endpoint"} & aliases.keys()
     settings.MTLS_URL = ""
-    told = document()
-    assert "mtls_endpoint_aliases" not in told and "tls_client_certificate_bound_access_tokens" not in told
-    assert "tls_client_auth" not in told["token_endpoint_auth_methods_supported"]
+    reply = document()
+    assert "mtls_endpoint_aliases" not in reply and "tls_client_certificate_bound_access_tokens" not in reply
+    assert "tls_client_auth" not in reply["token_endpoint_auth_methods_supported"]

@@ -13,9 +13,9 @@ from joserfc import jws
 from accounts.models import User
 from ciba.models import HintIssuer
 from foundation.handles import b64url
-from oauth.signing_keys import signing_key
-from tests.consenting import WebAgent
-from tests.world import Caller, Prover, ResourceServer, new_key, post_form, sign_anything, sign_in
+from oauth.tokens.signing_keys import signing_key
+from tests.support.consent import WebAgent
+from tests.support.world import Caller, Prover, ResourceServer, new_key, post_form, sign_anything, sign_in
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"
@@ -44,8 +44,8 @@ HEADERS: list[Any] = [
 class Outside:
     """Each place, with JWTs that would count there but for the header."""
 
-    def __init__(self, agent: Caller, web: WebAgent, person: User, bank: ResourceServer) -> None:
-        self.agent, self.web, self.person, self.bank = agent, web, person, bank
+    def __init__(self, agent: Caller, web: WebAgent, user: User, bank: ResourceServer) -> None:
+        self.agent, self.web, self.user, self.bank = agent, web, user, bank
         hints = new_key("ES256")
         public = {**hints.as_dict(private=False), "kid": hints.kid}
         HintIssuer.objects.create(issuer=OUTSIDE, jwks={"keys": [public]})
@@ -64,7 +64,7 @@ class Outside:
         return self.of_ours(header, "at+jwt", json.loads(jws.extract_compact(token.encode()).payload))
 
     def id_token(self, header: Header, client_id: str) -> str:
-        claims = {"iss": ISSUER, "sub": self.person.sub, "aud": client_id, "exp": int(time.time()) + 60}
+        claims = {"iss": ISSUER, "sub": self.user.sub, "aud": client_id, "exp": int(time.time()) + 60}
         return self.of_ours(header, "JWT", claims)
 
     def assertion(self, header: Header) -> Any:
@@ -72,11 +72,11 @@ class Outside:
         return self.agent.client_credentials(scope="calendar.read", client_assertion=signed)
 
     def request_object(self, header: Header) -> Any:
-        return self.agent.post("/bc-authorize", request=self.of_agent(header, self.agent.request_object(self.person)))
+        return self.agent.post("/bc-authorize", request=self.of_agent(header, self.agent.request_object(self.user)))
 
     def login_hint_token(self, header: Header) -> Any:
         at = int(time.time())
-        subject = {"format": "email", "email": self.person.email}
+        subject = {"format": "email", "email": self.user.email}
         claims = {"iss": OUTSIDE, "aud": ISSUER, "iat": at, "exp": at + 60, "sub_id": subject}
         token = sign_anything({"alg": "ES256", "kid": self.hints.kid} | header, claims, self.hints, "ES256")
         return self.agent.ask(login_hint_token=token)
@@ -86,11 +86,11 @@ class Outside:
 
     def id_token_hint_in_the_browser(self, header: Header) -> Any:
         hint = self.id_token(header, self.web.agent.client_id)
-        return sign_in(self.person).get("/authorize", self.web.parameters(id_token_hint=hint))
+        return sign_in(self.user).get("/authorize", self.web.parameters(id_token_hint=hint))
 
     def id_token_hint_at_logout(self, header: Header) -> Any:
         hint = self.id_token(header, self.web.agent.client_id)
-        return sign_in(self.person).get("/oidc/logout", {"id_token_hint": hint})
+        return sign_in(self.user).get("/oidc/logout", {"id_token_hint": hint})
 
     def proof(self, header: Header) -> Any:
         prover = Prover(new_key("ES256"))
@@ -125,8 +125,8 @@ class Outside:
 
 
 @pytest.fixture
-def outside(agent: Caller, web: WebAgent, person: User, bank: ResourceServer) -> Outside:
-    return Outside(agent, web, person, bank)
+def outside(agent: Caller, web: WebAgent, user: User, bank: ResourceServer) -> Outside:
+    return Outside(agent, web, user, bank)
 
 
 PLACES: dict[str, Callable[[Any], bool]] = {

@@ -14,8 +14,8 @@ from clients.lifecycle import issue_secret
 from clients.models import Agent
 from clients.profiles import Profile
 from oauth.models import AuthorizationCode, AuthorizationRequest, Grant
-from tests.consenting import CALLBACK, WebAgent, allow, claims_of, make_web_agent, new_verifier, query_of
-from tests.world import ResourceServer, make_caller, sign_in
+from tests.support.consent import CALLBACK, WebAgent, allow, claims_of, make_web_agent, new_verifier, query_of
+from tests.support.world import ResourceServer, make_caller, sign_in
 
 pytestmark = pytest.mark.django_db
 BARE = {"code_challenge": None, "code_challenge_method": None}
@@ -36,24 +36,24 @@ def bare_code(web: WebAgent, browser: Client) -> str:
 
 
 class TestTheExemptClient:
-    def test_the_whole_flow(self, exempt: WebAgent, browser_of_person: Client) -> None:
-        code = bare_code(exempt, browser_of_person)
+    def test_the_whole_flow(self, exempt: WebAgent, browser_of_user: Client) -> None:
+        code = bare_code(exempt, browser_of_user)
         tokens = exempt.exchange(code, code_verifier=None).json()
         assert claims_of(tokens["id_token"])["nonce"] == "the nonce"
         assert exempt.refresh(tokens["refresh_token"]).status_code == 200
-        silent = query_of(browser_of_person.get(exempt.url(**BARE, prompt="none"))["Location"])
+        silent = query_of(browser_of_user.get(exempt.url(**BARE, prompt="none"))["Location"])
         assert exempt.exchange(silent["code"], code_verifier=None).status_code == 200
 
     def test_with_a_static_secret(
-        self, bank: ResourceServer, signing: None, browser_of_person: Client, administrator: User
+        self, bank: ResourceServer, signing: None, browser_of_user: Client, administrator: User
     ) -> None:
         web = make_web_agent("With a secret", method="client_secret_basic", pkce_exempt=True)
         web.secret = issue_secret(web.agent, administrator, timezone.now())
-        code = bare_code(web, browser_of_person)
+        code = bare_code(web, browser_of_user)
         assert web.exchange(code, code_verifier=None).status_code == 200
 
-    def test_it_may_still_use_pkce(self, exempt: WebAgent, browser_of_person: Client) -> None:
-        assert exempt.tokens(browser_of_person)["access_token"]
+    def test_it_may_still_use_pkce(self, exempt: WebAgent, browser_of_user: Client) -> None:
+        assert exempt.tokens(browser_of_user)["access_token"]
 
     @pytest.mark.parametrize(
         "changed",
@@ -64,44 +64,44 @@ class TestTheExemptClient:
              "a method without a challenge", "another method without one", "an empty challenge"],
     )  # fmt: skip
     def test_never_without_openid_and_nonce(
-        self, changed: dict[str, str | None], exempt: WebAgent, browser_of_person: Client
+        self, changed: dict[str, str | None], exempt: WebAgent, browser_of_user: Client
     ) -> None:
-        response = browser_of_person.get(exempt.url(**{**BARE, **changed}))
+        response = browser_of_user.get(exempt.url(**{**BARE, **changed}))
         assert error_of(response) == "invalid_request"
         assert not AuthorizationRequest.objects.exists()
 
-    def test_a_code_of_a_challenge_needs_its_verifier(self, exempt: WebAgent, browser_of_person: Client) -> None:
-        code = query_of(allow(browser_of_person, exempt.url()))["code"]
+    def test_a_code_of_a_challenge_needs_its_verifier(self, exempt: WebAgent, browser_of_user: Client) -> None:
+        code = query_of(allow(browser_of_user, exempt.url()))["code"]
         for verifier in (None, new_verifier(), "x" * 43):
             assert exempt.exchange(code, code_verifier=verifier).json()["error"] == "invalid_grant"
         assert exempt.exchange(code).status_code == 200, "whoever guesses spoils nothing"
 
-    def test_a_code_of_no_challenge_takes_no_verifier(self, exempt: WebAgent, browser_of_person: Client) -> None:
+    def test_a_code_of_no_challenge_takes_no_verifier(self, exempt: WebAgent, browser_of_user: Client) -> None:
         """RFC 9700 4.8.2: somebody removed the challenge from the request of a client that uses PKCE."""
-        code = bare_code(exempt, browser_of_person)
+        code = bare_code(exempt, browser_of_user)
         for verifier in (exempt.verifier, new_verifier()):
             assert exempt.exchange(code, code_verifier=verifier).json()["error"] == "invalid_grant"
         assert exempt.exchange(code, code_verifier="short").json()["error"] == "invalid_request"
         assert exempt.exchange(code, code_verifier=None).status_code == 200
 
-    def test_a_second_use_still_ends_the_grant(self, exempt: WebAgent, browser_of_person: Client) -> None:
-        code = bare_code(exempt, browser_of_person)
+    def test_a_second_use_still_ends_the_grant(self, exempt: WebAgent, browser_of_user: Client) -> None:
+        code = bare_code(exempt, browser_of_user)
         assert exempt.exchange(code, code_verifier=None).status_code == 200
         assert exempt.exchange(code, code_verifier=None).json()["error"] == "invalid_grant"
         assert Grant.objects.get().revoked_at is not None
 
-    def test_another_clients_code_is_unknown(self, exempt: WebAgent, browser_of_person: Client) -> None:
+    def test_another_clients_code_is_unknown(self, exempt: WebAgent, browser_of_user: Client) -> None:
         other = make_web_agent("Another older client", pkce_exempt=True)
-        code = bare_code(exempt, browser_of_person)
+        code = bare_code(exempt, browser_of_user)
         assert other.exchange(code, code_verifier=None).json()["error"] == "invalid_grant"
         assert exempt.exchange(code, code_verifier=None).status_code == 200
 
 
 class TestNobodyElse:
     @pytest.mark.parametrize("name", ["web", "public"])
-    def test_not_exempt(self, name: str, request: Any, exempt: WebAgent, browser_of_person: Client) -> None:
+    def test_not_exempt(self, name: str, request: Any, exempt: WebAgent, browser_of_user: Client) -> None:
         web: WebAgent = request.getfixturevalue(name)
-        assert error_of(browser_of_person.get(web.url(**BARE))) == "invalid_request"
+        assert error_of(browser_of_user.get(web.url(**BARE))) == "invalid_request"
 
     @pytest.mark.parametrize(
         ("changed", "still_says"),
@@ -112,15 +112,15 @@ class TestNobodyElse:
         ],
     )
     def test_what_was_changed_past_the_form(
-        self, changed: dict[str, Any], still_says: str, exempt: WebAgent, browser_of_person: Client
+        self, changed: dict[str, Any], still_says: str, exempt: WebAgent, browser_of_user: Client
     ) -> None:
         """The switch alone is not enough: a code from before and a new request are refused alike."""
-        code = bare_code(exempt, browser_of_person)
+        code = bare_code(exempt, browser_of_user)
         Agent.objects.filter(pk=exempt.agent.pk).update(**changed)
         exempt.agent.refresh_from_db()
         if exempt.agent.is_public:
             exempt.caller = None
-        fresh = browser_of_person.get(exempt.url(**BARE, prompt="consent"))
+        fresh = browser_of_user.get(exempt.url(**BARE, prompt="consent"))
         assert error_of(fresh) == "invalid_request"
         if "profile" not in changed:  # whose tokens must be bound, and are refused before that
             answer = exempt.exchange(code, code_verifier=None).json()
@@ -160,7 +160,7 @@ class TestWhoSwitchesIt:
         page = browser.get(path)
         form = {name: value for name, value in page.context["adminform"].form.initial.items() if value is not None}
         form |= {"client_jwks": json.dumps(web.agent.client_jwks), "scopes": [one.pk for one in form["scopes"]]}
-        form |= {"operation_types": [], "groups": [], "linked_people": [], "pkce_exempt": "on"}
+        form |= {"operation_types": [], "groups": [], "linked_users": [], "pkce_exempt": "on"}
         response = browser.post(path, form)
         assert response.status_code == 302, response.context["adminform"].form.errors
         web.agent.refresh_from_db()
@@ -172,6 +172,6 @@ class TestWhoSwitchesIt:
 
         settings.REGISTRATION = "open"
         wishes = {"pkce_exempt": True, "requires_pkce": False, "require_pkce": False, "may_omit_pkce": True}
-        told = register(body(**wishes)).json()
-        assert not Agent.objects.get(client_id=told["client_id"]).pkce_exempt
-        assert not wishes.keys() & told.keys()
+        reply = register(body(**wishes)).json()
+        assert not Agent.objects.get(client_id=reply["client_id"]).pkce_exempt
+        assert not wishes.keys() & reply.keys()

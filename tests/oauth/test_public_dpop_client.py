@@ -15,15 +15,15 @@ from requests_oauth2client.exceptions import AuthorizationPending, InvalidGrant
 
 from accounts.models import User
 from audit.record import SYSTEM, About
-from authserver.servers.processes import free_port
 from ciba.models import Prompt
 from examples import demo_api
-from oauth.dpop import access_token_hash
+from oauth.tokens.dpop import access_token_hash
 from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
+from runtime.processes import free_port
 from tests.patience import PATIENCE
-from tests.serving import make_server, running
-from tests.world import PAYMENT, Caller, ResourceServer, sign_in
+from tests.support.web_server import make_server, running
+from tests.support.world import PAYMENT, Caller, ResourceServer, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -103,21 +103,21 @@ def test_an_api_takes_a_bound_token_from_its_holder_alone(
     assert requests.get(f"{api}/calendar", headers=stolen | {"DPoP": thief}, timeout=PATIENCE).status_code == 401
 
 
-def test_ciba(client: OAuth2Client, key: DPoPKey, person: User, bank: ResourceServer, issuer: str) -> None:
-    asked = client.backchannel_authentication_request(
-        scope="openid", login_hint=person.email, binding_message="Order 17",
+def test_ciba(client: OAuth2Client, key: DPoPKey, user: User, bank: ResourceServer, issuer: str) -> None:
+    sent = client.backchannel_authentication_request(
+        scope="openid", login_hint=user.email, binding_message="Order 17",
         authorization_details=json.dumps([PAYMENT]),
     )  # fmt: skip
     with pytest.raises(AuthorizationPending):
-        client.ciba(asked)
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-    token = client.ciba(asked)
+        client.ciba(sent)
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+    token = client.ciba(sent)
     assert isinstance(token, DPoPToken)
-    told = requests.post(
+    reply = requests.post(
         f"{issuer}/oauth/introspect", {"token": token.access_token}, timeout=PATIENCE,
         headers={"Authorization": bank.authorization},
     ).json()  # fmt: skip
-    assert told["token_type"] == "DPoP"
-    assert told["cnf"] == {"jkt": key.dpop_jkt}
+    assert reply["token_type"] == "DPoP"
+    assert reply["cnf"] == {"jkt": key.dpop_jkt}
     with pytest.raises(InvalidGrant):
-        client.ciba(asked)
+        client.ciba(sent)

@@ -13,9 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from accounts.models import User
 from ciba.models import Prompt
 from clients.models import CIBA
-from foundation.waiting import FRONT, RESUMED, Resumed, Wait, parked, read_revisions
-from tests.consenting import WebAgent, allow, make_web_agent, query_of
-from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer, sign_in
+from foundation.pending_answers import FRONT, RESUMED, Resumed, Wait, parked, read_revisions
+from tests.support.consent import WebAgent, allow, make_web_agent, query_of
+from tests.support.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer, sign_in
 
 # Committing for real: no savepoints of the test's own are counted.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,9 +32,9 @@ def statements(count: int) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def warm(agent: Caller, person: User) -> Caller:
+def warm(agent: Caller, user: User) -> Caller:
     """Signing keys and the Redis script are loaded."""
-    agent.poll(agent.ask(person).json()["auth_req_id"])
+    agent.poll(agent.ask(user).json()["auth_req_id"])
     agent.client_credentials(scope="calendar.read")
     return agent
 
@@ -49,17 +49,17 @@ def test_client_credentials_with_details(warm: Caller) -> None:
         warm.client_credentials(authorization_details=[CALENDAR])
 
 
-def test_a_pending_poll_writes_the_replay_row_alone(warm: Caller, person: User) -> None:
-    auth_req_id = warm.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+def test_a_pending_poll_writes_the_replay_row_alone(warm: Caller, user: User) -> None:
+    auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     with statements(4) as sent:  # agent, jti, request, is it alive
         assert warm.poll(auth_req_id).json()["error"] == "authorization_pending"
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spentassertion")
 
 
-def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: Caller, person: User) -> None:
+def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: Caller, user: User) -> None:
     """As the front does it: asked, parked, asked again when something may have changed, and once more at the end."""
-    auth_req_id = warm.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     form = {"grant_type": CIBA, "auth_req_id": auth_req_id, "client_assertion_type": JWT_BEARER}
     body = urlencode(form | {"client_assertion": warm.assertion()})
     client = Client()
@@ -80,30 +80,30 @@ def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: 
         last = post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=True)})
     assert parked(last) is None and last.json()["error"] == "authorization_pending"
     assert last["Preference-Applied"] == "wait=30"
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
     with statements(6):  # request, alive, state, event, approval, event
         assert post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=False)}).status_code == 200
 
 
-def test_a_redemption(warm: Caller, person: User) -> None:
-    auth_req_id = warm.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
+def test_a_redemption(warm: Caller, user: User) -> None:
+    auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
     with statements(8):  # agent, jti, request, alive, state, event, approval, event
         assert warm.poll(auth_req_id).status_code == 200
 
 
-def test_asking(warm: Caller, person: User) -> None:
+def test_asking(warm: Caller, user: User) -> None:
     with statements(11):  # agent, jti, type, person, its lock, pending, request, its version, prompt, devices, event
-        assert warm.ask(person, authorization_details=[PAYMENT]).status_code == 200
+        assert warm.ask(user, authorization_details=[PAYMENT]).status_code == 200
 
 
-def test_introspection_and_a_use(warm: Caller, person: User, bank: ResourceServer) -> None:
-    auth_req_id = warm.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    sign_in(person).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
+def test_introspection_and_a_use(warm: Caller, user: User, bank: ResourceServer) -> None:
+    auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
     token = warm.poll(auth_req_id).json()["access_token"]
     with statements(1):  # the credential, whether the grant is alive and the token not revoked, uses left
         assert bank.introspect(token).json()["active"]
-    digest = bank.digest(PAYMENT, warm.agent.client_id, str(person.id))
+    digest = bank.digest(PAYMENT, warm.agent.client_id, str(user.id))
     with statements(6):  # the credential, grant locked, alive, uses left, use, event
         assert bank.use(token, digest).status_code == 201
 
@@ -122,32 +122,32 @@ class TestTheCodeFlow:
     def code(self, web: WebAgent, browser: Client) -> str:
         return query_of(allow(browser, web.url()))["code"]
 
-    def test_a_code(self, web: WebAgent, public: WebAgent, browser_of_person: Client) -> None:
-        code = self.code(web, browser_of_person)
+    def test_a_code(self, web: WebAgent, public: WebAgent, browser_of_user: Client) -> None:
+        code = self.code(web, browser_of_user)
         with statements(6):  # agent, jti, code with its grant, used up, refresh token, event
             assert web.exchange(code).status_code == 200
-        code = self.code(public, browser_of_person)
+        code = self.code(public, browser_of_user)
         with statements(5):  # the same without jti
             assert public.exchange(code).status_code == 200
 
-    def test_a_refresh_token(self, web: WebAgent, public: WebAgent, browser_of_person: Client) -> None:
-        token = web.tokens(browser_of_person)["refresh_token"]
+    def test_a_refresh_token(self, web: WebAgent, public: WebAgent, browser_of_user: Client) -> None:
+        token = web.tokens(browser_of_user)["refresh_token"]
         with statements(5):  # agent, jti, token with its grant, used up and succeeded, event
             assert web.refresh(token).status_code == 200
-        token = public.tokens(browser_of_person)["refresh_token"]
+        token = public.tokens(browser_of_user)["refresh_token"]
         with statements(4):
             assert public.refresh(token).status_code == 200
         with statements(4):  # agent, token with its grant and successor, two events
             assert public.refresh(token).status_code == 200
 
-    def test_introspection_by_its_agent(self, web: WebAgent, browser_of_person: Client) -> None:
-        tokens = web.tokens(browser_of_person)
+    def test_introspection_by_its_agent(self, web: WebAgent, browser_of_user: Client) -> None:
+        tokens = web.tokens(browser_of_user)
         for token in (tokens["access_token"], tokens["refresh_token"]):
             with statements(3):  # agent, jti, and one for the token
                 assert web.post("/oauth/introspect", {"token": token}).json()["active"]
 
-    def test_userinfo(self, web: WebAgent, browser_of_person: Client) -> None:
-        token = web.tokens(browser_of_person, scope="openid")["access_token"]
+    def test_userinfo(self, web: WebAgent, browser_of_user: Client) -> None:
+        token = web.tokens(browser_of_user, scope="openid")["access_token"]
         with statements(1):
             assert Client().get("/userinfo", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 

@@ -16,17 +16,18 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.test import Client
 from django.utils import timezone
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from ciba.lifecycle import stop_agent
 from clients import lifecycle as agents
 from clients.models import CIBA, CLIENT_CREDENTIALS, AgentSecret
 from foundation.handles import b64url, from_b64url
-from oauth import lifecycle, signing_keys
+from oauth.grants import lifecycle
 from oauth.models import AuthorizationCode, Grant, RefreshToken
+from oauth.tokens import signing_keys
 from operations.models import Resource, Scope
-from tests.consenting import (
+from tests.support.consent import (
     CALLBACK,
     WebAgent,
     allow,
@@ -37,19 +38,19 @@ from tests.consenting import (
     pass_time,
     query_of,
 )
-from tests.world import Caller, ResourceServer, new_key, post_form
+from tests.support.world import Caller, ResourceServer, new_key, post_form
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def code(web: WebAgent, browser_of_person: Client) -> str:
-    return query_of(allow(browser_of_person, web.url()))["code"]
+def code(web: WebAgent, browser_of_user: Client) -> str:
+    return query_of(allow(browser_of_user, web.url()))["code"]
 
 
 @pytest.fixture
-def tokens(web: WebAgent, browser_of_person: Client) -> dict[str, Any]:
-    return web.tokens(browser_of_person)
+def tokens(web: WebAgent, browser_of_user: Client) -> dict[str, Any]:
+    return web.tokens(browser_of_user)
 
 
 def refused(response: Any, code: str = "invalid_grant") -> bool:
@@ -89,7 +90,7 @@ class TestACode:
         assert web.exchange(code, resource=bank.resource.identifier).status_code == 200
 
     def test_a_second_use_ends_the_grant_and_all_it_bought(
-        self, web: WebAgent, code: str, bank: ResourceServer, browser_of_person: Client
+        self, web: WebAgent, code: str, bank: ResourceServer, browser_of_user: Client
     ) -> None:
         tokens = web.exchange(code).json()
         assert refused(web.exchange(code))
@@ -98,8 +99,8 @@ class TestACode:
         assert Grant.objects.get().revoked_at is not None
         (ended,) = Event.objects.filter(kind="grant.revoked")
         assert "a code was used twice" in ended.body and ended.actor == "system"
-        assert "What you had granted was revoked" in browser_of_person.get("/activity").content.decode()
-        assert browser_of_person.get(web.url())["Location"].startswith("/consents/"), "and it is asked anew"
+        assert "What you had granted was revoked" in browser_of_user.get("/activity").content.decode()
+        assert browser_of_user.get(web.url())["Location"].startswith("/consents/"), "and it is asked anew"
 
     def test_also_with_a_wrong_verifier_and_after_its_time(self, web: WebAgent, code: str) -> None:
         web.exchange(code)
@@ -115,8 +116,8 @@ class TestACode:
         assert AuthorizationCode.objects.get().used_at is None
         assert web.exchange(code).status_code == 200
         for thief in (other, public):
-            told = thief.exchange(code).json()
-            assert told == thief.exchange("x" * 43).json(), "a used code of another is like an unknown one"
+            reply = thief.exchange(code).json()
+            assert reply == thief.exchange("x" * 43).json(), "a used code of another is like an unknown one"
         assert Grant.objects.get().revoked_at is None
 
     def test_in_time(self, web: WebAgent, code: str) -> None:
@@ -128,15 +129,15 @@ class TestACode:
         row = AuthorizationCode.objects.get()
         assert row.expires_at - row.created_at == timedelta(seconds=60)
 
-    def test_a_code_of_another_flow_does_not_fit(self, web: WebAgent, browser_of_person: Client) -> None:
+    def test_a_code_of_another_flow_does_not_fit(self, web: WebAgent, browser_of_user: Client) -> None:
         """Injection: the attacker's code in the victim's flow meets the victim's verifier."""
         attacker = WebAgent(web.agent, web.caller)
-        theirs = query_of(allow(browser_of_person, attacker.url()))["code"]
+        theirs = query_of(allow(browser_of_user, attacker.url()))["code"]
         assert refused(web.exchange(theirs))
 
-    def test_the_nonce_is_that_of_the_request(self, web: WebAgent, browser_of_person: Client) -> None:
+    def test_the_nonce_is_that_of_the_request(self, web: WebAgent, browser_of_user: Client) -> None:
         for nonce in ("first", "second", "ünï ✓"):
-            code = query_of(allow(browser_of_person, web.url(nonce=nonce, prompt="consent")))["code"]
+            code = query_of(allow(browser_of_user, web.url(nonce=nonce, prompt="consent")))["code"]
             assert claims_of(web.exchange(code).json()["id_token"])["nonce"] == nonce
 
     def test_a_code_is_no_other_token(self, web: WebAgent, code: str, bank: ResourceServer) -> None:
@@ -170,8 +171,8 @@ class TestARefreshToken:
             assert thief.refresh(tokens["refresh_token"]).json() == thief.refresh("x" * 43).json()
         assert web.refresh(successor).status_code == 200
 
-    def test_scope_can_shrink_and_never_grow(self, web: WebAgent, browser_of_person: Client) -> None:
-        tokens = web.tokens(browser_of_person, scope="openid email calendar.read")
+    def test_scope_can_shrink_and_never_grow(self, web: WebAgent, browser_of_user: Client) -> None:
+        tokens = web.tokens(browser_of_user, scope="openid email calendar.read")
         narrow = web.refresh(tokens["refresh_token"], scope="calendar.read").json()
         assert narrow["scope"] == "calendar.read" and "id_token" not in narrow
         for wider in ("openid email calendar.read profile", "accounts.close", "calendar.read x"):
@@ -238,14 +239,14 @@ class TestLiveness:
         assert bank.introspect(tokens["access_token"]).json() == {"active": False}
 
     @pytest.fixture
-    def open_code(self, web: WebAgent, tokens: dict[str, Any], browser_of_person: Client) -> str:
-        return query_of(browser_of_person.get(web.url())["Location"])["code"]
+    def open_code(self, web: WebAgent, tokens: dict[str, Any], browser_of_user: Client) -> str:
+        return query_of(browser_of_user.get(web.url())["Location"])["code"]
 
-    def test_the_person_was_disabled(
-        self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer, open_code: str, person: User,
+    def test_the_user_was_disabled(
+        self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer, open_code: str, user: User,
         administrator: User,
     ) -> None:  # fmt: skip
-        people.disable(person, administrator, timezone.now())
+        users.disable(user, administrator, timezone.now())
         self.everything_is_refused(web, tokens, bank, open_code)
 
     def test_the_agent_was_suspended(
@@ -254,12 +255,12 @@ class TestLiveness:
         agents.suspend(web.agent, administrator, timezone.now())
         self.everything_is_refused(web, tokens, bank, open_code)
 
-    def test_the_person_stopped_it(
-        self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer, open_code: str, person: User
+    def test_the_user_stopped_it(
+        self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer, open_code: str, user: User
     ) -> None:
-        stop_agent(web.agent, person, timezone.now())
+        stop_agent(web.agent, user, timezone.now())
         self.everything_is_refused(web, tokens, bank, open_code)
-        agents.allow_again(web.agent, person, timezone.now())
+        agents.allow_again(web.agent, user, timezone.now())
         self.everything_is_refused(web, tokens, bank, open_code)
 
     def test_the_resource_was_closed(
@@ -271,8 +272,8 @@ class TestLiveness:
 
 
 class TestWhoAuthenticates:
-    def test_a_public_client_by_its_name(self, public: WebAgent, browser_of_person: Client) -> None:
-        tokens = public.tokens(browser_of_person)
+    def test_a_public_client_by_its_name(self, public: WebAgent, browser_of_user: Client) -> None:
+        tokens = public.tokens(browser_of_user)
         assert refused(post_form(Client(), "/oauth/token", {
             "grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}), "invalid_client")  # fmt: skip
         assert public.refresh(tokens["refresh_token"]).status_code == 200
@@ -285,7 +286,7 @@ class TestWhoAuthenticates:
         assert refused(bare.exchange(code), "invalid_client")
 
     def test_a_public_client_has_no_other_grant_and_no_other_endpoint(
-        self, public: WebAgent, agent: Caller, person: User
+        self, public: WebAgent, agent: Caller, user: User
     ) -> None:
         public.agent.grant_types = ["authorization_code", CIBA, CLIENT_CREDENTIALS]  # as nobody can register it
         public.agent.save()
@@ -293,7 +294,7 @@ class TestWhoAuthenticates:
                      {"grant_type": CIBA, "auth_req_id": "x"}):  # fmt: skip
             assert refused(public.post("/oauth/token", form), "unauthorized_client")
         for path in ("/bc-authorize", "/oauth/introspect"):
-            form = {"scope": "openid", "login_hint": person.email, "token": "x"}
+            form = {"scope": "openid", "login_hint": user.email, "token": "x"}
             assert refused(public.post(path, form), "invalid_client")
 
     def test_and_none_of_them_can_be_registered(self, bank: ResourceServer) -> None:
@@ -302,10 +303,10 @@ class TestWhoAuthenticates:
         with pytest.raises(Exception, match="redirect_uris"):
             make_web_agent("Nowhere", redirect_uris=" ")
 
-    def test_a_static_secret(self, bank: ResourceServer, signing: None, browser_of_person: Client) -> None:
+    def test_a_static_secret(self, bank: ResourceServer, signing: None, browser_of_user: Client) -> None:
         web = make_web_agent("Static", method="client_secret_basic")
         web.secret = AgentSecret.issue(web.agent, timezone.now())
-        assert web.refresh(web.tokens(browser_of_person)["refresh_token"]).status_code == 200
+        assert web.refresh(web.tokens(browser_of_user)["refresh_token"]).status_code == 200
 
     def test_two_ways_at_once(self, web: WebAgent, code: str) -> None:
         assert web.caller is not None
@@ -408,21 +409,21 @@ class TestForgedTokens:
 class TestMixUp:
     """RFC 9700 4.4: an agent of two servers sees by `iss` who answered, and a code works for whom it was made."""
 
-    def test_every_answer_says_who_gave_it(self, web: WebAgent, browser_of_person: Client) -> None:
-        told = Client().get("/.well-known/openid-configuration").json()
-        assert told["authorization_response_iss_parameter_supported"] is True
-        assert query_of(allow(browser_of_person, web.url()))["iss"] == told["issuer"]
+    def test_every_answer_says_who_gave_it(self, web: WebAgent, browser_of_user: Client) -> None:
+        reply = Client().get("/.well-known/openid-configuration").json()
+        assert reply["authorization_response_iss_parameter_supported"] is True
+        assert query_of(allow(browser_of_user, web.url()))["iss"] == reply["issuer"]
 
     def test_the_agents_own_query_cannot_stand_in_for_it(
-        self, bank: ResourceServer, signing: None, browser_of_person: Client
+        self, bank: ResourceServer, signing: None, browser_of_user: Client
     ) -> None:
         web = make_web_agent("Web", redirect_uris=f"{CALLBACK}?x=1")
-        sent_to = allow(browser_of_person, web.url(iss="https://evil.example.com", code="x", error="y"))
+        sent_to = allow(browser_of_user, web.url(iss="https://evil.example.com", code="x", error="y"))
         assert query_of(sent_to)["iss"] == "http://localhost:8000" and "evil" not in sent_to
 
 
-def test_a_used_code_and_token_stay_until_their_time(web: WebAgent, browser_of_person: Client) -> None:
-    web.tokens(browser_of_person)
+def test_a_used_code_and_token_stay_until_their_time(web: WebAgent, browser_of_user: Client) -> None:
+    web.tokens(browser_of_user)
     now = timezone.now()
     lifecycle.sweep(now + timedelta(hours=1), 10)
     assert AuthorizationCode.objects.count() == 1 and RefreshToken.objects.count() == 1

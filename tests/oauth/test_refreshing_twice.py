@@ -11,11 +11,11 @@ from django.utils import timezone
 from audit.models import Event
 from clients.models import CIBA, REFRESH_TOKEN, Agent
 from foundation.handles import b64url, digest
-from oauth import tree
+from oauth.grants import grant_tree
 from oauth.models import Grant, RefreshToken
-from tests.certificates import make_certificate
-from tests.consenting import WebAgent, make_web_agent, pass_time
-from tests.world import Prover, ResourceServer, new_key
+from tests.support.certificates import make_certificate
+from tests.support.consent import WebAgent, make_web_agent, pass_time
+from tests.support.world import Prover, ResourceServer, new_key
 
 pytestmark = pytest.mark.django_db
 
@@ -75,9 +75,9 @@ def has_ended() -> bool:
 
 
 def test_the_same_successor_again_with_a_new_access_token(
-    anybody: WebAgent, browser_of_person: Client, bank: ResourceServer
+    anybody: WebAgent, browser_of_user: Client, bank: ResourceServer
 ) -> None:
-    token = anybody.tokens(browser_of_person)["refresh_token"]
+    token = anybody.tokens(browser_of_user)["refresh_token"]
     first, second = refresh(anybody, token), refresh(anybody, token)
     pass_time(15)
     third = refresh(anybody, token)
@@ -93,8 +93,8 @@ def test_the_same_successor_again_with_a_new_access_token(
     assert refresh(anybody, first["refresh_token"])["refresh_token"] != first["refresh_token"]
 
 
-def test_after_30_seconds_it_ends_the_grant(anybody: WebAgent, browser_of_person: Client, bank: ResourceServer) -> None:
-    token = anybody.tokens(browser_of_person)["refresh_token"]
+def test_after_30_seconds_it_ends_the_grant(anybody: WebAgent, browser_of_user: Client, bank: ResourceServer) -> None:
+    token = anybody.tokens(browser_of_user)["refresh_token"]
     first = refresh(anybody, token)
     pass_time(30)
     assert refused(anybody.refresh(token)) and has_ended()
@@ -102,9 +102,9 @@ def test_after_30_seconds_it_ends_the_grant(anybody: WebAgent, browser_of_person
     assert bank.introspect(first["access_token"]).json() == {"active": False}
 
 
-def test_a_successor_is_not_rotated_while_others_may_still_get_it(anybody: WebAgent, browser_of_person: Client) -> None:
+def test_a_successor_is_not_rotated_while_others_may_still_get_it(anybody: WebAgent, browser_of_user: Client) -> None:
     """So it is unused whenever the old token is repeated in time, however often the others refresh."""
-    token = anybody.tokens(browser_of_person)["refresh_token"]
+    token = anybody.tokens(browser_of_user)["refresh_token"]
     successor = refresh(anybody, token)["refresh_token"]
     assert refresh(anybody, successor)["refresh_token"] == successor
     pass_time(15)
@@ -115,9 +115,9 @@ def test_a_successor_is_not_rotated_while_others_may_still_get_it(anybody: WebAg
 
 
 def test_a_successor_that_is_always_in_use_is_rotated_after_ten_minutes(
-    anybody: WebAgent, browser_of_person: Client
+    anybody: WebAgent, browser_of_user: Client
 ) -> None:
-    successor = refresh(anybody, anybody.tokens(browser_of_person)["refresh_token"])["refresh_token"]
+    successor = refresh(anybody, anybody.tokens(browser_of_user)["refresh_token"])["refresh_token"]
     now = timezone.now()
     just_given = {"given_at": now + timedelta(seconds=60)}  # by another server, whose clock is ahead
     RefreshToken.objects.filter(used_at=None).update(created_at=now - timedelta(seconds=400), **just_given)
@@ -129,11 +129,11 @@ def test_a_successor_that_is_always_in_use_is_rotated_after_ten_minutes(
 @pytest.mark.parametrize("make", [by_dpop_key, by_certificate], ids=["a DPoP key", "a certificate"])
 @pytest.mark.parametrize("bring", ["another", "none"])
 def test_who_holds_another_key_gets_no_successor(
-    make: Any, bring: str, settings: Any, bank: ResourceServer, signing: None, browser_of_person: Client
+    make: Any, bring: str, settings: Any, bank: ResourceServer, signing: None, browser_of_user: Client
 ) -> None:
     """It is as a second use always was: what the thief has is no token, and the grant ends."""
     agent = make(settings)
-    token = agent.tokens(browser_of_person)["refresh_token"]
+    token = agent.tokens(browser_of_user)["refresh_token"]
     refresh(agent, token)
     if agent.prover:
         agent.prover = Prover(new_key("ES256")) if bring == "another" else None
@@ -144,9 +144,9 @@ def test_who_holds_another_key_gets_no_successor(
     assert not Event.objects.filter(kind="refresh_token.repeated").exists()
 
 
-def test_a_successor_that_was_bound_meanwhile(public: WebAgent, browser_of_person: Client) -> None:
+def test_a_successor_that_was_bound_meanwhile(public: WebAgent, browser_of_user: Client) -> None:
     """The old token was bound to nothing; whoever holds only that gets nothing of what the key's holder has."""
-    token = public.tokens(browser_of_person)["refresh_token"]
+    token = public.tokens(browser_of_user)["refresh_token"]
     public.prover = Prover(new_key("ES256"))
     successor = refresh(public, token)["refresh_token"]
     assert refresh(public, token)["refresh_token"] == successor, "the same key"
@@ -154,9 +154,9 @@ def test_a_successor_that_was_bound_meanwhile(public: WebAgent, browser_of_perso
     assert refused(public.refresh(token)) and has_ended()
 
 
-def test_a_successor_that_was_used_is_not_given_again(public: WebAgent, browser_of_person: Client) -> None:
+def test_a_successor_that_was_used_is_not_given_again(public: WebAgent, browser_of_user: Client) -> None:
     """It is used inside the time only where it was bound to a key: then its holder had the first answer."""
-    token = public.tokens(browser_of_person)["refresh_token"]
+    token = public.tokens(browser_of_user)["refresh_token"]
     successor = refresh(public, token)["refresh_token"]
     public.prover = Prover(new_key("ES256"))
     bound = refresh(public, successor)["refresh_token"]
@@ -166,19 +166,19 @@ def test_a_successor_that_was_used_is_not_given_again(public: WebAgent, browser_
 
 
 def test_an_agent_that_authenticates_may_have_a_key_in_each_process(
-    bank: ResourceServer, signing: None, browser_of_person: Client
+    bank: ResourceServer, signing: None, browser_of_user: Client
 ) -> None:
     """RFC 9449 5: its refresh tokens are bound to it by its authentication, not to a DPoP key."""
     agent = authenticated_with_a_dpop_key(None)
-    token = agent.tokens(browser_of_person)["refresh_token"]
+    token = agent.tokens(browser_of_user)["refresh_token"]
     first = refresh(agent, token)
     assert agent.caller
     agent.caller.prover = Prover(new_key("ES256"))
     assert refresh(agent, token)["refresh_token"] == first["refresh_token"]
 
 
-def test_strangers_learn_and_change_nothing(anybody: WebAgent, browser_of_person: Client) -> None:
-    token = anybody.tokens(browser_of_person)["refresh_token"]
+def test_strangers_learn_and_change_nothing(anybody: WebAgent, browser_of_user: Client) -> None:
+    token = anybody.tokens(browser_of_user)["refresh_token"]
     successor = refresh(anybody, token)["refresh_token"]
     for stranger in (make_web_agent("Other"), make_web_agent("Other public", method="none")):
         assert stranger.refresh(token).json() == stranger.refresh("x" * 43).json()
@@ -186,24 +186,24 @@ def test_strangers_learn_and_change_nothing(anybody: WebAgent, browser_of_person
     assert not has_ended() and not Event.objects.filter(kind="refresh_token.repeated").exists()
 
 
-def test_the_user_ended_the_successor(web: WebAgent, browser_of_person: Client) -> None:
-    token = web.tokens(browser_of_person)["refresh_token"]
+def test_the_user_ended_the_successor(web: WebAgent, browser_of_user: Client) -> None:
+    token = web.tokens(browser_of_user)["refresh_token"]
     refresh(web, token)
     grant = Grant.objects.get()
     row = RefreshToken.objects.get(used_at=None)
-    assert tree.end_branch(grant, "refresh-token", str(row.pk), "user:x", timezone.now())
+    assert grant_tree.end_branch(grant, "refresh-token", str(row.pk), "user:x", timezone.now())
     assert refused(web.refresh(token)), "it does not come back"
 
 
-def test_the_agent_gave_the_successor_back(anybody: WebAgent, browser_of_person: Client) -> None:
-    token = anybody.tokens(browser_of_person)["refresh_token"]
+def test_the_agent_gave_the_successor_back(anybody: WebAgent, browser_of_user: Client) -> None:
+    token = anybody.tokens(browser_of_user)["refresh_token"]
     successor = refresh(anybody, token)["refresh_token"]
     assert anybody.post("/oauth/revoke", {"token": successor}).status_code == 200
     assert refused(anybody.refresh(token)) and has_ended()
 
 
-def test_a_wrong_parameter_costs_nothing_and_scope_may_differ(web: WebAgent, browser_of_person: Client) -> None:
-    token = web.tokens(browser_of_person, scope="openid email calendar.read")["refresh_token"]
+def test_a_wrong_parameter_costs_nothing_and_scope_may_differ(web: WebAgent, browser_of_user: Client) -> None:
+    token = web.tokens(browser_of_user, scope="openid email calendar.read")["refresh_token"]
     first = refresh(web, token)
     assert refused(web.refresh(token, resource="https://other.example.com/"), "invalid_target")
     assert refused(web.refresh(token, scope="profile"), "invalid_scope")
@@ -213,10 +213,10 @@ def test_a_wrong_parameter_costs_nothing_and_scope_may_differ(web: WebAgent, bro
 
 class TestHowTheSuccessorIsMade:
     def test_not_stored_and_not_from_the_old_token_alone(
-        self, web: WebAgent, browser_of_person: Client, settings: Any
+        self, web: WebAgent, browser_of_user: Client, settings: Any
     ) -> None:
         """The same old token and the same salt under another server key lead elsewhere."""
-        token = web.tokens(browser_of_person)["refresh_token"]
+        token = web.tokens(browser_of_user)["refresh_token"]
         successor = refresh(web, token)["refresh_token"]
         stored = json.dumps(list(RefreshToken.objects.values()), default=repr)
         assert successor not in stored and token not in stored
@@ -226,9 +226,9 @@ class TestHowTheSuccessorIsMade:
         assert refresh(web, successor)["refresh_token"] == successor
 
     def test_the_server_key_is_rotated_in_between(
-        self, anybody: WebAgent, browser_of_person: Client, settings: Any
+        self, anybody: WebAgent, browser_of_user: Client, settings: Any
     ) -> None:
-        token = anybody.tokens(browser_of_person)["refresh_token"]
+        token = anybody.tokens(browser_of_user)["refresh_token"]
         successor = refresh(anybody, token)["refresh_token"]
         settings.KEY_ENCRYPTION_KEYS = {"new": b"n" * 32, **settings.KEY_ENCRYPTION_KEYS}
         assert refresh(anybody, token)["refresh_token"] == successor
@@ -236,9 +236,9 @@ class TestHowTheSuccessorIsMade:
         later = refresh(anybody, successor)["refresh_token"]
         assert refresh(anybody, successor)["refresh_token"] == later, "made with the new key"
 
-    def test_it_differs_each_time(self, web: WebAgent, browser_of_person: Client) -> None:
+    def test_it_differs_each_time(self, web: WebAgent, browser_of_user: Client) -> None:
         """A salt: who once learned the server's key and one token does not know every token that follows."""
-        token = web.tokens(browser_of_person)["refresh_token"]
+        token = web.tokens(browser_of_user)["refresh_token"]
         first = refresh(web, token)["refresh_token"]
         RefreshToken.objects.filter(token_digest=digest(first)).delete()
         RefreshToken.objects.update(used_at=None)
@@ -259,8 +259,8 @@ class TestFapi2:
         return agent
 
     @pytest.fixture
-    def token(self, fapi2: WebAgent, browser_of_person: Client) -> str:
-        token = str(fapi2.tokens(browser_of_person)["refresh_token"])
+    def token(self, fapi2: WebAgent, browser_of_user: Client) -> str:
+        token = str(fapi2.tokens(browser_of_user)["refresh_token"])
         Agent.objects.filter(pk=fapi2.agent.pk).update(profile="fapi2-ciba")
         return token
 

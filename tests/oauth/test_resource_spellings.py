@@ -7,11 +7,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import User
-from oauth.minting import sign
 from oauth.models import Grant
-from oauth.signing_keys import signing_key
-from tests.consenting import WebAgent, allow, claims_of, query_of
-from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer, sign_in
+from oauth.tokens.issuance import sign
+from oauth.tokens.signing_keys import signing_key
+from tests.support.consent import WebAgent, allow, claims_of, query_of
+from tests.support.world import CALENDAR, PAYMENT, Caller, ResourceServer, sign_in
 
 pytestmark = pytest.mark.django_db
 REGISTERED = "https://bank.example.com/"
@@ -29,17 +29,17 @@ def approve(browser: Client) -> None:
 
 class TestInTheBrowser:
     @same
-    def test_from_the_request_to_the_refresh(self, spelling: str, web: WebAgent, browser_of_person: Client) -> None:
-        code = query_of(allow(browser_of_person, web.url(resource=spelling)))["code"]
+    def test_from_the_request_to_the_refresh(self, spelling: str, web: WebAgent, browser_of_user: Client) -> None:
+        code = query_of(allow(browser_of_user, web.url(resource=spelling)))["code"]
         tokens = web.exchange(code, resource=spelling).json()
         again = web.refresh(tokens["refresh_token"], resource=spelling).json()
         assert claims_of(tokens["access_token"])["aud"] == claims_of(again["access_token"])["aud"] == REGISTERED
 
     @other
-    def test_another_resource(self, spelling: str, web: WebAgent, browser_of_person: Client) -> None:
-        refused = browser_of_person.get(web.url(resource=spelling))
+    def test_another_resource(self, spelling: str, web: WebAgent, browser_of_user: Client) -> None:
+        refused = browser_of_user.get(web.url(resource=spelling))
         assert query_of(refused["Location"])["error"] == "invalid_target"
-        code = query_of(allow(browser_of_person, web.url()))["code"]
+        code = query_of(allow(browser_of_user, web.url()))["code"]
         assert web.exchange(code, resource=spelling).json()["error"] == "invalid_target"
         token = web.exchange(code).json()["refresh_token"]
         assert web.refresh(token, resource=spelling).json()["error"] == "invalid_target"
@@ -48,42 +48,42 @@ class TestInTheBrowser:
 class TestWithoutABrowser:
     @same
     def test_client_credentials(self, spelling: str, agent: Caller, bank: ResourceServer) -> None:
-        for asked in ({"scope": "calendar.read"}, {"authorization_details": [CALENDAR]}, {}):
-            token = agent.client_credentials(**asked, resource=spelling).json()["access_token"]
+        for sent in ({"scope": "calendar.read"}, {"authorization_details": [CALENDAR]}, {}):
+            token = agent.client_credentials(**sent, resource=spelling).json()["access_token"]
             assert claims_of(token)["aud"] == REGISTERED
             assert bank.introspect(token).json()["active"]
 
     @other
-    def test_another_resource(self, spelling: str, agent: Caller, person: User) -> None:
-        for asked in ({"scope": "calendar.read"}, {"authorization_details": [CALENDAR]}, {}):
-            assert agent.client_credentials(**asked, resource=spelling).json()["error"] == "invalid_target"
-        assert agent.ask(person, scope="openid calendar.read", resource=spelling).json()["error"] == "invalid_target"
+    def test_another_resource(self, spelling: str, agent: Caller, user: User) -> None:
+        for sent in ({"scope": "calendar.read"}, {"authorization_details": [CALENDAR]}, {}):
+            assert agent.client_credentials(**sent, resource=spelling).json()["error"] == "invalid_target"
+        assert agent.ask(user, scope="openid calendar.read", resource=spelling).json()["error"] == "invalid_target"
 
     @same
     @pytest.mark.parametrize("is_signed", [False, True], ids=["unsigned", "signed"])
     def test_bc_authorize(
-        self, spelling: str, is_signed: bool, agent: Caller, person: User, bank: ResourceServer
+        self, spelling: str, is_signed: bool, agent: Caller, user: User, bank: ResourceServer
     ) -> None:
         if is_signed:
-            signed = agent.request_object(person, authorization_details=[PAYMENT], resource=spelling)
-            asked = agent.post("/bc-authorize", request=signed)
+            signed = agent.request_object(user, authorization_details=[PAYMENT], resource=spelling)
+            sent = agent.post("/bc-authorize", request=signed)
         else:
-            asked = agent.ask(person, authorization_details=[PAYMENT], resource=spelling)
-        approve(sign_in(person))
-        token = agent.poll(asked.json()["auth_req_id"]).json()["access_token"]
+            sent = agent.ask(user, authorization_details=[PAYMENT], resource=spelling)
+        approve(sign_in(user))
+        token = agent.poll(sent.json()["auth_req_id"]).json()["access_token"]
         assert claims_of(token)["aud"] == REGISTERED
-        digest = bank.digest(PAYMENT, agent.agent.client_id, str(person.id))
+        digest = bank.digest(PAYMENT, agent.agent.client_id, str(user.id))
         assert Grant.objects.get().operation_digest == digest, "over the registered spelling"
         assert bank.use(token, digest).status_code == 201
 
 
 @same
 def test_a_token_from_before_another_spelling_was_registered(
-    spelling: str, agent: Caller, person: User, bank: ResourceServer
+    spelling: str, agent: Caller, user: User, bank: ResourceServer
 ) -> None:
     """Audiences are compared alike: nothing that is alive ends because an administrator registers a slash."""
-    auth_req_id = agent.ask(person, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    approve(sign_in(person))
+    auth_req_id = agent.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
+    approve(sign_in(user))
     token = agent.poll(auth_req_id).json()["access_token"]
     digest = claims_of(token)["operation_digest"]
     bank.resource.identifier = spelling

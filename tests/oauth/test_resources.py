@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 from joserfc import jws
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
@@ -18,21 +18,21 @@ from ciba import lifecycle
 from ciba.models import Prompt
 from clients import lifecycle as agents
 from foundation.handles import b64url
-from oauth import signing_keys
 from oauth.models import Grant, Use
+from oauth.tokens import signing_keys
 from operations.lifecycle import issue_resource_secret, revoke_resource_secrets
 from operations.models import Resource
-from tests.world import CALENDAR, PAYMENT, Caller, ResourceServer, post_form
+from tests.support.world import CALENDAR, PAYMENT, Caller, ResourceServer, post_form
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def approved(agent: Caller, person: User, browser_of_person: Client) -> dict[str, Any]:
+def approved(agent: Caller, user: User, browser_of_user: Client) -> dict[str, Any]:
     """The token response of one approved payment."""
-    asked = agent.ask(person, authorization_details=[PAYMENT]).json()
-    browser_of_person.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
-    answer: dict[str, Any] = agent.poll(asked["auth_req_id"]).json()
+    sent = agent.ask(user, authorization_details=[PAYMENT]).json()
+    browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve")
+    answer: dict[str, Any] = agent.poll(sent["auth_req_id"]).json()
     return answer
 
 
@@ -42,8 +42,8 @@ def token(approved: dict[str, Any]) -> str:
 
 
 @pytest.fixture
-def digest(bank: ResourceServer, agent: Caller, person: User) -> str:
-    return bank.digest(PAYMENT, agent.agent.client_id, str(person.id))
+def digest(bank: ResourceServer, agent: Caller, user: User) -> str:
+    return bank.digest(PAYMENT, agent.agent.client_id, str(user.id))
 
 
 @pytest.fixture
@@ -60,11 +60,11 @@ def change_header(token: str, **members: Any) -> str:
 
 
 def test_introspection_tells_its_own_resource_everything(
-    bank: ResourceServer, agent: Caller, person: User, token: str, digest: str
+    bank: ResourceServer, agent: Caller, user: User, token: str, digest: str
 ) -> None:
     state = bank.introspect(token).json()
     assert state["active"] is True
-    assert state["sub"] == str(person.id)
+    assert state["sub"] == str(user.id)
     assert state["act"] == {"sub": agent.agent.client_id}
     assert state["authorization_details"] == [PAYMENT]
     assert state["operation_digest"] == digest
@@ -104,22 +104,22 @@ def test_what_is_no_access_token_of_ours(bank: ResourceServer, approved: dict[st
 
 
 def test_every_death_shows_at_once(
-    bank: ResourceServer, agent: Caller, person: User, administrator: User, token: str, digest: str
+    bank: ResourceServer, agent: Caller, user: User, administrator: User, token: str, digest: str
 ) -> None:
     now = timezone.now()
     agents.suspend(agent.agent, administrator, now)
     assert inactive(bank, token)
     assert bank.use(token, digest).json()["error"] == "invalid_token"
     agents.resume(agent.agent, administrator, now)
-    people.disable(person, administrator, now)
+    users.disable(user, administrator, now)
     assert inactive(bank, token)
     assert bank.use(token, digest).json()["error"] == "invalid_token"
-    people.enable(person, administrator, now)
+    users.enable(user, administrator, now)
     assert bank.introspect(token).json()["active"]
-    lifecycle.stop_agent(agent.agent, person, now)
+    lifecycle.stop_agent(agent.agent, user, now)
     assert inactive(bank, token)
     assert bank.use(token, digest).json()["error"] == "invalid_token"
-    agents.allow_again(agent.agent, person, now)
+    agents.allow_again(agent.agent, user, now)
     assert inactive(bank, token), "letting the agent ask again revives nothing"
     assert not Use.objects.exists()
 
@@ -133,7 +133,7 @@ def test_a_grant_that_is_over(bank: ResourceServer, token: str, digest: str) -> 
 def test_a_withdrawn_key_ends_what_it_signed(bank: ResourceServer, token: str) -> None:
     kid = jws.extract_compact(token.encode()).headers()["kid"]
     assert signing_keys.withdraw(kid, timezone.now())
-    signing_keys.forget_cached()
+    signing_keys.clear_cache()
     assert inactive(bank, token)
 
 
@@ -174,8 +174,8 @@ class TestUses:
         assert (second.status_code, second.json()["error"]) == (409, "used_up")
         assert Use.objects.count() == 1
 
-    def test_another_operation(self, bank: ResourceServer, agent: Caller, person: User, token: str) -> None:
-        changed = bank.digest({**PAYMENT, "amount": "120.01"}, agent.agent.client_id, str(person.id))
+    def test_another_operation(self, bank: ResourceServer, agent: Caller, user: User, token: str) -> None:
+        changed = bank.digest({**PAYMENT, "amount": "120.01"}, agent.agent.client_id, str(user.id))
         response = bank.use(token, changed)
         assert (response.status_code, response.json()["error"]) == (403, "operation_mismatch")
         assert Grant.objects.get().uses_left == 1

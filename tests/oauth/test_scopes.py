@@ -9,8 +9,8 @@ from accounts.models import User
 from clients.models import CIBA, CLIENT_CREDENTIALS
 from oauth.models import AuthorizationRequest, Grant
 from operations.models import Resource, Scope
-from tests.consenting import WebAgent, answer, claims_of, form_of, go_to, make_web_agent, query_of
-from tests.world import Caller, ResourceServer, allow_everything, make_caller, sign_in
+from tests.support.consent import WebAgent, answer, claims_of, form_of, go_to, make_web_agent, query_of
+from tests.support.world import Caller, ResourceServer, allow_everything, make_caller, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -58,77 +58,77 @@ def short(bank: ResourceServer, mail: Resource, signing: None) -> WebAgent:
 
 
 class TestWhatIsIgnored:
-    @pytest.mark.parametrize(("asked", "granted"), IGNORED)
-    def test_in_the_browser(self, asked: str, granted: str, short: WebAgent, browser_of_person: Client) -> None:
-        tokens = short.tokens(browser_of_person, scope=asked)
+    @pytest.mark.parametrize(("requested", "granted"), IGNORED)
+    def test_in_the_browser(self, requested: str, granted: str, short: WebAgent, browser_of_user: Client) -> None:
+        tokens = short.tokens(browser_of_user, scope=requested)
         assert tokens["scope"] == granted and "refresh_token" not in tokens
         assert claims_of(tokens["access_token"])["scope"] == granted
         assert Grant.objects.get().scopes == granted.split()
 
-    @pytest.mark.parametrize("asked", REFUSED)
-    def test_the_rest_is_refused(self, asked: str, short: WebAgent, browser_of_person: Client) -> None:
-        response = browser_of_person.get(short.url(scope=asked))
+    @pytest.mark.parametrize("requested", REFUSED)
+    def test_the_rest_is_refused(self, requested: str, short: WebAgent, browser_of_user: Client) -> None:
+        response = browser_of_user.get(short.url(scope=requested))
         assert query_of(response["Location"])["error"] == "invalid_scope"
         assert not AuthorizationRequest.objects.exists()
 
-    def test_openid_itself_is_never_ignored(self, short: WebAgent, browser_of_person: Client) -> None:
+    def test_openid_itself_is_never_ignored(self, short: WebAgent, browser_of_user: Client) -> None:
         short.agent.identity_scopes = ["email"]
         short.agent.save()
-        response = browser_of_person.get(short.url(scope="openid email calendar.read"))
+        response = browser_of_user.get(short.url(scope="openid email calendar.read"))
         assert query_of(response["Location"])["error"] == "invalid_scope"
 
-    @pytest.mark.parametrize("asked", [case.values[0] for case in IGNORED if str(case.values[0]).startswith("openid")])
-    def test_at_bc_authorize(self, asked: str, agent: Caller, mail: Resource, person: User) -> None:
+    @pytest.mark.parametrize(
+        "requested", [case.values[0] for case in IGNORED if str(case.values[0]).startswith("openid")]
+    )
+    def test_at_bc_authorize(self, requested: str, agent: Caller, mail: Resource, user: User) -> None:
         agent.agent.scopes.set(Scope.objects.filter(resource__name="Bank"))
         agent.agent.identity_scopes = ["openid", "email"]
         agent.agent.save()
-        auth_req_id = agent.ask(person, scope=asked).json()["auth_req_id"]
-        browser = sign_in(person)
+        auth_req_id = agent.ask(user, scope=requested).json()["auth_req_id"]
+        browser = sign_in(user)
         (prompt,) = browser.get("/v1/prompts").json()["prompts"]
         browser.post(f"/v1/prompts/{prompt['id']}/approve")
-        granted = next(case.values[1] for case in IGNORED if case.values[0] == asked)
+        granted = next(case.values[1] for case in IGNORED if case.values[0] == requested)
         assert agent.poll(auth_req_id).json()["scope"] == granted
 
-    @pytest.mark.parametrize("asked", ["calendar.read offline_access", "offline_access calendar.read"])
-    def test_offline_access_without_a_user(self, asked: str, agent: Caller) -> None:
-        body = agent.client_credentials(scope=asked).json()
+    @pytest.mark.parametrize("requested", ["calendar.read offline_access", "offline_access calendar.read"])
+    def test_offline_access_without_a_user(self, requested: str, agent: Caller) -> None:
+        body = agent.client_credentials(scope=requested).json()
         assert body["scope"] == "calendar.read" and "refresh_token" not in body
 
-    def test_offline_access_with_refresh_tokens_is_granted(self, web: WebAgent, browser_of_person: Client) -> None:
-        tokens = web.tokens(browser_of_person, scope="openid nobody.knows calendar.read offline_access")
+    def test_offline_access_with_refresh_tokens_is_granted(self, web: WebAgent, browser_of_user: Client) -> None:
+        tokens = web.tokens(browser_of_user, scope="openid nobody.knows calendar.read offline_access")
         assert tokens["scope"] == "openid calendar.read offline_access" and tokens["refresh_token"]
         assert web.refresh(tokens["refresh_token"]).json()["scope"] == tokens["scope"]
 
-    def test_remembered_consent_compares_what_is_left(self, short: WebAgent, browser_of_person: Client) -> None:
-        short.tokens(browser_of_person, scope="openid calendar.read")
-        back = query_of(browser_of_person.get(short.url(scope="openid calendar.read mail.read"))["Location"])
+    def test_remembered_consent_compares_what_is_left(self, short: WebAgent, browser_of_user: Client) -> None:
+        short.tokens(browser_of_user, scope="openid calendar.read")
+        back = query_of(browser_of_user.get(short.url(scope="openid calendar.read mail.read"))["Location"])
         assert short.exchange(back["code"]).json()["scope"] == "openid calendar.read"
         short.agent.scopes.add(Scope.objects.get(name="mail.read"))
         assert "code" not in query_of(
-            browser_of_person.get(short.url(scope="openid mail.read", prompt="none"))["Location"]
+            browser_of_user.get(short.url(scope="openid mail.read", prompt="none"))["Location"]
         ), "a scope that was ignored then is not consented to now"
 
 
 class TestNoScopeInTheBrowser:
-    def test_stands_for_all_that_is_routine(
-        self, web: WebAgent, bank: ResourceServer, browser_of_person: Client
-    ) -> None:
+    def test_stands_for_all_that_is_routine(self, web: WebAgent, bank: ResourceServer, browser_of_user: Client) -> None:
         Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
         web.agent.scopes.set(Scope.objects.all())
-        page = go_to(browser_of_person, web.url(scope=None))
+        page = go_to(browser_of_user, web.url(scope=None))
         assert form_of(page)["scope"] == ["accounts.read", "calendar.read"]
         html = page.content.decode()
         assert "See your accounts" in html and "Read your calendar" in html
         assert "Close accounts" not in html and "Know which account here is yours" not in html
-        sent_to = answer(browser_of_person, page, "allow")["Location"]
+        sent_to = answer(browser_of_user, page, "allow")["Location"]
         tokens = web.exchange(query_of(sent_to)["code"]).json()
         assert tokens["scope"] == "accounts.read calendar.read"
         assert "id_token" not in tokens
         assert claims_of(tokens["access_token"])["aud"] == bank.resource.identifier
 
-    def test_the_resource_may_be_named(self, web: WebAgent, mail: Resource, browser_of_person: Client) -> None:
+    def test_the_resource_may_be_named(self, web: WebAgent, mail: Resource, browser_of_user: Client) -> None:
         web.agent.scopes.set(Scope.objects.all())
-        tokens = web.tokens(browser_of_person, scope=None, resource="https://MAIL.example.com:443/mcp")
+        tokens = web.tokens(browser_of_user, scope=None, resource="https://MAIL.example.com:443/mcp")
         assert tokens["scope"] == "mail.read"
         assert claims_of(tokens["access_token"])["aud"] == mail.identifier, "the registered spelling"
 
@@ -145,17 +145,17 @@ class TestNoScopeInTheBrowser:
         ],
     )
     def test_neither_names_one_who_names_no_scope_of_the_resource(
-        self, scope: str, granted: str, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+        self, scope: str, granted: str, web: WebAgent, bank: ResourceServer, browser_of_user: Client
     ) -> None:
-        tokens = web.tokens(browser_of_person, scope=scope, resource=bank.resource.identifier)
+        tokens = web.tokens(browser_of_user, scope=scope, resource=bank.resource.identifier)
         assert tokens["scope"] == granted
         assert claims_of(tokens["access_token"])["aud"] == bank.resource.identifier
 
     @pytest.mark.parametrize("scope", ["openid", "openid email", "openid offline_access"])
     def test_a_sign_in_without_a_resource_stays_one(
-        self, scope: str, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+        self, scope: str, web: WebAgent, bank: ResourceServer, browser_of_user: Client
     ) -> None:
-        assert web.tokens(browser_of_person, scope=scope)["scope"] == scope
+        assert web.tokens(browser_of_user, scope=scope)["scope"] == scope
 
     @pytest.mark.parametrize(
         ("resource", "risk", "error"),
@@ -167,17 +167,17 @@ class TestNoScopeInTheBrowser:
         ],
     )
     def test_what_has_no_default(
-        self, resource: str | None, risk: str, error: str, web: WebAgent, mail: Resource, browser_of_person: Client
+        self, resource: str | None, risk: str, error: str, web: WebAgent, mail: Resource, browser_of_user: Client
     ) -> None:
         Scope.objects.filter(resource=mail).update(risk=risk)
         web.agent.scopes.set(Scope.objects.all())
-        told = query_of(browser_of_person.get(web.url(scope=None, resource=resource))["Location"])
-        assert told["error"] == error and "scope" in told["error_description"]
+        reply = query_of(browser_of_user.get(web.url(scope=None, resource=resource))["Location"])
+        assert reply["error"] == error and "scope" in reply["error_description"]
         assert not AuthorizationRequest.objects.exists()
 
     @pytest.mark.parametrize("what", ["scope", "resource", "the agent's right"])
     def test_what_is_not_active_is_not_in_it(
-        self, what: str, web: WebAgent, bank: ResourceServer, mail: Resource, browser_of_person: Client
+        self, what: str, web: WebAgent, bank: ResourceServer, mail: Resource, browser_of_user: Client
     ) -> None:
         web.agent.scopes.set(Scope.objects.all())
         if what == "scope":
@@ -186,35 +186,35 @@ class TestNoScopeInTheBrowser:
             Resource.objects.filter(pk=mail.pk).update(is_active=False)
         else:
             web.agent.scopes.remove(Scope.objects.get(name="mail.read"))
-        assert web.tokens(browser_of_person, scope=None)["scope"] == "calendar.read"
+        assert web.tokens(browser_of_user, scope=None)["scope"] == "calendar.read"
 
-    def test_an_empty_list_has_no_default(self, web: WebAgent, browser_of_person: Client) -> None:
+    def test_an_empty_list_has_no_default(self, web: WebAgent, browser_of_user: Client) -> None:
         web.agent.scopes.clear()
-        told = query_of(browser_of_person.get(web.url(scope=None))["Location"])
-        assert told["error"] == "invalid_scope"
+        reply = query_of(browser_of_user.get(web.url(scope=None))["Location"])
+        assert reply["error"] == "invalid_scope"
 
     def test_remembered_consent_compares_what_it_stands_for(
-        self, web: WebAgent, bank: ResourceServer, browser_of_person: Client
+        self, web: WebAgent, bank: ResourceServer, browser_of_user: Client
     ) -> None:
-        web.tokens(browser_of_person, scope=None)
-        silent = query_of(browser_of_person.get(web.url(scope=None, prompt="none"))["Location"])
+        web.tokens(browser_of_user, scope=None)
+        silent = query_of(browser_of_user.get(web.url(scope=None, prompt="none"))["Location"])
         assert web.exchange(silent["code"]).json()["scope"] == "calendar.read"
         new = Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
         web.agent.scopes.add(new)
-        silent = query_of(browser_of_person.get(web.url(scope=None, prompt="none"))["Location"])
+        silent = query_of(browser_of_user.get(web.url(scope=None, prompt="none"))["Location"])
         assert silent["error"] == "consent_required", "the default has grown"
-        assert form_of(go_to(browser_of_person, web.url(scope=None)))["scope"] == ["accounts.read", "calendar.read"]
+        assert form_of(go_to(browser_of_user, web.url(scope=None)))["scope"] == ["accounts.read", "calendar.read"]
 
-    def test_the_user_may_untick(self, web: WebAgent, bank: ResourceServer, browser_of_person: Client) -> None:
+    def test_the_user_may_untick(self, web: WebAgent, bank: ResourceServer, browser_of_user: Client) -> None:
         Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
         web.agent.scopes.set(Scope.objects.all())
-        page = go_to(browser_of_person, web.url(scope=None))
-        sent_to = answer(browser_of_person, page, "allow", scope=["accounts.read"], stay="no")["Location"]
+        page = go_to(browser_of_user, web.url(scope=None))
+        sent_to = answer(browser_of_user, page, "allow", scope=["accounts.read"], stay="no")["Location"]
         tokens = web.exchange(query_of(sent_to)["code"]).json()
         assert tokens["scope"] == "accounts.read" and "refresh_token" not in tokens
 
-    def test_refreshing_says_the_scope_too(self, web: WebAgent, browser_of_person: Client) -> None:
-        tokens = web.tokens(browser_of_person, scope=None)
+    def test_refreshing_says_the_scope_too(self, web: WebAgent, browser_of_user: Client) -> None:
+        tokens = web.tokens(browser_of_user, scope=None)
         again = web.refresh(tokens["refresh_token"]).json()
         assert again["scope"] == tokens["scope"] == "calendar.read", "offline_access is not in a default"
 
@@ -245,9 +245,9 @@ class TestNoScopeWithoutAUser:
         assert agent.client_credentials().json()["error"] == "invalid_scope"
 
 
-def test_bc_authorize_has_no_default(bank: ResourceServer, signing: None, person: User) -> None:
-    caller = allow_everything(make_caller("Asks", grant_types=[CIBA, CLIENT_CREDENTIALS]), person)
-    given: dict[str, Any] = {"login_hint": person.email}
+def test_bc_authorize_has_no_default(bank: ResourceServer, signing: None, user: User) -> None:
+    caller = allow_everything(make_caller("Asks", grant_types=[CIBA, CLIENT_CREDENTIALS]), user)
+    given: dict[str, Any] = {"login_hint": user.email}
     assert caller.post("/bc-authorize", **given).json()["error"] == "invalid_request"
     assert caller.post("/bc-authorize", **given, scope="").json()["error"] == "invalid_request"
     assert caller.post("/bc-authorize", **given, scope="calendar.read").json()["error"] == "invalid_scope"

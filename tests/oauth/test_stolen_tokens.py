@@ -8,9 +8,9 @@ from django.test import Client
 
 from clients.models import Agent
 from operations.models import Resource, Scope
-from tests.certificates import Holder, make_certificate
-from tests.consenting import WebAgent, make_web_agent
-from tests.world import Caller, Prover, ResourceServer, new_key
+from tests.support.certificates import Holder, make_certificate
+from tests.support.consent import WebAgent, make_web_agent
+from tests.support.world import Caller, Prover, ResourceServer, new_key
 
 pytestmark = pytest.mark.django_db
 Call = Callable[[str, dict[str, str]], Any]
@@ -22,10 +22,10 @@ def prover() -> Prover:
 
 
 @pytest.fixture
-def userinfo_token(bank: ResourceServer, signing: None, browser_of_person: Client, prover: Prover) -> str:
+def userinfo_token(bank: ResourceServer, signing: None, browser_of_user: Client, prover: Prover) -> str:
     web: WebAgent = make_web_agent("Public agent", method="none")
     web.prover = prover
-    return str(web.tokens(browser_of_person, scope="openid email")["access_token"])
+    return str(web.tokens(browser_of_user, scope="openid email")["access_token"])
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_a_certificate_bound_token(agent: Caller, leases_token: str, settings: A
     agent.prover, agent.headers, agent.http = None, {"Client-Cert": holder.header}, Client()
     token = agent.client_credentials(scope="leases").json()["access_token"]
 
-    def shown(certificate: Holder | None) -> Any:
+    def content(certificate: Holder | None) -> Any:
         return get("/v1/leases", f"Bearer {token}", **({"Client-Cert": certificate.header} if certificate else {}))
 
-    assert shown(holder).status_code == 200
-    assert refused(shown(make_certificate()), 'Bearer error="invalid_token"')
-    assert refused(shown(None), 'Bearer error="invalid_token"')
+    assert content(holder).status_code == 200
+    assert refused(content(make_certificate()), 'Bearer error="invalid_token"')
+    assert refused(content(None), 'Bearer error="invalid_token"')
     settings.TRUSTED_PROXIES = []
-    assert refused(shown(holder), 'Bearer error="invalid_token"'), "a header that nobody vouches for"
+    assert refused(content(holder), 'Bearer error="invalid_token"'), "a header that nobody vouches for"

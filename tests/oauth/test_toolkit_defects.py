@@ -16,13 +16,13 @@ from django.test import Client
 from django.utils import timezone
 from oauth2_provider import urls as toolkit_urls
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from clients.models import AgentSecret
 from oauth.models import AuthorizationCode, Grant
-from tests.consenting import WebAgent, allow, answer, go_to, make_web_agent, query_of
 from tests.patience import PATIENCE
-from tests.world import Caller, ResourceServer, post_form
+from tests.support.consent import WebAgent, allow, answer, go_to, make_web_agent, query_of
+from tests.support.world import Caller, ResourceServer, post_form
 
 pytestmark = pytest.mark.django_db
 
@@ -33,7 +33,7 @@ WHERE = {
     "3 an ID token works as an access token": "test_an_id_token_is_no_access_token",
     "4 the device flow is there": "test_nothing_of_the_library_is_mounted",
     "5 a wrong Basic secret falls through to the body": "test_a_wrong_basic_secret_is_the_end_of_it",
-    "6 a disabled person's tokens go on": "test_a_disabled_persons_tokens_do_not_go_on",
+    "6 a disabled person's tokens go on": "test_a_disabled_users_tokens_do_not_go_on",
     "7 prompt=none is a 500": "test_prompt_none_is_an_answer",
     **{
         f"8 {name} is silently ignored": "test_it_is_not_silently_ignored"
@@ -54,26 +54,26 @@ WHERE = {
 
 
 @pytest.fixture(scope="module")
-def shown_by_the_library() -> dict[str, bool]:
-    script = Path(__file__).with_name("plain_toolkit.py")
+def content_of_the_library() -> dict[str, bool]:
+    script = Path(__file__).parent.parent / "support" / "plain_toolkit.py"
     run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 0, run.stderr
     return dict(json.loads(run.stdout))
 
 
 @pytest.mark.parametrize("defect", WHERE)
-def test_the_library_by_itself_has_it(defect: str, shown_by_the_library: dict[str, bool]) -> None:
-    assert shown_by_the_library[defect] is True, "mended upstream? then look at the probe, and at what rests on it"
+def test_the_library_by_itself_has_it(defect: str, content_of_the_library: dict[str, bool]) -> None:
+    assert content_of_the_library[defect] is True, "mended upstream? then look at the probe, and at what rests on it"
 
 
-def test_the_table_is_whole(shown_by_the_library: dict[str, bool]) -> None:
-    assert shown_by_the_library.keys() == WHERE.keys()
+def test_the_table_is_whole(content_of_the_library: dict[str, bool]) -> None:
+    assert content_of_the_library.keys() == WHERE.keys()
     assert all(name in globals() for name in WHERE.values())
 
 
 @pytest.fixture
-def tokens(web: WebAgent, browser_of_person: Client) -> dict[str, Any]:
-    return web.tokens(browser_of_person)
+def tokens(web: WebAgent, browser_of_user: Client) -> dict[str, Any]:
+    return web.tokens(browser_of_user)
 
 
 def test_introspection_needs_credentials(tokens: dict[str, Any], public: WebAgent, bank: ResourceServer) -> None:
@@ -86,8 +86,8 @@ def test_introspection_needs_credentials(tokens: dict[str, Any], public: WebAgen
 def test_introspection_is_of_its_own_and_never_by_get(tokens: dict[str, Any], web: WebAgent) -> None:
     other = make_web_agent("Other")
     assert other.post("/oauth/introspect", {"token": tokens["access_token"]}).json() == {"active": False}
-    told = web.post("/oauth/introspect", {"token": tokens["access_token"]}).json()
-    assert {"sub", "iss", "iat", "jti", "token_type"} <= told.keys()
+    reply = web.post("/oauth/introspect", {"token": tokens["access_token"]}).json()
+    assert {"sub", "iss", "iat", "jti", "token_type"} <= reply.keys()
     assert web.post("/oauth/introspect", {"token": tokens["refresh_token"]}).json()["active"]
     assert Client().get(f"/oauth/introspect?token={tokens['access_token']}").status_code == 405
 
@@ -123,19 +123,19 @@ def test_a_wrong_basic_secret_is_the_end_of_it(web: WebAgent, agent: Caller) -> 
     assert response.status_code in {400, 401} and "access_token" not in response.json()
 
 
-def test_a_disabled_persons_tokens_do_not_go_on(
-    web: WebAgent, browser_of_person: Client, person: User, administrator: User
+def test_a_disabled_users_tokens_do_not_go_on(
+    web: WebAgent, browser_of_user: Client, user: User, administrator: User
 ) -> None:
-    tokens = web.tokens(browser_of_person, scope="openid")
-    people.disable(person, administrator, timezone.now())
+    tokens = web.tokens(browser_of_user, scope="openid")
+    users.disable(user, administrator, timezone.now())
     header = {"Authorization": f"Bearer {tokens['access_token']}"}
     assert Client().get("/userinfo", headers=header).status_code == 401
     assert web.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
     assert web.post("/oauth/introspect", {"token": tokens["access_token"]}).json() == {"active": False}
 
 
-def test_prompt_none_is_an_answer(web: WebAgent, browser_of_person: Client) -> None:
-    response = browser_of_person.get(web.url(prompt="none"))
+def test_prompt_none_is_an_answer(web: WebAgent, browser_of_user: Client) -> None:
+    response = browser_of_user.get(web.url(prompt="none"))
     assert query_of(response["Location"])["error"] == "consent_required"
 
 
@@ -154,41 +154,41 @@ def test_prompt_none_is_an_answer(web: WebAgent, browser_of_person: Client) -> N
     ],
 )
 def test_it_is_not_silently_ignored(
-    name: str, value: str, expected: str, web: WebAgent, browser_of_person: Client
+    name: str, value: str, expected: str, web: WebAgent, browser_of_user: Client
 ) -> None:
-    session = browser_of_person.session
+    session = browser_of_user.session
     session["signed_in_at"] -= 3600
     session.save()
-    location = browser_of_person.get(web.url(**{name: value}))["Location"]
+    location = browser_of_user.get(web.url(**{name: value}))["Location"]
     assert location.startswith("/login") if expected == "/login" else query_of(location)["error"] == expected
 
 
-def test_the_consent_page_cannot_be_widened(web: WebAgent, browser_of_person: Client) -> None:
-    page = go_to(browser_of_person, web.url(scope="calendar.read"))
-    sent_to = answer(browser_of_person, page, "allow", scope=["calendar.read", "openid", "email", "accounts.close"])
+def test_the_consent_page_cannot_be_widened(web: WebAgent, browser_of_user: Client) -> None:
+    page = go_to(browser_of_user, web.url(scope="calendar.read"))
+    sent_to = answer(browser_of_user, page, "allow", scope=["calendar.read", "openid", "email", "accounts.close"])
     assert web.exchange(query_of(sent_to["Location"])["code"]).json()["scope"] == "calendar.read"
 
 
-def test_a_replayed_code_ends_what_it_bought(web: WebAgent, browser_of_person: Client, bank: ResourceServer) -> None:
-    code = query_of(allow(browser_of_person, web.url()))["code"]
-    bought = web.exchange(code).json()
+def test_a_replayed_code_ends_what_it_bought(web: WebAgent, browser_of_user: Client, bank: ResourceServer) -> None:
+    code = query_of(allow(browser_of_user, web.url()))["code"]
+    requested = web.exchange(code).json()
     assert web.exchange(code).status_code == 400
-    assert bank.introspect(bought["access_token"]).json() == {"active": False}
+    assert bank.introspect(requested["access_token"]).json() == {"active": False}
 
 
-def test_the_code_is_used_up_first(web: WebAgent, browser_of_person: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_is_used_up_first(web: WebAgent, browser_of_user: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """And raced, 100 rounds, in tests/races/test_codes.py."""
-    code = query_of(allow(browser_of_person, web.url()))["code"]
+    code = query_of(allow(browser_of_user, web.url()))["code"]
     used: list[bool] = []
 
     def watch(*args: Any, **kwargs: Any) -> Any:
         used.append(AuthorizationCode.objects.get().used_at is not None)
         return sign(*args, **kwargs)
 
-    from oauth import minting
+    from oauth.tokens import issuance
 
-    sign = minting.sign
-    monkeypatch.setattr(minting, "sign", watch)
+    sign = issuance.sign
+    monkeypatch.setattr(issuance, "sign", watch)
     assert web.exchange(code).status_code == 200
     assert used and all(used)
 
@@ -199,21 +199,21 @@ def test_a_scope_is_for_whom_it_was_given(agent: Caller) -> None:
     assert response.json()["error"] == "invalid_scope"
 
 
-def test_a_token_in_the_address_does_not_work(web: WebAgent, browser_of_person: Client) -> None:
-    token = web.tokens(browser_of_person, scope="openid")["access_token"]
+def test_a_token_in_the_address_does_not_work(web: WebAgent, browser_of_user: Client) -> None:
+    token = web.tokens(browser_of_user, scope="openid")["access_token"]
     assert Client().get(f"/userinfo?access_token={token}").status_code == 400
 
 
-def test_the_code_is_stored_as_a_digest(web: WebAgent, browser_of_person: Client) -> None:
-    code = query_of(allow(browser_of_person, web.url()))["code"]
+def test_the_code_is_stored_as_a_digest(web: WebAgent, browser_of_user: Client) -> None:
+    code = query_of(allow(browser_of_user, web.url()))["code"]
     assert code not in str(list(AuthorizationCode.objects.values())) + str(list(Grant.objects.values()))
 
 
-def test_an_error_says_who_gave_it(web: WebAgent, browser_of_person: Client) -> None:
-    response = answer(browser_of_person, go_to(browser_of_person, web.url()), "deny")
+def test_an_error_says_who_gave_it(web: WebAgent, browser_of_user: Client) -> None:
+    response = answer(browser_of_user, go_to(browser_of_user, web.url()), "deny")
     assert query_of(response["Location"])["iss"] == "http://localhost:8000"
 
 
-def test_pkce_by_plain_is_refused(web: WebAgent, browser_of_person: Client) -> None:
-    response = browser_of_person.get(web.url(code_challenge_method="plain"))
+def test_pkce_by_plain_is_refused(web: WebAgent, browser_of_user: Client) -> None:
+    response = browser_of_user.get(web.url(code_challenge_method="plain"))
     assert query_of(response["Location"])["error"] == "invalid_request"

@@ -9,8 +9,8 @@ from django.utils import timezone
 from accounts.models import User
 from ciba.models import BackchannelRequest
 from foundation.canonical import operation_digest
-from oauth.verifying import verify
-from tests.world import Caller, ResourceServer, allow_everything, make_type, sign_in
+from oauth.tokens.token_verification import verify
+from tests.support.world import Caller, ResourceServer, allow_everything, make_type, sign_in
 
 pytestmark = pytest.mark.django_db
 
@@ -29,7 +29,7 @@ def metered(agent: Caller, bank: ResourceServer) -> Caller:
 
 
 @pytest.mark.parametrize(
-    ("written", "shown"),
+    ("written", "content"),
     [
         ("1", "1"),
         ("1.0", "1"),
@@ -44,22 +44,22 @@ def metered(agent: Caller, bank: ResourceServer) -> Caller:
         ("1.7976931348623157", "1.7976931348623157"),
     ],
 )
-def test_it_survives_all_the_way(metered: Caller, person: User, bank: ResourceServer, written: str, shown: str) -> None:
+def test_it_survives_all_the_way(metered: Caller, user: User, bank: ResourceServer, written: str, content: str) -> None:
     details = f'[{{"type":"metered","amount":{written}}}]'
-    asked = metered.ask(person, authorization_details=details)
-    assert asked.status_code == 200, asked.content
+    sent = metered.ask(user, authorization_details=details)
+    assert sent.status_code == 200, sent.content
     request = BackchannelRequest.objects.get()
-    assert request.shown["operations"][0]["summary"] == f"Use {shown}"
-    page = sign_in(person).post(f"/prompts/{request.prompts.get().id}", {"answer": "approve"}, follow=True)
-    assert f"Use {shown}" in page.content.decode()
-    issued = metered.poll(asked.json()["auth_req_id"])
+    assert request.content["operations"][0]["summary"] == f"Use {content}"
+    page = sign_in(user).post(f"/prompts/{request.prompts.get().id}", {"answer": "approve"}, follow=True)
+    assert f"Use {content}" in page.content.decode()
+    issued = metered.poll(sent.json()["auth_req_id"])
     assert issued.status_code == 200, issued.content
     # As a resource server does it, from the very text that the agent sends to it.
     own = operation_digest(
         authorization_details=json.loads(details),
         client_id=metered.agent.client_id,
         resource=bank.resource.identifier,
-        sub=person.sub,
+        sub=user.sub,
     )
     claims = verify(issued.json()["access_token"], "at+jwt", timezone.now())
     assert claims is not None and claims["operation_digest"] == own
@@ -69,11 +69,11 @@ def test_it_survives_all_the_way(metered: Caller, person: User, bank: ResourceSe
 @pytest.mark.parametrize(
     "written", ["1e16", "1e22", "9007199254740992", "-9007199254740992", "9007199254740992.0", "1e308", "1e999"]
 )
-def test_one_that_two_programs_may_read_differently_is_refused(metered: Caller, person: User, written: str) -> None:
+def test_one_that_two_programs_may_read_differently_is_refused(metered: Caller, user: User, written: str) -> None:
     """PostgreSQL gives 1e16 back as an integer, which RFC 8785 cannot write: minting would fail after the yes."""
     details: Any = f'[{{"type":"metered","amount":{written}}}]'
     for refused in (
-        metered.ask(person, authorization_details=details),
+        metered.ask(user, authorization_details=details),
         metered.client_credentials(authorization_details=details),
     ):
         assert refused.status_code == 400 and refused.json()["error"] == "invalid_authorization_details"

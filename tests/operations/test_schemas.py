@@ -261,15 +261,15 @@ MISMATCHES: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "value", "told"), [c[1:] for c in MISMATCHES], ids=[c[0] for c in MISMATCHES])
+@pytest.mark.parametrize(("schema", "value", "reply"), [c[1:] for c in MISMATCHES], ids=[c[0] for c in MISMATCHES])
 def test_a_mismatch_names_the_field_and_what_is_wanted(
-    schema: dict[str, Any], value: dict[str, Any], told: str
+    schema: dict[str, Any], value: dict[str, Any], reply: str
 ) -> None:
-    assert first_mismatch(schema, value) == told
-    assert "hunter2" not in told and "4711" not in told
+    assert first_mismatch(schema, value) == reply
+    assert "hunter2" not in reply and "4711" not in reply
 
 
 def test_every_mismatch_can_be_told_on_the_wire() -> None:
-    for _, schema, value, told in MISMATCHES:
+    for _, schema, value, reply in MISMATCHES:
         error = InvalidAuthorizationDetails(first_mismatch(schema, value) or "")
-        assert error.description == told
+        assert error.description == reply

@@ -23,7 +23,7 @@ SCHEMA: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("text", "details", "shown"),
+    ("text", "details", "content"),
     [
         ("Pay {amount|money:currency}", {"amount": "1234.50", "currency": "EUR"}, "Pay EUR 1,234.50"),
         ("Pay {amount|money}", {"amount": 5}, "Pay 5"),
@@ -52,8 +52,8 @@ SCHEMA: dict[str, Any] = {
         ("{n}", {"n": 1e-7}, "1e-7"),
     ],
 )
-def test_formatters(text: str, details: dict[str, Any], shown: str) -> None:
-    assert render(text, details) == shown
+def test_formatters(text: str, details: dict[str, Any], content: str) -> None:
+    assert render(text, details) == content
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_money_that_could_be_read_as_another_amount_is_not_shown(amount: Any) ->
 
 class TestHosts:
     @pytest.mark.parametrize(
-        ("url", "shown"),
+        ("url", "content"),
         [
             ("https://bank.example.com@evil.example.com/", "evil.example.com"),
             ("https://bаnk.example.com/", "xn--bnk-6cd.example.com"),  # Cyrillic а
@@ -97,8 +97,8 @@ class TestHosts:
             ("https://bank。example.com/", "xn--bankexample-7e3j.com"),
         ],
     )
-    def test_as_the_network_knows_them(self, url: str, shown: str) -> None:
-        assert render("{url|host}", {"url": url}) == shown
+    def test_as_the_network_knows_them(self, url: str, content: str) -> None:
+        assert render("{url|host}", {"url": url}) == content
 
     @pytest.mark.parametrize(
         "url",
@@ -120,15 +120,15 @@ class TestHosts:
 
 class TestNothingPassesForSomethingElse:
     @pytest.mark.parametrize(
-        ("items", "shown"),
+        ("items", "content"),
         [
             (["a@x.example", "b@x.example and c@x.example"], "a@x.example and “b@x.example and c@x.example”"),
             (["Doe, John"], "“Doe, John”"),
             (["a", "b”, “c"], "a and “b”, “c”"),
         ],
     )
-    def test_an_item_that_looks_like_two(self, items: list[str], shown: str) -> None:
-        assert render("{to|list}", {"to": items}) == shown
+    def test_an_item_that_looks_like_two(self, items: list[str], content: str) -> None:
+        assert render("{to|list}", {"to": items}) == content
 
     def test_a_value_of_several_lines_is_not_in_a_line(self) -> None:
         with pytest.raises(WordingError, match="several lines"):
@@ -217,7 +217,7 @@ class TestEveryField:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "shown"),
+    ("name", "value", "content"),
     [
         ("date", "2026-11-04", "4 November 2026"),
         ("date-time", "2026-11-04T09:30:00Z", "4 November 2026, 09:30 UTC"),
@@ -242,15 +242,15 @@ class TestEveryField:
         ("date", None, "none"),
     ],
 )
-def test_a_value_of_a_format_is_shown_in_words(name: str, value: Any, shown: str) -> None:
+def test_a_value_of_a_format_is_shown_in_words(name: str, value: Any, content: str) -> None:
     part = {"type": "string", "format": name}
     for schema in (
         {"properties": {"a": part}},
         {"properties": {"a": {"$ref": "#/$defs/x"}}, "$defs": {"x": {"$ref": "#/$defs/y"}, "y": part}},
     ):
-        assert [field.value for field in all_fields({"a": value}, schema)] == [shown]
+        assert [field.value for field in all_fields({"a": value}, schema)] == [content]
     listed = {"properties": {"a": {"items": part}}}
-    assert [field.value.strip("“”") for field in all_fields({"a": [value]}, listed)] == [shown]
+    assert [field.value.strip("“”") for field in all_fields({"a": [value]}, listed)] == [content]
 
 
 def test_a_title_behind_a_reference_is_the_label() -> None:
@@ -289,4 +289,4 @@ def test_a_missing_value_is_an_error_and_not_a_gap() -> None:
 
 
 def test_the_version_is_part_of_what_is_bound() -> None:
-    assert wording.VERSION == 3, "rendering changed: raise it, so that the evidence says which one was shown"
+    assert wording.WORDING_VERSION == 3, "rendering changed: raise it, so that the evidence says which one was shown"

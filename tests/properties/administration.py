@@ -23,17 +23,17 @@ from accounts import lifecycle as accounts
 from accounts.models import User
 from audit.models import SetAsideEvent
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
-from clients import registering
+from clients import registration
 from clients.models import InitialAccessToken
-from credentials.backends import sealed
+from credentials.backends.secrets import sealed
 from credentials.models import Backend, Lease, Recovery
 from devices.models import Device, VapidKey
 from foundation.admin import ReadOnly
 from foundation.handles import new_id
 from foundation.models import Work
 from oauth.models import Grant
-from tests.credentials.lending import make_role
-from tests.world import PAYMENT, Caller, make_person
+from tests.support.leases import make_role
+from tests.support.world import PAYMENT, Caller, make_user
 
 # Nobody listens there, so that nothing is waited for.
 NOWHERE = {"host": "127.0.0.1", "port": 1, "database": "orders", "user": "countersign"}
@@ -74,7 +74,7 @@ class Administration:
             row = model._default_manager.order_by("pk").last()
             assert row is not None, f"make a row of {model.__name__} in tests/properties/administration.py"
             self.rows[model] = str(row.pk)
-        viewer = make_person("viewer@example.com", is_staff=True)
+        viewer = make_user("viewer@example.com", is_staff=True)
         viewer.user_permissions.set(Permission.objects.filter(codename__startswith="view_"))
         self.browser, self.viewers_browser = Client(), Client()
         self.browser.force_login(self.user)
@@ -84,15 +84,15 @@ class Administration:
         return next(pk for one, pk in self.rows.items() if one.__name__ == model)
 
 
-def make_rows(agent: Caller, person: User, by: User) -> None:
+def make_rows(agent: Caller, user: User, by: User) -> None:
     """At least one of each registered model."""
     now = timezone.now()
     soon = now + timedelta(hours=1)
-    assert agent.ask(person, authorization_details=[PAYMENT]).status_code == 200
-    asked = BackchannelRequest.objects.get()
+    assert agent.ask(user, authorization_details=[PAYMENT]).status_code == 200
+    sent = BackchannelRequest.objects.get()
     Group.objects.create(name="Treasury")
     accounts.invite("invited@example.com", "", by, now)
-    registering.make_initial_token(InitialAccessToken(label="x", uses_left=1, expires_at=soon), by, now)
+    registration.make_initial_token(InitialAccessToken(label="x", uses_left=1, expires_at=soon), by, now)
     HintIssuer.objects.create(
         issuer="https://a.example/", algorithms=HINT_ALGORITHMS[:1], jwks_uri="https://a.example/k"
     )
@@ -100,10 +100,10 @@ def make_rows(agent: Caller, person: User, by: User) -> None:
     Work.objects.create(kind="x", about="x", payload={}, created_at=now, due_at=soon, deadline_at=soon)
     Recovery.objects.create(started_at=now, started_by="x", ended_at=now)
     key = VapidKey.objects.create(public_key="x", sealed_private_key=b"x", created_at=now)
-    Device.objects.create(user=person, name="Phone", push_service="x.example", vapid_key=key, created_at=now)
+    Device.objects.create(user=user, name="Phone", push_service="x.example", vapid_key=key, created_at=now)
     grant = Grant.objects.create(
-        id=new_id(), agent=agent.agent, user=person, resource=asked.resource, created_at=now, expires_at=soon,
-        authorization_details=asked.authorization_details, operation_digest=asked.operation_digest, uses_left=1,
+        id=new_id(), agent=agent.agent, user=user, resource=sent.resource, created_at=now, expires_at=soon,
+        authorization_details=sent.authorization_details, operation_digest=sent.operation_digest, uses_left=1,
         scopes=[],
     )  # fmt: skip
     backend = Backend(name="orders", engine="postgres", settings=NOWHERE)
@@ -111,9 +111,9 @@ def make_rows(agent: Caller, person: User, by: User) -> None:
     backend.save()
     role = make_role(backend, "orders-readonly", {"groups": ["orders_reader"]})
     Lease.objects.create(
-        role=role, backend=backend, grant=grant, agent=agent.agent, user=person, operation_digest="x", use_id=new_id(),
+        role=role, backend=backend, grant=grant, agent=agent.agent, user=user, operation_digest="x", use_id=new_id(),
         account_name="x", settings={}, state="stuck", created_at=now, lifetime=60, expires_at=soon, max_expires_at=soon,
-        bound_by="asked", most_bound_by="grant", due_at=soon,
+        bound_by="requested", max_bound_by="grant", due_at=soon,
     )  # fmt: skip
 
 
@@ -282,9 +282,9 @@ class RandomRequests:
         content_type = self.chance.choice(
             [str(ContentType.objects.get_for_model(User).pk), quote(self._value()[:50], "")]
         )
-        by = self.chance.choice(["agent", "person", "grant", "role", "backend", "x"])
+        by = self.chance.choice(["agent", "user", "grant", "role", "backend", "x"])
         path = self.chance.choice([
-            f"clients/agent/{agent}/stop/", f"oauth/grant/{grant}/end/", f"credentials/lease/{lease}/forget/",
+            f"clients/agent/{agent}/stop/", f"oauth/grant/{grant}/end/", f"credentials/lease/{lease}/abandon/",
             "credentials/lease/end/", f"credentials/lease/end/{by}/{self._object_id(Lease)}/", "accounts/user/invite/",
             "", "login/", "password_change/", "password_change/done/", "jsi18n/",
             f"r/{content_type}/{self._value()[:50]}/",

@@ -11,18 +11,18 @@ from accounts.models import User
 from authserver.request import Request as ServerRequest
 from ciba.models import HintIssuer
 from operations.models import Resource
-from tests.budget import chance, rounds
 from tests.operations.test_type_names import form_of
 from tests.properties.administration import Administration, RandomRequests, make_rows
 from tests.properties.conftest import undone
-from tests.world import Caller, ResourceServer
+from tests.support.budget import chance, rounds
+from tests.support.world import Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def there(agent: Caller, person: User, administrator: User) -> Administration:
-    make_rows(agent, person, administrator)
+def there(agent: Caller, user: User, administrator: User) -> Administration:
+    make_rows(agent, user, administrator)
     return Administration(administrator)
 
 
@@ -149,15 +149,15 @@ def test_a_number_or_choice_out_of_range(admin: Client, bank: ResourceServer, fi
 
 @pytest.mark.parametrize(
     "field",
-    ["uses", "default_lifetime", "longest_lifetime", "most_leases", "most_per_agent", "risk", "name", "title"],
+    ["uses", "default_lifetime", "max_lifetime", "max_leases", "max_per_agent", "risk", "name", "title"],
 )
 @pytest.mark.parametrize("value", ["0", "-1", "9" * 30, "x" * 400])
 def test_the_same_of_a_role(there: Administration, field: str, value: str) -> None:
     form = {
         "backend": there.row("Backend"), "name": "orders-writer", "title": "Orders", "summary": "Write orders",
         "risk": "sensitive", "assurance": "session", "uses": "1", "settings": '{"groups": ["a"]}',
-        "default_lifetime": "600", "longest_lifetime": "3600", "most_leases": "1", "most_per_agent": "1",
-        "most_per_person": "1", field: value,
+        "default_lifetime": "600", "max_lifetime": "3600", "max_leases": "1", "max_per_agent": "1",
+        "max_per_user": "1", field: value,
     }  # fmt: skip
     response = there.browser.post("/admin/credentials/role/add/", form)
     assert response.status_code in ({200, 302} if field == "title" else {200})

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from clients import redirects, uris
 from foundation.errors import ProtocolError
-from oauth.authorization_request import parse_asked, parse_query
-from tests.budget import examples
-from tests.consenting import CALLBACK, WebAgent, make_web_agent, query_of
+from oauth.authorization.parameters import parse_parameters, parse_query
 from tests.properties.conftest import undone
-from tests.world import FORM, ResourceServer
+from tests.support.budget import examples
+from tests.support.consent import CALLBACK, WebAgent, make_web_agent, query_of
+from tests.support.world import FORM, ResourceServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
@@ -42,14 +42,14 @@ def goes_where_it_may(response: Any, web: WebAgent) -> None:
         if location.startswith(OURS):
             return
         assert location.startswith(f"{CALLBACK}?")
-        told = query_of(location)
-        assert told["iss"] == "http://localhost:8000" and ("error" in told) != ("code" in told)
+        reply = query_of(location)
+        assert reply["iss"] == "http://localhost:8000" and ("error" in reply) != ("code" in reply)
 
 
 @examples(200, 20000)
 @given(changed=st.dictionaries(NAMES, TEXT | LIKELY | st.none(), max_size=5))
-def test_any_request(web: WebAgent, browser_of_person: Client, changed: dict[str, str | None]) -> None:
-    browser = browser_of_person
+def test_any_request(web: WebAgent, browser_of_user: Client, changed: dict[str, str | None]) -> None:
+    browser = browser_of_user
     with undone():
         goes_where_it_may(browser.get(web.url(**changed)), web)
         goes_where_it_may(Client().get(web.url(**changed)), web)
@@ -61,10 +61,10 @@ def test_any_request(web: WebAgent, browser_of_person: Client, changed: dict[str
 @given(text=TEXT | st.from_regex(r"[a-z_]{1,12}=[^&]{0,20}(&[a-z_]{1,12}=[^&]{0,20}){0,4}", fullmatch=True))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
-        asked = parse_asked(parse_query(text))
+        sent = parse_parameters(parse_query(text))
     except ProtocolError:
         return
-    assert len(asked.code_challenge) == 43
+    assert len(sent.code_challenge) == 43
 
 
 @examples(200, 20000)
@@ -81,8 +81,8 @@ def test_any_registered_uri_has_one_place(uri: str) -> None:
 
 @examples(200, 20000)
 @given(handle=TEXT, answer=TEXT | st.sampled_from(["allow", "deny"]), scope=st.lists(TEXT, max_size=3))
-def test_any_answer(web: WebAgent, browser_of_person: Client, handle: str, answer: str, scope: list[str]) -> None:
-    browser = browser_of_person
+def test_any_answer(web: WebAgent, browser_of_user: Client, handle: str, answer: str, scope: list[str]) -> None:
+    browser = browser_of_user
     with undone():
         path = browser.get(web.url())["Location"]
         for target in (path, f"{path[:-1]}x"):

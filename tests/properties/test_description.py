@@ -22,11 +22,11 @@ from accounts.models import User
 from authserver.wsgi import application
 from ciba.models import Prompt
 from credentials.models import Backend, Lease
-from tests.budget import examples
-from tests.credentials.lending import allow_leases
 from tests.properties.administration import make_rows
 from tests.properties.conftest import undone
-from tests.world import Caller
+from tests.support.budget import examples
+from tests.support.leases import allow_leases
+from tests.support.world import Caller
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
@@ -47,16 +47,16 @@ def one_connection() -> Iterator[None]:
 
 
 @pytest.fixture
-def callers(agent: Caller, person: User, administrator: User) -> list[dict[str, Any]]:
+def callers(agent: Caller, user: User, administrator: User) -> list[dict[str, Any]]:
     """A stranger, a signed-in person, an agent with a token for leases, and one whose person said yes to a role."""
-    make_rows(agent, person, administrator)
+    make_rows(agent, user, administrator)
     Backend.objects.update(status=Backend.Status.ENABLED)
-    buyer = allow_leases(agent, person)
+    holder = allow_leases(agent, user)
     role = Lease.objects.get().role
     browser = Client()
-    browser.force_login(person)
+    browser.force_login(user)
     cookies = {name: morsel.value for name, morsel in browser.cookies.items()} | {"csrftoken": CSRF}
-    tokens = [buyer.routine_token(), buyer.approved_token(role)]
+    tokens = [holder.routine_token(), holder.approved_token(role)]
     return [
         {},
         {"cookies": cookies, "headers": {"X-CSRFToken": CSRF}},

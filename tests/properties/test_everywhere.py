@@ -21,12 +21,12 @@ from clients.models import Agent
 from credentials.models import Lease
 from devices.models import Device
 from oauth.models import Grant
-from tests.budget import chance, rounds
-from tests.credentials.lending import allow_leases
 from tests.properties.administration import ENCODINGS, HOSTILE, make_rows
 from tests.properties.conftest import undone
 from tests.properties.test_never_500 import MADE_UP, is_route
-from tests.world import FORM, Caller
+from tests.support.budget import chance, rounds
+from tests.support.leases import allow_leases
+from tests.support.world import FORM, Caller
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
@@ -147,21 +147,21 @@ class Everywhere:
 
 
 def test_no_address_is_answered_with_an_error_of_the_server(
-    agent: Caller, person: User, administrator: User, settings: Any
+    agent: Caller, user: User, administrator: User, settings: Any
 ) -> None:
     settings.REGISTRATION = "open"
-    make_rows(agent, person, administrator)
-    buyer = allow_leases(agent, person)
-    tokens = [buyer.routine_token(), buyer.approved_token(Lease.objects.get().role)]
+    make_rows(agent, user, administrator)
+    holder = allow_leases(agent, user)
+    tokens = [holder.routine_token(), holder.approved_token(Lease.objects.get().role)]
     registered = Client().post(
         "/oidc/register", json.dumps({"redirect_uris": ["http://localhost:1/"]}), content_type="application/json"
     ).json()  # fmt: skip
     tokens.append(registered["registration_access_token"])
-    rows = [Prompt.objects.first(), Grant.objects.first(), Device.objects.first(), Lease.objects.first(), person]
+    rows = [Prompt.objects.first(), Grant.objects.first(), Device.objects.first(), Lease.objects.first(), user]
     ids = [str(row.pk) for row in rows if row] + [str(Agent.objects.first().pk), registered["client_id"]]  # type: ignore[union-attr]
     everywhere = Everywhere(chance("everywhere"), ids, tokens)
     browsers = [Client(), Client(), Client(enforce_csrf_checks=True)]
-    browsers[1].force_login(person)
+    browsers[1].force_login(user)
     answers = set()
     for number in range(rounds(900, 45_000)):
         request = everywhere.request()
@@ -178,5 +178,5 @@ def test_no_address_is_answered_with_an_error_of_the_server(
         if browser.cookies.output() != cookies:  # signed out, or another session than the database's by now
             browser.cookies.clear()
             if browser is browsers[1]:
-                browser.force_login(person)
+                browser.force_login(user)
     assert answers >= {200, 302, 400, 401, 403, 404, 405}, answers

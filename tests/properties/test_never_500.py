@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from accounts.models import User
 from ciba.models import BackchannelRequest, Prompt
 from oauth.models import Grant
-from tests.budget import examples
 from tests.properties.administration import HOSTILE
 from tests.properties.conftest import undone
-from tests.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer
+from tests.support.budget import examples
+from tests.support.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
@@ -117,9 +117,9 @@ def test_any_parameters_of_an_authenticated_agent(agent: Caller, path: str, para
 @given(
     claims=st.dictionaries(NAMES | st.sampled_from(["aud", "iss", "exp", "iat", "nbf", "jti", "sub"]), JSON | LIKELY)
 )
-def test_any_request_object(agent: Caller, person: User, claims: dict[str, Any]) -> None:
+def test_any_request_object(agent: Caller, user: User, claims: dict[str, Any]) -> None:
     with undone():
-        assert specified(agent.post("/bc-authorize", request=agent.request_object(person, **claims)))
+        assert specified(agent.post("/bc-authorize", request=agent.request_object(user, **claims)))
 
 
 @examples(150, 20000)
@@ -133,9 +133,9 @@ def test_any_request_object(agent: Caller, person: User, claims: dict[str, Any])
         max_size=3,
     )
 )
-def test_any_authorization_details(agent: Caller, person: User, details: Any) -> None:
+def test_any_authorization_details(agent: Caller, user: User, details: Any) -> None:
     with undone():
-        assert specified(agent.ask(person, authorization_details=details))
+        assert specified(agent.ask(user, authorization_details=details))
         assert specified(agent.client_credentials(authorization_details=details))
 
 
@@ -171,9 +171,9 @@ def test_the_paths_are_all_there() -> None:
 
 
 @pytest.mark.parametrize("path", every_path())
-def test_every_path_with_every_method_signed_in_and_not(path: str, person: User, signing: None) -> None:
+def test_every_path_with_every_method_signed_in_and_not(path: str, user: User, signing: None) -> None:
     signed_in = Client()
-    signed_in.force_login(person)
+    signed_in.force_login(user)
     for browser in (Client(), signed_in):
         for method in ("get", "head", "post", "put", "patch", "delete", "options", "trace"):
             response = getattr(browser, method)(path)
@@ -189,9 +189,9 @@ def test_any_address(signing: None, path: str, query: str) -> None:
 
 @examples(150, 20000)
 @given(path=st.sampled_from(every_path()), query=st.dictionaries(NAMES | TEXT, TEXT | LIKELY, max_size=5))
-def test_any_query_at_every_path(person: User, signing: None, path: str, query: dict[str, str]) -> None:
+def test_any_query_at_every_path(user: User, signing: None, path: str, query: dict[str, str]) -> None:
     browser = Client()
-    browser.force_login(person)
+    browser.force_login(user)
     with undone():
         for client in (Client(), browser):
             assert client.get(path, query_params=query).status_code < 500 or path == "/readyz"
@@ -203,9 +203,9 @@ def test_any_query_at_every_path(person: User, signing: None, path: str, query: 
     method=st.sampled_from(["POST", "PUT", "PATCH", "DELETE"]),
     body=JSON | st.dictionaries(NAMES | TEXT, JSON, max_size=5),
 )
-def test_any_json_at_every_path(person: User, signing: None, path: str, method: str, body: Any) -> None:
+def test_any_json_at_every_path(user: User, signing: None, path: str, method: str, body: Any) -> None:
     browser = Client()
-    browser.force_login(person)
+    browser.force_login(user)
     with undone():
         for client in (Client(), browser):
             text = json.dumps(body)
@@ -218,15 +218,15 @@ def test_any_json_at_every_path(person: User, signing: None, path: str, method: 
         st.sampled_from(["answer", "email", "password", "next", "name", "subscription"]) | TEXT, TEXT, max_size=4
     )
 )
-def test_any_form_on_the_pages(agent: Caller, person: User, form: dict[str, str]) -> None:
+def test_any_form_on_the_pages(agent: Caller, user: User, form: dict[str, str]) -> None:
     with undone():
-        agent.ask(person, authorization_details=[PAYMENT])
+        agent.ask(user, authorization_details=[PAYMENT])
         browser = Client()
-        browser.force_login(person)
+        browser.force_login(user)
         for path in (f"/prompts/{Prompt.objects.get().id}", "/login", "/invitations/x", "/devices"):
             assert browser.post(path, form).status_code < 500
 
 
-def test_the_likely_ones_are_not_all_refused(agent: Caller, person: User) -> None:
+def test_the_likely_ones_are_not_all_refused(agent: Caller, user: User) -> None:
     """The tables above would be worth nothing if nothing ever got through."""
-    assert agent.ask(person, authorization_details=[CALENDAR]).status_code == 200
+    assert agent.ask(user, authorization_details=[CALENDAR]).status_code == 200

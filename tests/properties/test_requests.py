@@ -11,24 +11,24 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounts import lifecycle as people
+from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle
-from ciba.grant import HANDLER, Poll
 from ciba.models import Approval, BackchannelRequest, Prompt
-from ciba.parameters import Asked
-from ciba.states import TERMINAL, TRANSITIONS, State
+from ciba.parameters import BackchannelParameters
+from ciba.states import FINAL_STATES, TRANSITIONS, State
+from ciba.token_grant import HANDLER, Poll
 from clients import lifecycle as agents
-from foundation.pacing import Pace
-from oauth.minting import Issue
+from foundation.poll_throttle import PollPace
 from oauth.models import Grant
-from oauth.requesting import find_requested
-from oauth.token_endpoint import TokenRequest
+from oauth.requests.requested_access import find_requested_access
+from oauth.token_endpoint.endpoints import TokenRequest
+from oauth.tokens.issuance import Issue
 from operations.risk import Assurance
-from tests.budget import examples
 from tests.properties.conftest import undone
-from tests.world import PAYMENT, Caller
+from tests.support.budget import examples
+from tests.support.world import PAYMENT, Caller
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
@@ -46,29 +46,33 @@ EVENT_OF = {
 class World:
     """One request, a clock, and everything that may happen to it."""
 
-    def __init__(self, agent: Caller, other: Caller, person: User, stranger: User, administrator: User) -> None:
+    def __init__(self, agent: Caller, other: Caller, user: User, stranger: User, administrator: User) -> None:
         self.agent, self.other = agent.agent, other.agent
-        self.person, self.stranger, self.administrator = person, stranger, administrator
-        for row in (self.agent, self.other, person, stranger):
+        self.user, self.stranger, self.administrator = user, stranger, administrator
+        for row in (self.agent, self.other, user, stranger):
             row.refresh_from_db()  # an example before this one changed the object, and its row was put back
         self.now = timezone.now()
-        requested = find_requested(self.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
-        opened = lifecycle.open(self.agent, person, Asked(person.email, None, "", None), requested, self.now)
-        assert isinstance(opened, lifecycle.Opened)
+        requested = find_requested_access(
+            self.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])}
+        )
+        opened = lifecycle.open(
+            self.agent, user, BackchannelParameters(user.email, None, "", None), requested, self.now
+        )
+        assert isinstance(opened, lifecycle.OpenedRequest)
         self.auth_req_id, self.id = opened.auth_req_id, opened.request.id
         self.prompt = Prompt.objects.get(request=opened.request)
         self.issued = 0
 
     def answer(self, act: Any, user: User, assurance: Assurance | None = Assurance.SESSION) -> None:
         user.refresh_from_db()
-        act(self.prompt.id, lifecycle.Answerer(user, assurance, self.now, "127.0.0.1", ""), self.now)
+        act(self.prompt.id, lifecycle.Approver(user, assurance, self.now, "127.0.0.1", ""), self.now)
 
     def poll(self, agent: Any) -> None:
         agent.refresh_from_db()
         if not agent.is_active:
             return  # refused before a handler is called
         with transaction.atomic():
-            verdict = HANDLER.decide(TokenRequest(agent, {}), Poll(self.auth_req_id, Pace(0, 5)), self.now)
+            verdict = HANDLER.decide(TokenRequest(agent, {}), Poll(self.auth_req_id, PollPace(0, 5)), self.now)
         if isinstance(verdict, Issue):
             assert agent == self.agent
             assert verdict.expires_at > self.now, "what is issued is alive"
@@ -77,13 +81,13 @@ class World:
     def do(self, act: str) -> None:
         match act:
             case "approve":
-                self.answer(lifecycle.approve, self.person)
+                self.answer(lifecycle.approve, self.user)
             case "deny":
-                self.answer(lifecycle.deny, self.person)
+                self.answer(lifecycle.deny, self.user)
             case "approve by a stranger":
                 self.answer(lifecycle.approve, self.stranger)
             case "approve too long signed in":
-                self.answer(lifecycle.approve, self.person, None)
+                self.answer(lifecycle.approve, self.user, None)
             case "poll":
                 self.poll(self.agent)
             case "poll by another agent":
@@ -91,13 +95,13 @@ class World:
             case "sweep":
                 lifecycle.expire_due(self.now, 10)
             case "stop":
-                lifecycle.stop_agent(self.agent, self.person, self.now)
+                lifecycle.stop_agent(self.agent, self.user, self.now)
             case "allow":
-                agents.allow_again(self.agent, self.person, self.now)
+                agents.allow_again(self.agent, self.user, self.now)
             case "disable":
-                people.disable(self.person, self.administrator, self.now)
+                users.disable(self.user, self.administrator, self.now)
             case "enable":
-                people.enable(self.person, self.administrator, self.now)
+                users.enable(self.user, self.administrator, self.now)
             case "suspend":
                 agents.suspend(self.agent, self.administrator, self.now)
             case "resume":
@@ -112,10 +116,10 @@ class World:
 @examples(60, 5000)
 @given(steps=STEPS)
 def test_a_request_never_leaves_the_transition_table(
-    agent: Caller, other_agent: Caller, person: User, stranger: User, administrator: User, steps: list[tuple[str, int]]
+    agent: Caller, other_agent: Caller, user: User, stranger: User, administrator: User, steps: list[tuple[str, int]]
 ) -> None:
     with undone():
-        world = World(agent, other_agent, person, stranger, administrator)
+        world = World(agent, other_agent, user, stranger, administrator)
         passed = [world.state()]
         for act, seconds in steps:
             world.now += timedelta(seconds=seconds)
@@ -128,7 +132,7 @@ def test_a_request_never_leaves_the_transition_table(
 def check(world: World, passed: list[State]) -> None:
     for before, after in pairwise(passed):
         assert after in TRANSITIONS[before], f"{before} became {after}"
-    assert not any(state in TERMINAL for state in passed[:-1])
+    assert not any(state in FINAL_STATES for state in passed[:-1])
     events = list(Event.objects.filter(request_id=world.id).values_list("kind", flat=True))
     assert [events.count(EVENT_OF[state]) for state in passed[1:]] == [1] * (len(passed) - 1)
     assert sum(events.count(kind) for kind in EVENT_OF.values()) == len(passed) - 1, "no event without its change"
@@ -139,10 +143,10 @@ def check(world: World, passed: list[State]) -> None:
 
 
 def test_the_clock_of_a_poll_counts_and_not_the_sweeps(
-    agent: Caller, other_agent: Caller, person: User, stranger: User, administrator: User
+    agent: Caller, other_agent: Caller, user: User, stranger: User, administrator: User
 ) -> None:
     """One sequence that random search finds rarely: approved in time, fetched at the very end."""
-    world = World(agent, other_agent, person, stranger, administrator)
+    world = World(agent, other_agent, user, stranger, administrator)
     world.do("approve")
     end: datetime = BackchannelRequest.objects.get(pk=world.id).expires_at
     world.now = end

@@ -18,17 +18,17 @@ from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle
 from ciba.models import BackchannelRequest, Prompt
-from ciba.parameters import Asked
-from ciba.states import TERMINAL, TRANSITIONS, State
+from ciba.parameters import BackchannelParameters
+from ciba.states import FINAL_STATES, TRANSITIONS, State
 from foundation import outbox
 from foundation.models import Work
 from oauth.models import Grant
-from oauth.requesting import find_requested
-from tests.agent_endpoint import AgentEndpoint
+from oauth.requests.requested_access import find_requested_access
 from tests.ciba.conftest import TOKEN, endpoint, make_called  # noqa: F401 - fixtures
-from tests.races.racing import ROUNDS, at_once
-from tests.races.test_one_winner import Asking
-from tests.world import PAYMENT, Caller
+from tests.races.test_one_winner import RequestTraits
+from tests.support.agent_endpoint import AgentEndpoint
+from tests.support.duel import ROUNDS, at_once
+from tests.support.world import PAYMENT, Caller
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 ACTS = ("approve", "deny", "redeem", "deliver", "expire", "cancel")
@@ -42,27 +42,27 @@ EVENT_OF = {
 }  # fmt: skip
 
 
-def open_called(caller: Caller, person: User) -> Asking:
-    requested = find_requested(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
-    asked = Asked(person.email, None, "", None, client_notification_token=TOKEN)
-    opened = lifecycle.open(caller.agent, person, asked, requested, timezone.now())
-    assert isinstance(opened, lifecycle.Opened)
-    return Asking(caller, person, opened.auth_req_id, opened.request, Prompt.objects.get(request=opened.request))
+def open_called(caller: Caller, user: User) -> RequestTraits:
+    requested = find_requested_access(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
+    sent = BackchannelParameters(user.email, None, "", None, client_notification_token=TOKEN)
+    opened = lifecycle.open(caller.agent, user, sent, requested, timezone.now())
+    assert isinstance(opened, lifecycle.OpenedRequest)
+    return RequestTraits(caller, user, opened.auth_req_id, opened.request, Prompt.objects.get(request=opened.request))
 
 
-def act_of(asking: Asking, name: str) -> Callable[[], Any]:
+def act_of(requesting: RequestTraits, name: str) -> Callable[[], Any]:
     def deliver() -> list[bool]:
-        owed = Work.objects.filter(about=f"request:{asking.request.id}", state="owed")
-        return [outbox.do(work_id) for work_id in owed.values_list("id", flat=True)]
+        due = Work.objects.filter(about=f"request:{requesting.request.id}", state="pending")
+        return [outbox.do(work_id) for work_id in due.values_list("id", flat=True)]
 
-    end = BackchannelRequest.objects.values_list("expires_at", flat=True).get(pk=asking.request.id)
+    end = BackchannelRequest.objects.values_list("expires_at", flat=True).get(pk=requesting.request.id)
     acts: dict[str, Callable[[], Any]] = {
-        "approve": asking.approve,
-        "deny": asking.deny,
-        "redeem": asking.redeem,
+        "approve": requesting.approve,
+        "deny": requesting.deny,
+        "redeem": requesting.redeem,
         "deliver": deliver,
         "expire": lambda: lifecycle.expire_due(end, 10),
-        "cancel": lambda: lifecycle.cancel(asking.caller.agent, asking.auth_req_id, timezone.now()),
+        "cancel": lambda: lifecycle.cancel(requesting.caller.agent, requesting.auth_req_id, timezone.now()),
     }
 
     def act() -> Any:
@@ -79,24 +79,24 @@ def act_of(asking: Asking, name: str) -> Callable[[], Any]:
 )
 def test_one_winner(
     agent: Caller,
-    person: User,
+    user: User,
     endpoint: AgentEndpoint,  # noqa: F811 - fixture
     start: str,
     pair: tuple[str, str],
 ) -> None:
-    caller = make_called("push", endpoint, person)
+    caller = make_called("push", endpoint, user)
     for _ in range(ROUNDS):
         endpoint.received.clear()
-        asking = open_called(caller, person)
+        requesting = open_called(caller, user)
         if start == "approved":
-            asking.approve()
-        answers = at_once(*[act_of(asking, name) for name in pair])
-        check(asking, [one for one in answers if isinstance(one, dict)], endpoint)
-        lifecycle.cancel(caller.agent, asking.auth_req_id, timezone.now())
+            requesting.approve()
+        answers = at_once(*[act_of(requesting, name) for name in pair])
+        check(requesting, [one for one in answers if isinstance(one, dict)], endpoint)
+        lifecycle.cancel(caller.agent, requesting.auth_req_id, timezone.now())
 
 
-def check(asking: Asking, fetched: list[Any], endpoint: AgentEndpoint) -> None:  # noqa: F811 - fixture
-    row = BackchannelRequest.objects.get(pk=asking.request.id)
+def check(requesting: RequestTraits, fetched: list[Any], endpoint: AgentEndpoint) -> None:  # noqa: F811 - fixture
+    row = BackchannelRequest.objects.get(pk=requesting.request.id)
     trail = Event.objects.filter(request_id=row.id).order_by("id").values_list("kind", flat=True)
     walk = [State.PENDING, *(EVENT_OF[kind] for kind in trail if kind in EVENT_OF)]
     assert all(after in TRANSITIONS.get(before, ()) for before, after in pairwise(walk)), walk
@@ -108,6 +108,6 @@ def check(asking: Asking, fetched: list[Any], endpoint: AgentEndpoint) -> None: 
         assert len(fetched) + len(sent) == 1, "fetched or pushed, and not both"
     alive = Grant.objects.alive(timezone.now()).filter(request_id=row.id).exists()
     assert alive == (row.state in (State.APPROVED, State.DELIVERING, State.REDEEMED))
-    owed = Work.objects.filter(about=f"request:{row.id}", state="owed").exists()
-    if State(row.state) in TERMINAL and not owed:
-        assert row.sealed_auth_req_id is row.sealed_answer is row.sealed_notification_token is None
+    due = Work.objects.filter(about=f"request:{row.id}", state="pending").exists()
+    if State(row.state) in FINAL_STATES and not due:
+        assert row.sealed_auth_req_id is row.sealed_token_response is row.sealed_notification_token is None

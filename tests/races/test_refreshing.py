@@ -14,12 +14,12 @@ from audit.models import Event
 from foundation.errors import ProtocolError
 from oauth.errors import InvalidGrant
 from oauth.models import Grant, RefreshToken
-from oauth.refresh_token import HANDLER, Refresh
-from oauth.token_endpoint import TokenRequest, issue
-from tests.consenting import WebAgent, make_web_agent
-from tests.races.racing import ROUNDS, at_once
+from oauth.token_endpoint.endpoints import TokenRequest, issue
+from oauth.token_endpoint.refresh_token import HANDLER, Refresh
 from tests.races.test_codes import first_tokens
-from tests.world import ResourceServer
+from tests.support.consent import WebAgent, make_web_agent
+from tests.support.duel import ROUNDS, at_once
+from tests.support.world import ResourceServer
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
@@ -36,9 +36,9 @@ def web(request: pytest.FixtureRequest, bank: ResourceServer, signing: None) -> 
 @transaction.atomic(durable=True)
 def refresh_at(web: WebAgent, token: str, now: datetime) -> dict[str, Any] | ProtocolError:
     """As the token endpoint does, at a time that the test says."""
-    asked = TokenRequest(web.agent, {"grant_type": "refresh_token"})
-    verdict = HANDLER.decide(asked, Refresh(token, None, None), now)
-    return verdict if isinstance(verdict, ProtocolError) else issue(verdict, asked.binding, "refresh_token", now)
+    sent = TokenRequest(web.agent, {"grant_type": "refresh_token"})
+    verdict = HANDLER.decide(sent, Refresh(token, None, None), now)
+    return verdict if isinstance(verdict, ProtocolError) else issue(verdict, sent.binding, "refresh_token", now)
 
 
 @dataclass
@@ -80,11 +80,9 @@ class Process:
 
 
 @pytest.mark.parametrize("seed", [1, 10, 21])  # the last two straddle the end of a settling time
-def test_five_processes_share_a_token_for_an_hour_and_no_consent_is_lost(
-    web: WebAgent, person: User, seed: int
-) -> None:
+def test_five_processes_share_a_token_for_an_hour_and_no_consent_is_lost(web: WebAgent, user: User, seed: int) -> None:
     began = timezone.now()
-    store, chance = Store(first_tokens(web, person)["refresh_token"]), random.Random(seed)
+    store, chance = Store(first_tokens(web, user)["refresh_token"]), random.Random(seed)
     processes = [Process(web, store, random.Random(chance.random()), began) for _ in range(PROCESSES)]
     for second in range(HOUR):
         now = began + timedelta(seconds=second)
@@ -101,9 +99,9 @@ def test_five_processes_share_a_token_for_an_hour_and_no_consent_is_lost(
     assert unused.predecessor_id is not None and RefreshToken.objects.count() > HOUR / 300
 
 
-def test_many_refreshes_at_once_bring_one_successor(web: WebAgent, person: User) -> None:
+def test_many_refreshes_at_once_bring_one_successor(web: WebAgent, user: User) -> None:
     for _ in range(ROUNDS):
-        token = first_tokens(web, person)["refresh_token"]
+        token = first_tokens(web, user)["refresh_token"]
         now = timezone.now()
         answers = at_once(*[lambda token=token, now=now: refresh_at(web, token, now)] * PROCESSES)
         assert len({answer["refresh_token"] for answer in answers}) == 1
@@ -112,9 +110,9 @@ def test_many_refreshes_at_once_bring_one_successor(web: WebAgent, person: User)
         assert grant.revoked_at is None and grant.refresh_tokens.count() == 2
 
 
-def test_many_late_uses_at_once_end_the_grant_once(web: WebAgent, person: User) -> None:
+def test_many_late_uses_at_once_end_the_grant_once(web: WebAgent, user: User) -> None:
     for _ in range(ROUNDS // 5):
-        token = first_tokens(web, person)["refresh_token"]
+        token = first_tokens(web, user)["refresh_token"]
         now = timezone.now()
         refresh_at(web, token, now)
         late = now + timedelta(seconds=30)
@@ -125,10 +123,10 @@ def test_many_late_uses_at_once_end_the_grant_once(web: WebAgent, person: User) 
         assert Event.objects.filter(kind="grant.revoked", grant_id=grant.id).count() == 1
 
 
-def test_a_repeat_against_the_successors_rotation_leaves_the_grant(web: WebAgent, person: User) -> None:
+def test_a_repeat_against_the_successors_rotation_leaves_the_grant(web: WebAgent, user: User) -> None:
     """A repeat in its last moment, and on another server, whose clock is ahead, the next refresh."""
     for _ in range(ROUNDS // 5):
-        token = first_tokens(web, person)["refresh_token"]
+        token = first_tokens(web, user)["refresh_token"]
         now = timezone.now()
         first = refresh_at(web, token, now)
         assert isinstance(first, dict)

@@ -9,14 +9,14 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle, repeats
-from ciba.hints import By, Named
+from ciba.hints import HintedSubject, HintKind
 from ciba.models import BackchannelRequest, IdempotencyKey, Prompt
-from ciba.parameters import Asked
-from ciba.policy import AskVerdict
-from oauth.requesting import find_requested
-from tests.races.racing import ROUNDS, Duel, at_once
+from ciba.parameters import BackchannelParameters
+from ciba.policy import RequestVerdict
+from oauth.requests.requested_access import find_requested_access
 from tests.races.test_one_winner import answerer
-from tests.world import Caller
+from tests.support.duel import ROUNDS, Duel, at_once
+from tests.support.world import Caller
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
@@ -24,25 +24,25 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 class Repeater:
     """Opens requests of one agent about one person under a key."""
 
-    def __init__(self, caller: Caller, person: User) -> None:
-        self.agent, self.person = caller.agent, person
-        self.requested = find_requested(caller.agent, {"scope": "openid"})
+    def __init__(self, caller: Caller, user: User) -> None:
+        self.agent, self.user = caller.agent, user
+        self.requested = find_requested_access(caller.agent, {"scope": "openid"})
 
     def open(self, key: str, message: str = "") -> Any:
-        asked = Asked(self.person.email, None, message, None)
-        repeatable = repeats.describe(key, asked, Named(By.EMAIL, self.person.email), self.requested)
-        return lifecycle.open(self.agent, self.person, asked, self.requested, timezone.now(), repeatable=repeatable)
+        sent = BackchannelParameters(self.user.email, None, message, None)
+        repeatable = repeats.describe(key, sent, HintedSubject(HintKind.EMAIL, self.user.email), self.requested)
+        return lifecycle.open(self.agent, self.user, sent, self.requested, timezone.now(), repeatable=repeatable)
 
     def deny_all(self) -> None:
         for prompt in Prompt.objects.filter(answer=""):
-            lifecycle.deny(prompt.id, answerer(self.person), timezone.now())
+            lifecycle.deny(prompt.id, answerer(self.user), timezone.now())
 
 
 @pytest.mark.parametrize("hides", [False, True], ids=["told", "hidden"])
-def test_the_same_request_twice_is_one(agent: Caller, person: User, settings: Any, *, hides: bool) -> None:
+def test_the_same_request_twice_is_one(agent: Caller, user: User, settings: Any, *, hides: bool) -> None:
     """Even where no other may wait: the second is no second."""
-    settings.HIDE_UNKNOWN_USERS, settings.MAX_PENDING_PER_PERSON = hides, 1
-    repeater = Repeater(agent, person)
+    settings.HIDE_UNKNOWN_USERS, settings.MAX_PENDING_PER_USER = hides, 1
+    repeater = Repeater(agent, user)
     for number in range(ROUNDS):
         answers = at_once(*[lambda key=f"key-{number}": repeater.open(key)] * 3)
         assert len({one.auth_req_id for one in answers}) == len({one.request.pk for one in answers}) == 1
@@ -50,14 +50,14 @@ def test_the_same_request_twice_is_one(agent: Caller, person: User, settings: An
         repeater.deny_all()
 
 
-def test_two_requests_under_one_key_have_one_winner(agent: Caller, person: User) -> None:
-    duel, repeater = Duel(), Repeater(agent, person)
+def test_two_requests_under_one_key_have_one_winner(agent: Caller, user: User) -> None:
+    duel, repeater = Duel(), Repeater(agent, user)
     for number in range(ROUNDS):
         key = f"key-{number}"
         first, second = duel.fight(lambda: repeater.open(key, "one"), lambda: repeater.open(key, "two"))  # noqa: B023
-        first_won = isinstance(first, lifecycle.Opened)
+        first_won = isinstance(first, lifecycle.OpenedRequest)
         winner, loser = (first, second) if first_won else (second, first)
-        assert loser is AskVerdict.OTHER_REQUEST
+        assert loser is RequestVerdict.OTHER_REQUEST
         assert winner.request.binding_message == ("one" if first_won else "two")
         assert BackchannelRequest.objects.count() == Event.objects.filter(kind="request.opened").count() == number + 1
         duel.note(first_won=first_won)
@@ -65,12 +65,12 @@ def test_two_requests_under_one_key_have_one_winner(agent: Caller, person: User)
     duel.assert_both_won()
 
 
-def test_a_key_whose_life_is_over_is_taken_by_one(agent: Caller, person: User) -> None:
+def test_a_key_whose_life_is_over_is_taken_by_one(agent: Caller, user: User) -> None:
     """Two repeats and the sweeper, just after the end."""
-    repeater = Repeater(agent, person)
+    repeater = Repeater(agent, user)
     for _ in range(ROUNDS):
         old = repeater.open("key")
-        assert isinstance(old, lifecycle.Opened)
+        assert isinstance(old, lifecycle.OpenedRequest)
         IdempotencyKey.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
         one, other, _ = at_once(
             lambda: repeater.open("key"),
@@ -83,22 +83,22 @@ def test_a_key_whose_life_is_over_is_taken_by_one(agent: Caller, person: User) -
         IdempotencyKey.objects.all().delete()
 
 
-def test_a_yes_in_time_against_the_poll_after_the_end(agent: Caller, person: User) -> None:
+def test_a_yes_in_time_against_the_poll_after_the_end(agent: Caller, user: User) -> None:
     """Whoever is told `expired_token` is never approved after that."""
     from tests.races.test_one_winner import open_request
 
     duel = Duel()
     for _ in range(ROUNDS):
-        asking = open_request(agent, person)
-        BackchannelRequest.objects.filter(pk=asking.request.pk).update(expires_at=timezone.now())
+        requesting = open_request(agent, user)
+        BackchannelRequest.objects.filter(pk=requesting.request.pk).update(expires_at=timezone.now())
         in_time = timezone.now() - timedelta(seconds=5)
-        approve = lambda: lifecycle.approve(asking.prompt.id, answerer(person), in_time)  # noqa: B023, E731
-        answer, polled = duel.fight(approve, asking.redeem)
-        asking.request.refresh_from_db()
+        approve = lambda: lifecycle.approve(requesting.prompt.id, answerer(user), in_time)  # noqa: B023, E731
+        answer, polled = duel.fight(approve, requesting.redeem)
+        requesting.request.refresh_from_db()
         if isinstance(polled, dict):
-            assert (answer.name, asking.request.state) == ("COUNT", "redeemed")
+            assert (answer.name, requesting.request.state) == ("COUNT", "redeemed")
         else:
-            assert (polled.code, answer.name, asking.request.state) == ("expired_token", "ANSWERED", "expired")
-        assert asking.events()["request.approved"] == int(isinstance(polled, dict))
+            assert (polled.code, answer.name, requesting.request.state) == ("expired_token", "ANSWERED", "expired")
+        assert requesting.events()["request.approved"] == int(isinstance(polled, dict))
         duel.note(first_won=isinstance(polled, dict))
     duel.assert_both_won()

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from authserver.servers.postgres import forget_cluster
-from authserver.servers.processes import free_port
+from runtime.postgres import delete_cluster
+from runtime.processes import free_port
 from tests.patience import PATIENCE, until
-from tests.push_service import PushService
+from tests.support.push_service import PushService
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -62,9 +62,9 @@ class Product:
     def environment(self) -> dict[str, str]:
         """As in a fresh terminal: nothing of the test run's own servers."""
         ours = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "COUNTERSIGN_TESTING", "LOG_LEVEL")
-        kept = {name: value for name, value in os.environ.items() if name not in ours}
+        stored = {name: value for name, value in os.environ.items() if name not in ours}
         own = {"DATA_DIR": str(self.data_dir), "PORT": str(self.port), "DEMO_PASSWORD": self.password}
-        return kept | own | self.extra
+        return stored | own | self.extra
 
     def start(self) -> None:
         log = (self.data_dir.parent / f"{self.data_dir.name}.log").open("a")
@@ -112,13 +112,13 @@ def product(push_service: PushService) -> Iterator[Product]:
         yield product
     finally:
         product.stop()
-        forget_cluster(product.data_dir)
+        delete_cluster(product.data_dir)
         shutil.rmtree(folder)
 
 
 def free_port_pair() -> int:
     """A free port whose next one is free too: the demo API listens there."""
-    from authserver.servers.processes import is_free
+    from runtime.processes import is_free
 
     while True:
         port = free_port()

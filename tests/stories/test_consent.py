@@ -22,9 +22,9 @@ from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
 from oauth import metadata
-from tests.consenting import WebAgent, make_web_agent, new_verifier, query_of
 from tests.stories.test_accessibility import check as check_page
-from tests.world import PASSWORD, ResourceServer
+from tests.support.consent import WebAgent, make_web_agent, new_verifier, query_of
+from tests.support.world import PASSWORD, ResourceServer
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 NONCE = "n-0S6_WzA2Mj"
@@ -91,8 +91,8 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     assert problems == []
 
 
-def sign_in(page: Page, person: User) -> None:
-    page.get_by_label("E-mail address").fill(person.email)
+def sign_in(page: Page, user: User) -> None:
+    page.get_by_label("E-mail address").fill(user.email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("button", name="Sign in").click()
 
@@ -118,13 +118,13 @@ def client_of(web: WebAgent, known: dict[str, Any], **more: Any) -> OAuth2Client
     return client
 
 
-def go_through(page: Page, client: OAuth2Client, known: dict[str, Any], person: User, callback: Callback) -> str:
+def go_through(page: Page, client: OAuth2Client, known: dict[str, Any], user: User, callback: Callback) -> str:
     """Sends the browser off; returns the verifier once it is back at the agent."""
     verifier = new_verifier()
     url, _ = client.create_authorization_url(known["authorization_endpoint"], code_verifier=verifier, nonce=NONCE)
     page.goto(url)
     if "/login" in page.url:
-        sign_in(page, person)
+        sign_in(page, user)
     page.get_by_role("button", name="Allow").click()
     expect(page).to_have_title("Back at the agent")
     return verifier
@@ -132,12 +132,12 @@ def go_through(page: Page, client: OAuth2Client, known: dict[str, Any], person: 
 
 @pytest.mark.parametrize("method", ["private_key_jwt", "none"])
 def test_authlib_goes_the_whole_way(
-    method: str, page: Page, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None
+    method: str, page: Page, server: str, callback: Callback, user: User, bank: ResourceServer, signing: None
 ) -> None:
     web = make_web_agent("Calendar helper", method=method, redirect_uris=callback.url)
     known = discover(server)
     client = client_of(web, known)
-    verifier = go_through(page, client, known, person, callback)
+    verifier = go_through(page, client, known, user, callback)
 
     answer = callback.arrived[-1]
     assert query_of(answer)["iss"] == known["issuer"]
@@ -145,24 +145,24 @@ def test_authlib_goes_the_whole_way(
     assert token["scope"] == "openid email calendar.read offline_access"
     keys = KeySet.import_key_set(httpx.get(known["jwks_uri"]).json())
     claims = jwt.decode(token["id_token"], keys, algorithms=["ES256"]).claims
-    assert claims["nonce"] == NONCE and claims["email"] == person.email
+    assert claims["nonce"] == NONCE and claims["email"] == user.email
 
     fresh = client.refresh_token(known["token_endpoint"], refresh_token=token["refresh_token"])
     assert fresh["refresh_token"] != token["refresh_token"]
     if method == "private_key_jwt":
-        told = client.introspect_token(known["introspection_endpoint"], token=fresh["access_token"]).json()
-        assert told["active"] and told["sub"] == str(person.id)
+        reply = client.introspect_token(known["introspection_endpoint"], token=fresh["access_token"]).json()
+        assert reply["active"] and reply["sub"] == str(user.id)
     identity = client.refresh_token(known["token_endpoint"], refresh_token=fresh["refresh_token"], scope="openid email")
     # The library sends the token as RFC 6750 says.
-    assert client.get(known["userinfo_endpoint"]).json() == {"sub": str(person.id), "email": person.email}
+    assert client.get(known["userinfo_endpoint"]).json() == {"sub": str(user.id), "email": user.email}
 
     assert client.revoke_token(known["revocation_endpoint"], token=identity["refresh_token"]).status_code == 200
     with pytest.raises(OAuthError, match="invalid_grant"):
         client.refresh_token(known["token_endpoint"], refresh_token=identity["refresh_token"])
 
 
-def test_what_the_person_sees_and_can_leave_out(
-    page: Page, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None,
+def test_what_the_user_sees_and_can_leave_out(
+    page: Page, server: str, callback: Callback, user: User, bank: ResourceServer, signing: None,
     output: Path,
 ) -> None:  # fmt: skip
     web = make_web_agent("Calendar helper", method="none", redirect_uris=callback.url)
@@ -170,7 +170,7 @@ def test_what_the_person_sees_and_can_leave_out(
     web.agent.save()
     url = web.url(scope="openid email calendar.read accounts.close offline_access")
     page.goto(url)
-    sign_in(page, person)
+    sign_in(page, user)
     expect(page.get_by_role("heading", level=1)).to_have_text("Calendar helper asks for access")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
@@ -198,31 +198,31 @@ def test_what_the_person_sees_and_can_leave_out(
     page.get_by_role("button", name="Allow").focus()
     page.keyboard.press("Enter")
     expect(page).to_have_title("Back at the agent")
-    told = query_of(callback.arrived[-1])
-    assert web.exchange(told["code"]).json()["scope"] == "openid calendar.read offline_access"
+    reply = query_of(callback.arrived[-1])
+    assert web.exchange(reply["code"]).json()["scope"] == "openid calendar.read offline_access"
 
 
 def test_signing_in_with_an_earlier_consent_leads_straight_back(
-    page: Page, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None
+    page: Page, server: str, callback: Callback, user: User, bank: ResourceServer, signing: None
 ) -> None:
     """Chromium enforces form-action along the redirects that answer the sign-in form: the page goes on instead."""
     web = make_web_agent("Calendar helper", redirect_uris=callback.url)
     known = discover(server)
     client = client_of(web, known)
-    go_through(page, client, known, person, callback)
+    go_through(page, client, known, user, callback)
     page.context.clear_cookies()
     page.goto(web.url(scope="openid", prompt="login"))
-    sign_in(page, person)
+    sign_in(page, user)
     expect(page).to_have_title("Back at the agent")
     assert "code" in query_of(callback.arrived[-1])
 
 
 def test_denying_tells_the_agent(
-    page: Page, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None
+    page: Page, server: str, callback: Callback, user: User, bank: ResourceServer, signing: None
 ) -> None:
     web = make_web_agent("Calendar helper", redirect_uris=callback.url)
     page.goto(web.url())
-    sign_in(page, person)
+    sign_in(page, user)
     page.get_by_role("button", name="Deny").click()
     expect(page).to_have_title("Back at the agent")
     assert query_of(callback.arrived[-1])["error"] == "access_denied"
@@ -231,7 +231,7 @@ def test_denying_tells_the_agent(
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_wrong(
-    scheme: Any, browser: Browser, server: str, callback: Callback, person: User, bank: ResourceServer, signing: None
+    scheme: Any, browser: Browser, server: str, callback: Callback, user: User, bank: ResourceServer, signing: None
 ) -> None:
     """The consent page and the pages around it (WCAG 2.2 A and AA)."""
     web = make_web_agent("Calendar helper", method="none", redirect_uris=f"{callback.url} http://[::1]/callback")
@@ -242,7 +242,7 @@ def test_axe_finds_nothing_wrong(
     )
     page = context.new_page()
     page.goto(web.url(scope="openid email calendar.read accounts.close offline_access"))
-    sign_in(page, person)
+    sign_in(page, user)
     page.get_by_role("button", name="Allow").wait_for()
     check_page(page)
     for path in (web.url(client_id="nobody"), web.url(scope="nobody.knows"), f"/consents/{'x' * 43}",

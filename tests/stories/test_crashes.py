@@ -24,13 +24,13 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from authserver.servers.postgres import forget_cluster
-from tests import budget
-from tests.budget import rounds
+from runtime.postgres import delete_cluster
 from tests.patience import PATIENCE
-from tests.push_service import PushService
-from tests.real_clients import SignedIn, example_agent
 from tests.stories.conftest import ROOT, Product, free_port_pair
+from tests.support import budget
+from tests.support.budget import rounds
+from tests.support.public_clients import SignedIn, example_agent
+from tests.support.push_service import PushService
 
 pytestmark = pytest.mark.soak
 
@@ -208,7 +208,7 @@ def product(push_service: UnsteadyPushService) -> Iterator[Product]:
     folder = Path(tempfile.mkdtemp(prefix="countersign-crashes-"))
     extra = {
         "OUTBOUND_EXCEPTIONS": push_service.authority, "CIBA_REQUEST_LIFETIME": str(LIFETIME),
-        "CIBA_POLL_INTERVAL": "1", "CIBA_MAX_PENDING_PER_PERSON": "1000",
+        "CIBA_POLL_INTERVAL": "1", "CIBA_MAX_PENDING_PER_USER": "1000",
     }  # fmt: skip
     running = Product(folder / "data", free_port_pair(), extra=extra)
     try:
@@ -216,7 +216,7 @@ def product(push_service: UnsteadyPushService) -> Iterator[Product]:
         yield running
     finally:
         running.stop()
-        forget_cluster(running.data_dir)
+        delete_cluster(running.data_dir)
         shutil.rmtree(folder)
 
 
@@ -228,14 +228,14 @@ def rows(product: Product, query: str) -> list[dict[str, Any]]:
 
 
 def wait_until_settled(product: Product) -> None:
-    query = """SELECT (SELECT count(*) FROM foundation_work WHERE state = 'owed') AS owed,
+    query = """SELECT (SELECT count(*) FROM foundation_work WHERE state = 'pending') AS pending,
                       (SELECT count(*) FROM ciba_backchannelrequest WHERE state IN ('pending', 'approved')) AS open"""
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
             (left,) = rows(product, query)
         except psycopg.OperationalError:
-            left = {"owed": -1, "open": -1}
+            left = {"pending": -1, "open": -1}
         if not any(left.values()):
             return
         assert time.monotonic() < give_up, f"something waits for ever: {left}"
@@ -258,8 +258,8 @@ def test_nothing_is_lost_and_nothing_happens_twice(product: Product, push_servic
 
 
 def run(phone: Phone, crew: Crew, killer: Killer) -> Counter[str]:
-    with ThreadPoolExecutor(AT_ONCE) as agents, ThreadPoolExecutor(6) as people, ThreadPoolExecutor(1) as killing:
-        answering = [people.submit(phone.answer_all) for _ in range(6)]
+    with ThreadPoolExecutor(AT_ONCE) as agents, ThreadPoolExecutor(6) as users, ThreadPoolExecutor(1) as killing:
+        answering = [users.submit(phone.answer_all) for _ in range(6)]
         kills = killing.submit(killer.run)
         ended = Counter(agents.map(crew.flow, range(FLOWS)))
         kills.result()
@@ -295,20 +295,20 @@ def check_requests(product: Product, ended: Counter[str]) -> None:
 
 def check_pushes(product: Product, push_service: UnsteadyPushService) -> None:
     """Every one was sent, or need not be sent, or its deadline passed; none after its success was on the record."""
-    owed = rows(product, "SELECT * FROM foundation_work WHERE kind = 'push' AND about LIKE 'prompt:%'")
-    assert len(owed) >= FLOWS
+    due = rows(product, "SELECT * FROM foundation_work WHERE kind = 'push' AND about LIKE 'prompt:%'")
+    assert len(due) >= FLOWS
     delivered: dict[tuple[str, str], list[float]] = {}
     for delivery in push_service.deliveries:
         delivered.setdefault((delivery.prompt, delivery.kind), []).append(delivery.at)
-    for work in owed:
+    for work in due:
         message = work["payload"]["message"]
         times = delivered.get((message["prompt"], message["kind"]), [])
         finished = work["finished_at"].timestamp()
         if work["state"] == "done":
             assert times, f"recorded as sent, and never sent: {work}"
             assert max(times) <= finished, f"sent again after its success was recorded: {work}, {times}"
-        elif work["state"] == "given up":
+        elif work["state"] == "abandoned":
             assert finished >= work["deadline_at"].timestamp() - 90, f"given up too early: {work}"
         else:
             assert work["state"] == "withdrawn", work
-    assert Counter(work["state"] for work in owed)["done"] > FLOWS / 2
+    assert Counter(work["state"] for work in due)["done"] > FLOWS / 2

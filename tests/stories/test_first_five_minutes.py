@@ -56,7 +56,7 @@ def sign_in(page: Page, product: Product, email: str = "demo@example.com") -> No
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
+def test_an_agent_asks_a_user_says_yes_the_agent_goes_on(
     page: Page, product: Product, agent: subprocess.Popen[str]
 ) -> None:
     sign_in(page, product)
@@ -89,7 +89,7 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
     assert agent.returncode == 0, output
     assert "paid, receipt" in output
     assert output.count("✓ refused") == 5
-    for shown in (
+    for content in (
         "2 orders of Acme, together 167.90",
         "writing is refused",
         "without its password nobody gets in",
@@ -97,7 +97,7 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
         "the open connection is dead",
         "and the account is gone",
     ):
-        assert f"✓ {shown}" in output
+        assert f"✓ {content}" in output
 
     page.get_by_role("navigation").get_by_role("link", name="Activity").click()
     for line in ("An agent asked for your approval", "You approved", "The agent took the approval up"):
@@ -107,20 +107,20 @@ def test_an_agent_asks_a_person_says_yes_the_agent_goes_on(
 
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, product, "admin@example.com")
-    asked = ["An agent asked for an approval", "A person approved", "An agent fetched the approved token"]
+    sent = ["An agent asked for an approval", "A user approved", "An agent fetched the approved token"]
     lease = [
         "A use was spent",
-        "A lease was bought; its account is not there yet",
-        "A lease began: the account is there",
-        "A lease ended; its account is being taken back",
-        "An account was taken back: a read confirmed it",
+        "A lease was requested; its account does not exist yet",
+        "A lease was issued; its account exists",
+        "A lease ended; its account is being revoked",
+        "A lease was revoked: a read confirmed that its account is gone",
     ]
     payment = ["A use was refused", "A use was spent", "A use was refused"]
     for number, then in enumerate((lease, payment)):  # the newest comes first
         page.goto("/admin/ciba/backchannelrequest/?state__exact=redeemed")
         page.locator("#result_list tbody a").nth(number).click()
         trail = page.locator("table", has_text="What happened").locator("tbody tr td:nth-child(3)")
-        expect(trail).to_have_text([*asked, "A token was issued", *then])
+        expect(trail).to_have_text([*sent, "A token was issued", *then])
 
 
 def test_a_denial_stops_the_agent(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:

@@ -11,12 +11,12 @@ from playwright.sync_api import Browser, expect
 from pytest_django.live_server_helper import LiveServer
 
 from accounts.models import User
-from tests.consenting import make_web_agent
-from tests.real_clients import register_public_client
 from tests.stories.conftest import Product
 from tests.stories.test_consent import Callback, callback, server, sign_in
 from tests.stories.test_first_five_minutes import sign_in as sign_in_to_demo
-from tests.world import ResourceServer
+from tests.support.consent import make_web_agent
+from tests.support.public_clients import register_public_client
+from tests.support.world import ResourceServer
 
 __all__ = ["callback", "server"]
 pytestmark = [pytest.mark.django_db(transaction=True)]
@@ -75,7 +75,7 @@ GO_ON = f"""async ([known, clientId, redirectUri, verifier]) => {{
 
 
 def test_it_goes_the_whole_way(
-    browser: Browser, live_server: LiveServer, server: str, callback: Callback, person: User, bank: ResourceServer,
+    browser: Browser, live_server: LiveServer, server: str, callback: Callback, user: User, bank: ResourceServer,
     signing: None,
 ) -> None:  # fmt: skip
     web = make_web_agent(method="none", redirect_uris=callback.url)
@@ -86,14 +86,14 @@ def test_it_goes_the_whole_way(
     assert known["issuer"] == server and keys >= 1
 
     page.goto(server + web.url(scope="openid email"))
-    sign_in(page, person)
+    sign_in(page, user)
     page.get_by_role("button", name="Allow").click()
     expect(page).to_have_title("Back at the agent")
     arguments: list[Any] = [known, web.agent.client_id, callback.url, web.verifier]
-    issued, told, revoked = page.evaluate(GO_ON, arguments)
+    issued, reply, revoked = page.evaluate(GO_ON, arguments)
     assert issued["answers"] == [400, 200], "the page could read the nonce"
     assert issued["body"]["token_type"] == "DPoP"
-    assert told["body"]["email"] == person.email
+    assert reply["body"]["email"] == user.email
     assert revoked["answers"] == [200]
     context.close()
 

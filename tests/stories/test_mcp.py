@@ -36,19 +36,19 @@ from playwright.sync_api import Page, expect
 from accounts.models import User
 from audit.models import Event
 from audit.record import SYSTEM, About
-from authserver.servers.processes import free_port
 from clients import lifecycle
 from clients.models import AUTHORIZATION_CODE, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent
 from examples.mcp_server import READ, WRITE, Guarded
 from operations.lifecycle import issue_resource_secret
 from operations.models import Resource, Scope
+from runtime.processes import free_port
 from tests.node import NodeProgram
 from tests.node import running as running_in_node
 from tests.patience import PATIENCE
 from tests.stories.test_accessibility import check
 from tests.stories.test_consent import Callback, callback, page, server, sign_in  # noqa: F401 - fixtures
-from tests.tls_server import TlsServer
-from tests.world import make_caller
+from tests.support.tls_server import TlsServer
+from tests.support.world import make_caller
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -140,11 +140,11 @@ class Running:
         return self.result
 
 
-class Person:
+class ConsentingUser:
     """Goes where the SDK sends the browser, and allows it."""
 
-    def __init__(self, page: Page, person: User, callback: Callback) -> None:  # noqa: F811
-        self.page, self.person, self.callback = page, person, callback
+    def __init__(self, page: Page, user: User, callback: Callback) -> None:  # noqa: F811
+        self.page, self.user, self.callback = page, user, callback
         self.sent: queue.Queue[str] = queue.Queue()
         self.back: queue.Queue[str] = queue.Queue()
         self.pages: list[str] = []
@@ -172,7 +172,7 @@ class Person:
         before = len(self.callback.arrived)
         self.page.goto(url)
         if "/login" in self.page.url:
-            sign_in(self.page, self.person)
+            sign_in(self.page, self.user)
         self.pages.append(self.page.get_by_role("main").inner_text())
         self.page.get_by_role("button", name="Allow").click()
         expect(self.page).to_have_title("Back at the agent")
@@ -180,8 +180,8 @@ class Person:
 
 
 @pytest.fixture
-def somebody(page: Page, person: User, callback: Callback) -> Person:  # noqa: F811
-    return Person(page, person, callback)
+def somebody(page: Page, user: User, callback: Callback) -> ConsentingUser:  # noqa: F811
+    return ConsentingUser(page, user, callback)
 
 
 @pytest.fixture
@@ -191,7 +191,7 @@ def opened(settings: Any) -> Any:
     return settings
 
 
-def provider(notebook: Notebook, somebody: Person, storage: Storage, **more: Any) -> OAuthClientProvider:
+def provider(notebook: Notebook, somebody: ConsentingUser, storage: Storage, **more: Any) -> OAuthClientProvider:
     metadata = OAuthClientMetadata.model_validate(
         {"client_name": "A tool client", "redirect_uris": [somebody.callback.url]}
     )
@@ -236,17 +236,17 @@ def grant_types_used() -> list[str]:
 
 
 def test_it_registers_itself_and_goes_the_whole_way(
-    notebook: Notebook, somebody: Person, opened: Any, person: User
+    notebook: Notebook, somebody: ConsentingUser, opened: Any, user: User
 ) -> None:
     opened.ACCESS_TOKEN_LIFETIME = 12
     storage = Storage()
     auth = provider(notebook, somebody, storage)
 
     first = Running(notebook.url, auth, read)
-    asked = parse_qs(urlsplit(somebody.allows(first)).query)
+    sent = parse_qs(urlsplit(somebody.allows(first)).query)
     assert first.finish() == "Buy milk"
-    assert asked["resource"] == [notebook.url] and asked["code_challenge_method"] == ["S256"]
-    assert READ in asked["scope"][0].split() and WRITE not in asked["scope"][0].split()
+    assert sent["resource"] == [notebook.url] and sent["code_challenge_method"] == ["S256"]
+    assert READ in sent["scope"][0].split() and WRITE not in sent["scope"][0].split()
     agent = Agent.objects.get()
     assert (agent.registration_source, agent.client_id) == ("dcr", storage.client.client_id)
     assert agent.token_endpoint_auth_method == "none" and agent.application_type == "native"
@@ -274,7 +274,7 @@ def test_it_registers_itself_and_goes_the_whole_way(
 
 
 def test_it_is_known_by_its_metadata_document(
-    notebook: Notebook, somebody: Person, opened: Any, tls_server: TlsServer, person: User
+    notebook: Notebook, somebody: ConsentingUser, opened: Any, tls_server: TlsServer, user: User
 ) -> None:
     opened.REGISTRATION, opened.METADATA_DOCUMENT_HOSTS = "closed", ["127.0.0.1"]
     opened.OUTBOUND_EXCEPTIONS = [f"127.0.0.1:{tls_server.port}"]
@@ -290,9 +290,9 @@ def test_it_is_known_by_its_metadata_document(
 
     auth = provider(notebook, somebody, Storage(), client_metadata_url=url)
     running = Running(notebook.url, auth, read)
-    asked = parse_qs(urlsplit(somebody.allows(running)).query)
+    sent = parse_qs(urlsplit(somebody.allows(running)).query)
     assert running.finish() == "Buy milk"
-    assert asked["client_id"] == [url]
+    assert sent["client_id"] == [url]
     assert "Verified host" in somebody.pages[0] and "A published client" in somebody.pages[0]
     wider = Running(notebook.url, auth, write)
     somebody.allows(wider)
@@ -332,14 +332,16 @@ def test_its_signed_assertions(notebook: Notebook, server: str) -> None:  # noqa
 class TypescriptSdk:
     """The MCP TypeScript SDK's client, running; the person is in a browser of their own."""
 
-    def __init__(self, program: NodeProgram, notebook: Notebook, somebody: Person, grant_types: list[str]) -> None:
+    def __init__(
+        self, program: NodeProgram, notebook: Notebook, somebody: ConsentingUser, grant_types: list[str]
+    ) -> None:
         self.program, self.somebody = program, somebody
         program.tell({"url": notebook.url, "redirect_uri": somebody.callback.url, "grant_types": grant_types})
 
     def call(self, tool: str, **parameters: str) -> None:
         self.program.tell({"tool": tool, "parameters": parameters})
 
-    def scopes_asked(self) -> set[str]:
+    def requested_scopes(self) -> set[str]:
         """The browser goes where the SDK sends it, and the person allows it."""
         url = self.program.hear()["authorize"]
         self.program.tell({"arrived": f"http://localhost{self.somebody.allows_at(url)}"})
@@ -354,7 +356,12 @@ class TypescriptSdk:
 
 @pytest.fixture
 def typescript_sdk(
-    notebook: Notebook, somebody: Person, opened: Any, person: User, node_clients: Path, request: pytest.FixtureRequest
+    notebook: Notebook,
+    somebody: ConsentingUser,
+    opened: Any,
+    user: User,
+    node_clients: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[TypescriptSdk]:
     with running_in_node(node_clients, "mcp_sdk.mjs") as program:
         yield TypescriptSdk(program, notebook, somebody, request.param)
@@ -365,19 +372,19 @@ def typescript_sdk(
 def test_the_typescript_sdk_registers_itself_and_asks_for_more(typescript_sdk: TypescriptSdk) -> None:
     """Without a refresh token it sends the browser again, each time that its access token has ended."""
     sdk = typescript_sdk
-    assert sdk.scopes_asked() == {READ}
+    assert sdk.requested_scopes() == {READ}
     sdk.call("read_notes")
     first = sdk.program.hear()
     assert first["text"] == "Buy milk" and "refresh_token" not in first["tokens"]
 
     sdk.call("write_note", text="Call mum")
-    assert sdk.scopes_asked() == {READ, WRITE}
+    assert sdk.requested_scopes() == {READ, WRITE}
     written = sdk.program.hear()
     assert written["text"] == "2 notes"
 
     sdk.lose_access_token(written)
     sdk.call("read_notes")
-    assert sdk.scopes_asked() == {READ}
+    assert sdk.requested_scopes() == {READ}
     assert sdk.program.hear()["text"] == "Buy milk\nCall mum"
 
 
@@ -388,7 +395,7 @@ def test_the_typescript_sdk_refreshes_and_then_never_asks_for_more(
 ) -> None:
     """So an MCP server names every scope that its tools need at once (docs/guides/mcp.md)."""
     sdk = typescript_sdk
-    assert sdk.scopes_asked() == set(first_scopes)
+    assert sdk.requested_scopes() == set(first_scopes)
     sdk.call("read_notes")
     first = sdk.program.hear()
     assert first["text"] == "Buy milk"
@@ -409,13 +416,13 @@ def test_the_typescript_sdk_refreshes_and_then_never_asks_for_more(
 
 @pytest.mark.parametrize("first_scopes", [()], ids=["no scopes"])
 def test_a_server_that_names_no_scope(
-    notebook: Notebook, somebody: Person, opened: Any, person: User, first_scopes: tuple[str, ...]
+    notebook: Notebook, somebody: ConsentingUser, opened: Any, user: User, first_scopes: tuple[str, ...]
 ) -> None:
     """As FastMCP does by default. The SDK then asks for ` offline_access`, which stands for every routine scope."""
     storage = Storage()
     running = Running(notebook.url, provider(notebook, somebody, storage), write)
-    asked = parse_qs(urlsplit(somebody.allows(running)).query)
+    sent = parse_qs(urlsplit(somebody.allows(running)).query)
     assert running.finish() == "2 notes"
-    assert asked["scope"] == [" offline_access"]
+    assert sent["scope"] == [" offline_access"]
     assert set(storage.tokens.scope.split()) == {READ, WRITE, "offline_access"}
     assert storage.tokens.refresh_token

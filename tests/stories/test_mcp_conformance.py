@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from authserver.servers.processes import free_port
+from runtime.processes import free_port
 from tests.node import running
-from tests.real_clients import SignedIn, register_public_client
 from tests.stories.conftest import Product
+from tests.support.public_clients import SignedIn, register_public_client
 
 SUITE = "node_modules/@modelcontextprotocol/conformance/dist/index.js"
 CHECKS = {"authorization-server-metadata", "authorization-server-metadata-cimd", "authorization-code-grant"}

@@ -11,8 +11,8 @@ from authserver import demo
 from clients.models import AUTHORIZATION_CODE, CIBA, REFRESH_TOKEN
 from examples import agent
 from tests.node import NodeProgram, running
-from tests.real_clients import SignedIn
 from tests.stories.conftest import Product
+from tests.support.public_clients import SignedIn
 
 PAYMENT = {"type": "payment", **agent.PAYMENT}
 REDIRECT_URI = "http://127.0.0.1:9999/callback"  # nobody listens: the test tells where the browser was sent
@@ -24,9 +24,9 @@ def somebody(product: Product) -> Iterator[SignedIn]:
         yield SignedIn(http, product.password)
 
 
-def told(product: Product, **more: Any) -> dict[str, Any]:
+def reply(product: Product, **more: Any) -> dict[str, Any]:
     return {
-        "issuer": product.url, "redirect_uri": REDIRECT_URI, "login_hint": demo.PERSON["email"],
+        "issuer": product.url, "redirect_uri": REDIRECT_URI, "login_hint": demo.USER["email"],
         "grant_types": [AUTHORIZATION_CODE, REFRESH_TOKEN, CIBA], "scope": "openid calendar.read offline_access",
         "authorization_details": [PAYMENT], "id_token_algorithm": "ES256", "dpop": False, **more,
     }  # fmt: skip
@@ -68,5 +68,5 @@ def test_code_flow_userinfo_refresh_ciba_and_revocation(
     client: str, token_type: str, changed: dict[str, Any], node_clients: Path, product: Product, somebody: SignedIn
 ) -> None:
     with running(node_clients, client) as program:
-        program.tell(told(product, **changed))
+        program.tell(reply(product, **changed))
         go_the_whole_way(program, somebody, token_type)

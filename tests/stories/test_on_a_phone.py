@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
 from tests.patience import PATIENCE
-from tests.push_service import PushService
 from tests.stories.conftest import ROOT, Product
 from tests.stories.test_first_five_minutes import sign_in
+from tests.support.push_service import PushService
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def no_sweeper(product: Product) -> Iterator[None]:
 
 
 # In the service worker: counts the notifications that stand.
-COUNT_SHOWN = """() => {
+COUNT_NOTIFICATIONS = """() => {
     if (self.countShown === undefined) {
         self.countShown = 0;
         const show = ServiceWorkerRegistration.prototype.showNotification;
@@ -78,7 +78,7 @@ class Worker:
         self.page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         assert self.registrations
         (worker,) = self.page.context.service_workers
-        before = worker.evaluate(COUNT_SHOWN)
+        before = worker.evaluate(COUNT_NOTIFICATIONS)
         self.cdp.send(
             "ServiceWorker.deliverPushMessage",
             {"origin": self.origin + "/", "registrationId": self.registrations[0], "data": json.dumps(message)},
@@ -89,14 +89,14 @@ class Worker:
             self.page.wait_for_timeout(50)
         pytest.fail(f"{message} made the service worker show nothing")
 
-    def shown(self) -> list[dict[str, Any]]:
+    def content(self) -> list[dict[str, Any]]:
         """The notifications that stand now."""
         script = """async () => (await (await navigator.serviceWorker.ready).getNotifications())
             .map(({ title, body, tag, data, actions }) => ({ title, body, tag, data, actions }))"""
         return list(self.page.evaluate(script))
 
     def find(self, title: str) -> dict[str, Any]:
-        (found,) = [one for one in self.shown() if one["title"] == title]
+        (found,) = [one for one in self.content() if one["title"] == title]
         return found
 
     def click(self, tag: str) -> None:
@@ -124,7 +124,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     with subprocess.Popen(
         [sys.executable, ROOT / "examples" / "agent.py", "payment"],
         env=product.environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    ) as asking:  # fmt: skip
+    ) as requesting:  # fmt: skip
         with no_sweeper(product):
             pushed = push_service.wait_for(1)[0]
         assert pushed.message["kind"] == "prompt"
@@ -140,8 +140,8 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
         expect(page.get_by_role("heading", level=1)).to_have_text("Pay EUR 120.00 to Acme Office Supplies")
         page.get_by_role("button", name="Approve").click()
         expect(page.get_by_role("heading", name="You approved this")).to_be_visible()
-        output, _ = asking.communicate(timeout=PATIENCE)
-        assert asking.returncode == 0 and "paid, receipt" in output, output
+        output, _ = requesting.communicate(timeout=PATIENCE)
+        assert requesting.returncode == 0 and "paid, receipt" in output, output
 
     answered = push_service.wait_for(2)[1]
     assert answered.message == {"kind": "answered", "prompt": pushed.message["prompt"]}
@@ -149,7 +149,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     worker.find("An agent waits for your answer")
     worker.deliver(answered.message)
     worker.find("Already answered")
-    assert len(worker.shown()) == 1, "one takes the place of the other"
+    assert len(worker.content()) == 1, "one takes the place of the other"
 
     page.goto("/devices")
     expect(page.get_by_text("Last reached")).to_be_visible()
@@ -176,7 +176,7 @@ def test_without_a_network_the_app_says_so_and_keeps_nothing_personal(phone: Bro
     page.goto("/activity")
     expect(page.get_by_role("heading", level=1)).to_have_text("You are offline")
     phone.set_offline(False)
-    kept = page.evaluate(
+    stored = page.evaluate(
         """async () => {
             const found = [];
             for (const name of await caches.keys())
@@ -185,5 +185,5 @@ def test_without_a_network_the_app_says_so_and_keeps_nothing_personal(phone: Bro
             return found;
         }"""
     )
-    assert len(kept) == 3
-    assert not any("demo@example.com" in text or "Demo Person" in text for text in kept)
+    assert len(stored) == 3
+    assert not any("demo@example.com" in text or "Demo Person" in text for text in stored)

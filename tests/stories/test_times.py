@@ -21,9 +21,9 @@ from ciba.models import Prompt
 from devices.models import Device
 from devices.vapid import make_key
 from oauth.models import Grant, RefreshToken
-from tests.consenting import make_web_agent
 from tests.stories.test_consent import sign_in
-from tests.world import PAYMENT, Caller, ResourceServer
+from tests.support.consent import make_web_agent
+from tests.support.world import PAYMENT, Caller, ResourceServer
 
 pytestmark = [pytest.mark.django_db(transaction=True)]
 
@@ -33,25 +33,25 @@ WIDTH = 390
 
 
 @pytest.fixture
-def paths(agent: Caller, person: User, bank: ResourceServer, browser_of_person: Client) -> dict[str, str]:
+def paths(agent: Caller, user: User, bank: ResourceServer, browser_of_user: Client) -> dict[str, str]:
     """A user with one of everything that has a time: its page by name."""
     web = make_web_agent("Calendar helper of the purchasing department", method="none")
-    web.refresh(web.tokens(browser_of_person)["refresh_token"])
-    agent.ask(person, authorization_details=[PAYMENT])
+    web.refresh(web.tokens(browser_of_user)["refresh_token"])
+    agent.ask(user, authorization_details=[PAYMENT])
     answered = Prompt.objects.get()
-    browser_of_person.post(f"/v1/prompts/{answered.id}/approve")
-    agent.ask(person, authorization_details=[PAYMENT], binding_message="Order 17")
+    browser_of_user.post(f"/v1/prompts/{answered.id}/approve")
+    agent.ask(user, authorization_details=[PAYMENT], binding_message="Order 17")
     (waiting,) = Prompt.objects.exclude(pk=answered.pk)
     grant = Grant.objects.get(agent=web.agent)
     Grant.objects.filter(pk=grant.pk).update(created_at=LATE, expires_at=LATE + timedelta(days=90))
     RefreshToken.objects.update(created_at=LATE, expires_at=LATE + timedelta(days=14))
     Device.objects.create(
-        user=person, name="Pat's phone", push_service="jmt17.google.com", vapid_key=make_key(timezone.now()),
+        user=user, name="Pat's phone", push_service="jmt17.google.com", vapid_key=make_key(timezone.now()),
         created_at=LATE, last_reached_at=LATE,
     )  # fmt: skip
     with transaction.atomic():
         for at in (NOON, LATE):
-            record(events.PERSON_SIGNED_IN, About(f"user:{person.id}", user_id=person.id), at)
+            record(events.USER_SIGNED_IN, About(f"user:{user.id}", user_id=user.id), at)
     return {
         "inbox": "/", "agents": "/agents", "devices": "/devices", "activity": "/activity",
         "grant": f"/grants/{grant.id}", "prompt": f"/prompts/{waiting.id}", "answered": f"/prompts/{answered.id}",
@@ -60,7 +60,7 @@ def paths(agent: Caller, person: User, bank: ResourceServer, browser_of_person: 
 
 
 @pytest.fixture
-def contexts(browser: Browser, live_server: LiveServer, settings: Any, person: User) -> Iterator[Any]:
+def contexts(browser: Browser, live_server: LiveServer, settings: Any, user: User) -> Iterator[Any]:
     """Opens a signed-in phone. An error in its console, a broken policy too, fails the test."""
     settings.ISSUER_URL = live_server.url
     opened: list[BrowserContext] = []
@@ -73,7 +73,7 @@ def contexts(browser: Browser, live_server: LiveServer, settings: Any, person: U
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto("/login")
-        sign_in(page, person)
+        sign_in(page, user)
         page.get_by_role("button", name="Sign out").wait_for()
         return page
 
@@ -114,8 +114,8 @@ def test_no_page_is_wider_than_a_phone(contexts: Any, paths: dict[str, str], loc
 def test_times_are_those_of_the_phone_and_utc_is_at_hand(contexts: Any, paths: dict[str, str]) -> None:
     page = contexts(locale="en-GB", timezone_id="Asia/Kolkata")  # five and a half hours ahead
     page.goto(paths["grant"])
-    told = [text for text, title in times_of(page) if title == LATE_IN_UTC]
-    assert told and all(re.fullmatch("25 November 2031,? (at )?05:00(:00)?", text) for text in told), told
+    reply = [text for text, title in times_of(page) if title == LATE_IN_UTC]
+    assert reply and all(re.fullmatch("25 November 2031,? (at )?05:00(:00)?", text) for text in reply), reply
     assert all(title.endswith(" UTC") and "UTC" not in text for text, title in times_of(page))
     page.goto(paths["devices"])
     assert ("25 Nov 2031, 05:00", LATE_IN_UTC) in times_of(page)

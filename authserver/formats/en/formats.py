@@ -1,4 +1,4 @@
-"""Dates and times of the administration: sortable, to the second, UTC."""
+"""Date and time formats of the administration: sortable, to the second, in UTC."""
 
 DATE_FORMAT = "Y-m-d"
 TIME_FORMAT = "H:i:s"

@@ -1,4 +1,6 @@
-"""`manage.py migrate`: as the owner, then gives the application's role what it needs and no more."""
+"""`manage.py migrate`: migrates as the owner, then grants the application's role the rights that it
+needs and no more.
+"""
 
 from typing import Any
 
@@ -35,7 +37,9 @@ class Command(DjangoMigrate):
 
 
 def check_roles() -> None:
-    """Raises CommandError where the application would own the audit trail that it may only add to."""
+    """Raises CommandError if the application's role would own the audit tables, which it may only
+    append to.
+    """
     if "owner" not in settings.DATABASES:
         raise CommandError("DATABASE_OWNER_URL must be set: migrations run as the owner of the database.")
     if settings.DATABASES["owner"]["USER"] == settings.DATABASES["default"]["USER"]:
@@ -43,12 +47,12 @@ def check_roles() -> None:
 
 
 def append_only_tables() -> list[str]:
-    """The audit tables that the application may only add to."""
+    """The audit tables that the application may only append to."""
     return [model._meta.db_table for model in apps.get_models() if getattr(model, "append_only", False)]
 
 
 def grant_rights(role: str) -> None:
-    """Idempotent."""
+    """Grants the role its rights. Idempotent."""
     statement = sql.SQL(_GRANTS).format(app=sql.Identifier(role))
     existing = connections["owner"].introspection.table_names()
     for table in append_only_tables():

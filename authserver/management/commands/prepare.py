@@ -1,4 +1,6 @@
-"""`manage.py prepare`: what must be true before the processes start, in one go, because each start of Django costs."""
+"""`manage.py prepare`: all preparations before the processes start, in one process, because each
+start of Django costs time.
+"""
 
 from typing import Any
 

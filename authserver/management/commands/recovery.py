@@ -1,4 +1,7 @@
-"""`manage.py recovery`: after the database was restored from a backup, before the sweeper takes anything back."""
+"""`manage.py recovery`: pauses revocation after the database was restored from a backup.
+
+Start it before the sweeper.
+"""
 
 from typing import Any
 
@@ -6,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 
 from audit.record import SYSTEM
-from credentials import differences, recovery
+from credentials.backends import drift_report, recovery
 
 
 class Command(BaseCommand):
@@ -32,7 +35,7 @@ class Command(BaseCommand):
                 self.report()
 
     def report(self) -> None:
-        for one in differences.find_differences(timezone.now()):
+        for one in drift_report.find_differences(timezone.now()):
             self.stdout.write(f"{one.backend}: {one.problem or 'answers'}")
             self.stdout.write(f"  {one.overdue} leases would be taken back")
             self.stdout.write(f"  {len(one.orphans)} accounts without a lease would be taken back")

@@ -1,4 +1,4 @@
-"""`manage.py rotate_keys`: new signing keys, without anybody noticing."""
+"""`manage.py rotate_keys`: new signing keys, without an interruption for clients."""
 
 from datetime import timedelta
 from typing import Any
@@ -7,11 +7,12 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from ciba import delivery, repeats
-from credentials import rotation
+from ciba import repeats
+from ciba.callbacks import state as delivery
+from credentials.backends import rotation
 from devices import lifecycle as devices
 from devices import vapid
-from oauth import signing_keys
+from oauth.tokens import signing_keys
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""`manage.py rotate_push_key`: a new key that identifies this server to push services."""
+"""`manage.py rotate_push_key`: a new key by which push services identify this server."""
 
 from typing import Any
 

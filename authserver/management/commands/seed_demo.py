@@ -1,6 +1,7 @@
-"""`manage.py seed_demo`: a person, an administrator, two agents, an API and what may be asked of it.
+"""`manage.py seed_demo`: a user, an administrator, two agents, and an API with its scopes and
+operation types.
 
-Run at each start of the demo; makes what is missing and leaves the rest as it is.
+It runs at each start of the demo, creates missing objects and leaves existing ones unchanged.
 """
 
 import json
@@ -19,16 +20,16 @@ from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record
 from authserver import demo
-from authserver.servers.processes import write_private
 from clients import lifecycle as agents
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
-from credentials import preflight, roles
-from credentials.backends import SCOPE as LEASES
-from credentials.backends import own_resource, sealed
+from credentials.backends import preflight, roles
+from credentials.backends.secrets import LEASES_SCOPE as LEASES
+from credentials.backends.secrets import own_resource, sealed
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, same
 from operations.lifecycle import issue_resource_secret, put_version
 from operations.models import OperationType, Resource, ResourceSecret, Scope
+from runtime.processes import write_private
 
 ABOUT = About(SYSTEM)
 
@@ -45,18 +46,20 @@ class Command(BaseCommand):
         seed(folder, timezone.now(), self.stdout.write)
 
 
-def seed(folder: Path, now: datetime, say: Any) -> None:
+def seed(folder: Path, now: datetime, write_line: Any) -> None:
     api_url = f"http://localhost:{os.environ.get('DEMO_API_PORT') or settings.PORT + 1}"
-    assistant = _make_world(folder, api_url, now, say)
+    assistant = _make_world(folder, api_url, now, write_line)
     if (folder / "backend.json").exists():
-        _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now, say)
+        _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now, write_line)
 
 
 @transaction.atomic
-def _make_world(folder: Path, api_url: str, now: datetime, say: Any) -> Agent:
-    """All of it or nothing: an interrupted start leaves no agent without its rights."""
-    person = _make_person(demo.PERSON, say, is_superuser=False)
-    administrator = _make_person(demo.ADMINISTRATOR, say, is_superuser=True)
+def _make_world(folder: Path, api_url: str, now: datetime, write_line: Any) -> Agent:
+    """Creates all objects in one transaction, so that an interrupted start leaves no agent without
+    its rights.
+    """
+    user = _make_user(demo.USER, write_line, is_superuser=False)
+    administrator = _make_user(demo.ADMINISTRATOR, write_line, is_superuser=True)
     resource, is_new = _make_resource(f"{api_url}/", now)
     _make_api_file(folder, resource, now)
     assistant, made = _make_agent(folder, "Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS], api_url, administrator, now)
@@ -64,7 +67,7 @@ def _make_world(folder: Path, api_url: str, now: datetime, say: Any) -> Agent:
         assistant.scopes.set(Scope.objects.filter(resource=resource))
         assistant.operation_types.set(OperationType.objects.filter(resource=resource))
     if made:
-        agents.link(assistant, person, administrator, now)
+        agents.link(assistant, user, administrator, now)
     reporter, made = _make_agent(folder, "Night Reporter", "EdDSA", [CLIENT_CREDENTIALS], api_url, administrator, now)
     if made or is_new:
         reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
@@ -72,28 +75,28 @@ def _make_world(folder: Path, api_url: str, now: datetime, say: Any) -> Agent:
     return assistant
 
 
-def _make_person(fields: dict[str, str], say: Any, *, is_superuser: bool) -> User:
+def _make_user(fields: dict[str, str], write_line: Any, *, is_superuser: bool) -> User:
     given = os.environ.get("DEMO_PASSWORD")
     user = User.objects.filter(email=fields["email"]).first()
     if user is None:
         password = given or new_handle()[:16]
         make = User.objects.create_superuser if is_superuser else User.objects.create_user
         user = make(fields["email"], password, name=fields["name"])
-        shown = "the password of DEMO_PASSWORD" if given else f"the password {password} (shown this once)"
-        say(f"Sign in as {user.email} with {shown}")
+        content = "the password of DEMO_PASSWORD" if given else f"the password {password} (shown this once)"
+        write_line(f"Sign in as {user.email} with {content}")
     elif given and not user.check_password(given):
         user.set_password(given)
         user.save(update_fields=["password"])
-        say(f"Sign in as {user.email} with the password of DEMO_PASSWORD")
+        write_line(f"Sign in as {user.email} with the password of DEMO_PASSWORD")
     return user
 
 
 def _make_resource(identifier: str, now: datetime) -> tuple[Resource, bool]:
-    """The API and what it offers; and whether it was missing."""
+    """The API with its scopes and operation types, and whether it was created now."""
     resource, made = Resource.objects.get_or_create(identifier=identifier, defaults={"name": "Demo API"})
     if not made:
         return resource, False
-    # Scope and type names are unique: another DEMO_API_PORT than last time takes them over.
+    # Scope and type names are unique. If DEMO_API_PORT has changed, they move to the new resource.
     for scope in demo.SCOPES:
         Scope.objects.update_or_create(name=scope["name"], defaults={**scope, "resource": resource})
     for name, meaning in demo.OPERATION_TYPES.items():
@@ -103,7 +106,7 @@ def _make_resource(identifier: str, now: datetime) -> tuple[Resource, bool]:
 
 
 def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
-    """What the demo API needs: where we are, who it is, and its credential."""
+    """Writes the demo API's configuration: our address, its id, and its credential."""
     path = folder / "api.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     if known.get("resource_id") == str(resource.id) and ResourceSecret.find(known["secret"], resource):
@@ -118,8 +121,10 @@ def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
     write_private(path, json.dumps(known, indent=2))
 
 
-def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, say: Any) -> None:
-    """The embedded PostgreSQL has another port, and its lender another secret, at each start."""
+def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, write_line: Any) -> None:
+    """Updates the backend: the embedded PostgreSQL has another port, and its administrator account
+    another secret, at each start.
+    """
     backend = Backend.objects.filter(name=demo.BACKEND).first() or Backend(name=demo.BACKEND, engine="postgres")
     backend.settings = known["settings"]
     backend.sealed_secret = sealed(backend, known["secret"])
@@ -136,26 +141,30 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, say: A
     if backend.status == Backend.Status.NEW:
         report = preflight.check_backend(backend, ABOUT, now)
         if not report.passed:
-            say(f"The demo's database lends no accounts: {report.first_problem}")
-    own_resource()  # its identifier follows ISSUER_URL
+            write_line(f"The demo's database lends no accounts: {report.first_problem}")
+    own_resource()  # updates its identifier from ISSUER_URL
 
 
 def _make_agent(
     folder: Path, name: str, algorithm: str, grant_types: list[str], api_url: str, owner: User, now: datetime
 ) -> tuple[Agent, bool]:
-    """An agent whose private key is in a file that only its owner reads (a lost file gets a new key); is it new?"""
+    """An agent whose private key is in a file that only its owner can read, and whether it was
+    created now.
+
+    If the file is lost, the agent gets a new key.
+    """
     path = folder / f"{name.lower().replace(' ', '-')}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     agent, made = Agent.objects.get_or_create(name=name, user=owner, defaults={"grant_types": grant_types})
     key = known.get("key") or _new_key(algorithm)
     public = {member: value for member, value in key.items() if member != "d"}
-    if made or not _holds(agent, public):
+    if made or not _has_demo(agent, public):
         agent.client_jwks = {"keys": [public]}
         agent.full_clean()
         agent.save()
         kind = events.AGENT_REGISTERED if made else events.AGENT_CHANGED
         record(kind, About(SYSTEM, client_id=agent.client_id), now, name=name, changed=["client_jwks"])
-    file = {"issuer": settings.ISSUER_URL, "client_id": agent.client_id, "api": api_url, "person": demo.PERSON["email"]}
+    file = {"issuer": settings.ISSUER_URL, "client_id": agent.client_id, "api": api_url, "user": demo.USER["email"]}
     write_private(path, json.dumps(file | {"algorithm": algorithm, "key": key}, indent=2))
     return agent, made
 
@@ -165,7 +174,7 @@ def _new_key(algorithm: str) -> dict[str, Any]:
     return dict(key.as_dict(private=True))
 
 
-def _holds(agent: Agent, public: dict[str, Any]) -> bool:
+def _has_demo(agent: Agent, public: dict[str, Any]) -> bool:
     registered = (agent.client_jwks or {}).get("keys", [])
     return any(
         same(json.dumps(one, sort_keys=True).encode(), json.dumps(public, sort_keys=True).encode())

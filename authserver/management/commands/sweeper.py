@@ -1,4 +1,4 @@
-"""`manage.py sweeper`: does what is due, every second, for as long as it runs. Several may run."""
+"""`manage.py sweeper`: does due work every second until it is stopped. Several may run at once."""
 
 import signal
 import threading
@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.utils import timezone
 
 from authserver.checks import refuse
-from authserver.sweeps import BATCH, OUTWARD, SWEEPS, Sweep
+from authserver.sweeps import OUTWARD, SWEEP_BATCH, SWEEPS, Sweep
 
 log = structlog.get_logger(__name__)
 
@@ -50,19 +50,22 @@ def sweep_until(stop: threading.Event, sweeps: Mapping[str, Sweep], pause: float
 
 
 def sweep_round(sweeps: Mapping[str, Sweep]) -> bool:
-    """Runs each sweep once; one that fails is logged and does not keep the others back.
+    """Runs each sweep once.
 
-    Answers whether one of them may have left something over.
+    A sweep that fails is logged and does not stop the others.
+
+    Returns whether one of them may have left due work.
     """
     more = False
     for name, sweep in sweeps.items():
         try:
-            more |= sweep(timezone.now(), BATCH) >= BATCH
+            more |= sweep(timezone.now(), SWEEP_BATCH) >= SWEEP_BATCH
         except (DatabaseError, InterfaceError) as error:
-            # The next round tries again: nothing is lost, because what is due is in PostgreSQL.
+            # The next round tries again. Nothing is lost, because due work is in PostgreSQL.
             log.error("sweep failed", sweep=name, error=str(error))
             close_old_connections()
         except Exception:
-            # A thread that ended here would leave its work undone for ever, while the process looks well.
+            # If the thread ended here, its work would stay undone forever while the process looks
+            # healthy.
             log.exception("sweep failed", sweep=name)
     return more

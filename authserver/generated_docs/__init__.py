@@ -1,0 +1,28 @@
+"""The documents that are written from the code: docs/errors.md and docs/events.md.
+
+`manage.py write_docs` writes them. They need no database.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from authserver.generated_docs import error_page, event_page
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/errors.md": error_page.render,
+    "docs/events.md": event_page.render,
+}
+
+
+def write_pages(root: Path) -> None:
+    for path, render in PAGES.items():
+        (root / path).write_text(render(), encoding="utf-8")
+
+
+def find_outdated_pages(root: Path) -> list[str]:
+    """The paths whose file is missing or differs from what the code says now."""
+    return [path for path, render in PAGES.items() if _read(root / path) != render()]
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.is_file() else None

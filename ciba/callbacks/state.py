@@ -1,0 +1,123 @@
+"""The callbacks that ping and push agents must receive, and the sealed data that they need.
+
+The auth_req_id, the agent's token and the pushed tokens are sealed in the request's row. They are
+erased as soon as nothing more must be sent. The outbox row holds only the request's id.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from ciba.models import BackchannelRequest
+from ciba.states import State
+from clients.models import Agent
+from foundation import outbox
+from foundation.keyring import open_sealed, seal
+from foundation.transactions import inside_transaction
+
+KIND = "delivery"
+# How long after a request's end the agent may still be notified of it.
+NOTICE_LIFETIME = timedelta(minutes=5)
+_SEALED = ("sealed_auth_req_id", "sealed_notification_token", "sealed_token_response")
+_ERASED: dict[str, Any] = {**dict.fromkeys(_SEALED), "callback_deadline_at": None}
+
+
+@dataclass(frozen=True)
+class CallbackData:
+    """The data that a callback needs."""
+
+    auth_req_id: str
+    notification_token: str
+    answer: bytes | None  # the pushed tokens, once minted
+
+
+def _place(column: str, request_id: UUID) -> str:
+    return f"ciba_backchannelrequest:{column}:{request_id}"
+
+
+def seal_callback_data(agent: Agent, request_id: UUID, auth_req_id: str, token: str, until: datetime) -> dict[str, Any]:
+    """The sealed columns of a new request of this agent."""
+    mode = agent.backchannel_token_delivery_mode
+    if mode == Agent.DeliveryMode.POLL:
+        return {"delivery_mode": mode}
+    return {
+        "delivery_mode": mode,
+        "notification_endpoint": agent.backchannel_client_notification_endpoint,
+        "sealed_auth_req_id": seal(auth_req_id.encode(), place=_place("sealed_auth_req_id", request_id)),
+        "sealed_notification_token": seal(token.encode(), place=_place("sealed_notification_token", request_id)),
+        "callback_deadline_at": until + NOTICE_LIFETIME,
+    }
+
+
+def open_callback_data(request: BackchannelRequest) -> CallbackData | None:
+    """The callback data; None if nothing (more) must be sent."""
+    opened = {name: _open(request, name) for name in _SEALED}
+    auth_req_id, token, answer = opened.values()
+    if auth_req_id is None or token is None:
+        return None
+    return CallbackData(auth_req_id.decode(), token.decode(), answer)
+
+
+def _open(request: BackchannelRequest, column: str) -> bytes | None:
+    sealed = getattr(request, column)
+    return None if sealed is None else open_sealed(bytes(sealed), place=_place(column, request.id))
+
+
+def seal_token_response(request: BackchannelRequest, body: dict[str, Any]) -> bytes:
+    """The sealed body of a push. A retry sends the same body."""
+    answer = json.dumps(body).encode()
+    sealed = seal(answer, place=_place("sealed_token_response", request.id))
+    BackchannelRequest.objects.filter(pk=request.pk).update(sealed_token_response=sealed)
+    return answer
+
+
+def _about(request_id: UUID) -> str:
+    return f"request:{request_id}"
+
+
+def enqueue(request: BackchannelRequest, now: datetime) -> None:
+    """Enqueues the callback of a request that was decided or has ended.
+
+    Runs in the same transaction as that change.
+    """
+    if request.sealed_auth_req_id is None:
+        return
+    outbox.withdraw(_about(request.id), now)
+    is_notice = request.state != State.APPROVED  # an approval is pushed before it expires or never
+    until = max(request.expires_at, now + NOTICE_LIFETIME) if is_notice else request.expires_at
+    BackchannelRequest.objects.filter(pk=request.pk).update(callback_deadline_at=until)
+    outbox.enqueue(KIND, _about(request.id), {"request": str(request.id)}, now, deadline=until)
+
+
+def settle(request: BackchannelRequest, now: datetime) -> None:
+    """Withdraws the callback and erases its data. Nothing more is sent."""
+    inside_transaction("settling")
+    if request.delivery_mode != Agent.DeliveryMode.POLL:
+        outbox.withdraw(_about(request.id), now)
+        erase([request.pk])
+
+
+def erase(request_ids: Iterable[UUID]) -> int:
+    return BackchannelRequest.objects.filter(pk__in=request_ids, callback_deadline_at__isnull=False).update(**_ERASED)
+
+
+def erase_late(now: datetime, batch: int) -> int:
+    """Erases the data of callbacks that are no longer made; at most `batch`."""
+    late = BackchannelRequest.objects.filter(callback_deadline_at__lte=now).exclude(state=State.DELIVERING)
+    return erase(late.order_by("callback_deadline_at").values_list("pk", flat=True)[:batch])
+
+
+@transaction.atomic(durable=True)
+def reseal_all() -> int:
+    """Reseals the callback data under the first key-encryption key of the file."""
+    requests = list(BackchannelRequest.objects.select_for_update().filter(callback_deadline_at__isnull=False))
+    for request in requests:
+        opened = {name: _open(request, name) for name in _SEALED}
+        fields = {n: seal(v, place=_place(n, request.id)) for n, v in opened.items() if v is not None}
+        BackchannelRequest.objects.filter(pk=request.pk).update(**fields)
+    return len(requests)

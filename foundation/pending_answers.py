@@ -1,0 +1,106 @@
+"""Answers that are not sent at once. A view returns such an answer, and the HTTP front (web) waits.
+
+A `Wait` delays one answer: the front calls the view again when the watched topic has changed, and
+the view continues from its saved state. A `Stream` stays open and sends "look again". A `Pause`
+delays a finished answer until a given time. None of them holds a thread or a database connection.
+Behind another server `can_wait` is False, and the view answers at once.
+"""
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+
+# Keys of the WSGI environment. Only the front can set them, because the name of a request header
+# begins with HTTP_.
+FRONT = "countersign.front"
+RESUMED = "countersign.resumed"
+
+# Kind of topic → a function that reads the current revisions of many keys at once and leaves out
+# missing keys. authserver/wiring.py fills it.
+Reader = Callable[[Sequence[str]], Mapping[str, Hashable]]
+READERS: dict[str, Reader] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A topic (`kind:key`) and its last known revision. A different revision means that the topic has changed."""
+
+    topic: str
+    revision: Hashable
+
+
+def read_revisions(topics: Sequence[str]) -> dict[str, Hashable]:
+    """The current revisions, with one query per kind. A missing topic has None."""
+    keys: dict[str, list[str]] = {}
+    for topic in topics:
+        kind, _, key = topic.partition(":")
+        keys.setdefault(kind, []).append(key)
+    found = {kind: READERS[kind](of_kind) for kind, of_kind in keys.items()}
+    return {f"{kind}:{key}": found[kind].get(key) for kind, of_kind in keys.items() for key in of_kind}
+
+
+def watch(*topics: str) -> list[Watch]:
+    """Watches of these topics at their current revisions."""
+    return [Watch(topic, revision) for topic, revision in read_revisions(topics).items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Delays the answer for at most `seconds`; the view is called again when `watch` has changed.
+
+    That call receives `state`. `over` is called once, in a thread, when the wait has ended: before
+    the answer is sent, or after the client has disconnected.
+    """
+
+    watch: Watch
+    seconds: float
+    state: Any
+    over: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """Keeps the answer open. Sends an event for every change of `watch` and ends when one of `ends` changes.
+
+    `holder` names the party whose limit of open streams counts this one.
+    """
+
+    watch: Watch
+    ends: list[Watch] = field(default_factory=list)
+    holder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Delays a finished answer until `until` (time.monotonic())."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Passed to a view that is called again: its saved state, and whether this is the last call."""
+
+    state: Any
+    is_last: bool
+
+
+def can_wait(request: HttpRequest) -> bool:
+    return FRONT in request.META
+
+
+def resumed(request: HttpRequest) -> Resumed | None:
+    found = request.META.get(RESUMED)
+    return found if isinstance(found, Resumed) else None
+
+
+def park(response: HttpResponse, how: Wait | Stream | Pause) -> HttpResponse:
+    response.parked = how  # type: ignore[attr-defined]  # Django's response class declares no such attribute
+    return response
+
+
+def parked(answer: object) -> Wait | Stream | Pause | None:
+    """How the front must delay this answer of the WSGI application, or None."""
+    return getattr(answer, "parked", None)

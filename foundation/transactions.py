@@ -1,0 +1,15 @@
+"""Whether a function takes part in its caller's transaction, or must not. Nobody else asks the connection."""
+
+from django.db import connection
+
+
+def inside_transaction(what: str) -> None:
+    """Raises RuntimeError outside a transaction. `what` names the work that needs its caller's transaction."""
+    if not connection.in_atomic_block:
+        raise RuntimeError(f"{what} takes part in a transaction of its caller")
+
+
+def outside_transaction(what: str) -> None:
+    """Raises RuntimeError inside a transaction. `what` waits for somebody outside, and the locks would wait with it."""
+    if connection.in_atomic_block:
+        raise RuntimeError(f"{what} waits for the network: not inside a transaction")

@@ -1,0 +1,118 @@
+"""The rules. Each takes the path of a file, relative to the repository, and its syntax tree."""
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from lint.vocabulary import INSTEAD
+
+# Files whose every function is an entry point: a request, a task or a command begins there.
+CLOCK_ENTRY_POINTS = frozenset({"admin.py", "api.py", "endpoints.py", "pages.py", "tasks.py"})
+CLOCK_FOLDERS = ("authserver/", "web/", "runtime/", "bench/", "examples/", "tests/", "lint/")
+# Files that wait for a backend, a lock or the network between two steps, and must read the clock again afterwards.
+CLOCK_AFTER_WAITING = frozenset(
+    {
+        "ciba/callbacks/sender.py",
+        "ciba/token_grant.py",
+        "clients/published_keys.py",
+        "credentials/backends/breaker.py",
+        "credentials/backends/orphans.py",
+        "credentials/backends/preflight.py",
+        "credentials/backends/rotation.py",
+        "credentials/leases/issuance.py",
+        "credentials/leases/revocation.py",
+        "foundation/outbox.py",
+    }
+)
+# Types of the parameter that a view has.
+_REQUESTS = frozenset({"HttpRequest", "Request"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    path: str
+    line: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text}"
+
+
+Rule = Callable[[str, ast.Module], Iterator[Problem]]
+
+
+def check_vocabulary(path: str, tree: ast.Module) -> Iterator[Problem]:
+    """Identifiers use the words of docs/glossary.md. The names of tests are sentences, and are not checked."""
+    for name, line in _defined_names(tree):
+        for word in _words(name):
+            if word in INSTEAD:
+                yield Problem(path, line, f"`{name}` uses the word '{word}': say {INSTEAD[word]}")
+
+
+def check_clock_readers(path: str, tree: ast.Module) -> Iterator[Problem]:
+    """Below views, tasks and commands `now` is an argument."""
+    name = PurePosixPath(path).name
+    if (
+        name in CLOCK_ENTRY_POINTS
+        or path in CLOCK_AFTER_WAITING
+        or path.startswith(CLOCK_FOLDERS)
+        or "/commands/" in path
+    ):
+        return
+    in_views = {id(node) for view in ast.walk(tree) if _is_view(view) for node in ast.walk(view)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or id(node) in in_views:
+            continue
+        if ast.unparse(node.func) in ("timezone.now", "datetime.now", "time.time"):
+            text = f"`{ast.unparse(node.func)}` below an entry point: take `now` as an argument"
+            yield Problem(path, node.lineno, text)
+
+
+def check_transaction_tests(path: str, tree: ast.Module) -> Iterator[Problem]:
+    """Only foundation asks the database connection whether a transaction is open."""
+    if path.startswith(("foundation/", "tests/foundation/")):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr == "in_atomic_block":
+            yield Problem(path, node.lineno, "`in_atomic_block`: use inside_transaction or outside_transaction")
+
+
+RULES: tuple[Rule, ...] = (check_vocabulary, check_clock_readers, check_transaction_tests)
+
+
+def check_source(path: str, source: str) -> list[Problem]:
+    """All problems of one file, by line. A line that ends in `# lint: allow` and a reason is passed over."""
+    tree = ast.parse(source)
+    lines = source.splitlines()
+    problems = [problem for rule in RULES for problem in rule(path, tree)]
+    return sorted((one for one in problems if not _ALLOWED.search(lines[one.line - 1])), key=lambda one: one.line)
+
+
+_ALLOWED = re.compile(r"# lint: allow \S+")
+
+
+def _defined_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(tree):
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                if not name.startswith(("test_", "Test")):
+                    yield name, node.lineno
+            case ast.arg(arg=name):
+                yield name, node.lineno
+            case ast.Name(id=name, ctx=ast.Store()):
+                yield name, node.lineno
+            case ast.Attribute(attr=name, ctx=ast.Store()):
+                yield name, node.lineno
+
+
+def _words(name: str) -> list[str]:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_").split("_")
+
+
+def _is_view(node: ast.AST) -> bool:
+    """A function that has the request itself."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    return any(one.annotation is not None and ast.unparse(one.annotation) in _REQUESTS for one in node.args.args)

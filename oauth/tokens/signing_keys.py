@@ -1,0 +1,152 @@
+"""Our signing keys: create, choose, list, withdraw.
+
+Private parts are sealed in PostgreSQL.
+
+Rotation invalidates nothing. A new key is listed SIGNING_KEY_LEAD seconds before it signs, so that
+resource servers have fetched it. An old key stays listed until everything that it signed has
+expired.
+"""
+
+import json
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from joserfc.jwk import ECKey, Key, RSAKey
+
+from audit import events
+from audit.record import SYSTEM, About, record, record_revocation
+from clients.models import ID_TOKEN_ALGORITHMS
+from foundation.keyring import open_sealed, seal
+from oauth.models import SigningKey
+
+ALGORITHMS = ID_TOKEN_ALGORITHMS
+# The longest lifetime of any signed token: a token of a grant lives as long as its operation type's
+# lifetime (at most a day).
+MAX_TOKEN_LIFETIME = timedelta(days=1)
+CACHE_FOR_S = 15.0  # seconds: the longest delay until a rotation in another process is seen
+
+
+@dataclass(frozen=True)
+class LoadedKey:
+    """A signing key in memory."""
+
+    kid: str
+    algorithm: str
+    active_at: datetime
+    public_jwk: dict[str, Any]
+    key: Key
+
+
+_cache: tuple[float, list[LoadedKey]] = (0.0, [])
+
+
+def _place(kid: str) -> str:
+    return f"oauth_signingkey:sealed_private_jwk:{kid}"
+
+
+def listed_keys(now: datetime) -> list[LoadedKey]:
+    """Every key of the JWKS, newest first, from this process's cache."""
+    global _cache
+    read_at, keys = _cache
+    if not keys or time.monotonic() - read_at > CACHE_FOR_S:
+        rows = SigningKey.objects.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).order_by("-active_at")
+        keys = [_load(row) for row in rows]
+        _cache = (time.monotonic(), keys)
+    return keys
+
+
+def clear_cache() -> None:
+    """Call it in this process after a change of the keys."""
+    global _cache
+    _cache = (0.0, [])
+
+
+def _load(row: SigningKey) -> LoadedKey:
+    private = json.loads(open_sealed(bytes(row.sealed_private_jwk), place=_place(row.kid)))
+    key = (ECKey if row.algorithm == "ES256" else RSAKey).import_key(private)
+    return LoadedKey(row.kid, row.algorithm, row.active_at, row.public_jwk, key)
+
+
+def signing_key(algorithm: str, now: datetime) -> LoadedKey:
+    """The newest active key of this algorithm. Raises LookupError if there is none."""
+    for loaded in listed_keys(now):
+        if loaded.algorithm == algorithm and loaded.active_at <= now:
+            return loaded
+    raise LookupError(f"there is no active {algorithm} key: run manage.py rotate_keys")
+
+
+def state_in_words(row: SigningKey, now: datetime) -> str:
+    """The state of a key at this time, in words for the administration."""
+    if row.withdrawn_at is not None and row.withdrawn_at <= now:
+        return "withdrawn: what it signed is refused"
+    if row.active_at > now:
+        return "listed; will sign"
+    later = SigningKey.objects.filter(algorithm=row.algorithm, active_at__gt=row.active_at, active_at__lte=now)
+    if later.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).exists():
+        return "no longer signs; listed for what it signed"
+    return "signs"
+
+
+def is_missing(now: datetime) -> list[str]:
+    """The algorithms without a key that can sign now."""
+    active = {key.algorithm for key in listed_keys(now) if key.active_at <= now}
+    return [algorithm for algorithm in ALGORITHMS if algorithm not in active]
+
+
+@transaction.atomic(durable=True)
+def make_key(algorithm: str, now: datetime, *, active_at: datetime) -> str:
+    """Creates a key that is listed at once and signs from `active_at`.
+
+    Older keys are unlisted when all that they signed has expired.
+    """
+    key = ECKey.generate_key("P-256") if algorithm == "ES256" else RSAKey.generate_key(2048)
+    kid = key.thumbprint()  # RFC 7638
+    public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": algorithm}
+    SigningKey.objects.filter(algorithm=algorithm, withdrawn_at=None).update(
+        withdrawn_at=active_at + MAX_TOKEN_LIFETIME + timedelta(seconds=CACHE_FOR_S * 2)
+    )
+    SigningKey.objects.create(
+        kid=kid,
+        algorithm=algorithm,
+        public_jwk=public,
+        sealed_private_jwk=seal(json.dumps(key.as_dict(private=True)).encode(), place=_place(kid)),
+        created_at=now,
+        active_at=active_at,
+    )
+    record(events.SIGNING_KEY_CREATED, About(SYSTEM), now, kid=kid, algorithm=algorithm)
+    transaction.on_commit(clear_cache)
+    return kid
+
+
+@transaction.atomic(durable=True)
+def withdraw(kid: str, now: datetime) -> bool:
+    """Removes a leaked key from the JWKS at once. Signatures of this key stop verifying."""
+    row = SigningKey.objects.filter(kid=kid).filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now))
+    if not row.update(withdrawn_at=now):
+        return False
+    record_revocation(events.SIGNING_KEY_WITHDRAWN, About(SYSTEM), now, kid=kid)
+    transaction.on_commit(clear_cache)
+    return True
+
+
+def reseal_all() -> int:
+    """Seals every private key again, under the first key-encryption key of the file."""
+    with transaction.atomic(durable=True):
+        rows = list(SigningKey.objects.select_for_update())
+        for row in rows:
+            plain = open_sealed(bytes(row.sealed_private_jwk), place=_place(row.kid))
+            row.sealed_private_jwk = seal(plain, place=_place(row.kid))
+            row.save(update_fields=["sealed_private_jwk"])
+    return len(rows)
+
+
+def sweep(now: datetime, batch: int) -> int:
+    """Deletes keys that were unlisted some time ago."""
+    due = SigningKey.objects.filter(withdrawn_at__lt=now - timedelta(seconds=settings.SIGNING_KEY_LEAD))
+    gone, _ = SigningKey.objects.filter(pk__in=list(due.values_list("pk", flat=True)[:batch])).delete()
+    return gone

@@ -1,0 +1,59 @@
+"""Our own lint rules: what each refuses, and what it lets pass."""
+
+import pytest
+
+from lint.rules import check_source
+from lint.vocabulary import INSTEAD
+
+
+def problems(path: str, source: str) -> list[str]:
+    return [problem.text for problem in check_source(path, source)]
+
+
+class TestVocabulary:
+    @pytest.mark.parametrize(
+        "source",
+        ["def lend(x): ...", "class Limb: ...", "def f(asked): ...", "told = 1", "MOST_LEASES = 1", "self.may_stay = 1",
+         "async def take_buyer(): ...", "class LentAccount: ...", "for person in []: ...", "def f(*, why=1): ..."],
+    )  # fmt: skip
+    def test_an_identifier_with_a_word_of_our_own_is_refused(self, source: str) -> None:
+        assert len(problems("oauth/x.py", source)) == 1
+
+    @pytest.mark.parametrize(
+        "source",
+        ["def issue(x): ...", "almost = 1", "x = asked_elsewhere()", '"""Whose is it? Nobody was asked here."""',
+         "from somewhere import told", "PERSONAL = 1", "def test_nobody_is_asked(): ...", "class TestThePerson: ..."],
+    )  # fmt: skip
+    def test_other_identifiers_prose_and_sentences_pass(self, source: str) -> None:
+        assert problems("oauth/x.py", source) == []
+
+    def test_each_word_says_what_to_use_instead(self) -> None:
+        for word, instead in INSTEAD.items():
+            (text,) = problems("oauth/x.py", f"{word} = 1")
+            assert instead in text
+
+
+class TestClockReaders:
+    @pytest.mark.parametrize("call", ["timezone.now()", "datetime.now(UTC)", "time.time()"])
+    def test_the_clock_is_read_in_entry_points_alone(self, call: str) -> None:
+        assert len(problems("oauth/grants/lifecycle.py", f"x = {call}")) == 1
+        for path in ("oauth/token_endpoint/endpoints.py", "ciba/pages.py", "authserver/sweeps.py", "clients/admin.py"):
+            assert problems(path, f"x = {call}") == []
+
+    def test_a_view_is_an_entry_point(self) -> None:
+        assert problems("oauth/metadata.py", "def metadata(request: HttpRequest): return timezone.now()") == []
+        assert len(problems("oauth/metadata.py", "def metadata(agent: Agent): return timezone.now()")) == 1
+
+    def test_code_that_waited_may_read_it_again(self) -> None:
+        assert problems("credentials/leases/issuance.py", "x = timezone.now()") == []
+
+    def test_an_exception_has_a_reason(self) -> None:
+        assert problems("oauth/x.py", "x = timezone.now()  # lint: allow the hook has no argument") == []
+        assert len(problems("oauth/x.py", "x = timezone.now()  # lint: allow ")) == 1
+
+
+class TestTransactions:
+    def test_only_foundation_looks_at_the_connection(self) -> None:
+        source = "if connection.in_atomic_block: ..."
+        assert len(problems("oauth/grants/lifecycle.py", source)) == 1
+        assert problems("foundation/transactions.py", source) == []

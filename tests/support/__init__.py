@@ -1,0 +1,1 @@
+"""What tests need and what is no test: servers, clients and peers that speak the real protocols."""

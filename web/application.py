@@ -1,0 +1,290 @@
+"""One request from its first byte to its last; the process's start and its end."""
+
+import asyncio
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
+from foundation.pending_answers import Pause, Resumed, Stream, Wait
+from web.exchange import CHUNK_BYTES, Receive, Scope, Send, Wsgi, WsgiAnswer, call, environ_of
+from web.hub import Hub, Listener, Mark
+from web.pool import Pool, QueueFull
+from web.streams import RETRY_AFTER_S, Streams
+
+log = logging.getLogger(__name__)
+
+BODY_TIMEOUT_S = 30.0  # seconds for a whole body
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024  # bytes of all bodies at once, beyond which only small ones are read
+SMALL_BODY_BYTES = 64 * 1024  # bytes: every protocol request is far below
+SEND_TIMEOUT_S = 30.0  # seconds that a reader may keep us from sending the next part
+
+
+FAILED = WsgiAnswer(500, [(b"content-type", b"text/plain"), (b"content-length", b"14")], b"internal error")
+
+
+class BodyIncomplete(ProtocolError):
+    """The body ended early, or its chunks are malformed (RFC 9112 7.1, 8)."""
+
+    # granian reports both as a disconnect.
+    code = "invalid_request"
+    status = HTTPStatus.BAD_REQUEST
+    default_description = "the body is incomplete or its chunks cannot be read"
+    advice = "Send the whole body, with a correct Content-Length or correct chunks."
+
+
+class BodyTooSlow(ProtocolError):
+    """The body did not arrive in time (RFC 9110 15.5.9)."""
+
+    code = "invalid_request"
+    status = HTTPStatus.REQUEST_TIMEOUT
+    default_description = "the body did not arrive in time"
+    advice = "Send the whole body at once, over a new connection."
+
+
+class TooManyStreams(ProtocolError):
+    """The user has too many open event streams (RFC 6585 4)."""
+
+    code = "slow_down"
+    status = HTTPStatus.TOO_MANY_REQUESTS
+    default_description = "too many streams of this person are open; fetch instead"
+    default_retry_after = RETRY_AFTER_S
+    advice = "Close streams that you do not need, or fetch /v1/prompts instead."
+
+
+class Front:
+    """The ASGI application."""
+
+    def __init__(
+        self, wsgi: Wsgi, *, threads: int, queue: int, max_parked: int, max_body: int, make_hub: Callable[[Pool], Hub]
+    ) -> None:
+        self._wsgi = wsgi
+        self._pool = Pool(threads, queue)
+        self._hub = make_hub(self._pool)
+        self._streams = Streams(self._hub)
+        self._parked: set[Listener] = set()
+        self._max_parked = max_parked
+        self._max_body = max_body
+        self._buffered = 0
+        self._is_closing = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    # --- the process
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._hub.start()
+        self._end_with_sigterm()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self.close()
+        await self._hub.stop()
+        self._pool.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _end_with_sigterm(self) -> None:
+        """granian tells us only when every connection has ended, so that a stream would keep it until it is killed.
+
+        Its own handler is asyncio's, which is called through the wake-up descriptor: this one comes beside it.
+        """
+        if threading.current_thread() is threading.main_thread():
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.close))
+
+    def close(self) -> None:
+        """Ends every stream and every waiting; what is being answered is answered."""
+        self._is_closing = True
+        for listener in self._parked:
+            listener.end()
+
+    # --- one request
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            body = await self._read_body(scope, receive)
+            mark = self._hub.mark()
+            answer = await self._pool.run(call, self._wsgi, environ_of(scope, body))
+        except QueueFull:
+            await refuse(send, TemporarilyUnavailable(retry_after=1))
+        except ProtocolError as error:
+            await refuse(send, error)
+        except Exception:
+            log.exception("the application failed")
+            await send_whole(send, FAILED)
+        else:
+            await self._send(scope, answer, mark, receive, send)
+
+    async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body. Raises ProtocolError where it cannot be read or is too large, too slow or too much."""
+        headers = dict(scope["headers"])
+        declared = int(headers.get(b"content-length") or 0)
+        if not declared and b"transfer-encoding" not in headers:
+            return b""
+        if declared > self._max_body:
+            raise BodyTooLarge()
+        held_request, parts = 0, []
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT_S):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise BodyIncomplete()
+                    part, more = message.get("body", b""), message.get("more_body", False)
+                    held_request += len(part)
+                    self._buffered += len(part)
+                    if held_request > self._max_body:
+                        raise BodyTooLarge()
+                    if self._buffered > MAX_BUFFERED_BYTES and held_request > SMALL_BODY_BYTES:
+                        raise TemporarilyUnavailable(retry_after=1)
+                    parts.append(part)
+        except TimeoutError as error:
+            raise BodyTooSlow() from error
+        finally:
+            self._buffered -= held_request
+        return b"".join(parts)
+
+    async def _send(self, scope: Scope, answer: WsgiAnswer, mark: Mark, receive: Receive, send: Send) -> None:
+        if isinstance(answer.parked, Stream):
+            await self._stream(answer, answer.parked, mark, receive, send)
+        elif isinstance(answer.parked, Wait):
+            if held_request := await self._park(scope, answer, answer.parked, mark, receive):
+                await send_whole(send, held_request)
+        elif isinstance(answer.parked, Pause):
+            await asyncio.sleep(answer.parked.until - time.monotonic())
+            await send_whole(send, answer)
+        elif answer.close is not None and (answer.file or answer.chunks):
+            await self._send_parts(answer, answer.close, receive, send)
+        else:
+            await send_whole(send, answer)
+
+    async def _stream(self, answer: WsgiAnswer, stream: Stream, mark: Mark, receive: Receive, send: Send) -> None:
+        if self._is_closing or len(self._parked) >= self._max_parked:
+            await refuse(send, TemporarilyUnavailable(retry_after=RETRY_AFTER_S))
+        elif not self._streams.has_room(stream):
+            await refuse(send, TooManyStreams())
+        else:
+            listener = Listener([stream.watch, *stream.ends])
+            self._parked.add(listener)
+            going = when_gone(receive, listener.end)
+            try:
+                await self._streams.serve(answer, stream, listener, mark, send)
+            finally:
+                going.cancel()
+                self._parked.discard(listener)
+
+    async def _park(
+        self, scope: Scope, first: WsgiAnswer, wait: Wait, mark: Mark, receive: Receive
+    ) -> WsgiAnswer | None:
+        """The answer, once it has changed or may not be held any longer; None where the client has gone."""
+        if self._is_closing or len(self._parked) >= self._max_parked:
+            await self._pool.run_own(wait.over)
+            return first  # good as it is, only early
+        listener = Listener([wait.watch])
+        self._parked.add(listener)
+        going = when_gone(receive, listener.leave)
+        try:
+            with self._hub.listening(listener, mark):
+                return await self._wait(scope, wait, listener)
+        except Exception:
+            log.exception("the application failed")
+            return FAILED
+        finally:
+            going.cancel()
+            self._parked.discard(listener)
+
+    async def _wait(self, scope: Scope, wait: Wait, listener: Listener) -> WsgiAnswer | None:
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + wait.seconds
+        while True:
+            await listener.wait(over_at - loop.time())
+            if listener.is_gone:
+                await self._pool.run_own(wait.over)
+                return None
+            is_last = listener.is_over or loop.time() >= over_at
+            answer = await self._pool.run_own(self._resume, scope, wait, is_last)
+            if answer.parked is None:
+                return answer
+
+    def _resume(self, scope: Scope, wait: Wait, is_last: bool) -> WsgiAnswer:
+        is_over = True
+        try:
+            answer = call(self._wsgi, environ_of(scope, resumed=Resumed(wait.state, is_last)))
+            is_over = answer.parked is None
+            return answer
+        finally:
+            if is_over:
+                wait.over()
+
+    async def _send_parts(self, answer: WsgiAnswer, close: Callable[[], None], receive: Receive, send: Send) -> None:
+        gone = threading.Event()
+        going = when_gone(receive, gone.set)
+        try:
+            await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+            if answer.file is not None:
+                # A thread only reads; a slow reader keeps none.
+                while (part := await self._pool.run_own(answer.file.read, CHUNK_BYTES)) and not gone.is_set():
+                    async with asyncio.timeout(SEND_TIMEOUT_S):
+                        await send({"type": "http.response.body", "body": part, "more_body": True})
+            else:
+                await self._pool.run(self._send_chunks, answer, gone, asyncio.get_running_loop(), send)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            going.cancel()
+            await self._pool.run_own(close)
+
+    def _send_chunks(
+        self, answer: WsgiAnswer, gone: threading.Event, loop: asyncio.AbstractEventLoop, send: Send
+    ) -> None:
+        """In one thread from first to last: the generator may hold a database connection of that thread."""
+        for chunk in answer.chunks or ():
+            if gone.is_set():
+                return
+            message = {"type": "http.response.body", "body": chunk, "more_body": True}
+            asyncio.run_coroutine_threadsafe(_send(send, message), loop).result(SEND_TIMEOUT_S)
+
+
+async def _send(send: Send, message: dict[str, Any]) -> None:
+    await send(message)
+
+
+def when_gone(receive: Receive, act: Callable[[], None]) -> "asyncio.Task[None]":
+    """Calls `act` as soon as the client has closed the connection."""
+
+    async def watch() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        act()
+
+    return asyncio.create_task(watch())
+
+
+async def send_whole(send: Send, answer: WsgiAnswer) -> None:
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.body", "body": answer.body})
+
+
+async def refuse(send: Send, error: ProtocolError) -> None:
+    """An answer of the front itself, in the shape that all errors have."""
+    body = json.dumps(error.body()).encode()
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if error.retry_after is not None:
+        headers.append((b"retry-after", str(error.retry_after).encode()))
+    if isinstance(error, BodyIncomplete | BodyTooSlow | BodyTooLarge):
+        headers.append((b"connection", b"close"))  # what is left of the body is not read
+    await send_whole(send, WsgiAnswer(error.status, headers, body))
