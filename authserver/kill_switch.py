@@ -21,7 +21,7 @@ from django.views.decorators.http import require_http_methods
 from accounts.models import User
 from ciba import lifecycle as ciba
 from ciba.models import BackchannelRequest
-from ciba.states import TRANSITIONS
+from ciba.states import REQUEST_STATES
 from ciba.states import State as RequestState
 from clients import lifecycle as agents
 from clients.models import Agent
@@ -67,7 +67,7 @@ def find_remainder(agent: Agent, now: datetime) -> list[Remainder]:
         Remainder("The agent may call Countersign", int(agent.is_active)),
         Remainder(
             "Requests that are open or approved",
-            requests.filter(state__in=list(TRANSITIONS)).count(),
+            requests.filter(state__in=REQUEST_STATES.open_states).count(),
         ),
         Remainder(
             "Prompts that wait for an answer",

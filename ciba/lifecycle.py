@@ -38,7 +38,7 @@ from ciba.policy import (
 )
 from ciba.prompt_content import PromptContent, describe_access, describe_operation, headline, prompt_digest
 from ciba.repeats import Earlier, Repeatable
-from ciba.states import FINAL_STATES, TRANSITIONS, State, sources
+from ciba.states import REQUEST_STATES, State
 from ciba.topics import topics_of
 from clients import lifecycle as agents
 from clients.models import Agent
@@ -426,7 +426,8 @@ def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
     if found is None:
         return False
     request = _lock(found)
-    if State(request.state) in FINAL_STATES or request.expires_at <= now:  # whether or not it was already swept
+    # Expired: whether or not it was already swept.
+    if State(request.state) in REQUEST_STATES.final_states or request.expires_at <= now:
         return False
     _withdraw(request, f"agent:{agent.client_id}", now)
     delivery.settle(request, now)
@@ -460,7 +461,7 @@ def end_requests_of(agent: Agent, actor: str, reason: str, now: datetime) -> Non
 
 
 def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: datetime) -> None:
-    still = theirs.filter(state__in=list(TRANSITIONS)).select_related("agent", "user")
+    still = theirs.filter(state__in=REQUEST_STATES.open_states).select_related("agent", "user")
     for request in still.order_by("id").select_for_update(of=("self",)):
         _withdraw(request, actor, now)
         delivery.enqueue(request, now)
@@ -473,7 +474,7 @@ def expire_due(now: datetime, batch: int) -> int:
     Concurrent sweepers share the work.
     """
     due = list(
-        BackchannelRequest.objects.filter(state__in=list(TRANSITIONS), expires_at__lte=now)
+        BackchannelRequest.objects.filter(state__in=REQUEST_STATES.open_states, expires_at__lte=now)
         .select_related("agent", "user")
         .order_by("expires_at")
         .select_for_update(skip_locked=True, of=("self",))[:batch]
@@ -510,9 +511,8 @@ _EVENT_OF_END = {
 def _end(request: BackchannelRequest, target: State, actor: str, now: datetime, **fields: Any) -> None:
     """Moves a locked request to a final state and ends its prompts and its grant."""
     was = State(request.state)
-    if target not in TRANSITIONS[was]:
-        raise RuntimeError(f"nothing goes from {was} to {target}")
-    BackchannelRequest.objects.filter(pk=request.pk).update(state=target, **fields)
+    if not REQUEST_STATES.move(BackchannelRequest.objects.filter(pk=request.pk), target, leaving=[was], **fields):
+        raise RuntimeError(f"request {request.pk} is no longer {was}, although it is locked")
     request.state = target
     # Only a revocation goes on if its event cannot be written.
     write = record if target in (State.REDEEMED, State.EXPIRED) else record_revocation
@@ -531,15 +531,12 @@ def _move(
     """The one conditional UPDATE: from a state that `target` may follow, not expired, agent and
     user active.
     """
-    moved = (
-        BackchannelRequest.objects.alive()
-        .filter(pk=request.pk, state__in=leaving or sources(target), expires_at__gt=now)
-        .update(state=target, **fields)
-    )
+    live = BackchannelRequest.objects.alive().filter(pk=request.pk, expires_at__gt=now)
+    moved = REQUEST_STATES.move(live, target, leaving=leaving, **fields)
     if moved:
         request.state = target
         wake(topics_of(request))
-    return bool(moved)
+    return moved
 
 
 def _audit_facts(request: BackchannelRequest) -> dict[str, str]:

@@ -10,9 +10,14 @@ from accounts.models import User
 from audit import events
 from audit.record import About, record, record_revocation, record_revocations
 from clients.models import Agent, AgentLink, AgentSecret, SpentAssertion
+from foundation.state_machine import StateMachine
 from foundation.transactions import inside_transaction
 
 Status = Agent.Status
+AGENT_STATES = StateMachine(
+    {Status.ACTIVE: frozenset({Status.SUSPENDED, Status.UNREGISTERED}), Status.SUSPENDED: frozenset({Status.ACTIVE})},
+    field="status",
+)
 RESET_REASON = "the agent changed its keys or addresses without proof of its old key"
 # Functions of upper packages that end everything that an agent holds, in the caller's transaction:
 # (agent, actor, reason, now). Requests come before grants (lock order). authserver/wiring.py fills
@@ -30,7 +35,7 @@ def suspend(agent: Agent, by: User, now: datetime) -> bool:
 
     It can no longer authenticate, and its grants stop working, because liveness checks its status.
     """
-    if not Agent.objects.filter(pk=agent.pk, status=Status.ACTIVE).update(status=Status.SUSPENDED):
+    if not AGENT_STATES.move(Agent.objects.filter(pk=agent.pk), Status.SUSPENDED):
         return False
     record_revocation(events.AGENT_SUSPENDED, _about(agent, by), now)
     return True
@@ -38,7 +43,7 @@ def suspend(agent: Agent, by: User, now: datetime) -> bool:
 
 @transaction.atomic
 def resume(agent: Agent, by: User, now: datetime) -> bool:
-    if not Agent.objects.filter(pk=agent.pk, status=Status.SUSPENDED).update(status=Status.ACTIVE):
+    if not AGENT_STATES.move(Agent.objects.filter(pk=agent.pk), Status.ACTIVE):
         return False
     record(events.AGENT_RESUMED, _about(agent, by), now)
     return True
@@ -46,7 +51,7 @@ def resume(agent: Agent, by: User, now: datetime) -> bool:
 
 def unregister(agent: Agent, about: About, now: datetime) -> bool:
     """Unregisters the agent for good; everything issued to it stops working. Runs in the caller's transaction."""
-    if not Agent.objects.filter(pk=agent.pk, status=Status.ACTIVE).update(status=Status.UNREGISTERED):
+    if not AGENT_STATES.move(Agent.objects.filter(pk=agent.pk), Status.UNREGISTERED):
         return False
     record_revocation(events.AGENT_UNREGISTERED, about, now, name=agent.name)
     return True

@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db import transaction
 from django.db.models import Count, Min, Q
 from django.http import HttpRequest
 from django.urls import path
@@ -15,6 +14,7 @@ from django.utils.html import format_html
 
 from audit import events
 from audit.record import About, record
+from credentials.backends import lifecycle as backends
 from credentials.backends import preflight, recovery, roles, rotation
 from credentials.backends.secrets import sealed
 from credentials.leases import bulk_revocation, lifecycle
@@ -160,7 +160,7 @@ class BackendAdmin(PreflightAfterSaving):
         if secret and change:
             obj.save(update_fields=["sealed_secret", "secret_changed_at"])
         if set(form.changed_data) & {"settings", "secret", "engine"}:
-            Backend.objects.filter(pk=obj.pk, status=Backend.Status.ENABLED).update(status=Backend.Status.NEW)
+            backends.require_preflight(obj)
             request.was_saved = obj  # type: ignore[attr-defined]
         record(
             events.BACKEND_CHANGED, _about(request), timezone.now(),
@@ -173,14 +173,13 @@ class BackendAdmin(PreflightAfterSaving):
     @admin.action(description="Check it, and let it lend", permissions=["change"])
     def check_and_enable(self, request: HttpRequest, queryset: Any) -> None:
         for backend in queryset:
-            Backend.objects.filter(pk=backend.pk, status=Backend.Status.DRAINING).update(status=Backend.Status.NEW)
+            backends.end_draining(backend)
             self.run_preflight(request, Backend.objects.get(pk=backend.pk))
 
     @admin.action(description="Drain: lend nothing more, let what is lent end", permissions=["change"])
     def drain(self, request: HttpRequest, queryset: Any) -> None:
         for backend in queryset:
-            if Backend.objects.filter(pk=backend.pk).update(status=Backend.Status.DRAINING):
-                record_now(events.BACKEND_DRAINED, _about(request), backend=backend.name)
+            backends.drain(backend, _about(request), timezone.now())
         self.message_user(request, "Nothing more is lent. The column of leases says when all are gone.")
 
     @admin.action(description="End every lease now", permissions=["change"])
@@ -203,11 +202,6 @@ class BackendAdmin(PreflightAfterSaving):
     def try_again(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.retry_now(Q(backend=backend), timezone.now()) for backend in queryset)
         self.message_user(request, f"{count} are tried within a second.")
-
-
-def record_now(kind: events.EventKind, about: About, **facts: Any) -> None:
-    with transaction.atomic():
-        record(kind, about, timezone.now(), **facts)
 
 
 class RoleForm(forms.ModelForm[Role]):

@@ -12,6 +12,7 @@ from django.db.models import Exists, OuterRef, Q
 from jsonschema import Draft202012Validator
 
 from clients.models import Agent
+from credentials.backends.states import BackendStatus
 from credentials.engines import Engine, EngineError, UnknownEngine, engine_names, find_engine
 from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
 from foundation.compiled_queries import Parameter
@@ -20,6 +21,11 @@ from oauth.models import Grant
 from operations.models import OperationType
 
 NAME = RegexValidator(r"^[a-z][a-z0-9-]{0,40}\Z", "Lower-case letters, digits and hyphens.")
+STATUS_LABELS = {
+    BackendStatus.NEW: "new: its preflight has not passed",
+    BackendStatus.ENABLED: "enabled: lends",
+    BackendStatus.DRAINING: "draining: lends nothing more, takes everything back in time",
+}
 MAX_LIFETIME_S = 86_400  # seconds: a lease lasts minutes, at most a working day
 
 
@@ -59,10 +65,7 @@ class BackendQuerySet(models.QuerySet["Backend"]):
 class Backend(models.Model):
     """A connected system. Its administrator's secret is sealed and never listed or shown."""
 
-    class Status(models.TextChoices):
-        NEW = "new", "new: its preflight has not passed"
-        ENABLED = "enabled", "enabled: lends"
-        DRAINING = "draining", "draining: lends nothing more, takes everything back in time"
+    Status = BackendStatus
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=41, unique=True, validators=[NAME])
@@ -74,7 +77,9 @@ class Backend(models.Model):
     sealed_next_secret = models.BinaryField(null=True, editable=False)
     prefix = models.CharField(max_length=12, unique=True, default=new_prefix, editable=False)
     max_leases = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
-    status = models.CharField(max_length=10, choices=Status.choices, default=Status.NEW, editable=False)
+    status = models.CharField(
+        max_length=10, choices=list(STATUS_LABELS.items()), default=BackendStatus.NEW, editable=False
+    )
     preflight = models.JSONField(default=dict, editable=False)
     preflight_at = models.DateTimeField(null=True, editable=False)
     rotating_since = models.DateTimeField(null=True, editable=False)  # or since both secrets were refused

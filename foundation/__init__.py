@@ -13,6 +13,7 @@ outbox.py, models.py             work that must reach somebody outside, and its 
 outbound.py                      the only way to make outbound HTTP calls
 volatile.py, poll_throttle.py    access to Redis; the poll throttle
 pending_answers.py, wakeups.py   answers that a client may wait for, and what wakes them
+state_machine.py                 allowed moves of a state, and the one UPDATE that makes a move (pure)
 compiled_queries.py              queries that are compiled to SQL once
 metrics.py, admin.py             counters; what the admin classes share
 """

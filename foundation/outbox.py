@@ -20,10 +20,14 @@ from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
 from foundation.models import Work
+from foundation.state_machine import StateMachine
 from foundation.transactions import inside_transaction
 
 log = logging.getLogger(__name__)
 
+WORK_STATES = StateMachine(
+    {Work.State.PENDING: frozenset({Work.State.DONE, Work.State.ABANDONED, Work.State.WITHDRAWN})}
+)
 # longer than any handler may take; a killed worker blocks its work for this long
 CLAIM_DURATION = timedelta(seconds=20)
 CELERY_HEAD_START = timedelta(seconds=1)  # Celery's head start before the sweeper
@@ -82,8 +86,7 @@ def _notify(work_id: UUID) -> None:
 
 def withdraw(about: str, now: datetime) -> int:
     """Withdraws the pending work about `about`, in the caller's transaction. Returns the number of withdrawn rows."""
-    due_work = Work.objects.filter(about=about, state=Work.State.PENDING)
-    return due_work.update(state=Work.State.WITHDRAWN, finished_at=now)
+    return WORK_STATES.move_all(Work.objects.filter(about=about), Work.State.WITHDRAWN, finished_at=now)
 
 
 def do(work_id: UUID) -> bool:
@@ -116,20 +119,22 @@ def _attempt(work: Work, now: datetime) -> Outcome:
 
 def _record(work: Work, outcome: Outcome, now: datetime) -> None:
     """Records the outcome in one statement. Work that was withdrawn, or done under a second claim, stays as it is."""
-    due_work = Work.objects.filter(pk=work.pk, state=Work.State.PENDING)
+    row = Work.objects.filter(pk=work.pk)
     # otherwise another worker has claimed it again and records the outcome
-    mine = due_work.filter(claimed_until=work.claimed_until)
+    mine = row.filter(claimed_until=work.claimed_until)
     match outcome:
         case Completed():
-            due_work.update(state=Work.State.DONE, finished_at=now, claimed_until=None, problem="")
+            WORK_STATES.move(row, Work.State.DONE, finished_at=now, claimed_until=None, problem="")
         case Abandon(problem):
-            mine.update(state=Work.State.ABANDONED, finished_at=now, claimed_until=None, problem=problem[:300])
+            values: dict[str, Any] = {"finished_at": now, "claimed_until": None, "problem": problem[:300]}
+            WORK_STATES.move(mine, Work.State.ABANDONED, **values)
         case Retry(problem, after):
             due = now + pause(work.attempts, after)
             if due >= work.deadline_at:
                 _record(work, Abandon(problem), now)
             else:
-                mine.update(due_at=due, claimed_until=None, problem=problem[:300])
+                pending = mine.filter(state=Work.State.PENDING)
+                pending.update(due_at=due, claimed_until=None, problem=problem[:300])
 
 
 def pause(attempts: int, after: float | None) -> timedelta:
@@ -172,9 +177,8 @@ def clear(now: datetime, batch: int) -> int:
     with transaction.atomic():
         # Skips rows that a concurrent withdrawal has locked: the withdrawal takes precedence.
         chosen = list(free.select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch])
-        gone = Work.objects.filter(pk__in=chosen).update(
-            state=Work.State.ABANDONED, finished_at=now, claimed_until=None, problem=problem
-        )
+        values: dict[str, Any] = {"finished_at": now, "claimed_until": None, "problem": problem}
+        gone = WORK_STATES.move_all(Work.objects.filter(pk__in=chosen), Work.State.ABANDONED, **values)
     old = Work.objects.filter(finished_at__lt=now - FINISHED_STORED_FOR).order_by("finished_at").values("pk")[:batch]
     deleted, _ = Work.objects.filter(pk__in=old).delete()
     return gone + deleted

@@ -26,6 +26,17 @@ CLOCK_AFTER_WAITING = frozenset(
         "foundation/outbox.py",
     }
 )
+# Columns that a StateMachine owns (foundation/state_machine.py), and the models that have one of them.
+STATE_COLUMNS = frozenset({"state", "status", "is_active"})
+STATEFUL_MODELS = frozenset(
+    {"Agent", "Backend", "BackchannelRequest", "Lease", "OperationType", "Role", "User", "Work"}
+)
+# The outbox is the lifecycle of its own table.
+STATE_OWNERS = frozenset({"foundation/outbox.py", "foundation/state_machine.py"})
+STATE_FOLDERS = ("web/", "runtime/", "bench/", "examples/", "tests/", "lint/")
+# Methods of a queryset or a manager that write columns named by keywords, or by strings.
+_WRITES = frozenset({"update", "create", "get_or_create", "update_or_create", "bulk_update", "save", "CompiledUpdate"})
+_MOVES = frozenset({"move", "move_all"})
 # Types of the parameter that a view has.
 _REQUESTS = frozenset({"HttpRequest", "Request"})
 
@@ -79,7 +90,17 @@ def check_transaction_tests(path: str, tree: ast.Module) -> Iterator[Problem]:
             yield Problem(path, node.lineno, "`in_atomic_block`: use inside_transaction or outside_transaction")
 
 
-RULES: tuple[Rule, ...] = (check_vocabulary, check_clock_readers, check_transaction_tests)
+def check_state_writers(path: str, tree: ast.Module) -> Iterator[Problem]:
+    """A column that a state machine owns is written in lifecycle modules only."""
+    if path in STATE_OWNERS or path.startswith(STATE_FOLDERS) or _is_lifecycle(path):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.expr) and (written := _written_state(node)):
+            text = f"{written}: a state is written in a lifecycle module only, through its StateMachine"
+            yield Problem(path, node.lineno, text)
+
+
+RULES: tuple[Rule, ...] = (check_vocabulary, check_clock_readers, check_transaction_tests, check_state_writers)
 
 
 def check_source(path: str, source: str) -> list[Problem]:
@@ -109,6 +130,37 @@ def _defined_names(tree: ast.Module) -> Iterator[tuple[str, int]]:
 
 def _words(name: str) -> list[str]:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().strip("_").split("_")
+
+
+def _is_lifecycle(path: str) -> bool:
+    return "lifecycle" in PurePosixPath(path).with_suffix("").parts
+
+
+def _written_state(node: ast.expr) -> str | None:
+    """The text of the assignment or call by which `node` writes a state, or None."""
+    match node:
+        case ast.Attribute(attr=name, ctx=ast.Store()) if name in STATE_COLUMNS:
+            return f"`{ast.unparse(node)} = `"
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in _MOVES:
+            return f"`{ast.unparse(node.func)}()`"
+        case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)) if name in _WRITES:
+            return f"`{name}()` of a state" if _named_columns(node) & STATE_COLUMNS else None
+        case ast.Call(func=ast.Name(id=name)) if name in STATEFUL_MODELS:
+            return f"`{name}()` with a state" if {one.arg for one in node.keywords} & STATE_COLUMNS else None
+    return None
+
+
+def _named_columns(call: ast.Call) -> set[str | None]:
+    """The columns that a call names: by keyword, in `defaults`, or in a list for `save` or `bulk_update`."""
+    columns = {one.arg for one in call.keywords}
+    for value in [*call.args, *(one.value for one in call.keywords)]:
+        listed: list[ast.expr | None] = []
+        if isinstance(value, ast.Dict):
+            listed = value.keys
+        elif isinstance(value, ast.List | ast.Tuple | ast.Set):
+            listed = list(value.elts)
+        columns |= {one.value for one in listed if isinstance(one, ast.Constant) and isinstance(one.value, str)}
+    return columns
 
 
 def _is_view(node: ast.AST) -> bool:

@@ -3,6 +3,8 @@
 Owns: everything about a backend that does not belong to one lease. Does not own: the state of a
 lease (credentials/leases), and what is sent to a backend (credentials/engines).
 
+states.py         the states of a backend and of a role (pure)
+lifecycle.py      the only writer of a backend's status, and of whether a role is active
 secrets.py        sealing and opening a backend's secret; our own API as a Resource
 links.py          connections to backends, kept open for a while
 breaker.py        a circuit breaker per backend, in PostgreSQL

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.record import About, record
-from credentials.backends import breaker
+from credentials.backends import breaker, lifecycle
 from credentials.backends.secrets import target_of
 from credentials.engines import (
     BackendAddress,
@@ -34,7 +34,6 @@ from credentials.engines import (
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, random_bytes
 from foundation.keyring import KeyringError
-from operations.models import OperationType
 
 PROBE_LIFETIME = timedelta(minutes=5)
 
@@ -218,15 +217,14 @@ def _record(probed: Backend, report: Report, asleep: list[Role], about: About, n
     backend = Backend.objects.select_for_update().get(pk=probed.pk)
     if _way_in(backend) == _way_in(probed):
         _note_answered(backend, report)
-        _put_to_sleep(asleep)
+        lifecycle.deactivate_roles(asleep)
     else:
         report.note("look again", "its settings or its secret were changed meanwhile: check it again")
         report.asleep = {}
     backend.preflight, backend.preflight_at = asdict(report), now
-    if backend.status != Backend.Status.DRAINING:
-        backend.status = Backend.Status.ENABLED if report.passed else Backend.Status.NEW
     backend.left_behind = report.left_behind  # known from now on: the administrator sees it
-    backend.save(update_fields=["preflight", "preflight_at", "status", "left_behind"])
+    backend.save(update_fields=["preflight", "preflight_at", "left_behind"])
+    lifecycle.settle_preflight(backend, passed=report.passed)
     record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
            problem=report.first_problem, excess=report.excess, left_behind=report.left_behind,
            can_leave_behind=report.can_leave_behind, asleep=report.asleep)  # fmt: skip
@@ -243,12 +241,6 @@ def _note_answered(backend: Backend, report: Report) -> None:
 def _way_in(backend: Backend) -> tuple[Any, ...]:
     """The settings that the preflight used, which an administrator may have changed since."""
     return backend.engine, backend.settings, bytes(backend.sealed_secret)
-
-
-def _put_to_sleep(roles: list[Role]) -> None:
-    """Deactivates roles, so that users are not prompted for accounts that could not be made."""
-    Role.objects.filter(pk__in=[role.pk for role in roles]).update(is_active=False)
-    OperationType.objects.filter(pk__in=[role.operation_type_id for role in roles]).update(is_active=False)
 
 
 def check_role(role: Role, about: About, now: datetime) -> Report:
@@ -268,7 +260,7 @@ def check_role(role: Role, about: About, now: datetime) -> Report:
         if _way_in(now_there) == _way_in(backend):
             _note_answered(now_there, report)
         if not report.passed:
-            _put_to_sleep([role])
+            lifecycle.deactivate_roles([role])
         record(events.BACKEND_CHECKED, about, timezone.now(), backend=backend.name, role=role.name,
                passed=report.passed, problem=report.first_problem)  # fmt: skip
     return report

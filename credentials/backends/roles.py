@@ -11,6 +11,7 @@ from django.db import transaction
 
 from audit import events
 from audit.record import About, record
+from credentials.backends import lifecycle
 from credentials.backends.secrets import own_resource
 from credentials.models import Role
 from operations.lifecycle import put_version
@@ -70,8 +71,8 @@ def put(
     # The grant lasts as long as a lease may, because a lease never outlives its grant.
     full |= {"schema": schema_of(role), "lifetime": max(30, role.max_lifetime)}
     put_version(role.operation_type, full, about, now)
-    OperationType.objects.filter(pk=role.operation_type_id).update(is_active=role.is_active)
     role.save()
+    lifecycle.align_operation_type(role)
     record(
         events.ROLE_CHANGED, about, now, role=role.name, backend=role.backend.name, settings=role.settings,
         default_lifetime=role.default_lifetime, max_lifetime=role.max_lifetime, is_active=role.is_active,

@@ -7,7 +7,6 @@ states.py            a lease's states and transitions (pure)
 limits.py            how long a lease lives, and which limit decides (pure)
 policy.py            whether a lease may be requested or renewed (pure)
 lifecycle/           the use cases, one transaction each; the only writer of `state`
-statements.py        the statements of every issue and revoke, compiled to SQL once
 issuance.py          creating the account, between two transactions of lifecycle
 revocation.py        the sweeper's part: claim, revoke, read, record
 retries.py           how long a claim lasts, and the pauses between attempts

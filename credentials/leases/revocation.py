@@ -23,7 +23,7 @@ from credentials.backends.links import link_to, slot
 from credentials.backends.secrets import account_of
 from credentials.engines import BackendUnreachable, DatabaseAccount, EngineError, Link, Presence, find_left_behind
 from credentials.leases import lifecycle
-from credentials.leases.statements import FIND_ENDING
+from credentials.leases.lifecycle.statements import FIND_ENDING
 from credentials.leases.states import ENDING_STATES
 from credentials.models import Backend, Lease
 from foundation.keyring import KeyringError

@@ -14,6 +14,8 @@ abandoned  no read confirmed it, and an administrator took responsibility: perha
 
 from enum import StrEnum
 
+from foundation.state_machine import StateMachine
+
 
 class State(StrEnum):
     WRAPPED = "wrapped"
@@ -26,18 +28,19 @@ class State(StrEnum):
     ABANDONED = "abandoned"
 
 
-# States that are not a key here are final.
-TRANSITIONS: dict[State, frozenset[State]] = {
-    # Directly to revoked: there never was an account.
-    State.WRAPPED: frozenset({State.CREATING, State.REVOKED}),
-    State.CREATING: frozenset({State.ACTIVE, State.REVOKING}),
-    State.ACTIVE: frozenset({State.REVOKING}),
-    State.REVOKING: frozenset({State.DISABLED, State.STUCK, State.REVOKED, State.ABANDONED}),
-    State.DISABLED: frozenset({State.STUCK, State.REVOKED, State.ABANDONED}),
-    State.STUCK: frozenset({State.DISABLED, State.REVOKED, State.ABANDONED}),
-}
-# No further action. If the account of an abandoned lease is found later, it is an orphan.
-FINAL_STATES = frozenset({State.REVOKED, State.ABANDONED})
+LEASE_STATES = StateMachine(
+    {
+        # Directly to revoked: there never was an account.
+        State.WRAPPED: frozenset({State.CREATING, State.REVOKED}),
+        State.CREATING: frozenset({State.ACTIVE, State.REVOKING}),
+        State.ACTIVE: frozenset({State.REVOKING}),
+        State.REVOKING: frozenset({State.DISABLED, State.STUCK, State.REVOKED, State.ABANDONED}),
+        State.DISABLED: frozenset({State.STUCK, State.REVOKED, State.ABANDONED}),
+        State.STUCK: frozenset({State.DISABLED, State.REVOKED, State.ABANDONED}),
+    }
+)
+# No further action: revoked and abandoned. If the account of an abandoned lease is found later, it is an orphan.
+FINAL_STATES = LEASE_STATES.final_states
 # An account may exist.
 LIVE_STATES = frozenset(State) - {State.WRAPPED} - FINAL_STATES
 # The account is being revoked.
@@ -45,8 +48,3 @@ ENDING_STATES = frozenset({State.REVOKING, State.DISABLED, State.STUCK})
 # States that count against the backend's quota. Leases that are being revoked count too: otherwise
 # an unreachable backend would fill up without limit.
 COUNTED_STATES = frozenset(State) - FINAL_STATES
-
-
-def sources(target: State) -> list[State]:
-    """The states that `target` may be entered from: the WHERE of its UPDATE."""
-    return [source for source, targets in TRANSITIONS.items() if target in targets]

@@ -18,7 +18,7 @@ from ciba.policy import (
     lifetime_of_request,
 )
 from ciba.poll_policy import PollFacts, PollVerdict, judge_poll
-from ciba.states import FINAL_STATES, TRANSITIONS, State, sources
+from ciba.states import REQUEST_STATES, State
 from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
 from operations.risk import Assurance, Risk
 
@@ -28,7 +28,8 @@ LATER, EARLIER = NOW + timedelta(seconds=1), NOW - timedelta(seconds=1)
 
 class TestTransitions:
     def test_the_table(self) -> None:
-        ways = {(source.value, target.value) for source, targets in TRANSITIONS.items() for target in targets}
+        table = REQUEST_STATES.transitions
+        ways = {(source.value, target.value) for source, targets in table.items() for target in targets}
         assert ways == {
             ("pending", "approved"), ("pending", "denied"), ("pending", "expired"), ("pending", "cancelled"),
             ("approved", "redeemed"), ("approved", "expired"), ("approved", "revoked"), ("approved", "delivering"),
@@ -36,11 +37,11 @@ class TestTransitions:
         }  # fmt: skip
 
     def test_nothing_leaves_a_terminal_state(self) -> None:
-        assert {state.value for state in FINAL_STATES} == {
+        assert {state.value for state in REQUEST_STATES.final_states} == {
             "redeemed", "denied", "expired", "cancelled", "revoked", "failed",
         }  # fmt: skip
         for target in State:
-            assert not FINAL_STATES & set(sources(target))
+            assert not REQUEST_STATES.final_states & set(REQUEST_STATES.sources(target))
 
 
 # Own, alive, in time, well paced.

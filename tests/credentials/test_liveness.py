@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accounts.models import User
-from credentials.leases import statements
+from credentials.leases.lifecycle import statements
 from credentials.leases.retries import CLAIM_DURATION
 from credentials.models import Lease, Role
 from foundation.handles import new_id

@@ -397,6 +397,8 @@ def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
     )
     listing = admin_browser.get("/admin/credentials/backend/").content.decode()
     assert "draining" in listing
+    admin_browser.post("/admin/credentials/backend/", act)
+    assert Event.objects.filter(kind="backend.drained").count() == 1, "a second time changes nothing"
     admin_browser.post("/admin/credentials/backend/", act | {"action": "end_leases"})
     assert Lease.objects.get().state == "revoked"
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from credentials.backends.states import BACKEND_STATES, BackendStatus
 from credentials.leases.limits import MAX_NOT_REVOCABLE_LIFETIME, LifetimeLimit, Limits, Renewal, life_of, renewed_life
 from credentials.leases.policy import (
     LeaseFacts,
@@ -18,30 +19,37 @@ from credentials.leases.policy import (
     judge_renew,
 )
 from credentials.leases.retries import MAX_DISABLED_PAUSE_S, MAX_PAUSE_S, is_stuck, pause
-from credentials.leases.states import COUNTED_STATES, ENDING_STATES, LIVE_STATES, TRANSITIONS, State, sources
+from credentials.leases.states import COUNTED_STATES, ENDING_STATES, LEASE_STATES, LIVE_STATES, State
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
 def test_nothing_leaves_revoked_and_everything_leads_there() -> None:
-    assert State.REVOKED not in TRANSITIONS and State.ABANDONED not in TRANSITIONS
+    assert LEASE_STATES.final_states == {State.REVOKED, State.ABANDONED}
     for state in set(State) - {State.ABANDONED}:
         reached, frontier = {state}, [state]
         while frontier:
-            for target in TRANSITIONS.get(frontier.pop(), frozenset()) - reached:
+            for target in LEASE_STATES.transitions.get(frontier.pop(), frozenset()) - reached:
                 reached.add(target)
                 frontier.append(target)
         assert State.REVOKED in reached, state
 
 
 def test_an_account_that_may_live_is_never_called_revoked_without_being_taken_back() -> None:
+    sources = LEASE_STATES.sources
     assert set(sources(State.REVOKED)) == ENDING_STATES | {State.WRAPPED}, "wrapped: there never was an account"
     assert set(sources(State.ACTIVE)) == {State.CREATING}, "and nothing becomes active again"
     assert LIVE_STATES | {State.WRAPPED} == COUNTED_STATES
     assert set(sources(State.ABANDONED)) == ENDING_STATES, (
         "and nothing is forgotten that somebody may still use by right"
     )
+
+
+def test_a_draining_backend_is_enabled_by_an_administrator_and_a_preflight_only() -> None:
+    assert BACKEND_STATES.sources(BackendStatus.ENABLED) == [BackendStatus.NEW]
+    assert BACKEND_STATES.transitions[BackendStatus.DRAINING] == {BackendStatus.NEW}
+    assert not BACKEND_STATES.final_states
 
 
 LIMITS = Limits(

@@ -57,3 +57,29 @@ class TestTransactions:
         source = "if connection.in_atomic_block: ..."
         assert len(problems("oauth/grants/lifecycle.py", source)) == 1
         assert problems("foundation/transactions.py", source) == []
+
+
+class TestStateWriters:
+    @pytest.mark.parametrize(
+        "source",
+        ["request.state = State.DENIED", "self.status = 1", "role.is_active = False", "rows.update(state=1)",
+         "Lease.objects.filter(pk=1).update(problem='', state='revoked')", "Backend.objects.create(status='new')",
+         "Lease.objects.get_or_create(pk=1, defaults={'state': 'active'})", "lease.save(update_fields=['state'])",
+         "Lease.objects.bulk_update(leases, ('state',))", "LEASE_STATES.move(rows, State.ACTIVE)",
+         "LEASE_STATES.move_all(rows, State.ACTIVE)", "CompiledUpdate(build, state=1)", "Lease(id=1, state=2)",
+         "for lease.state in states: ..."],
+    )  # fmt: skip
+    def test_a_state_is_written_in_lifecycle_modules_only(self, source: str) -> None:
+        (text,) = problems("credentials/backends/preflight.py", source)
+        assert "StateMachine" in text
+        for path in ("ciba/lifecycle.py", "credentials/leases/lifecycle/endings.py", "foundation/outbox.py"):
+            assert problems(path, source) == []
+
+    @pytest.mark.parametrize(
+        "source",
+        ["state = State.DENIED", "rows.filter(state=State.DENIED)", "Lease.objects.filter(state=1).update(problem='')",
+         "HttpResponse(status=404)", "AuthorizationResponse(state=state)", "lease.state == 1", "sources(State.ACTIVE)",
+         "lease.save(update_fields=['problem'])", "movable(rows, State.ACTIVE)"],
+    )  # fmt: skip
+    def test_reading_a_state_and_other_calls_pass(self, source: str) -> None:
+        assert problems("credentials/backends/preflight.py", source) == []

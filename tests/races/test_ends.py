@@ -19,7 +19,7 @@ from audit.models import Event
 from ciba import lifecycle
 from ciba.models import BackchannelRequest, Prompt
 from ciba.parameters import BackchannelParameters
-from ciba.states import FINAL_STATES, TRANSITIONS, State
+from ciba.states import REQUEST_STATES, State
 from foundation import outbox
 from foundation.models import Work
 from oauth.models import Grant
@@ -99,7 +99,7 @@ def check(requesting: RequestTraits, fetched: list[Any], endpoint: AgentEndpoint
     row = BackchannelRequest.objects.get(pk=requesting.request.id)
     trail = Event.objects.filter(request_id=row.id).order_by("id").values_list("kind", flat=True)
     walk = [State.PENDING, *(EVENT_OF[kind] for kind in trail if kind in EVENT_OF)]
-    assert all(after in TRANSITIONS.get(before, ()) for before, after in pairwise(walk)), walk
+    assert all(REQUEST_STATES.allows(before, after) for before, after in pairwise(walk)), walk
     assert walk[-1] == row.state, "the trail tells where it ended"
     sent = [one for one in endpoint.received if "access_token" in one.json()]
     issued = list(trail).count("token.issued")
@@ -109,5 +109,5 @@ def check(requesting: RequestTraits, fetched: list[Any], endpoint: AgentEndpoint
     alive = Grant.objects.alive(timezone.now()).filter(request_id=row.id).exists()
     assert alive == (row.state in (State.APPROVED, State.DELIVERING, State.REDEEMED))
     due = Work.objects.filter(about=f"request:{row.id}", state="pending").exists()
-    if State(row.state) in FINAL_STATES and not due:
+    if State(row.state) in REQUEST_STATES.final_states and not due:
         assert row.sealed_auth_req_id is row.sealed_token_response is row.sealed_notification_token is None

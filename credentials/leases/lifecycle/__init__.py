@@ -4,9 +4,10 @@ requests.py      request a lease, unwrap it, activate it
 renewal.py       a new password; a renewal
 endings.py       end a lease: nobody may use it from then on
 revocation.py    claim a lease for revocation, record what a read on the backend says, abandon it
+statements.py    the statements of every issue and every revocation, compiled to SQL once
 audit_facts.py   why a lease ended, and what every event of a lease says
 
-A state changes by one conditional UPDATE whose WHERE is the transition table. No transaction is
+A state changes by one conditional UPDATE whose WHERE is the transition table (LEASE_STATES). No transaction is
 open while an engine speaks to a backend: issuance.py and revocation.py of credentials/leases do
 that, between two use cases of this package. Lock order: grant, then backend, then agent and user,
 then lease.

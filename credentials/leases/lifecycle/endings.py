@@ -11,9 +11,9 @@ from django.db.models import Q
 
 from audit import events
 from audit.record import SYSTEM, About, record_revocation, record_revocations
-from credentials.leases import statements
+from credentials.leases.lifecycle import statements
 from credentials.leases.lifecycle.audit_facts import EndReason, about_lease, facts_of
-from credentials.leases.states import State
+from credentials.leases.states import LEASE_STATES, State
 from credentials.models import Lease
 from foundation.transactions import inside_transaction
 from oauth.grants.lifecycle import refund_use
@@ -82,9 +82,10 @@ def _end_active(now: datetime, batch: int) -> int:
 
 def _end_locked(leases: list[Lease], reason: EndReason, now: datetime, actor: str = SYSTEM) -> None:
     """Ends active leases that this transaction has locked: thousands may end at once."""
-    Lease.objects.filter(pk__in=[lease.pk for lease in leases]).update(
-        state=State.REVOKING, due_at=now, attempts=0, problem="", ended_at=now, end_reason=reason, ended_by=actor[:300]
-    )
+    LEASE_STATES.move_all(
+        Lease.objects.filter(pk__in=[lease.pk for lease in leases]), State.REVOKING, leaving=[State.ACTIVE],
+        due_at=now, attempts=0, problem="", ended_at=now, end_reason=reason, ended_by=actor[:300],
+    )  # fmt: skip
     facts = [(about_lease(lease, actor), {**facts_of(lease), "reason": reason.value}) for lease in leases]
     record_revocations(events.LEASE_ENDED, facts, now)
 
@@ -113,14 +114,10 @@ def end_one(lease: Lease, reason: EndReason, actor: str, now: datetime, *, uncla
         row = Lease.objects.filter(Q(claimed_until__lte=now) if unclaimed else Q(), pk=lease.pk)
         # No password was delivered, so the key may be used again.
         row.filter(state__in=[State.WRAPPED, State.CREATING]).update(idempotency_digest=None)
-        unwrapped_count = row.filter(state=State.WRAPPED).update(
-            state=State.REVOKED,
-            revoked_at=now,
-            claimed_until=None,
-            ended_at=now,
-            end_reason=reason,
-            ended_by=actor[:300],
-        )
+        unwrapped_count = LEASE_STATES.move_all(
+            row, State.REVOKED, leaving=[State.WRAPPED],
+            revoked_at=now, claimed_until=None, ended_at=now, end_reason=reason, ended_by=actor[:300],
+        )  # fmt: skip
     end = statements.END_UNCLAIMED if unclaimed else statements.END
     ended = end(lease=lease.pk, reason=reason, actor=actor[:300], now=now) or unwrapped_count
     if ended:

@@ -16,7 +16,7 @@ from audit import events
 from audit.record import SYSTEM, record, record_revocation
 from credentials.backends import breaker
 from credentials.errors import LeaseBusy, LeaseEnded, NoAnswer, NotIssuing, QuotaExceeded, SlowAnswer
-from credentials.leases import statements
+from credentials.leases.lifecycle import statements
 from credentials.leases.lifecycle.audit_facts import (
     EndReason,
     about_grant,
@@ -29,7 +29,7 @@ from credentials.leases.lifecycle.endings import end_one
 from credentials.leases.limits import Life, Limits, life_of
 from credentials.leases.policy import LeaseFacts, LeaseVerdict, Quota, judge_lease_request
 from credentials.leases.retries import CLAIM_DURATION
-from credentials.leases.states import State
+from credentials.leases.states import LEASE_STATES, State
 from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease, Recovery, Role
 from foundation.compiled_queries import insert
@@ -247,12 +247,10 @@ def unwrap(unverified_handle: str, now: datetime, *, may_open: bool) -> Lease | 
         return SlowAnswer()
     lends = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
     recovering = Exists(Recovery.objects.filter(ended_at=None))
-    won = (
-        Lease.objects.entitled(now)
-        .filter(lends, ~recovering, pk=lease.pk, state=State.WRAPPED, wrap_expires_at__gt=now, expires_at__gt=now)
-        .update(state=State.CREATING, claimed_until=now + CLAIM_DURATION)
+    openable = Lease.objects.entitled(now).filter(
+        lends, ~recovering, pk=lease.pk, wrap_expires_at__gt=now, expires_at__gt=now
     )
-    if won:
+    if LEASE_STATES.move(openable, State.CREATING, claimed_until=now + CLAIM_DURATION):
         lease.state, lease.claimed_until = State.CREATING, now + CLAIM_DURATION
         record(events.LEASE_UNWRAPPED, about_lease(lease, SYSTEM), now, **facts_of(lease))
         return lease

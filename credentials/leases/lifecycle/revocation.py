@@ -11,10 +11,10 @@ from django.db.models import F, Q
 from audit import events
 from audit.record import SYSTEM, record, record_revocation
 from credentials.engines import Presence
-from credentials.leases import statements
+from credentials.leases.lifecycle import statements
 from credentials.leases.lifecycle.audit_facts import about_lease, facts_of
 from credentials.leases.retries import CLAIM_DURATION, is_stuck, pause
-from credentials.leases.states import ENDING_STATES, State, sources
+from credentials.leases.states import ENDING_STATES, LEASE_STATES, State
 from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease
 
@@ -63,14 +63,17 @@ def record_revocation_result(lease: Lease, presence: Presence | None, problem: s
                 events.LEASE_REVOKED, about_lease(lease, SYSTEM), now, **facts_of(lease), attempts=lease.attempts
             )
         return State.REVOKED
-    state = State(lease.state)
+    before = state = State(lease.state)
     if presence is not None and presence.is_harmless:
         state = State.DISABLED
     elif is_stuck(lease.attempts):
         state = State.STUCK
     due = now + pause(lease.attempts, harmless=state is State.DISABLED)
-    mine = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING_STATES)
-    if mine.update(state=state, due_at=due, claimed_until=None, problem=problem[:300]) and state != lease.state:
+    mine = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until)
+    values = {"due_at": due, "claimed_until": None, "problem": problem[:300]}
+    if state is before:
+        mine.filter(state=before).update(**values)
+    elif LEASE_STATES.move(mine, state, leaving=[before], **values):
         kind = events.LEASE_STUCK if state is State.STUCK else events.LEASE_DISABLED
         record_revocation(kind, about_lease(lease, SYSTEM), now, **facts_of(lease), problem=problem[:300])
         if state is State.STUCK:
@@ -133,11 +136,12 @@ def abandon(lease: Lease, reason: str, actor: str, now: datetime) -> bool:
 
     False if the lease is not being revoked or is gone.
     """
-    abandoned = Lease.objects.filter(pk=lease.pk, state__in=sources(State.ABANDONED)).update(
-        state=State.ABANDONED, due_at=None, claimed_until=None, problem=f"forgotten: {reason}"[:300]
-    )
+    abandoned = LEASE_STATES.move(
+        Lease.objects.filter(pk=lease.pk), State.ABANDONED, due_at=None, claimed_until=None,
+        problem=f"forgotten: {reason}"[:300],
+    )  # fmt: skip
     if abandoned:
         record(events.LEASE_ABANDONED, about_lease(lease, actor), now, **facts_of(lease), reason=reason,
                backend=lease.backend.name, attempts=lease.attempts, problem=lease.problem)  # fmt: skip
         log.error("lease %s was forgotten by %s; its account may live: %s", lease.id, actor, lease.account_name)
-    return bool(abandoned)
+    return abandoned

@@ -1,7 +1,5 @@
 """The statements of every issue and every revocation, compiled to SQL once
 (foundation/compiled_queries.py).
-
-Only lifecycle calls the statements that write.
 """
 
 from dataclasses import dataclass
@@ -12,7 +10,7 @@ from uuid import UUID
 from django.db import connection
 from django.db.models import F, Q
 
-from credentials.leases.states import COUNTED_STATES, ENDING_STATES, State, sources
+from credentials.leases.states import COUNTED_STATES, ENDING_STATES, LEASE_STATES, State
 from credentials.models import Backend, Lease
 from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, names_of
 
@@ -22,8 +20,8 @@ LOCK_BACKEND = CompiledQuery(
     lambda: Backend.objects.select_for_update(no_key=True, of=("self",)).filter(pk=Parameter("backend"))
 )
 ACTIVATE = CompiledUpdate(
-    lambda: Lease.objects.entitled(Parameter("now")).filter(
-        **_IS_SET, state__in=sources(State.ACTIVE), expires_at__gt=Parameter("now")
+    lambda: LEASE_STATES.movable(
+        Lease.objects.entitled(Parameter("now")).filter(**_IS_SET, expires_at__gt=Parameter("now")), State.ACTIVE
     ),
     state=State.ACTIVE,
     issued_at=Parameter("now"),
@@ -33,7 +31,7 @@ ACTIVATE = CompiledUpdate(
 
 def _end(only: Q) -> CompiledUpdate:
     return CompiledUpdate(
-        lambda: Lease.objects.filter(only, pk=Parameter("lease"), state__in=sources(State.REVOKING)),
+        lambda: LEASE_STATES.movable(Lease.objects.filter(only, pk=Parameter("lease")), State.REVOKING),
         state=State.REVOKING,
         due_at=Parameter("now"),
         attempts=0,
@@ -67,7 +65,7 @@ CLAIM_DUE = CompiledUpdate(
     attempts=F("attempts") + 1,
 )
 REVOKED = CompiledUpdate(
-    lambda: Lease.objects.filter(**_IS_SET, state__in=ENDING_STATES),
+    lambda: LEASE_STATES.movable(Lease.objects.filter(**_IS_SET), State.REVOKED, leaving=ENDING_STATES),
     state=State.REVOKED,
     revoked_at=Parameter("now"),
     claimed_until=None,
