@@ -19,7 +19,7 @@ def register() -> None:
     register_check(check_production, TAG, deploy=True)
 
 
-def check_production(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+def check_production(**_arguments: Any) -> list[CheckMessage]:
     return [Error(sentence, id=f"countersign.E{number:03}") for number, sentence in enumerate(problems(), 1)]
 
 

@@ -45,13 +45,13 @@ def wants_json(request: HttpRequest) -> bool:
     return is_protocol(request) or request.path_info.startswith("/v1/")
 
 
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django names it
     if wants_json(request):
         return json_response({"error": "invalid_request", "error_description": "the request cannot be read"}, 400)
     return render(request, "400.html", {"reference": reference(request)}, status=400)
 
 
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django names it
     if wants_json(request):
         return json_response({"error": "not_found", "error_description": "there is nothing at this address"}, 404)
     return render(request, "404.html", {"reference": reference(request)}, status=404)

@@ -23,13 +23,13 @@ MAX_OVERDUE_S = 60.0  # seconds; a worker or sweeper normally does the work much
 
 
 @protocol_endpoint("livez", "GET", "HEAD")
-def livez(request: HttpRequest) -> HttpResponse:
+def livez(_request: HttpRequest) -> HttpResponse:
     """Whether the process answers."""
     return json_response({"status": "ok"})
 
 
 @protocol_endpoint("readyz", "GET", "HEAD")
-def readyz(request: HttpRequest) -> HttpResponse:
+def readyz(_request: HttpRequest) -> HttpResponse:
     """Whether this process can do its work.
 
     Redis, due work and leases are only reported. A missing Redis or sweeper, or a backend that does
@@ -39,7 +39,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
     body: dict[str, Any] = {
         "status": "failed" if problems else "ok",
         "problems": problems,
-        "leases": [] if problems else leases.find_worries(timezone.now()),
+        "leases": [] if problems else leases.find_worries(),
         "work_owed": _pending_work(),
         "redis": "ok" if get_poll_throttle().reachable() else "unreachable: pacing is per process",
     }

@@ -143,7 +143,7 @@ class Csrf(PagesOnly, CsrfViewMiddleware):
 
 
 class Authentication(PagesOnly, AuthenticationMiddleware):
-    def process_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+    def process_view(self, _request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         return None  # each page decides who may see it
 
 

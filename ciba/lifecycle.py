@@ -10,7 +10,7 @@ grant. After the commit, waiting long polls and event streams are woken (topics.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from django.conf import settings
@@ -94,7 +94,8 @@ def open(
         return verdict
     user = user if verdict is RequestVerdict.ASK else None
     assurance = choose_assurance(facts.assurances, parsed.acr_values) or Assurance.SESSION
-    request = _store(request_id, agent, user, parsed, requested, auth_req_id, assurance, life, now)
+    ids, times = RequestIds(request_id, auth_req_id), RequestTimes.starting(now, life)
+    request = _store(ids, agent, user, parsed, requested, assurance=assurance, times=times)
     prompt = _create_prompt(request, user)
     devices.notify_approver(user, prompt.id, now, request.expires_at)
     wake(topics_of(request))
@@ -155,27 +156,44 @@ def _request_facts(
     )
 
 
+class RequestIds(NamedTuple):
+    """Our id of a request, and the handle under which its agent knows it."""
+
+    request_id: UUID
+    auth_req_id: str
+
+
+class RequestTimes(NamedTuple):
+    """When a request is made, when its prompt closes, and until when its agent can fetch the result."""
+
+    created_at: datetime
+    closes_at: datetime
+    ends_at: datetime
+
+    @classmethod
+    def starting(cls, now: datetime, life: timedelta) -> Self:
+        return cls(now, now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH)), now + life)
+
+
 def _store(
-    request_id: UUID,
+    ids: RequestIds,
     agent: Agent,
     user: User | None,
     parsed: BackchannelParameters,
     requested: RequestedAccess,
-    auth_req_id: str,
+    *,
     assurance: Assurance,
-    life: timedelta,
-    now: datetime,
+    times: RequestTimes,
 ) -> BackchannelRequest:
-    versions, until = requested.versions, now + life
-    closes_at = now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH))
+    versions = requested.versions
     request = BackchannelRequest.objects.create(
-        id=request_id,
+        id=ids.request_id,
         agent=agent,
         agent_epoch=agent.control_epoch,
         user=user,
         resource=requested.resource,
         state=State.PENDING,
-        auth_req_id_digest=digest(auth_req_id),
+        auth_req_id_digest=digest(ids.auth_req_id),
         scopes=requested.scope_names,
         authorization_details=requested.authorization_details,
         operation_digest=requested_digest(requested, agent, user),
@@ -186,10 +204,10 @@ def _store(
         content=_compose(agent, requested),
         wording_version=wording.WORDING_VERSION,
         interval=settings.POLL_INTERVAL,
-        created_at=now,
-        expires_at=closes_at,
-        auth_req_id_expires_at=until,
-        **delivery.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
+        created_at=times.created_at,
+        expires_at=times.closes_at,
+        auth_req_id_expires_at=times.ends_at,
+        **delivery.seal_callback_data(agent, *ids, parsed.client_notification_token, times.ends_at),
     )
     request.versions.add(*versions)
     return request
@@ -452,7 +470,7 @@ def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
-def end_requests_of(agent: Agent, actor: str, reason: str, now: datetime) -> None:
+def end_requests_of(agent: Agent, actor: str, _reason: str, now: datetime) -> None:
     """Like `withdraw_all`, in the caller's transaction.
 
     The events of the grants carry the reason.

@@ -212,15 +212,7 @@ class Agent(AbstractApplication):
         choices = self.demands.id_token_algorithms
         if self.registered_itself and self.id_token_signed_response_alg not in choices:
             self.id_token_signed_response_alg = choices[0]
-        if self.client_jwks_uri:
-            self._check_jwks_uri()
-        elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
-            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
-        elif self.must_sign_requests and not self.client_jwks:
-            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
-        elif self._signs and not keys.can_sign(self.client_jwks, self.demands.signing_algorithms):
-            allowed = ", ".join(self.demands.signing_algorithms)
-            raise ValidationError({"client_jwks": f"{self.profile} needs a key for one of {allowed}."})
+        self._check_keys()
         self._check_mutual_tls()
         if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
             self._check_notification_endpoint()
@@ -231,6 +223,17 @@ class Agent(AbstractApplication):
         self._check_pkce()
         if problem := profiles.problem_with(self.registered, Profile(self.profile)):
             raise ValidationError(f"{problem}.")
+
+    def _check_keys(self) -> None:
+        if self.client_jwks_uri:
+            self._check_jwks_uri()
+        elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
+            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
+        elif self.must_sign_requests and not self.client_jwks:
+            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
+        elif self._signs and not keys.can_sign(self.client_jwks, self.demands.signing_algorithms):
+            allowed = ", ".join(self.demands.signing_algorithms)
+            raise ValidationError({"client_jwks": f"{self.profile} needs a key for one of {allowed}."})
 
     @property
     def _signs(self) -> bool:
@@ -393,7 +396,7 @@ class Agent(AbstractApplication):
     def allows_grant_type(self, *grant_types: str) -> bool:
         return bool(set(self.grant_types) & set(grant_types))
 
-    def is_usable(self, request: Any) -> bool:
+    def is_usable(self, _request: Any) -> bool:
         """django-oauth-toolkit's hook: whether the agent may be used."""
         return self.is_active
 

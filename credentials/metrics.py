@@ -46,7 +46,7 @@ def _since(moment: datetime | None, now: datetime) -> float:
     return max(0.0, (now - moment).total_seconds()) if moment else 0.0
 
 
-def find_worries(now: datetime) -> list[str]:
+def find_worries() -> list[str]:
     """Findings that an administrator must check.
 
     A failing backend does not make this server unready (docs/adr).

@@ -6,7 +6,7 @@ from django.utils.functional import SimpleLazyObject
 from devices.vapid import current_key
 
 
-def push_key(request: HttpRequest) -> dict[str, object]:
+def push_key(_request: HttpRequest) -> dict[str, object]:
     """The key is looked up only if a template uses it."""
     return {"push_key": SimpleLazyObject(_public_key)}
 

@@ -41,7 +41,7 @@ NEWS = {
 }
 
 
-def send(payload: dict[str, Any], now: datetime) -> Outcome:
+def send(payload: dict[str, Any], _now: datetime) -> Outcome:
     """The outbox's handler of MAIL. Account news is always sent; a prompt's e-mail only if no device was reached."""
     news = payload.get("news")
     if not settings.EMAIL_HOST or (news is None and lifecycle.was_reached(payload["about"])):

@@ -41,7 +41,7 @@ class Parameter(Expression):
         super().__init__(output_field=output_field)
         self.name = name
 
-    def as_sql(self, compiler: Any, connection: Any) -> Any:
+    def as_sql(self, _compiler: Any, _connection: Any) -> Any:
         return "%s", [_Blank(self.name)]
 
 

@@ -27,13 +27,13 @@ METADATA_MAX_AGE_S = 300  # seconds; a new signing key is listed for longer than
 
 
 @protocol_endpoint("metadata", "GET", "HEAD", cross_origin=True)
-def metadata(request: HttpRequest) -> HttpResponse:
+def metadata(_request: HttpRequest) -> HttpResponse:
     """One document for both specifications; their fields do not conflict."""
     return _public(server_metadata())
 
 
 @protocol_endpoint("jwks", "GET", "HEAD", cross_origin=True)
-def jwks(request: HttpRequest) -> HttpResponse:
+def jwks(_request: HttpRequest) -> HttpResponse:
     """RFC 7517 5: every key that signs, will sign, or signed something that may still be valid."""
     return _public({"keys": [loaded.public_jwk for loaded in listed_keys(timezone.now())]})
 

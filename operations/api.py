@@ -32,7 +32,7 @@ class OperationTypes(APIView):
     """The active operation types. Public: it says what may be asked, not who may ask."""
 
     @extend_schema(operation_id="operation_types", responses=OperationTypeShape)
-    def get(self, request: Request) -> Response:
+    def get(self, _request: Request) -> Response:
         active = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
         types = active.select_related("resource", "current").order_by("name")
         return Response([_shape(one) for one in types], headers={"Cache-Control": "public, max-age=60"})

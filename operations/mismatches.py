@@ -37,13 +37,13 @@ _WANTS: dict[str, Callable[[Any], str]] = {
     "multipleOf": lambda wanted: f"must be a multiple of {wanted}",
     "minItems": lambda wanted: f"must have at least {_count(wanted, 'item')}",
     "maxItems": lambda wanted: f"must have at most {_count(wanted, 'item')}",
-    "uniqueItems": lambda wanted: "must not have the same item twice",
+    "uniqueItems": lambda _: "must not have the same item twice",
     "minProperties": lambda wanted: f"must have at least {_count(wanted, 'field')}",
     "maxProperties": lambda wanted: f"must have at most {_count(wanted, 'field')}",
     "anyOf": lambda wanted: f"must fit one of the {len(wanted)} alternatives in anyOf",
     "oneOf": lambda wanted: f"must fit exactly one of the {len(wanted)} alternatives in oneOf",
-    "items": lambda wanted: "has more items than are allowed",
-    "contains": lambda wanted: "does not have the items that contains asks for",
+    "items": lambda _: "has more items than are allowed",
+    "contains": lambda _: "does not have the items that contains asks for",
 }
 
 

@@ -59,23 +59,8 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
     if depth > MAX_DEPTH:
         yield f"{where} is nested more than {MAX_DEPTH} deep"
         return
-    for keyword in sorted(_REFUSED_KEYWORDS & schema.keys()):
-        yield f"{where}: {keyword} is not supported"
-    if "$schema" in schema and (path or schema["$schema"] != DIALECT):
-        yield f"{where}: $schema stands at the top alone, and is {DIALECT}"
-    if "$ref" in schema and not _REFERENCE.fullmatch(str(schema["$ref"])):
-        yield f"{where}: $ref is #/$defs/ and a name"
-    if "format" in schema and schema["format"] not in formats.CHECKER.checkers:
-        known = ", ".join(sorted(formats.CHECKER.checkers))
-        yield f"{where}: the format {schema['format']} cannot be checked here (there are {known}); use a pattern"
-    if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
-        yield f"{where}: says nothing about its type"
-    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        yield f'{where}: every object must say "additionalProperties": false'
-    if isinstance(kinds := schema.get("type"), list) and "object" in kinds:
-        yield f"{where}: an object may not share its type with others"
-    if schema.get("type") == "array" and "items" not in schema:
-        yield f"{where}: an array must describe its items"
+    for problem in (*_problems_with_keywords(schema, is_top=not path), *_problems_with_type(schema)):
+        yield f"{where}: {problem}"
     if "pattern" in schema:
         try:
             patterns.check(schema["pattern"])
@@ -83,6 +68,29 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
             yield f"{where}: {error}"
     for name, part in _parts(schema):
         yield from _walk(part, f"{path}/{name}", depth + 1)
+
+
+def _problems_with_keywords(schema: dict[str, Any], *, is_top: bool) -> Iterator[str]:
+    for keyword in sorted(_REFUSED_KEYWORDS & schema.keys()):
+        yield f"{keyword} is not supported"
+    if "$schema" in schema and not (is_top and schema["$schema"] == DIALECT):
+        yield f"$schema stands at the top alone, and is {DIALECT}"
+    if "$ref" in schema and not _REFERENCE.fullmatch(str(schema["$ref"])):
+        yield "$ref is #/$defs/ and a name"
+    if "format" in schema and schema["format"] not in formats.CHECKER.checkers:
+        known = ", ".join(sorted(formats.CHECKER.checkers))
+        yield f"the format {schema['format']} cannot be checked here (there are {known}); use a pattern"
+
+
+def _problems_with_type(schema: dict[str, Any]) -> Iterator[str]:
+    if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
+        yield "says nothing about its type"
+    if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
+        yield 'every object must say "additionalProperties": false'
+    if isinstance(kinds := schema.get("type"), list) and "object" in kinds:
+        yield "an object may not share its type with others"
+    if schema.get("type") == "array" and "items" not in schema:
+        yield "an array must describe its items"
 
 
 def _circles(schema: dict[str, Any]) -> Iterator[str]:
@@ -110,7 +118,7 @@ def _references(schema: Any) -> Iterator[str]:
             yield from _references(part)
 
 
-def _check_pattern(validator: Any, pattern: str, value: Any, schema: Any) -> Iterator[ValidationError]:
+def _check_pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(value, str) and not patterns.matches(pattern, value):
         yield ValidationError("does not fit the pattern")
 

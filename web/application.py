@@ -138,10 +138,7 @@ class Front:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 more = True
                 while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise BodyIncomplete()
-                    part, more = message.get("body", b""), message.get("more_body", False)
+                    part, more = await _receive_part(receive)
                     held_request += len(part)
                     self._buffered += len(part)
                     if held_request > self._max_body:
@@ -253,6 +250,14 @@ class Front:
                 return
             message = {"type": "http.response.body", "body": chunk, "more_body": True}
             asyncio.run_coroutine_threadsafe(_send(send, message), loop).result(SEND_TIMEOUT_S)
+
+
+async def _receive_part(receive: Receive) -> tuple[bytes, bool]:
+    """A part of the body, and whether more follow. Raises BodyIncomplete if the client has gone."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise BodyIncomplete()
+    return message.get("body", b""), message.get("more_body", False)
 
 
 async def _send(send: Send, message: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ def call(wsgi: Wsgi, environ: dict[str, Any]) -> WsgiAnswer:
     """Runs the application in the calling thread. Reads a body completely if it is in memory already."""
     started: list[Any] = []
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:  # noqa: ARG001 - PEP 3333
         encoded = [(name.lower().encode("latin-1"), value.strip().encode("latin-1")) for name, value in headers]
         started[:] = [int(status[:3]), encoded]
 

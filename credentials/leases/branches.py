@@ -13,7 +13,7 @@ from oauth.models import Grant
 _UNENDED_STATES = (State.WRAPPED, State.CREATING, State.ACTIVE)
 
 
-def _find(grant: Grant, now: datetime) -> list[Branch]:
+def _find(grant: Grant, _now: datetime) -> list[Branch]:
     leases = Lease.objects.filter(grant=grant).select_related("role", "backend").order_by("-created_at")[:MAX_LISTED]
     return [
         Branch(

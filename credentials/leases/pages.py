@@ -17,7 +17,7 @@ from credentials.leases.states import FINAL_STATES
 from credentials.models import Lease
 
 
-def own_leases(request: HttpRequest, now: datetime) -> str:
+def own_leases(request: HttpRequest, _now: datetime) -> str:
     """The leases that are not confirmed as gone; an empty string if there are none."""
     leases = (
         Lease.objects.filter(user=request.user.pk)

@@ -160,7 +160,7 @@ def _go(
     check_challenge(parsed, query.parameters.get("scope", ""), may_omit=back.agent.may_omit_pkce)
     user = sessions.signed_in_user(request)
     proposal = _propose(request, user, parsed, query.parameters, back, now)
-    facts = _facts(request, user, proposal, parsed, requested_at, now)
+    facts = _facts(proposal, parsed, requested_at, now)
     match judge_interaction(facts, parsed.prompts):
         case Interaction.SIGN_IN:
             return _sign_in(query.parameters, text, requested_at)
@@ -222,8 +222,6 @@ def _propose(
 
 
 def _facts(
-    request: HttpRequest,
-    user: User | None,
     proposal: Proposal | None,
     parsed: AuthorizationParameters,
     requested_at: datetime,

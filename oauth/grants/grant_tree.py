@@ -119,7 +119,7 @@ def _end_access_token(grant: Grant, branch_id: str, actor: str, now: datetime) -
     return True
 
 
-def _uses(grant: Grant, now: datetime) -> list[Branch]:
+def _uses(grant: Grant, _now: datetime) -> list[Branch]:
     """The uses of the grant. They cannot be undone."""
     uses = Use.objects.filter(grant=grant).order_by("-at")[:MAX_LISTED]
     return [Branch(str(use.id), f"Operation {use.operation_digest[:12]}…", use.at, None, True, False) for use in uses]

@@ -37,7 +37,7 @@ class Exchange:
     resource: str | None
 
 
-def _prepare(token_request: TokenRequest, now: datetime) -> Exchange:
+def _prepare(token_request: TokenRequest, _now: datetime) -> Exchange:
     parameters = token_request.parameters
     required = (
         ["code", "redirect_uri"] if token_request.agent.may_omit_pkce else ["code", "redirect_uri", "code_verifier"]

@@ -11,7 +11,7 @@ from oauth.token_endpoint.endpoints import GrantHandler, TokenRequest, Verdict
 from oauth.tokens.issuance import Issue
 
 
-def _prepare(token_request: TokenRequest, now: datetime) -> RequestedAccess:
+def _prepare(token_request: TokenRequest, _now: datetime) -> RequestedAccess:
     requested = find_requested_access(token_request.agent, token_request.parameters, has_default=True)
     if not requested.scopes and not requested.authorization_details:
         raise InvalidScope("ask for scopes or authorization_details of a resource")

@@ -46,7 +46,7 @@ class Refresh:
     resource: str | None
 
 
-def _prepare(token_request: TokenRequest, now: datetime) -> Refresh:
+def _prepare(token_request: TokenRequest, _now: datetime) -> Refresh:
     parameters = token_request.parameters
     if "refresh_token" not in parameters:
         raise InvalidRequest("refresh_token is missing")

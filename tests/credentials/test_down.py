@@ -202,16 +202,16 @@ def test_what_was_drained_and_has_nothing_left_may_be_gone(holder: Holder, role:
     open_breaker(orders)
     Backend.objects.update(status=Backend.Status.DRAINING, scanned_at=None)
     assert revocation.due_backends(timezone.now()) == [orders.pk], "one account is left"
-    assert "does not answer" in str(metrics.find_worries(timezone.now()))
+    assert "does not answer" in str(metrics.find_worries())
     lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     sweep()
     assert Lease.objects.get().state == "revoked"
     open_breaker(orders)
     assert revocation.due_backends(timezone.now()) == []
-    assert metrics.find_worries(timezone.now()) == []
+    assert metrics.find_worries() == []
     Backend.objects.update(scanned_at=None, orphans=["cs_left"])
     assert revocation.due_backends(timezone.now()) == [orders.pk], "once a minute, for what nobody accounts for"
-    assert "cs_left" not in str(metrics.find_worries(timezone.now())) and metrics.find_worries(timezone.now())
+    assert "cs_left" not in str(metrics.find_worries()) and metrics.find_worries()
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)

@@ -7,6 +7,7 @@ It runs at each start of the demo, creates missing objects and leaves existing o
 import json
 import os
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +63,14 @@ def _make_world(folder: Path, api_url: str, now: datetime, write_line: Any) -> A
     administrator = _make_user(demo.ADMINISTRATOR, write_line, is_superuser=True)
     resource, is_new = _make_resource(f"{api_url}/", now)
     _make_api_file(folder, resource, now)
-    assistant, made = _make_agent(folder, "Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS], api_url, administrator, now)
+    make_agent = partial(_make_agent, folder, api_url=api_url, owner=administrator, now=now)
+    assistant, made = make_agent("Assistant", "ES256", [CIBA, CLIENT_CREDENTIALS])
     if made or is_new:
         assistant.scopes.set(Scope.objects.filter(resource=resource))
         assistant.operation_types.set(OperationType.objects.filter(resource=resource))
     if made:
         agents.link(assistant, user, administrator, now)
-    reporter, made = _make_agent(folder, "Night Reporter", "EdDSA", [CLIENT_CREDENTIALS], api_url, administrator, now)
+    reporter, made = make_agent("Night Reporter", "EdDSA", [CLIENT_CREDENTIALS])
     if made or is_new:
         reporter.scopes.set(Scope.objects.filter(resource=resource, risk="routine"))
         reporter.operation_types.set(OperationType.objects.filter(resource=resource, current__risk="routine"))
@@ -146,7 +148,7 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, write_
 
 
 def _make_agent(
-    folder: Path, name: str, algorithm: str, grant_types: list[str], api_url: str, owner: User, now: datetime
+    folder: Path, name: str, algorithm: str, grant_types: list[str], *, api_url: str, owner: User, now: datetime
 ) -> tuple[Agent, bool]:
     """An agent whose private key is in a file that only its owner can read, and whether it was
     created now.
