@@ -44,9 +44,11 @@ format: $(VENV)/dev.stamp ## format the code
 format-check: $(VENV)/dev.stamp
 	@$(PYTHON) -m ruff format --check --quiet .
 
-lint: $(VENV)/dev.stamp ## ruff, and our own rules (lint/)
+lint: $(VENV)/dev.stamp ## ruff, our own rules (lint/), and declared dependencies
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m lint
+	@$(VENV)/bin/deptry .
+	@$(VENV)/bin/deptry . bench --exclude '\.venv' --ignore DEP002,DEP004
 
 types: $(VENV)/dev.stamp ## mypy, strict
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) -m mypy
