@@ -4,7 +4,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
 .DEFAULT_GOAL := help
-.PHONY: help run agent test soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
+.PHONY: help run agent test test-fast soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -18,10 +18,13 @@ agent: $(VENV)/demo.stamp ## in a second terminal: a small real agent that asks 
 test: $(VENV)/dev.stamp ## the whole suite, on real PostgreSQL, Redis and Chromium
 	@$(PYTHON) -m pytest
 
+test-fast: $(VENV)/dev.stamp ## the pure rules alone, without any server, in seconds
+	@$(PYTHON) -m pytest -q tests/rules
+
 soak: $(VENV)/dev.stamp ## fuzzing, races, kills and properties, for hours; COUNTERSIGN_SEED repeats a run
 	@seed=$${COUNTERSIGN_SEED:-$$(date +%s)}; COUNTERSIGN_SOAK=1 COUNTERSIGN_SEED=$$seed $(PYTHON) -m pytest -m soak --hypothesis-seed=$$seed
 
-check: $(VENV)/dev.stamp format-check lint types contracts migrations test ## everything that must pass
+check: $(VENV)/dev.stamp format-check lint types contracts migrations test-fast test ## everything that must pass
 
 bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
 	@$(PYTHON) bench/leases.py

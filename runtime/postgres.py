@@ -45,27 +45,31 @@ class EmbeddedPostgres:
     passwords: dict[str, str]
 
     def url(self, role: str, database: str = DATABASE) -> str:
-        return f"postgres://{role}:{self.passwords[role]}@127.0.0.1:{self.port}/{database}"
+        return url(role, self.passwords, self.port, database)
 
 
-def start(data_dir: Path, *, durable: bool = True) -> EmbeddedPostgres:
+def url(role: str, passwords: dict[str, str], port: int, database: str = DATABASE) -> str:
+    return f"postgres://{role}:{passwords[role]}@127.0.0.1:{port}/{database}"
+
+
+def start(data_dir: Path, port: int | None = None, *, durable: bool = True) -> EmbeddedPostgres:
     """Starts the server, and first creates the cluster if there is none. Raises CannotStart.
 
-    `durable=False` is for tests: a crash of the machine may lose data.
+    Without `port` it chooses a free one. `durable=False` is for tests: a crash of the machine may lose data.
     """
     account = _account()
     binaries = _binaries(account)
     cluster = _cluster(data_dir, account)
     if cluster.exists() and not _password_file(data_dir).exists():
         _set_aside(cluster)
-    passwords = _passwords(data_dir)
+    stored = passwords(data_dir)
     if not (cluster / "PG_VERSION").exists():
-        _make_cluster(binaries, cluster, passwords["postgres"], account, durable=durable)
+        _make_cluster(binaries, cluster, stored["postgres"], account, durable=durable)
     _wait_for_previous(cluster)
-    port = free_port()
+    port = port or free_port()
     process = _process(binaries, cluster, port, account, data_dir / "postgres.log", durable=durable)
     process.start()
-    embedded = EmbeddedPostgres(process, port, passwords)
+    embedded = EmbeddedPostgres(process, port, stored)
     try:
         _make_roles(embedded)
     except CannotStart:
@@ -183,14 +187,15 @@ def _password_file(data_dir: Path) -> Path:
     return data_dir / "keys" / "postgres.json"
 
 
-def _passwords(data_dir: Path) -> dict[str, str]:
+def passwords(data_dir: Path) -> dict[str, str]:
+    """The password of each role, chosen and stored when they are first asked for."""
     path = _password_file(data_dir)
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         made = {role: secrets.token_urlsafe(24) for role in ("postgres", OWNER, APPLICATION)}
         write_private(path, json.dumps(made))
-    passwords: dict[str, str] = json.loads(path.read_text())
-    return passwords
+    stored: dict[str, str] = json.loads(path.read_text())
+    return stored
 
 
 def _make_cluster(

@@ -125,6 +125,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class ReservedPort:
+    """A free loopback port that nobody else gets before `release`: bound, without listening."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.number: int = self._socket.getsockname()[1]
+
+    def release(self) -> int:
+        self._socket.close()
+        return self.number
+
+
 def is_free(address: str, port: int) -> bool:
     """Whether no process listens on this port. Raises OSError if the port cannot be bound for another reason."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -25,9 +25,13 @@ class EmbeddedRedis:
     url: str
 
 
-def start(data_dir: Path) -> EmbeddedRedis:
-    """Starts a server without persistence. Raises CannotStart."""
-    port, password = free_port(), secrets.token_urlsafe(24)
+def url(port: int, password: str) -> str:
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def start(data_dir: Path, port: int | None = None, password: str | None = None) -> EmbeddedRedis:
+    """Starts a server without persistence, on a free port and with a new password unless given. Raises CannotStart."""
+    port, password = port or free_port(), password or secrets.token_urlsafe(24)
     folder = data_dir / "redis"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     config = folder / "redis.conf"
@@ -36,7 +40,7 @@ def start(data_dir: Path) -> EmbeddedRedis:
     process = Process("redis", [find_binary(), config], {}, grace=3.0, log=data_dir / "redis.log")
     process.start()
     wait_until_listening(process, port)
-    return EmbeddedRedis(process, f"redis://:{password}@127.0.0.1:{port}/0")
+    return EmbeddedRedis(process, url(port, password))
 
 
 def wait_until_listening(process: Process, port: int) -> None:

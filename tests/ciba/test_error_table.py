@@ -17,17 +17,8 @@ from devices import user_codes
 from tests.ciba.conftest import TOKEN, do_due_work
 from tests.ciba.test_hints import ISSUER, TestLoginHintToken
 from tests.support.agent_endpoint import AgentEndpoint
-from tests.support.world import (
-    CALENDAR,
-    PAYMENT,
-    PAYMENT_SCHEMA,
-    Caller,
-    Prover,
-    ResourceServer,
-    make_type,
-    new_key,
-    post_form,
-)
+from tests.support.keys import Prover, new_key
+from tests.support.world import CALENDAR, PAYMENT, PAYMENT_SCHEMA, Caller, ResourceServer, make_type, post_form
 
 ALLOWED = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")  # RFC 6749 5.2
 

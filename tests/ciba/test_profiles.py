@@ -12,17 +12,8 @@ from ciba.models import Prompt
 from clients.models import CIBA, Agent
 from oauth.tokens.token_verification import verify
 from tests.support.certificates import Holder, dns, make_certificate
-from tests.support.world import (
-    PAYMENT,
-    Caller,
-    FromNow,
-    Prover,
-    allow_everything,
-    make_caller,
-    new_key,
-    post_form,
-    sign_in,
-)
+from tests.support.keys import Prover, new_key
+from tests.support.world import PAYMENT, Caller, FromNow, allow_everything, make_caller, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"

@@ -16,16 +16,8 @@ from audit.models import Event
 from clients import lifecycle
 from clients.models import CLIENT_CREDENTIALS, Agent, AgentSecret, SpentAssertion
 from foundation.handles import b64url
-from tests.support.world import (
-    JWT_BEARER,
-    Caller,
-    FromNow,
-    allow_everything,
-    make_caller,
-    new_key,
-    post_form,
-    sign_anything,
-)
+from tests.support.keys import new_key, sign_anything
+from tests.support.world import JWT_BEARER, Caller, FromNow, allow_everything, make_caller, post_form
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"

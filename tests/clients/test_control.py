@@ -33,7 +33,8 @@ from tests.support.agent_endpoint import AgentEndpoint
 from tests.support.certificates import dns, make_certificate
 from tests.support.consent import WebAgent, answer, go_to
 from tests.support.duel import Duel
-from tests.support.world import CALENDAR, JWT_BEARER, Caller, ResourceServer, new_key, sign_in
+from tests.support.keys import new_key
+from tests.support.world import CALENDAR, JWT_BEARER, Caller, ResourceServer, sign_in
 
 pytestmark = pytest.mark.django_db
 THIEF = "https://thief.example/"

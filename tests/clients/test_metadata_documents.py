@@ -18,8 +18,9 @@ from clients.errors import DocumentUnavailable
 from clients.metadata_documents import find_agent, freshness
 from clients.models import Agent, AgentLink, RegistrationAttempt
 from tests.clients.test_registering import keys_of
+from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
-from tests.support.world import Caller, new_key, sign_in
+from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CALLER = "192.0.2.1"

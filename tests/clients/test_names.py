@@ -18,7 +18,8 @@ from clients.registration import problem_with_name
 from oauth.models import Grant
 from tests.clients.test_registering import body, keys_of, manage, register, sent_back
 from tests.support.consent import WebAgent, go_to
-from tests.support.world import Caller, new_key, sign_in
+from tests.support.keys import new_key
+from tests.support.world import Caller, sign_in
 
 MARK = "registered itself, not verified"
 OURS = {

@@ -20,8 +20,9 @@ from audit.models import Event
 from clients import keys
 from clients.models import Agent, PublishedKeys
 from clients.published_keys import published_jwks
+from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
-from tests.support.world import Caller, ResourceServer, allow_everything, new_key, sign_in
+from tests.support.world import Caller, ResourceServer, allow_everything, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

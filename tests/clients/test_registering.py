@@ -16,7 +16,8 @@ from clients import registration
 from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration, RegistrationAttempt
 from clients.registration import make_initial_token
 from tests.support.duel import at_once
-from tests.support.world import Caller, ResourceServer, new_key, post_form, sign_in
+from tests.support.keys import new_key
+from tests.support.world import Caller, ResourceServer, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 REDIRECT = "https://client.example.com/callback"

@@ -14,7 +14,7 @@ from clients.models import CIBA
 from foundation.endpoint import error_response
 from foundation.errors import InvalidRequest
 from oauth.authorization.authorization_response import error_url
-from tests.support.world import new_key
+from tests.support.keys import new_key
 
 ALLOWED = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
 

@@ -9,7 +9,8 @@ from clients.models import Agent
 from oauth.models import AuthorizationCode, Grant, RefreshToken
 from tests.support.certificates import Holder, make_certificate
 from tests.support.consent import WebAgent, allow, claims_of, make_web_agent, query_of
-from tests.support.world import Prover, ResourceServer, new_key
+from tests.support.keys import Prover, new_key
+from tests.support.world import ResourceServer
 
 pytestmark = pytest.mark.django_db
 

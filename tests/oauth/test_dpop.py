@@ -22,7 +22,8 @@ from oauth.resource_servers.access import Unauthorized, authenticate_call
 from oauth.tokens.token_verification import verify
 from tests.oauth.test_query_counts import statements
 from tests.patience import PATIENCE
-from tests.support.world import JWT_BEARER, PAYMENT, Caller, Prover, ResourceServer, new_key, post_form, sign_in
+from tests.support.keys import Prover, new_key
+from tests.support.world import JWT_BEARER, PAYMENT, Caller, ResourceServer, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 

@@ -15,8 +15,9 @@ from clients.models import CIBA
 from foundation.handles import from_b64url
 from runtime.processes import free_port
 from tests.patience import PATIENCE
+from tests.support.keys import Prover, new_key
 from tests.support.web_server import make_server, running
-from tests.support.world import JWT_BEARER, PAYMENT, Caller, Prover, new_key, sign_in
+from tests.support.world import JWT_BEARER, PAYMENT, Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -16,17 +16,8 @@ from foundation.errors import ProtocolError
 from oauth.resource_servers.access import authenticate_call
 from oauth.tokens.token_verification import verify
 from tests.support.certificates import Holder, dns, make_certificate
-from tests.support.world import (
-    PAYMENT,
-    Caller,
-    Prover,
-    ResourceServer,
-    allow_everything,
-    make_caller,
-    new_key,
-    post_form,
-    sign_in,
-)
+from tests.support.keys import Prover, new_key
+from tests.support.world import PAYMENT, Caller, ResourceServer, allow_everything, make_caller, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 MTLS = "https://mtls.example.com"

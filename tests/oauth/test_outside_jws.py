@@ -15,7 +15,8 @@ from ciba.models import HintIssuer
 from foundation.handles import b64url
 from oauth.tokens.signing_keys import signing_key
 from tests.support.consent import WebAgent
-from tests.support.world import Caller, Prover, ResourceServer, new_key, post_form, sign_anything, sign_in
+from tests.support.keys import Prover, new_key, sign_anything
+from tests.support.world import Caller, ResourceServer, post_form, sign_in
 
 pytestmark = pytest.mark.django_db
 ISSUER = "http://localhost:8000"

@@ -38,7 +38,8 @@ from tests.support.consent import (
     pass_time,
     query_of,
 )
-from tests.support.world import Caller, ResourceServer, new_key, post_form
+from tests.support.keys import new_key
+from tests.support.world import Caller, ResourceServer, post_form
 
 pytestmark = pytest.mark.django_db
 

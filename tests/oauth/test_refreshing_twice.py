@@ -15,7 +15,8 @@ from oauth.grants import grant_tree
 from oauth.models import Grant, RefreshToken
 from tests.support.certificates import make_certificate
 from tests.support.consent import WebAgent, make_web_agent, pass_time
-from tests.support.world import Prover, ResourceServer, new_key
+from tests.support.keys import Prover, new_key
+from tests.support.world import ResourceServer
 
 pytestmark = pytest.mark.django_db
 

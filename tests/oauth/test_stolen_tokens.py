@@ -10,7 +10,8 @@ from clients.models import Agent
 from operations.models import Resource, Scope
 from tests.support.certificates import Holder, make_certificate
 from tests.support.consent import WebAgent, make_web_agent
-from tests.support.world import Caller, Prover, ResourceServer, new_key
+from tests.support.keys import Prover, new_key
+from tests.support.world import Caller, ResourceServer
 
 pytestmark = pytest.mark.django_db
 Call = Callable[[str, dict[str, str]], Any]

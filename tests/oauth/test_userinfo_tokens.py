@@ -15,7 +15,8 @@ from oauth.tokens.key_binding import UNBOUND
 from oauth.tokens.signing_keys import signing_key
 from operations.models import Resource, Scope
 from tests.support.consent import WebAgent, claims_of
-from tests.support.world import CALENDAR, PAYMENT, Caller, Prover, ResourceServer, new_key, proved, sign_in
+from tests.support.keys import Prover, new_key
+from tests.support.world import CALENDAR, PAYMENT, Caller, ResourceServer, proved, sign_in
 
 pytestmark = pytest.mark.django_db
 

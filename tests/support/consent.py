@@ -15,8 +15,9 @@ from joserfc.jwk import KeySet
 
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent
 from oauth.models import RefreshToken
+from tests.support.keys import Prover
 from tests.support.public_clients import form_in
-from tests.support.world import Caller, Prover, make_caller, post_form, proved
+from tests.support.world import Caller, make_caller, post_form, proved
 
 CALLBACK = "https://app.example.com/callback"
 

@@ -1,7 +1,6 @@
 """The domain's fixtures: people, a resource, operation types, and agents that speak the real protocol."""
 
 import functools
-import hashlib
 import json
 import secrets
 import time
@@ -17,17 +16,16 @@ from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.utils import timezone
 from joserfc import jws
-from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from accounts.models import User
 from audit.record import SYSTEM, About
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentLink
 from foundation.canonical import operation_digest
-from foundation.handles import b64url
 from oauth.models import SigningKey
 from oauth.tokens import signing_keys
 from operations.lifecycle import issue_resource_secret, put_version
 from operations.models import OperationType, Resource, Scope
+from tests.support.keys import Prover, new_key
 
 PASSWORD = "correct horse battery staple"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -54,26 +52,8 @@ PAYMENT = {"type": "payment", "amount": "120.00", "currency": "EUR", "creditor":
 CALENDAR = {"type": "calendar", "day": "2026-11-24"}
 
 
-def new_key(algorithm: str) -> Any:
-    if algorithm == "ES256":
-        return ECKey.generate_key("P-256", auto_kid=True)
-    if algorithm in ("PS256", "RS256"):
-        return RSAKey.generate_key(2048, auto_kid=True)
-    return OKPKey.generate_key("Ed25519", auto_kid=True)
-
-
 def post_form(http: Client, path: str, form: dict[str, str], **headers: str) -> Any:
     return http.post(path, urlencode(form), content_type=FORM, headers=headers)
-
-
-def sign_anything(header: dict[str, Any], claims: Any, key: Any, algorithm: str) -> str:
-    """A JWT that joserfc would refuse to write: nothing is checked. Members of None are left out."""
-    parts = [{n: v for n, v in part.items() if v is not None} if isinstance(part, dict) else part
-             for part in (header, claims)]  # fmt: skip
-    text = [part if isinstance(part, str) else json.dumps(part) for part in parts]
-    signed = ".".join(b64url(part.encode()) for part in text)
-    signature = jws.JWSRegistry(algorithms=[algorithm]).get_alg(algorithm).sign(signed.encode(), key)
-    return f"{signed}.{b64url(signature)}"
 
 
 @dataclass(frozen=True)
@@ -88,41 +68,6 @@ def _resolved(claims: dict[str, Any]) -> dict[str, Any]:
     at = int(time.time())
     times = {name: at + value.seconds if isinstance(value, FromNow) else value for name, value in claims.items()}
     return {name: value for name, value in times.items() if value is not None}
-
-
-@dataclass
-class Prover:
-    """A DPoP key and the proofs made with it (RFC 9449 4.2); remembers the server's last nonce."""
-
-    key: Any
-    algorithm: str = "ES256"
-    nonce: str | None = None
-
-    @property
-    def jkt(self) -> str:
-        return str(self.key.thumbprint())
-
-    def proof(
-        self, path: str = "/oauth/token", *, method: str = "POST", token: str | None = None,
-        header: dict[str, Any] | None = None, **claims: Any,
-    ) -> str:  # fmt: skip
-        """A header member or claim given as None is left out."""
-        body = {
-            "jti": secrets.token_hex(16),
-            "htm": method,
-            "htu": settings.ISSUER_URL + path,
-            "iat": int(time.time()),
-            "nonce": self.nonce,
-            "ath": b64url(hashlib.sha256(token.encode()).digest()) if token else None,
-            **claims,
-        }
-        head = {"typ": "dpop+jwt", "alg": self.algorithm, "jwk": self.key.as_dict(private=False), **(header or {})}
-        return sign_anything(head, body, self.key, self.algorithm)
-
-    def learn(self, response: Any) -> bool:
-        """Takes the nonce of an answer; says whether the answer asks for another try with it."""
-        self.nonce = response.headers.get("DPoP-Nonce", self.nonce)
-        return "use_dpop_nonce" in response.content.decode()
 
 
 def proved(prover: Prover | None, send: Callable[..., Any]) -> Any:

@@ -8,7 +8,7 @@ from joserfc.jwk import ECKey, OctKey
 from clients.keys import SIGNING_ALGORITHMS, load, problem_with
 from foundation.handles import b64url
 from foundation.jws import find_key, read_jws, verify_jws
-from tests.support.world import new_key, sign_anything
+from tests.support.keys import new_key, sign_anything
 
 
 def public(algorithm: str = "ES256", **more: Any) -> dict[str, Any]:

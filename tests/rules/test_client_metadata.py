@@ -10,7 +10,7 @@ from clients.client_metadata import CIBA, ClientMetadata, Offer, parse_metadata
 from clients.errors import InvalidClientMetadata, InvalidRedirectUri
 from clients.uris import problem_with_scheme
 from foundation.errors import ProtocolError
-from tests.support.world import new_key
+from tests.support.keys import new_key
 
 REDIRECT = "https://client.example.com/callback"
 OFFER = Offer(

@@ -15,7 +15,7 @@ from foundation.handles import b64url
 from oauth.tokens import nonces
 from oauth.tokens.dpop import DpopProof, ExpectedProof, access_token_hash, check_proof, normalise
 from oauth.tokens.key_binding import Binding, Demand, judge_binding
-from tests.support.world import Prover, new_key, sign_anything
+from tests.support.keys import Prover, new_key, sign_anything
 
 URL = "http://localhost:8000/oauth/token"
 AT = int(time.time())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from foundation.handles import b64url
 from foundation.jws import BadJws, find_key, read_jws, verify_jws
-from tests.support.world import new_key, sign_anything
+from tests.support.keys import new_key, sign_anything
 
 KEY = new_key("ES256")
 OTHER = new_key("EdDSA")
