@@ -4,7 +4,7 @@ Owns: User (its UUID is the `sub`), invitations, sign-in and sign-out, the lock 
 guessing. Does not own: whom an agent may ask (clients), what an agent may ask for (operations), and
 the prompts that a user answers (ciba).
 
-models.py          User, Invitation, SignInAttempt
+models.py          User, Invitation
 lockout.py         how many wrong passwords lock the sign-in (pure)
 lifecycle.py       sign in, sign out, invite, accept an invitation, disable, enable
 sessions.py        when a session was signed in, and whether that is recent enough

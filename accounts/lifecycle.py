@@ -12,15 +12,15 @@ from django.conf import settings
 from django.contrib.auth import authenticate
 from django.contrib.sessions.models import Session
 from django.db import transaction
-from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q
 from django.http import HttpRequest
 
-from accounts import browsers
-from accounts.lockout import ATTEMPT_WINDOW, Attempts, is_locked
-from accounts.models import Invitation, SignInAttempt, User
+from accounts import browsers, lockout
+from accounts.models import Invitation, User
 from accounts.sessions import user_topic
 from audit import events
 from audit.record import About, record, record_revocation
+from foundation.attempts import AttemptCounter
 from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
 from foundation.wakeups import wake
@@ -28,6 +28,7 @@ from foundation.wakeups import wake
 # Notifies a user of a change to their sign-in: (user, news, e-mail addresses, now), in the caller's
 # transaction. authserver/wiring.py fills it.
 TELL: list[Callable[[User, str, Sequence[str], datetime], None]] = []
+SIGN_INS = AttemptCounter("sign-in", lockout.ATTEMPT_WINDOW)
 LINK_MADE, PASSWORD_SET, ADDRESS_CHANGED = "sign_in_link", "password_set", "address_changed"
 
 
@@ -59,36 +60,20 @@ def about_user(user: User, by: User | None = None) -> About:
 def check_password(
     request: HttpRequest, email: str, password: str, address: str, now: datetime
 ) -> User | WrongPassword | Locked:
-    """Checks the password of an active user. Counts the attempt in PostgreSQL before the check."""
+    """Checks the password of an active user. Counts a wrong one (foundation/attempts.py)."""
     email, counted = email.strip().lower(), counted_address(address)
-    attempt = SignInAttempt.objects.create(email_digest=digest(email), address=counted, at=now)
-    if is_locked(_earlier_attempts(attempt, in_known_browser=browsers.is_known(request, email))):
-        # Not counted, because otherwise an attacker who keeps trying would lock the user out for
-        # ever.
-        attempt.delete()
+    limits = lockout.limits_of(email, counted, in_known_browser=browsers.is_known(request, email))
+    if SIGN_INS.is_exhausted(limits, now):
         _record_lock(email, address, now)
         return Locked()
     user = authenticate(request, username=email, password=password)
-    if not isinstance(user, User):
-        return WrongPassword()
-    SignInAttempt.objects.filter(email_digest=digest(email), address=counted).delete()
-    return user
-
-
-def _earlier_attempts(attempt: SignInAttempt, *, in_known_browser: bool) -> Attempts:
-    """Counts the other attempts in the window. This attempt is committed, so parallel guesses see each other."""
-    mine = Q(email_digest=attempt.email_digest)
-    from_address = Q(address=attempt.address)
-    counts = (
-        SignInAttempt.objects.filter(mine | from_address, at__gt=attempt.at - ATTEMPT_WINDOW)
-        .exclude(pk=attempt.pk)
-        .aggregate(
-            both=Count("id", filter=mine & from_address),
-            mine=Count("id", filter=mine),
-            from_address=Count("id", filter=from_address),
-        )
-    )
-    return Attempts(counts["both"], counts["mine"], counts["from_address"], in_known_browser)
+    if isinstance(user, User):
+        SIGN_INS.clear(lockout.from_address_for_user(email, counted))
+        return user
+    if SIGN_INS.record_wrong(limits, now):
+        _record_lock(email, address, now)
+        return Locked()
+    return WrongPassword()
 
 
 def _record_lock(email: str, address: str, now: datetime) -> None:
@@ -181,7 +166,7 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
     user.set_password(password)
     user.session_epoch += 1
     user.save(update_fields=["password", "session_epoch"])
-    SignInAttempt.objects.filter(email_digest=digest(user.email)).delete()  # these were guesses at the old password
+    SIGN_INS.clear(lockout.for_user(user.email))  # these were guesses at the old password
     record(events.INVITATION_ACCEPTED, about_user(user), now)
     wake([user_topic(user)])
     return True
@@ -211,9 +196,7 @@ def enable(user: User, by: User, now: datetime) -> bool:
 
 
 def sweep(now: datetime, batch: int) -> int:
-    """Deletes sign-in attempts outside the window and expired sessions, at most `batch` of each."""
-    attempts = SignInAttempt.objects.filter(at__lt=now - ATTEMPT_WINDOW).order_by("at")[:batch]
+    """Deletes expired sessions, at most `batch`."""
     sessions = Session.objects.filter(expire_date__lt=now).order_by("expire_date")[:batch]
-    gone, _ = SignInAttempt.objects.filter(pk__in=attempts.values("pk")).delete()
     ended, _ = Session.objects.filter(pk__in=sessions.values("pk")).delete()
-    return gone + ended
+    return ended

@@ -1,4 +1,4 @@
-"""Users, their invitations, and attempts to sign in."""
+"""Users and their invitations."""
 
 import uuid
 from typing import Any, ClassVar
@@ -116,19 +116,3 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"invitation of {self.user}"
-
-
-class SignInAttempt(models.Model):
-    """One sign-in attempt at an address, counted before the password is checked, so that parallel guesses count too."""
-
-    id = models.BigAutoField(primary_key=True)
-    email_digest = models.BinaryField(max_length=32)
-    address = models.GenericIPAddressField()
-    at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        default_permissions = ()
-        indexes = [models.Index(fields=["email_digest", "at"]), models.Index(fields=["address", "at"])]
-
-    def __str__(self) -> str:
-        return f"attempt from {self.address}"

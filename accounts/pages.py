@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import browsers, lifecycle, sessions
 from accounts.forms import PasswordForm, SignInForm
 from accounts.models import User
-from foundation.attempts import TooManyAttempts, count_attempt, delete_attempt
+from foundation.attempts import SecretGuesses, TooManyAttempts
 
 WRONG = "That e-mail address and password do not go together. Check both and try again."
 LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for a new invitation."
@@ -71,15 +71,15 @@ def invitation(request: HttpRequest, handle: str) -> HttpResponse:
     """
     now = timezone.now()
     try:
-        attempt = count_attempt("invitation", handle, request.META["REMOTE_ADDR"], now)
+        guesses = SecretGuesses("invitation", handle, request.META["REMOTE_ADDR"], now)
+        guesses.check()
+        found = lifecycle.find_invitation(handle, now)
+        if found is None:
+            guesses.record_wrong()
+            return render(request, "accounts/invitation_gone.html", status=404)
     except TooManyAttempts as error:
         headers = {"Retry-After": str(error.retry_after)}
         return HttpResponse(render(request, "accounts/wait.html").content, status=error.status, headers=headers)
-    found = lifecycle.find_invitation(handle, now)
-    if found is not None:
-        delete_attempt(attempt)
-    else:
-        return render(request, "accounts/invitation_gone.html", status=404)
     form = PasswordForm(request.POST or None, user=found.user)
     if request.method == "POST" and form.is_valid():
         if not lifecycle.accept_invitation(found.id, form.cleaned_data["password"], now):

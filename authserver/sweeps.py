@@ -11,7 +11,6 @@ from clients import lifecycle as clients
 from clients import registration
 from credentials.backends import rotation
 from credentials.leases import revocation
-from devices import user_codes
 from foundation import attempts, outbox
 from oauth.grants import lifecycle as grants
 from oauth.tokens import signing_keys
@@ -26,11 +25,10 @@ SWEEPS: dict[str, Sweep] = {
     "answers kept for repeats": repeats.sweep,
     "spent assertions": clients.sweep,
     "unused registrations": registration.sweep,
-    "sessions and sign-in attempts": accounts.sweep,
+    "sessions": accounts.sweep,
     "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,
-    "user code attempts": user_codes.sweep,
-    "attempts at secrets": attempts.sweep,
+    "counted attempts": attempts.sweep,
     "finished work": outbox.clear,
 }
 # These run in a thread each, because they call other systems, which may be slow.

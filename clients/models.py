@@ -514,20 +514,3 @@ class Registration(models.Model):
 
     def __str__(self) -> str:
         return f"registration of {self.agent}"
-
-
-class RegistrationAttempt(models.Model):
-    """One attempt to register or to fetch a metadata document, counted before the attempt is judged."""
-
-    id = models.BigAutoField(primary_key=True)
-    # the IPv4 address, or the /64 of an IPv6 address: one party has a whole /64
-    network = models.GenericIPAddressField()
-    host = models.CharField(max_length=255, blank=True)  # the host of the fetched document
-    at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        default_permissions = ()
-        indexes = [models.Index(fields=["network", "at"]), models.Index(fields=["host", "at"])]
-
-    def __str__(self) -> str:
-        return f"attempt from {self.network}"

@@ -31,13 +31,15 @@ from clients.errors import (
     TooManyRegistrations,
 )
 from clients.keys import ASSERTION_ALGORITHMS
-from clients.models import CIBA, Agent, AgentLink, AgentSecret, InitialAccessToken, Registration, RegistrationAttempt
+from clients.models import CIBA, Agent, AgentLink, AgentSecret, InitialAccessToken, Registration
+from foundation.attempt_limits import AttemptLimit
+from foundation.attempts import AttemptCounter
 from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
-ATTEMPT_WINDOW = timedelta(hours=1)
+ATTEMPTS = AttemptCounter("registration", timedelta(hours=1))
 SENDER_CONSTRAINTS = ("dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens")
 REGISTRATION_CLOSED, REGISTRATION_BY_TOKEN, REGISTRATION_OPEN = "closed", "token", "open"
 
@@ -86,16 +88,12 @@ def count_attempt(address: str, now: datetime, host: str = "") -> None:
     2**64 addresses. The limit over all addresses bounds what a botnet can create. That limit counts
     metadata documents separately, per host.
     """
-    network = counted_address(address)
-    attempt = RegistrationAttempt.objects.create(network=network, host=host, at=now)
-    recent = RegistrationAttempt.objects.filter(at__gt=now - ATTEMPT_WINDOW).exclude(pk=attempt.pk)
-    together = recent.filter(host=host)
-    if (
-        recent.filter(network=network).count() >= settings.REGISTRATION_LIMIT
-        or together.count() >= settings.REGISTRATION_LIMIT_TOTAL
-    ):
-        attempt.delete()  # otherwise a client that keeps trying would lock itself out for ever
-        raise TooManyRegistrations(retry_after=int(ATTEMPT_WINDOW.total_seconds() // 4))
+    limits = [
+        AttemptLimit(f"address {counted_address(address)}", settings.REGISTRATION_LIMIT),
+        AttemptLimit(f"host {host}", settings.REGISTRATION_LIMIT_TOTAL),
+    ]
+    if not ATTEMPTS.record_attempt(limits, now):
+        raise TooManyRegistrations(retry_after=int(ATTEMPTS.window.total_seconds() // 4))
 
 
 def register(
@@ -369,16 +367,14 @@ def revoke_initial_token(token: InitialAccessToken, by: User, now: datetime) -> 
 
 @transaction.atomic(durable=True)
 def sweep(now: datetime, batch: int) -> int:
-    """Deletes registrations that were not used in time, and old attempts, at most `batch` of each."""
-    old = RegistrationAttempt.objects.filter(at__lt=now - ATTEMPT_WINDOW).order_by("at")[:batch]
-    gone, _ = RegistrationAttempt.objects.filter(pk__in=old.values("pk")).delete()
+    """Deletes registrations that were not used in time, at most `batch`."""
     since = now - timedelta(seconds=settings.REGISTRATION_UNUSED_LIFETIME)
     by_itself = ~Q(registration_source=Agent.RegistrationSource.MANUAL)
     unused = Agent.objects.filter(by_itself, first_used_at=None, created__lt=since).order_by("pk")
     for agent in (found := list(unused.select_for_update(skip_locked=True)[:batch])):
         record(events.AGENT_EXPIRED, About(SYSTEM, client_id=agent.client_id), now, name=agent.name)
         agent.delete()
-    return gone + len(found)
+    return len(found)
 
 
 def _about(agent: Agent) -> About:

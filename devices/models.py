@@ -62,19 +62,3 @@ class UserCode(models.Model):
 
     def __str__(self) -> str:
         return f"code of {self.user}"
-
-
-class UserCodeAttempt(models.Model):
-    """One attempt at a user code, counted before the code is checked, so that parallel guesses count too."""
-
-    id = models.BigAutoField(primary_key=True)
-    agent = models.ForeignKey(settings.OAUTH2_PROVIDER_APPLICATION_MODEL, on_delete=models.CASCADE, related_name="+")
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
-    at = models.DateTimeField(db_index=True)
-
-    class Meta:
-        default_permissions = ()
-        indexes = [models.Index(fields=["user", "at"])]
-
-    def __str__(self) -> str:
-        return f"attempt of {self.agent}"

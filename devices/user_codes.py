@@ -12,19 +12,21 @@ from itertools import pairwise
 from django.conf import settings
 from django.contrib.auth.hashers import check_password, make_password
 from django.db import transaction
-from django.db.models import Count, Q
 
 from accounts.models import User
 from audit import events
 from audit.record import About, record, record_refusal
 from clients.models import Agent
-from devices.models import UserCode, UserCodeAttempt
+from devices.models import UserCode
+from foundation.attempt_limits import AttemptLimit
+from foundation.attempts import AttemptCounter
 from foundation.handles import new_handle
 
 ATTEMPT_WINDOW = timedelta(minutes=15)
 MAX_WRONG_PER_AGENT = 5  # wrong codes of one agent for one user, so that other agents are not affected
 # wrong codes of all agents for one user, so that many agents together cannot guess the code either
 MAX_WRONG_OVERALL = 50
+ATTEMPTS = AttemptCounter("user code", ATTEMPT_WINDOW)
 MIN_LENGTH, MAX_LENGTH = 6, 64  # characters
 
 
@@ -47,7 +49,7 @@ def problem_with_code(code: str) -> str | None:
 @transaction.atomic(durable=True)
 def set_code(user: User, code: str, now: datetime) -> None:
     UserCode.objects.update_or_create(user=user, defaults={"code_hash": make_password(code), "set_at": now})
-    UserCodeAttempt.objects.filter(user=user).delete()
+    ATTEMPTS.clear(_for_user(user))
     record(events.USER_CODE_SET, _about(user), now)
 
 
@@ -70,38 +72,38 @@ def spend_equal_time(unverified_code: str | None) -> None:
 
 
 def check_code(agent: Agent, user: User, unverified_code: str | None, now: datetime) -> CodeVerdict:
-    """Checks a code. Commits the attempt first, so that parallel guesses count too. Call it outside a transaction."""
+    """Checks a code. Counts a wrong one (foundation/attempts.py), so call it outside a transaction."""
     chosen = UserCode.objects.filter(user=user).first()
     if unverified_code is None:
         return CodeVerdict.MISSING if chosen else CodeVerdict.RIGHT
     if chosen is None:
         spend_equal_time(unverified_code)
         return CodeVerdict.WRONG
-    attempt = UserCodeAttempt.objects.create(agent=agent, user=user, at=now)
-    if _is_locked(attempt):
-        attempt.delete()  # otherwise an agent that keeps trying would lock out the right code for ever
+    limits = limits_of(agent, user)
+    if ATTEMPTS.is_exhausted(limits, now):
         record_refusal(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
         spend_equal_time(unverified_code)
         return CodeVerdict.WRONG
     if not check_password(unverified_code, chosen.code_hash):
+        ATTEMPTS.record_wrong(limits, now)
         return CodeVerdict.WRONG
-    UserCodeAttempt.objects.filter(agent=agent, user=user).delete()
+    ATTEMPTS.clear(_from_agent_for_user(agent, user))
     return CodeVerdict.RIGHT
 
 
-def _is_locked(attempt: UserCodeAttempt) -> bool:
-    earlier = UserCodeAttempt.objects.filter(user=attempt.user, at__gt=attempt.at - ATTEMPT_WINDOW).exclude(
-        pk=attempt.pk
-    )
-    counts = earlier.aggregate(all=Count("pk"), own=Count("pk", filter=Q(agent=attempt.agent)))
-    return bool(counts["own"] >= MAX_WRONG_PER_AGENT or counts["all"] >= MAX_WRONG_OVERALL)
+def limits_of(agent: Agent, user: User) -> list[AttemptLimit]:
+    return [
+        AttemptLimit(_from_agent_for_user(agent, user), MAX_WRONG_PER_AGENT),
+        AttemptLimit(_for_user(user), MAX_WRONG_OVERALL),
+    ]
 
 
-def sweep(now: datetime, batch: int) -> int:
-    """Deletes attempts outside the window, at most `batch`."""
-    old = UserCodeAttempt.objects.filter(at__lt=now - ATTEMPT_WINDOW).order_by("at").values("pk")[:batch]
-    gone, _ = UserCodeAttempt.objects.filter(pk__in=old).delete()
-    return gone
+def _for_user(user: User) -> str:
+    return f"user {user.pk}"
+
+
+def _from_agent_for_user(agent: Agent, user: User) -> str:
+    return f"agent {agent.pk} user {user.pk}"
 
 
 def _about(user: User, agent: Agent | None = None) -> About:

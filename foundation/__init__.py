@@ -3,7 +3,8 @@
 keyring.py                       encryption at rest, under rotatable key-encryption keys
 handles.py                       random values and their digests
 generated_secrets.py             client secrets that the server generates
-attempts.py                      limits on guessing a secret
+attempts.py                      one counter of attempts: wrong passwords, codes and secrets, registrations
+attempt_limits.py                a limit on attempts (pure)
 canonical.py, plaintext.py       canonical JSON (RFC 8785); which text is safe to show (pure)
 errors.py, forms.py, endpoint.py protocol errors, request bodies, what protocol endpoints share
 idempotency.py, cross_origin.py  the Idempotency-Key header; which endpoints allow CORS

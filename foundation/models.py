@@ -1,5 +1,7 @@
-"""The tables of the outbox (foundation/outbox.py) and of attempts at secrets (foundation/attempts.py)."""
+"""The tables of the outbox (foundation/outbox.py) and of counted attempts (foundation/attempts.py)."""
 
+from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -42,18 +44,17 @@ class Work(models.Model):
 
 
 class Attempt(models.Model):
-    """One attempt at a bearer secret (foundation/attempts.py)."""
+    """One counted attempt (foundation/attempts.py): for example a wrong password, or a registration."""
 
     id = models.BigAutoField(primary_key=True)
     kind = models.CharField(max_length=40)
-    # the IPv4 address, or the /64 of an IPv6 address: one party has a whole /64
-    network = models.GenericIPAddressField()
-    beginning_digest = models.BinaryField(max_length=32)
-    at = models.DateTimeField(db_index=True)
+    # Digests of what the attempt is counted for, such as an address or a user.
+    subject_digests = ArrayField(models.CharField(max_length=43))
+    expires_at = models.DateTimeField(db_index=True)  # the end of its window
 
     class Meta:
         default_permissions = ()
-        indexes = [models.Index(fields=["network", "at"]), models.Index(fields=["beginning_digest", "at"])]
+        indexes = [GinIndex(name="attempt_subjects", fields=["subject_digests"])]
 
     def __str__(self) -> str:
-        return f"attempt from {self.network}"
+        return f"{self.kind} until {self.expires_at:%H:%M:%S}"

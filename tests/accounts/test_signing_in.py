@@ -9,9 +9,11 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts import lifecycle, lockout
-from accounts.models import SignInAttempt, User
+from accounts.models import User
 from audit.models import Event
-from foundation.handles import digest
+from foundation import attempts
+from foundation.attempt_limits import is_reached
+from foundation.models import Attempt
 from foundation.networks import counted_address
 from tests.support.world import PASSWORD, sign_in
 
@@ -163,7 +165,7 @@ class TestGuessing:
 
     def test_it_ends_after_the_window_although_somebody_keeps_trying(self, user: User) -> None:
         self.guess(8, user.email)
-        SignInAttempt.objects.update(at=timezone.now() - lockout.ATTEMPT_WINDOW)
+        Attempt.objects.update(expires_at=timezone.now())
         assert attempt(user.email, PASSWORD).status_code == 302
 
     def test_a_sign_in_forgets_the_guesses_before_it(self, user: User) -> None:
@@ -176,20 +178,30 @@ class TestGuessing:
         assert not Event.objects.filter(kind="user.locked_out").exists()
 
     @pytest.mark.parametrize(
-        ("attempts", "locked"),
+        ("from_address_for_user", "for_user", "from_address", "in_known_browser", "locked"),
         [
-            (lockout.Attempts(0, 0, 0), False),
-            (lockout.Attempts(4, 49, 99), False),
-            (lockout.Attempts(5, 5, 5), True),
-            (lockout.Attempts(0, 50, 0), True),
-            (lockout.Attempts(0, 0, 100), True),
-            (lockout.Attempts(0, 999, 0, in_known_browser=True), False),
-            (lockout.Attempts(5, 999, 5, in_known_browser=True), True),
-            (lockout.Attempts(0, 0, 100, in_known_browser=True), True),
+            (0, 0, 0, False, False),
+            (4, 49, 99, False, False),
+            (5, 5, 5, False, True),
+            (0, 50, 0, False, True),
+            (0, 0, 100, False, True),
+            (0, 999, 0, True, False),
+            (5, 999, 5, True, True),
+            (0, 0, 100, True, True),
         ],
     )
-    def test_the_limits(self, attempts: lockout.Attempts, locked: bool) -> None:
-        assert lockout.is_locked(attempts) is locked
+    def test_the_limits(
+        self, from_address_for_user: int, for_user: int, from_address: int, in_known_browser: bool, locked: bool
+    ) -> None:
+        limits = lockout.limits_of("a@example.com", "192.0.2.1", in_known_browser=in_known_browser)
+        earlier = zip(limits, [from_address_for_user, for_user, from_address], strict=True)
+        assert is_reached(limits, {limit.subject: count for limit, count in earlier}) is locked
+
+    def test_no_address_that_is_typed_in_counts_for_another_user(self) -> None:
+        """Otherwise a stranger elsewhere could lock a user out of their own address."""
+        users = ["a@example.com", "a@example.com from 192.0.2.1", "address 192.0.2.1 user a@example.com", "192.0.2.1"]
+        subjects = [one.subject for user in users for one in lockout.limits_of(user, "192.0.2.1")[:2]]
+        assert len(set(subjects)) == len(subjects)
 
     @pytest.mark.parametrize(
         ("address", "counted"),
@@ -210,8 +222,8 @@ class TestGuessing:
 
     def from_everywhere(self, user: User) -> None:
         """A botnet at work."""
-        row = {"email_digest": digest(user.email), "at": timezone.now()}
-        SignInAttempt.objects.bulk_create([SignInAttempt(**row, address=f"198.51.100.{n}") for n in range(50)])
+        for n in range(50):
+            lifecycle.SIGN_INS.record_wrong(lockout.limits_of(user.email, f"198.51.100.{n}"), timezone.now())
 
     def test_nobody_elsewhere_locks_a_user_out_of_their_own_browser(self, user: User, stranger: User) -> None:
         browser = sign_in(user)
@@ -239,10 +251,10 @@ class TestGuessing:
 
     def test_old_attempts_are_swept_in_batches(self) -> None:
         old = timezone.now() - lockout.ATTEMPT_WINDOW - timedelta(seconds=1)
-        row = {"email_digest": b"x" * 32, "address": "192.0.2.1"}
-        SignInAttempt.objects.bulk_create([SignInAttempt(**row, at=at) for at in [old] * 3 + [timezone.now()]])
-        assert [lifecycle.sweep(timezone.now(), 2) for _ in range(3)] == [2, 1, 0]
-        assert SignInAttempt.objects.count() == 1
+        for at in [old] * 3 + [timezone.now()]:
+            lifecycle.SIGN_INS.record_wrong(lockout.limits_of("a@example.com", "192.0.2.1"), at)
+        assert [attempts.sweep(timezone.now(), 2) for _ in range(3)] == [2, 1, 0]
+        assert Attempt.objects.count() == 1
 
 
 def test_a_form_from_another_site_signs_nobody_in(user: User) -> None:

@@ -19,8 +19,7 @@ from ciba.models import BackchannelRequest, HintIssuer, IdempotencyKey, Prompt
 from clients import lifecycle as agents
 from clients.models import Agent, AgentLink
 from devices import user_codes
-from devices.models import UserCodeAttempt
-from foundation.models import Work
+from foundation.models import Attempt, Work
 from operations.models import Scope
 from tests.ciba.conftest import TOKEN
 from tests.ciba.test_hidden_people import NOBODIES, no_one
@@ -201,7 +200,7 @@ class TestARepeat:
         for _ in range(user_codes.MAX_WRONG_PER_AGENT + 2):
             refused(ask(agent, user, user_code="guess-1"))
             refused(ask(agent, user))
-        assert not UserCodeAttempt.objects.exists()
+        assert not Attempt.objects.exists()
         assert id_of(ask(agent, user, user_code=CODE)) == first
 
 

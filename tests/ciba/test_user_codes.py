@@ -12,7 +12,9 @@ from audit.models import Event
 from ciba.models import BackchannelRequest
 from clients.models import Agent
 from devices import user_codes
-from devices.models import UserCode, UserCodeAttempt
+from devices.models import UserCode
+from foundation import attempts
+from foundation.models import Attempt
 from tests.support.world import PASSWORD, Caller
 
 pytestmark = pytest.mark.django_db
@@ -60,7 +62,7 @@ class TestAsking:
         user_codes.set_code(stranger, CODE, timezone.now())
         for more in ({}, {"user_code": "wrong-1"}, {"user_code": CODE}):
             assert requesting.ask(stranger, **more).json()["error"] == "unknown_user_id"
-        assert not UserCodeAttempt.objects.exists()
+        assert not Attempt.objects.exists()
 
 
 class TestGuessing:
@@ -78,7 +80,7 @@ class TestGuessing:
     def test_the_way_opens_again(self, requesting: Caller, user: User) -> None:
         for number in range(9):
             requesting.ask(user, user_code=f"guess-{number}")
-        UserCodeAttempt.objects.update(at=timezone.now() - user_codes.ATTEMPT_WINDOW - timedelta(seconds=1))
+        Attempt.objects.update(expires_at=timezone.now())
         assert requesting.ask(user, user_code=CODE).status_code == 200
 
     def test_the_right_one_forgives(self, requesting: Caller, user: User) -> None:
@@ -90,15 +92,15 @@ class TestGuessing:
     def test_many_agents_together_do_not_guess_it_either(
         self, requesting: Caller, other_agent: Caller, user: User
     ) -> None:
-        now = timezone.now()
-        rows = [UserCodeAttempt(agent=other_agent.agent, user=user, at=now)] * user_codes.MAX_WRONG_OVERALL
-        UserCodeAttempt.objects.bulk_create([UserCodeAttempt(agent=r.agent, user=r.user, at=r.at) for r in rows])
+        for number in range(user_codes.MAX_WRONG_OVERALL):
+            limits = user_codes.limits_of(Agent(pk=number), user)
+            user_codes.ATTEMPTS.record_wrong(limits, timezone.now())
         assert requesting.ask(user, user_code=CODE).json()["error"] == "invalid_user_code"
 
     def test_old_attempts_are_swept(self, requesting: Caller, user: User) -> None:
         requesting.ask(user, user_code="wrong-1")
-        assert user_codes.sweep(timezone.now(), 10) == 0
-        assert user_codes.sweep(timezone.now() + user_codes.ATTEMPT_WINDOW + timedelta(seconds=1), 10) == 1
+        assert attempts.sweep(timezone.now(), 10) == 0
+        assert attempts.sweep(timezone.now() + user_codes.ATTEMPT_WINDOW + timedelta(seconds=1), 10) == 1
 
     def test_nothing_of_it_is_kept_or_told(self, requesting: Caller, user: User) -> None:
         requesting.ask(user, user_code="wrong-one-7")

@@ -16,7 +16,8 @@ from audit.models import Event
 from clients import metadata_documents, registration
 from clients.errors import DocumentUnavailable
 from clients.metadata_documents import find_agent, freshness
-from clients.models import Agent, AgentLink, RegistrationAttempt
+from clients.models import Agent, AgentLink
+from foundation.models import Attempt
 from tests.clients.test_registering import keys_of
 from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
@@ -146,7 +147,7 @@ class TestTaking:
         for listed in ([], ["client.example.com"], ["27.0.0.1"], ["127.0.0.1.example.com"]):
             settings.METADATA_DOCUMENT_HOSTS = listed
             assert host.find() is None
-        assert host.fetches == 0 and not RegistrationAttempt.objects.exists()
+        assert host.fetches == 0 and not Attempt.objects.exists()
         settings.METADATA_DOCUMENT_HOSTS = ["127.0.0.1"]
         assert host.find() is not None
 

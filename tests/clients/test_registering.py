@@ -13,8 +13,10 @@ from accounts.models import User
 from audit.models import Event
 from authserver.checks import problems
 from clients import registration
-from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration, RegistrationAttempt
+from clients.models import CIBA, Agent, AgentLink, InitialAccessToken, PublishedKeys, Registration
 from clients.registration import make_initial_token
+from foundation import attempts
+from foundation.models import Attempt
 from tests.support.duel import at_once
 from tests.support.keys import new_key
 from tests.support.world import Caller, ResourceServer, post_form, sign_in
@@ -253,7 +255,7 @@ class TestWhoMayRegister:
         assert Client().get("/.well-known/openid-configuration").json().get("registration_endpoint") is None
         response = register(body())
         assert response.status_code == 403 and response.json()["error"] == "access_denied"
-        assert not RegistrationAttempt.objects.exists()
+        assert not Attempt.objects.exists()
 
     @pytest.mark.parametrize("given", [None, "x", "A" * 43, "é", " "])
     def test_nobody_without_a_token_where_one_is_needed(self, settings: Any, given: str | None) -> None:
@@ -359,7 +361,7 @@ class TestAtOnce:
     def test_a_change_and_an_end(self, opened: Any) -> None:
         for _ in range(20):
             reply = register(body(), REMOTE_ADDR="192.0.2.9").json()
-            RegistrationAttempt.objects.all().delete()
+            Attempt.objects.all().delete()
             changed, ended = at_once(
                 lambda reply=reply: manage("PUT", reply, sent_back(reply)), lambda reply=reply: manage("DELETE", reply)
             )
@@ -411,10 +413,10 @@ class TestFlooding:
     def test_the_limit_ends(self, opened: Any) -> None:
         opened.REGISTRATION_LIMIT = 1
         assert [register(body()).status_code for _ in range(2)] == [201, 429]
-        RegistrationAttempt.objects.update(at=timezone.now() - timedelta(hours=1, seconds=1))
+        Attempt.objects.update(expires_at=timezone.now())
         assert register(body()).status_code == 201
-        registration.sweep(timezone.now(), 100)
-        assert RegistrationAttempt.objects.count() == 1
+        attempts.sweep(timezone.now(), 100)
+        assert Attempt.objects.count() == 1
 
 
 class TestExpiry:

@@ -10,7 +10,9 @@ from django.utils import timezone
 from audit.models import Event
 from credentials.backends import recovery
 from credentials.models import Backend, Lease, Role
+from foundation import attempts
 from oauth.models import Grant
+from tests.support.duel import at_once
 from tests.support.leases import Holder, sweep_until_quiet
 from tests.support.systems import PostgresServer
 
@@ -55,6 +57,15 @@ def test_a_second_unwrapping_ends_it_and_raises_an_alarm(
         session.execute("SELECT 1")
     assert Event.objects.filter(kind="lease.unwrapped_twice").count() == 1
     assert "a second time" in caplog.text and handle not in caplog.text
+
+
+def test_many_are_unwrapped_at_once_from_one_address(
+    holder: Holder, role: Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempts, "MAX_FROM_ADDRESS", 1)
+    handles = [wrap(holder, role)[0] for _ in range(3)]
+    answers = at_once(*[lambda handle=handle: unwrap(holder, handle) for handle in handles])
+    assert [answer.status_code for answer in answers] == [201] * 3, "none of them was wrong"
 
 
 def test_what_is_not_unwrapped_in_time_is_over_and_costs_nothing(holder: Holder, role: Role) -> None:
