@@ -40,11 +40,13 @@ class BackchannelRequest(models.Model):
     """One asking (CIBA Core 7). `state` is written by ciba/lifecycle.py alone."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests")
+    agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests", db_index=False)
     agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
     # None: put to nobody, so that the agent does not learn who exists (policy.py). It can only end.
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="requests")
-    resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="requests", db_index=False
+    )
+    resource = models.ForeignKey(Resource, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     state = models.CharField(max_length=10, choices=[(s.value, s.value) for s in State])
     auth_req_id_digest = models.BinaryField(max_length=32, unique=True)
     scopes = ArrayField(models.CharField(max_length=100))
@@ -87,8 +89,11 @@ class BackchannelRequest(models.Model):
                 | Q(grant__isnull=True, state__in=[State.PENDING, State.EXPIRED, State.CANCELLED]),
             )
         ]
+        # Which query uses which index: bench/query_plans.py.
         indexes = [
-            models.Index(fields=["user", "-created_at"]),
+            models.Index(name="request_made", fields=["created_at"]),
+            models.Index(name="request_agent", fields=["agent", "created_at"]),
+            models.Index(name="request_user", fields=["user", "created_at"]),
             models.Index(
                 name="request_due",
                 fields=["expires_at"],
@@ -150,7 +155,9 @@ class Prompt(models.Model):
         DENIED = "denied"
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    request = models.ForeignKey(BackchannelRequest, on_delete=models.CASCADE, related_name="prompts")
+    request = models.ForeignKey(
+        BackchannelRequest, on_delete=models.CASCADE, related_name="prompts", db_index=False
+    )  # prompt_approver_unique begins with it
     approver = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="prompts")
     nonce = models.BinaryField(max_length=32)
     prompt_digest = models.BinaryField(max_length=32, unique=True)

@@ -114,12 +114,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='prompt',
             name='request',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prompts', to='ciba.backchannelrequest'),
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='prompts', to='ciba.backchannelrequest'),
         ),
         migrations.AddField(
             model_name='backchannelrequest',
             name='agent',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='requests', to=settings.OAUTH2_PROVIDER_APPLICATION_MODEL),
+            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='requests', to=settings.OAUTH2_PROVIDER_APPLICATION_MODEL),
         ),
         migrations.AddField(
             model_name='backchannelrequest',
@@ -129,12 +129,12 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='backchannelrequest',
             name='resource',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='operations.resource'),
+            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='operations.resource'),
         ),
         migrations.AddField(
             model_name='backchannelrequest',
             name='user',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='requests', to=settings.AUTH_USER_MODEL),
+            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='requests', to=settings.AUTH_USER_MODEL),
         ),
         migrations.AddField(
             model_name='backchannelrequest',
@@ -152,7 +152,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='backchannelrequest',
-            index=models.Index(fields=['user', '-created_at'], name='ciba_backch_user_id_7efa79_idx'),
+            index=models.Index(fields=['created_at'], name='request_made'),
+        ),
+        migrations.AddIndex(
+            model_name='backchannelrequest',
+            index=models.Index(fields=['agent', 'created_at'], name='request_agent'),
+        ),
+        migrations.AddIndex(
+            model_name='backchannelrequest',
+            index=models.Index(fields=['user', 'created_at'], name='request_user'),
         ),
         migrations.AddIndex(
             model_name='backchannelrequest',
