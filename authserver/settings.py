@@ -303,7 +303,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Countersign",
     "DESCRIPTION": "Management endpoints. The protocol endpoints are found through metadata.",
-    "VERSION": "1",
+    "VERSION": "0.1.0",  # as in pyproject.toml
     "SERVE_INCLUDE_SCHEMA": False,
 }
 

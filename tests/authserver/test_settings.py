@@ -6,11 +6,13 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from authserver import checks
 from authserver.addresses import problem_with_origin
@@ -246,3 +248,8 @@ def test_every_setting_is_in_the_table_and_in_the_documentation() -> None:
 def test_an_origin_may_be_an_address() -> None:
     for origin in ("https://127.0.0.1:8443", "http://[::1]:8000", "https://localhost", "http://a-1.b"):
         assert problem_with_origin(origin) is None, origin
+
+
+def test_the_description_of_v1_has_the_version_of_the_package() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert settings.SPECTACULAR_SETTINGS["VERSION"] == package["version"]
