@@ -10,5 +10,6 @@ admin.py    reading the log in the administration
 pages.py    /activity: a user's own events
 
 The tables have no foreign keys, and no row is ever updated. The application's database role may
-only INSERT and SELECT. Triggers refuse every other change to everybody (migration 0002).
+only INSERT and SELECT. Triggers refuse every other change to everybody, and write the database's own
+time, transaction and role into each event (migration 0002, docs/adr/0017).
 """

@@ -14,6 +14,7 @@ from audit.models import Event, SetAsideEvent
 from foundation.canonical import canonical_json
 from foundation.compiled_queries import insert, insert_or_roll_back
 from foundation.handles import digest, random_bytes
+from foundation.trace_context import current_traceparent
 from foundation.transactions import inside_transaction
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def _record_together(kind: EventKind, abouts: Sequence[tuple[About, Mapping[str,
 
 
 def _event(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) -> Event:
+    traceparent = current_traceparent()
     body = canonical_json(
         {
             "v": SCHEMA_VERSION,
@@ -87,6 +89,7 @@ def _event(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) 
             "user": _text(about.user_id),
             "request": _text(about.request_id),
             "grant": _text(about.grant_id),
+            "traceparent": traceparent,
             "facts": facts,
         }
     ).decode()
@@ -99,6 +102,7 @@ def _event(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) 
         user_id=about.user_id,
         request_id=about.request_id,
         grant_id=about.grant_id,
+        traceparent=traceparent,
         body=body,
         salt=random_bytes(16),
         collapse_digest=_collapse_digest(kind, about, now, facts) if kind.refusal else None,
@@ -106,7 +110,7 @@ def _event(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) 
 
 
 def _collapse_digest(kind: EventKind, about: About, now: datetime, facts: dict[str, Any]) -> bytes:
-    """A digest that is equal for equal refusals within the same minute."""
+    """A digest that is equal for equal refusals within the same minute, in whichever traces."""
     minute = int(now.timestamp()) // 60
     whom = [
         about.actor,

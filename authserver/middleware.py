@@ -26,6 +26,7 @@ from authserver.forwarded import parse_network, read_sender
 from clients.mutual_tls import CERTIFICATE, IS_TRUSTED
 from foundation.endpoint import error_response
 from foundation.errors import BodyTooLarge
+from foundation.trace_context import continue_trace, parse_traceparent
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def is_protocol(request: HttpRequest) -> bool:
 
 class Guard:
     """Runs first: the client's address behind trusted proxies, the body limit, a reference for the
-    log.
+    log, the caller's trace.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
@@ -56,6 +57,10 @@ class Guard:
         request.META["COUNTERSIGN_REFERENCE"] = reference
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(reference=reference)
+        with continue_trace(parse_traceparent(request.META.get("HTTP_TRACEPARENT"))):
+            return self._check_and_answer(request)
+
+    def _check_and_answer(self, request: HttpRequest) -> HttpResponse:
         if _content_length(request) > settings.MAX_BODY_BYTES:
             return error_response(BodyTooLarge(), request)
         # PostgreSQL cannot store U+0000, and no address of ours contains it.

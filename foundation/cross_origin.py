@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from django.http import HttpRequest, HttpResponse
 
-ALLOWED_HEADERS = "Authorization, Content-Type, DPoP, Prefer, MCP-Protocol-Version"
+ALLOWED_HEADERS = "Authorization, Content-Type, DPoP, Prefer, MCP-Protocol-Version, Traceparent"
 # Response headers that a client needs: RFC 9449 8, RFC 6750 3, RFC 9110 10.2.3, RFC 7240 3.
 EXPOSED_HEADERS = "DPoP-Nonce, WWW-Authenticate, Retry-After, Preference-Applied"
 PREFLIGHT_MAX_AGE_S = 7200  # seconds that a browser caches a preflight; Chromium's maximum

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from foundation.handles import new_id
+from foundation.trace_context import MAX_TRACEPARENT
 
 
 class Work(models.Model):
@@ -21,6 +22,7 @@ class Work(models.Model):
     kind = models.CharField(max_length=40)
     about = models.CharField(max_length=64, help_text="What it is for, such as prompt:<id>.")
     payload = models.JSONField()  # ids and settled facts; never a secret
+    traceparent = models.CharField(max_length=MAX_TRACEPARENT, null=True)  # of the request that caused it
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)
     created_at = models.DateTimeField()
     due_at = models.DateTimeField()

@@ -21,6 +21,7 @@ from django.utils import timezone
 
 from foundation.models import Work
 from foundation.state_machine import StateMachine
+from foundation.trace_context import continue_trace, current_traceparent
 from foundation.transactions import inside_transaction
 
 log = logging.getLogger(__name__)
@@ -69,11 +70,15 @@ NOTIFIERS: list[Callable[[UUID], None]] = []
 def enqueue(
     kind: str, about: str, payload: dict[str, Any], now: datetime, *, deadline: datetime, due: datetime | None = None
 ) -> Work:
-    """Adds one piece of work in the caller's transaction. `due` is the time of the first attempt, by default now."""
+    """Adds one piece of work in the caller's transaction. `due` is the time of the first attempt, by default now.
+
+    The work continues the caller's trace.
+    """
     inside_transaction("enqueuing work")
     work = Work.objects.create(
-        kind=kind, about=about, payload=payload, created_at=now, due_at=due or now, deadline_at=deadline
-    )
+        kind=kind, about=about, payload=payload, traceparent=current_traceparent(),
+        created_at=now, due_at=due or now, deadline_at=deadline,
+    )  # fmt: skip
     if due is None:
         transaction.on_commit(lambda: _notify(work.id), robust=True)
     return work
@@ -110,7 +115,8 @@ def _attempt(work: Work, now: datetime) -> Outcome:
     if handler is None:
         return Abandon(f"nothing here does {work.kind}")
     try:
-        return handler(work.payload, now)
+        with continue_trace(work.traceparent):
+            return handler(work.payload, now)
     except Exception as error:
         # Any exception is logged with its trace, shown in the administration and retried.
         log.exception("work %s (%s) failed", work.id, work.kind)

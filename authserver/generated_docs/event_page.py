@@ -30,11 +30,26 @@ is a JSON object:
 | `actor` | Who did it: `user:<id>`, `agent:<client_id>`, `resource:<id>` or `system`. |
 | `client_id` | The agent that the event concerns, or an empty text. |
 | `user`, `request`, `grant` | The ids of what the event concerns, or null. |
+| `traceparent` | The caller's trace (W3C Trace Context), or null. Background work continues it. It proves nothing. |
 | `facts` | The facts below. Not every event of a kind has every fact. No fact is a secret or a token. |
 
 If *user reads* has a text, the user whom the event concerns sees that text on /activity. All other
 kinds are for administrators only. *Collapsed* kinds are refusals: equal refusals within one minute
-are recorded once. `…` stands for facts that depend on what an administrator selected."""
+are recorded once. `…` stands for facts that depend on what an administrator selected.
+
+Beside the body, the database writes three columns of its own into each row of `audit_event`. What an
+INSERT gives for them is overwritten:
+
+| column | meaning |
+|---|---|
+| `recorded_at` | The database's own time. `at` is the application's time. |
+| `transaction_id` | The number of the database's transaction, as pg_current_xact_id() returns it. |
+| `recorded_by` | The role that was logged in to the database. |
+
+Events of one transaction have one `transaction_id`. The order of `id` is not the order of commits.
+To read every event once, read in the order of `transaction_id` and `id`, and only events whose
+`transaction_id` is below `pg_snapshot_xmin(pg_current_snapshot())`: no event below it can still
+appear."""
 
 _COLUMNS = ("kind", "meaning", "user reads", "collapsed", "facts")
 

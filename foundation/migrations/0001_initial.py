@@ -33,6 +33,7 @@ class Migration(migrations.Migration):
                 ('kind', models.CharField(max_length=40)),
                 ('about', models.CharField(help_text='What it is for, such as prompt:<id>.', max_length=64)),
                 ('payload', models.JSONField()),
+                ('traceparent', models.CharField(max_length=55, null=True)),
                 ('state', models.CharField(choices=[('pending', 'Pending'), ('done', 'Done'), ('abandoned', 'Abandoned'), ('withdrawn', 'Withdrawn')], default='pending', max_length=10)),
                 ('created_at', models.DateTimeField()),
                 ('due_at', models.DateTimeField()),

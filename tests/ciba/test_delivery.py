@@ -99,6 +99,17 @@ class TestAsking:
         agent.ask(user)
         assert nothing_is_stored()
 
+    def test_the_callback_continues_the_trace_of_the_answer(
+        self, pushed: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint
+    ) -> None:
+        trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+        ask(pushed, user)
+        prompt = Prompt.objects.get()
+        browser_of_user.post(f"/v1/prompts/{prompt.id}/approve", headers={"traceparent": trace})
+        assert do_due_work() == ["done"]
+        of_answer = Event.objects.filter(traceparent=trace).order_by("id").values_list("kind", flat=True)
+        assert list(of_answer) == ["request.approved", "request.delivering", "token.issued", "request.redeemed"]
+
     def test_another_key_encryption_key(self, pushed: Caller, user: User, settings: Any) -> None:
         ask(pushed, user)
         settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32, **settings.KEY_ENCRYPTION_KEYS}

@@ -12,6 +12,7 @@ from django.utils import timezone
 from foundation import outbox
 from foundation.models import Work
 from foundation.outbox import Abandon, Completed, Retry
+from foundation.trace_context import continue_trace, current_traceparent
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +71,23 @@ def test_a_failing_wake_up_reaches_nobody(outside: Outside, caplog: pytest.LogCa
     outbox.NOTIFIERS.append(fail)
     assert enqueue().state == "pending"
     assert "no Redis" in caplog.text
+
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+@pytest.mark.parametrize("swept", [False, True])
+def test_it_continues_the_trace_of_the_request_that_caused_it(
+    outside: Outside, monkeypatch: pytest.MonkeyPatch, swept: bool
+) -> None:
+    seen: list[str | None] = []
+    monkeypatch.setitem(outbox.HANDLERS, "test", lambda *_: seen.append(current_traceparent()) or Completed())
+    with continue_trace(TRACE):
+        traced = enqueue()
+    for work in (traced, enqueue()):
+        skip_pause(work)
+        assert outbox.sweep(timezone.now(), 10) if swept else outbox.do(work.id)
+    assert (*seen, current_traceparent()) == (TRACE, None, None)
 
 
 def test_done_once_is_done(outside: Outside) -> None:
