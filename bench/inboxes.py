@@ -68,12 +68,12 @@ class Asks:
 
         from accounts.models import User
         from ciba import lifecycle
-        from ciba.parameters import BackchannelParameters
+        from ciba.attempt import BackchannelAttempt
         from oauth.requests.requested_access import find_requested_access
 
         requested = find_requested_access(self.agent.row, {"scope": "openid"})
-        sent = BackchannelParameters("bench@example.com", None, "", None)
-        opened = lifecycle.open(self.agent.row, User.objects.get(email=email), sent, requested, timezone.now())
+        user = User.objects.get(email=email)
+        opened = lifecycle.open(BackchannelAttempt(self.agent.row, timezone.now(), {}, requested=requested, user=user))
         if not isinstance(opened, lifecycle.OpenedRequest):
             raise SystemExit(f"a request was refused: {opened}")
 

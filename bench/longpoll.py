@@ -28,6 +28,7 @@ def open_requests(agent: Agent, count: int) -> list[tuple[str, Any]]:
 
     from accounts.models import User
     from ciba import lifecycle
+    from ciba.attempt import BackchannelAttempt
     from ciba.models import BackchannelRequest, Prompt
     from ciba.parameters import BackchannelParameters
     from clients.models import AgentLink
@@ -39,8 +40,9 @@ def open_requests(agent: Agent, count: int) -> list[tuple[str, Any]]:
     opened = []
     now = timezone.now()
     for number in range(count):
-        sent = BackchannelParameters("bench@example.com", None, "", 3600)
-        one = lifecycle.open(agent.row, users[number % USERS], sent, requested, now)
+        parsed = BackchannelParameters(requested_expiry=3600)
+        user = users[number % USERS]
+        one = lifecycle.open(BackchannelAttempt(agent.row, now, {}, parsed=parsed, requested=requested, user=user))
         if not isinstance(one, lifecycle.OpenedRequest):
             raise SystemExit(f"a request was refused: {one}")
         opened.append((one.auth_req_id, Prompt.objects.get(request=one.request).pk))

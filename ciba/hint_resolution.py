@@ -24,11 +24,12 @@ def read_hint(parsed: BackchannelParameters, agent: Agent, now: datetime) -> Hin
 
     Raises InvalidRequest or ExpiredLoginHintToken.
     """
-    if parsed.unverified_login_hint is not None:
-        return parse_login_hint(parsed.unverified_login_hint, settings.ISSUER_URL)
-    if parsed.unverified_login_hint_token is not None:
-        return parse_subject(subject_of(parsed.unverified_login_hint_token, now), settings.ISSUER_URL)
-    sub = find_hinted_sub(parsed.unverified_id_token_hint or "", agent, now)
+    match parsed.hint_name:
+        case "login_hint":
+            return parse_login_hint(parsed.unverified_hint, settings.ISSUER_URL)
+        case "login_hint_token":
+            return parse_subject(subject_of(parsed.unverified_hint, now), settings.ISSUER_URL)
+    sub = find_hinted_sub(parsed.unverified_hint, agent, now)
     if sub is None:
         raise InvalidRequest("id_token_hint is not an ID token that this server gave to this agent")
     return HintedSubject(HintKind.SUB, sub)

@@ -10,7 +10,7 @@ grant. After the commit, waiting long polls and event streams are woken (topics.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -21,23 +21,21 @@ from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
 from ciba import repeats
+from ciba.attempt import BackchannelAttempt
 from ciba.callbacks import state as delivery
 from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
-from ciba.parameters import BackchannelParameters
 from ciba.policy import (
     AnswerFacts,
     AnswerVerdict,
     RequestFacts,
-    RequestVerdict,
-    choose_assurance,
-    decoy_reason,
+    RequestRefusal,
     judge_answer,
     judge_request,
     lifetime_of_request,
     time_to_answer,
 )
 from ciba.prompt_content import PromptContent, describe_access, describe_operation, headline, prompt_digest
-from ciba.repeats import Earlier, Repeatable
+from ciba.repeats import EarlierRequest
 from ciba.states import REQUEST_STATES, State
 from ciba.topics import topics_of
 from clients import lifecycle as agents
@@ -67,73 +65,62 @@ class OpenedRequest:
 
 
 @transaction.atomic(durable=True)
-def open(
-    agent: Agent,
-    user: User | None,
-    parsed: BackchannelParameters,
-    requested: RequestedAccess,
-    now: datetime,
-    *,
-    request_object_digest: str = "",
-    repeatable: Repeatable | None = None,
-) -> OpenedRequest | RequestVerdict:
-    """Stores the request with its rendered content, one prompt for the user, and the event.
+def open(attempt: BackchannelAttempt) -> OpenedRequest | RequestRefusal:
+    """Judges the policy, then stores the request with its rendered content, one prompt for the
+    user, and the event.
 
-    `user` is a user whom this agent may ask (clients/reachable_users.py), or None. `repeatable`
-    identifies the request if the agent may repeat it. If the same request was opened meanwhile,
-    that request is returned.
+    If the same request was opened meanwhile under the same Idempotency-Key, that request is
+    returned.
     """
-    life = lifetime_of_request(parsed.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX)
+    life = lifetime_of_request(
+        attempt.parsed.requested_expiry, settings.REQUEST_LIFETIME, settings.REQUEST_LIFETIME_MAX
+    )
     request_id, auth_req_id = new_id(), new_handle()
-    if repeatable and (earlier := repeats.claim(agent, repeatable, request_id, auth_req_id, until=now + life, now=now)):
-        return _answer_again(earlier, repeatable, now)
-    facts = _request_facts(agent, user, parsed, requested, now)
-    verdict = judge_request(facts)
-    if verdict not in (RequestVerdict.ASK, RequestVerdict.ASK_NO_ONE):
+    if earlier := repeats.claim(attempt, request_id, auth_req_id, until=attempt.now + life):
+        return _answer_again(earlier, attempt.now)
+    verdict = judge_request(_request_facts(attempt))
+    if isinstance(verdict, RequestRefusal):
         transaction.set_rollback(True)  # the key stays free
         return verdict
-    user = user if verdict is RequestVerdict.ASK else None
-    assurance = choose_assurance(facts.assurances, parsed.acr_values) or Assurance.SESSION
-    ids, times = RequestIds(request_id, auth_req_id), RequestTimes.starting(now, life)
-    request = _store(ids, agent, user, parsed, requested, assurance=assurance, times=times)
+    user = attempt.user if verdict.decoy_reason is None else None
+    request = _store(request_id, auth_req_id, attempt, user, verdict.assurance, life)
     prompt = _create_prompt(request, user)
-    devices.notify_approver(user, prompt.id, now, request.expires_at)
+    devices.notify_approver(user, prompt.id, attempt.now, request.expires_at)
     wake(topics_of(request))
     record(
-        events.REQUEST_OPENED, about(request, f"agent:{agent.client_id}"), now,
+        events.REQUEST_OPENED, about(request, f"agent:{attempt.agent.client_id}"), attempt.now,
         **_audit_facts(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
-        types=[f"{v.operation_type.name} v{v.number}" for v in requested.versions],
+        types=[f"{v.operation_type.name} v{v.number}" for v in attempt.requested.versions],
         prompt_closes_at=request.expires_at.isoformat(), expires_at=request.auth_req_id_expires_at.isoformat(),
-        request_object_digest=request_object_digest or None,
-        decoy=decoy_reason(facts) if user is None else None,
+        request_object_digest=attempt.request_object_digest or None, decoy=verdict.decoy_reason,
     )  # fmt: skip
     return OpenedRequest(auth_req_id, request)
 
 
-def find_earlier(agent: Agent, repeatable: Repeatable, now: datetime) -> OpenedRequest | RequestVerdict | None:
-    """The answer to this agent's earlier request under the same key, while that request lasts.
+def find_earlier(attempt: BackchannelAttempt) -> OpenedRequest | RequestRefusal | None:
+    """The answer to this agent's earlier request under the same Idempotency-Key, while that request
+    lasts.
 
     The user is not prompted again.
     """
-    earlier = repeats.find(agent, repeatable, now)
+    earlier = repeats.find(attempt)
     if earlier is None:
         return None
     with transaction.atomic(durable=True):
-        return _answer_again(earlier, repeatable, now)
+        return _answer_again(earlier, attempt.now)
 
 
-def _answer_again(earlier: Earlier, repeatable: Repeatable, now: datetime) -> OpenedRequest | RequestVerdict:
-    if earlier.request_digest != repeatable.request_digest:
-        return RequestVerdict.OTHER_REQUEST
+def _answer_again(earlier: EarlierRequest, now: datetime) -> OpenedRequest | RequestRefusal:
+    if not earlier.is_same:
+        return RequestRefusal.OTHER_REQUEST
     request = earlier.request
     record(events.REQUEST_REPEATED, about(request, f"agent:{request.agent.client_id}"), now)
     return OpenedRequest(earlier.auth_req_id, request)
 
 
-def _request_facts(
-    agent: Agent, user: User | None, parsed: BackchannelParameters, requested: RequestedAccess, now: datetime
-) -> RequestFacts:
+def _request_facts(attempt: BackchannelAttempt) -> RequestFacts:
+    agent, user, versions = attempt.agent, attempt.user, attempt.requested.versions
     # The count happens under a lock, so that concurrent requests cannot exceed the limit. With
     # CIBA_HIDE_UNKNOWN_USERS the lock is the agent's row: a lock on a user's row would reveal, by
     # waiting, that the user exists.
@@ -143,57 +130,37 @@ def _request_facts(
         User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
     counted_user_id = user.pk if user else new_id()  # a decoy counts 0, by a query that takes equally long
     pending = BackchannelRequest.objects.filter(
-        agent=agent, user=counted_user_id, state=State.PENDING, expires_at__gt=now
+        agent=agent, user=counted_user_id, state=State.PENDING, expires_at__gt=attempt.now
     )
     return RequestFacts(
         may_ask_user=user is not None,
         hides_users=settings.HIDE_UNKNOWN_USERS,
-        risks=[Risk(version.risk) for version in requested.versions],
-        assurances=[Assurance(version.assurance) for version in requested.versions],
-        acr_values=parsed.acr_values,
+        risks=[Risk(version.risk) for version in versions],
+        assurances=[Assurance(version.assurance) for version in versions],
+        acr_values=attempt.parsed.acr_values,
         pending=pending.count(),
         max_pending=settings.MAX_PENDING_PER_USER,
     )
 
 
-class RequestIds(NamedTuple):
-    """Our id of a request, and the handle under which its agent knows it."""
-
-    request_id: UUID
-    auth_req_id: str
-
-
-class RequestTimes(NamedTuple):
-    """When a request is made, when its prompt closes, and until when its agent can fetch the result."""
-
-    created_at: datetime
-    closes_at: datetime
-    ends_at: datetime
-
-    @classmethod
-    def starting(cls, now: datetime, life: timedelta) -> Self:
-        return cls(now, now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH)), now + life)
-
-
 def _store(
-    ids: RequestIds,
-    agent: Agent,
+    request_id: UUID,
+    auth_req_id: str,
+    attempt: BackchannelAttempt,
     user: User | None,
-    parsed: BackchannelParameters,
-    requested: RequestedAccess,
-    *,
     assurance: Assurance,
-    times: RequestTimes,
+    life: timedelta,
 ) -> BackchannelRequest:
-    versions = requested.versions
+    agent, parsed, requested, now = attempt.agent, attempt.parsed, attempt.requested, attempt.now
+    versions, until = requested.versions, now + life
     request = BackchannelRequest.objects.create(
-        id=ids.request_id,
+        id=request_id,
         agent=agent,
         agent_epoch=agent.control_epoch,
         user=user,
         resource=requested.resource,
         state=State.PENDING,
-        auth_req_id_digest=digest(ids.auth_req_id),
+        auth_req_id_digest=digest(auth_req_id),
         scopes=requested.scope_names,
         authorization_details=requested.authorization_details,
         operation_digest=requested_digest(requested, agent, user),
@@ -204,10 +171,10 @@ def _store(
         content=_compose(agent, requested),
         wording_version=wording.WORDING_VERSION,
         interval=settings.POLL_INTERVAL,
-        created_at=times.created_at,
-        expires_at=times.closes_at,
-        auth_req_id_expires_at=times.ends_at,
-        **delivery.seal_callback_data(agent, *ids, parsed.client_notification_token, times.ends_at),
+        created_at=now,
+        expires_at=now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH)),
+        auth_req_id_expires_at=until,
+        **delivery.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
     )
     request.versions.add(*versions)
     return request
@@ -470,7 +437,7 @@ def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
-def end_requests_of(agent: Agent, actor: str, _reason: str, now: datetime) -> None:
+def end_requests_of(agent: Agent, actor: str, reason: str, now: datetime) -> None:
     """Like `withdraw_all`, in the caller's transaction.
 
     The events of the grants carry the reason.

@@ -26,21 +26,15 @@ _LINK = re.compile(r"://|\bwww\.", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class BackchannelParameters:
-    """A well-formed request whose values are not verified. Exactly one hint is set."""
+    """A well-formed request whose values are not verified."""
 
-    unverified_login_hint: str | None
-    unverified_id_token_hint: str | None
-    binding_message: str
-    requested_expiry: int | None  # seconds
+    hint_name: str = ""  # one of HINTS
+    unverified_hint: str = ""
+    binding_message: str = ""
+    requested_expiry: int | None = None  # seconds
     client_notification_token: str = ""  # empty: the agent uses poll
-    unverified_login_hint_token: str | None = None
     acr_values: tuple[str, ...] = ()
     unverified_user_code: str | None = None
-
-    @property
-    def unverified_hint(self) -> str:
-        hints = (self.unverified_login_hint, self.unverified_id_token_hint, self.unverified_login_hint_token)
-        return next(hint for hint in hints if hint is not None)
 
 
 def parse_parameters(parameters: Mapping[str, str], *, is_called_back: bool) -> BackchannelParameters:
@@ -52,14 +46,13 @@ def parse_parameters(parameters: Mapping[str, str], *, is_called_back: bool) -> 
     if len(parameters[hints[0]]) > MAX_HINT:
         raise InvalidRequest(f"{hints[0]} is too long")
     return BackchannelParameters(
-        unverified_login_hint=parameters.get("login_hint"),
-        unverified_id_token_hint=parameters.get("id_token_hint"),
+        hint_name=hints[0],
+        unverified_hint=parameters[hints[0]],
         binding_message=_parse_binding_message(parameters.get("binding_message", "")),
         requested_expiry=_parse_expiry(parameters.get("requested_expiry")),
         client_notification_token=_parse_token(parameters) if is_called_back else "",
-        unverified_login_hint_token=parameters.get("login_hint_token"),
-        unverified_user_code=parameters.get("user_code"),
         acr_values=_parse_acr_values(parameters.get("acr_values", "")),
+        unverified_user_code=parameters.get("user_code"),
     )
 
 

@@ -8,10 +8,8 @@ from enum import Enum, auto
 from operations.risk import Assurance, Risk, is_supported
 
 
-class RequestVerdict(Enum):
-    ASK = auto()
-    ASK_NO_ONE = auto()  # stored and answered like any other, and shown to nobody: it can only end
-    UNKNOWN_USER = auto()  # unknown, disabled, or not this agent's to ask: one answer
+class RequestRefusal(Enum):
+    UNKNOWN_USER = auto()  # unknown, disabled, or this agent may not ask them: one answer
     MIXED_OPERATIONS = auto()
     ASSURANCE_MISSING = auto()
     TOO_MANY_PENDING = auto()
@@ -19,12 +17,23 @@ class RequestVerdict(Enum):
 
 
 @dataclass(frozen=True)
+class Acceptance:
+    """The request is stored and answered."""
+
+    assurance: Assurance  # what the approver must have; stored with the request, and read from there alone
+    decoy_reason: str | None = None  # why no user is prompted, so that the request can only end; for the audit log
+
+
+RequestVerdict = Acceptance | RequestRefusal
+
+
+@dataclass(frozen=True)
 class RequestFacts:
     may_ask_user: bool
-    hides_users: bool  # the agent is not to learn who exists
+    hides_users: bool  # the agent must not learn who exists
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
-    acr_values: Sequence[str]  # as asked, the most wanted first
+    acr_values: Sequence[str]  # as requested, the most wanted first
     pending: int  # unanswered requests of this agent to this person
     max_pending: int
 
@@ -32,34 +41,31 @@ class RequestFacts:
 def judge_request(facts: RequestFacts) -> RequestVerdict:
     """Whose is it comes first; then what, how sure, and how often.
 
-    Where people are hidden, no refusal depends on who the person is, or on there being one.
+    Where users are hidden, no refusal depends on who the user is, or on whether there is one.
     """
     if not facts.may_ask_user and not facts.hides_users:
-        return RequestVerdict.UNKNOWN_USER
-    # One yes for one dangerous thing: nothing may hide behind it.
+        return RequestRefusal.UNKNOWN_USER
+    # One approval for one dangerous operation: nothing may hide behind it.
     if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
-        return RequestVerdict.MIXED_OPERATIONS
-    if choose_assurance(facts.assurances, facts.acr_values) is None:
-        return RequestVerdict.ASSURANCE_MISSING
+        return RequestRefusal.MIXED_OPERATIONS
+    assurance = _choose_assurance(facts.assurances, facts.acr_values)
+    if assurance is None:
+        return RequestRefusal.ASSURANCE_MISSING
     if not facts.may_ask_user:
-        return RequestVerdict.ASK_NO_ONE
-    if facts.pending >= facts.max_pending:
-        return RequestVerdict.ASK_NO_ONE if facts.hides_users else RequestVerdict.TOO_MANY_PENDING
-    return RequestVerdict.ASK
+        return Acceptance(assurance, decoy_reason="no person whom this agent may ask, or not with that user_code")
+    if facts.pending < facts.max_pending:
+        return Acceptance(assurance)
+    if facts.hides_users:
+        reason = "too many requests of this agent wait for the person's answer"
+        return Acceptance(assurance, decoy_reason=reason)
+    return RequestRefusal.TOO_MANY_PENDING
 
 
-def decoy_reason(facts: RequestFacts) -> str:
-    """For the audit event of RequestVerdict.ASK_NO_ONE."""
-    if facts.may_ask_user:
-        return "too many requests of this agent wait for the person's answer"
-    return "no person whom this agent may ask, or not with that user_code"
+def _choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:
+    """The most wanted of `acr_values` that this server can give and that meets the operations' demands.
 
-
-def choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:
-    """The most wanted of `acr_values` that this server can give and that is as much as the operations demand.
-
-    A name that this server does not know, or that is less than the operations demand, is a wish that is not met: the
-    ID token's acr says what was done (CIBA Core 7.1). None: the wish is for more than this server can give.
+    A value that this server does not know, or that is less than the operations demand, is ignored: the ID token's
+    acr says what was done (CIBA Core 7.1). None: the request wants more than this server can give.
     """
     if not all(is_supported(assurance) for assurance in demanded):
         return None

@@ -14,69 +14,43 @@ from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
 
-from ciba.hints import HintedSubject
+from ciba.attempt import BackchannelAttempt
 from ciba.models import BackchannelRequest, IdempotencyKey
-from ciba.parameters import BackchannelParameters
 from clients.models import Agent
 from foundation.canonical import canonical_json
 from foundation.handles import b64url, digest
 from foundation.keyring import open_sealed, seal
-from oauth.requests.requested_access import RequestedAccess
 
 
 @dataclass(frozen=True)
-class Repeatable:
-    """A request with a key, in the form that is compared with a repetition."""
-
-    key_digest: bytes
-    request_digest: str
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """The answer to this agent's earlier request under the same key."""
+class EarlierRequest:
+    """This agent's request under the same key, and whether it is the same request."""
 
     request: BackchannelRequest
     auth_req_id: str
-    request_digest: str
+    is_same: bool
 
 
-def describe(
-    unverified_key: str, parameters: BackchannelParameters, named: HintedSubject | None, requested: RequestedAccess
-) -> Repeatable:
-    """Describes all parameters by their meaning: authentication, signature, order and spelling do
-    not matter.
-
-    The client_notification_token is left out, because each request has a new one.
-    """
-    compared: dict[str, Any] = {
-        "hint": [named.by, named.value] if named else parameters.unverified_hint,
-        "scope": sorted(requested.scope_names),
-        "authorization_details": requested.authorization_details,
-        "resource": requested.resource.identifier if requested.resource else None,
-        "acr_values": list(parameters.acr_values),
-        "binding_message": parameters.binding_message,
-        "requested_expiry": parameters.requested_expiry,
-        "user_code": parameters.unverified_user_code,
-    }
-    return Repeatable(digest(unverified_key), b64url(hashlib.sha256(canonical_json(compared)).digest()))
+def find(attempt: BackchannelAttempt) -> EarlierRequest | None:
+    """The agent's unexpired request under the key of this one."""
+    if attempt.unverified_key is None:
+        return None
+    row = _rows_under(attempt.unverified_key, attempt.agent).filter(expires_at__gt=attempt.now).first()
+    return _open(row, attempt) if row else None
 
 
-def find(agent: Agent, repeatable: Repeatable, now: datetime) -> Earlier | None:
-    """This agent's unexpired request under this key."""
-    return _open(_of(agent, repeatable).filter(expires_at__gt=now).first())
-
-
-def claim(
-    agent: Agent, repeatable: Repeatable, request_id: UUID, auth_req_id: str, until: datetime, now: datetime
-) -> Earlier | None:
+def claim(attempt: BackchannelAttempt, request_id: UUID, auth_req_id: str, until: datetime) -> EarlierRequest | None:
     """Claims the key for a new request, in the transaction that opens it; otherwise returns the
     request that has it.
 
     Of two concurrent requests the second waits here until the first has committed or failed.
     """
-    stored = json.dumps({"auth_req_id": auth_req_id, "request_digest": repeatable.request_digest}).encode()
+    if attempt.unverified_key is None:
+        return None
+    stored = json.dumps({"auth_req_id": auth_req_id, "request_digest": _request_digest(attempt)}).encode()
+    sealed = seal(stored, place=_place(request_id))
     table = IdempotencyKey._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(
@@ -84,24 +58,42 @@ def claim(
             " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (agent_id, key_digest) DO UPDATE SET"
             " request_id = EXCLUDED.request_id, sealed_response = EXCLUDED.sealed_response,"
             f" expires_at = EXCLUDED.expires_at WHERE {table}.expires_at <= %s",
-            [request_id, agent.pk, repeatable.key_digest, seal(stored, place=_place(request_id)), until, now],
+            [request_id, attempt.agent.pk, digest(attempt.unverified_key), sealed, until, attempt.now],
         )
         if cursor.rowcount == 1:
             return None
     # PostgreSQL has locked the conflicting row, so no sweep deletes it before this read.
-    return _open(_of(agent, repeatable).get())
+    return _open(_rows_under(attempt.unverified_key, attempt.agent).get(), attempt)
 
 
-def _of(agent: Agent, repeatable: Repeatable) -> Any:
-    return IdempotencyKey.objects.select_related("request__agent", "request__user").filter(
-        agent=agent, key_digest=repeatable.key_digest
-    )
+def _request_digest(attempt: BackchannelAttempt) -> str:
+    """Covers all parameters by their meaning: authentication, signature, order and spelling do not
+    matter.
+
+    The client_notification_token is left out, because each request has a new one.
+    """
+    parsed, requested, hinted = attempt.parsed, attempt.requested, attempt.hinted
+    compared: dict[str, Any] = {
+        "hint": [hinted.by, hinted.value] if hinted else parsed.unverified_hint,
+        "scope": sorted(requested.scope_names),
+        "authorization_details": requested.authorization_details,
+        "resource": requested.resource.identifier if requested.resource else None,
+        "acr_values": list(parsed.acr_values),
+        "binding_message": parsed.binding_message,
+        "requested_expiry": parsed.requested_expiry,
+        "user_code": parsed.unverified_user_code,
+    }
+    return b64url(hashlib.sha256(canonical_json(compared)).digest())
 
 
-def _open(row: IdempotencyKey | None) -> Earlier | None:
-    if row is None:
-        return None
-    return Earlier(request=row.request, **json.loads(_plain(row)))
+def _rows_under(unverified_key: str, agent: Agent) -> QuerySet[IdempotencyKey]:
+    mine = IdempotencyKey.objects.select_related("request__agent", "request__user")
+    return mine.filter(agent=agent, key_digest=digest(unverified_key))
+
+
+def _open(row: IdempotencyKey, attempt: BackchannelAttempt) -> EarlierRequest:
+    stored = json.loads(_plain(row))
+    return EarlierRequest(row.request, stored["auth_req_id"], stored["request_digest"] == _request_digest(attempt))
 
 
 def _plain(row: IdempotencyKey) -> bytes:

@@ -4,7 +4,7 @@ Shared by the token endpoint and the backchannel endpoint. An empty list allows 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib.postgres.expressions import ArraySubquery
@@ -35,11 +35,11 @@ _NOT_ALLOWED = "this agent may not ask for one of these scopes"
 class RequestedAccess:
     """Scopes and operations that this agent may ask for, all of one resource."""
 
-    identity_scopes: list[str]
-    scopes: list[Scope]
-    authorization_details: list[dict[str, Any]]
-    versions: list[OperationTypeVersion]  # one per authorization_details object, in order
-    resource: Resource | None
+    identity_scopes: list[str] = field(default_factory=list)
+    scopes: list[Scope] = field(default_factory=list)
+    authorization_details: list[dict[str, Any]] = field(default_factory=list)
+    versions: list[OperationTypeVersion] = field(default_factory=list)  # one per authorization_details object, in order
+    resource: Resource | None = None
     offline: bool = False  # offline_access: the agent goes on while the user is away
 
     @property

@@ -445,13 +445,11 @@ class TestRaces:
         mine.put(backchannel_client_notification_endpoint=f"{THIEF}x")
         AgentLink.objects.filter(agent=stale).update(is_linked=True)
         from ciba import lifecycle as ciba
-        from ciba.parameters import BackchannelParameters
+        from ciba.attempt import BackchannelAttempt
         from oauth.requests.requested_access import find_requested_access
 
         requested = find_requested_access(stale, {"scope": "openid"})
-        opened = ciba.open(
-            stale, mine.user, BackchannelParameters(mine.user.email, None, "", None), requested, timezone.now()
-        )
+        opened = ciba.open(BackchannelAttempt(stale, timezone.now(), {}, requested=requested, user=mine.user))
         assert isinstance(opened, ciba.OpenedRequest)
         assert not BackchannelRequest.objects.alive().filter(pk=opened.request.pk).exists()
         page = mine.browser.get(f"/prompts/{opened.request.prompts.get().id}")

@@ -15,8 +15,8 @@ from accounts import lifecycle as users
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle
+from ciba.attempt import BackchannelAttempt
 from ciba.models import Approval, BackchannelRequest, Prompt
-from ciba.parameters import BackchannelParameters
 from ciba.states import REQUEST_STATES, State
 from ciba.token_grant import HANDLER, Poll
 from clients import lifecycle as agents
@@ -55,9 +55,7 @@ class World:
         requested = find_requested_access(
             self.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])}
         )
-        opened = lifecycle.open(
-            self.agent, user, BackchannelParameters(user.email, None, "", None), requested, self.now
-        )
+        opened = lifecycle.open(BackchannelAttempt(self.agent, self.now, {}, requested=requested, user=user))
         assert isinstance(opened, lifecycle.OpenedRequest)
         self.auth_req_id, self.id = opened.auth_req_id, opened.request.id
         self.prompt = Prompt.objects.get(request=opened.request)

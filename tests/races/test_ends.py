@@ -17,6 +17,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle
+from ciba.attempt import BackchannelAttempt
 from ciba.models import BackchannelRequest, Prompt
 from ciba.parameters import BackchannelParameters
 from ciba.states import REQUEST_STATES, State
@@ -44,8 +45,10 @@ EVENT_OF = {
 
 def open_called(caller: Caller, user: User) -> RequestTraits:
     requested = find_requested_access(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
-    sent = BackchannelParameters(user.email, None, "", None, client_notification_token=TOKEN)
-    opened = lifecycle.open(caller.agent, user, sent, requested, timezone.now())
+    parsed = BackchannelParameters(client_notification_token=TOKEN)
+    opened = lifecycle.open(
+        BackchannelAttempt(caller.agent, timezone.now(), {}, parsed=parsed, requested=requested, user=user)
+    )
     assert isinstance(opened, lifecycle.OpenedRequest)
     return RequestTraits(caller, user, opened.auth_req_id, opened.request, Prompt.objects.get(request=opened.request))
 

@@ -18,8 +18,8 @@ from accounts import lifecycle as users
 from accounts.models import Invitation, User
 from audit.models import Event
 from ciba import lifecycle
+from ciba.attempt import BackchannelAttempt
 from ciba.models import Approval, BackchannelRequest, Prompt
-from ciba.parameters import BackchannelParameters
 from ciba.policy import AnswerVerdict
 from ciba.token_grant import HANDLER, Poll
 from foundation.poll_throttle import PollPace
@@ -65,9 +65,7 @@ class RequestTraits:
 
 def open_request(caller: Caller, user: User, now: datetime | None = None) -> RequestTraits:
     requested = find_requested_access(caller.agent, {"scope": "openid", "authorization_details": json.dumps([PAYMENT])})
-    opened = lifecycle.open(
-        caller.agent, user, BackchannelParameters(user.email, None, "", None), requested, now or timezone.now()
-    )
+    opened = lifecycle.open(BackchannelAttempt(caller.agent, now or timezone.now(), {}, requested=requested, user=user))
     assert isinstance(opened, lifecycle.OpenedRequest)
     return RequestTraits(caller, user, opened.auth_req_id, opened.request, Prompt.objects.get(request=opened.request))
 
@@ -105,9 +103,9 @@ def test_approve_against_deny_has_one_winner(agent: Caller, user: User) -> None:
 def test_many_that_ask_at_once_do_not_pass_the_limit(agent: Caller, user: User, settings: Any, *, hides: bool) -> None:
     settings.MAX_PENDING_PER_USER, settings.HIDE_UNKNOWN_USERS = 2, hides
     requested = find_requested_access(agent.agent, {"scope": "openid"})
-    sent = BackchannelParameters(user.email, None, "", None)
     for _ in range(ROUNDS):
-        ask = [lambda: lifecycle.open(agent.agent, user, sent, requested, timezone.now())] * 4
+        attempt = BackchannelAttempt(agent.agent, timezone.now(), {}, requested=requested, user=user)
+        ask = [lambda attempt=attempt: lifecycle.open(attempt)] * 4
         opened = [answer for answer in at_once(*ask) if isinstance(answer, lifecycle.OpenedRequest)]
         requested_them = [one for one in opened if one.request.user == user]
         assert len(requested_them) == 2 and len(opened) == (4 if hides else 2)

@@ -9,10 +9,11 @@ from django.utils import timezone
 from accounts.models import User
 from audit.models import Event
 from ciba import lifecycle, repeats
+from ciba.attempt import BackchannelAttempt
 from ciba.hints import HintedSubject, HintKind
 from ciba.models import BackchannelRequest, IdempotencyKey, Prompt
 from ciba.parameters import BackchannelParameters
-from ciba.policy import RequestVerdict
+from ciba.policy import RequestRefusal
 from oauth.requests.requested_access import find_requested_access
 from tests.races.test_one_winner import answerer
 from tests.support.duel import ROUNDS, Duel, at_once
@@ -29,9 +30,13 @@ class Repeater:
         self.requested = find_requested_access(caller.agent, {"scope": "openid"})
 
     def open(self, key: str, message: str = "") -> Any:
-        sent = BackchannelParameters(self.user.email, None, message, None)
-        repeatable = repeats.describe(key, sent, HintedSubject(HintKind.EMAIL, self.user.email), self.requested)
-        return lifecycle.open(self.agent, self.user, sent, self.requested, timezone.now(), repeatable=repeatable)
+        return lifecycle.open(
+            BackchannelAttempt(
+                self.agent, timezone.now(), {}, key,
+                parsed=BackchannelParameters(binding_message=message), requested=self.requested,
+                hinted=HintedSubject(HintKind.EMAIL, self.user.email), user=self.user,
+            )
+        )  # fmt: skip
 
     def deny_all(self) -> None:
         for prompt in Prompt.objects.filter(answer=""):
@@ -57,7 +62,7 @@ def test_two_requests_under_one_key_have_one_winner(agent: Caller, user: User) -
         first, second = duel.fight(lambda: repeater.open(key, "one"), lambda: repeater.open(key, "two"))  # noqa: B023
         first_won = isinstance(first, lifecycle.OpenedRequest)
         winner, loser = (first, second) if first_won else (second, first)
-        assert loser is RequestVerdict.OTHER_REQUEST
+        assert loser is RequestRefusal.OTHER_REQUEST
         assert winner.request.binding_message == ("one" if first_won else "two")
         assert BackchannelRequest.objects.count() == Event.objects.filter(kind="request.opened").count() == number + 1
         duel.note(first_won=first_won)

@@ -9,9 +9,11 @@ from ciba.callbacks import messages as payloads
 from ciba.errors import InvalidBindingMessage
 from ciba.parameters import MAX_BINDING_MESSAGE, parse_parameters
 from ciba.policy import (
+    Acceptance,
     AnswerFacts,
     AnswerVerdict,
     RequestFacts,
+    RequestRefusal,
     RequestVerdict,
     judge_answer,
     judge_request,
@@ -110,49 +112,51 @@ def ask_facts(**changed: object) -> RequestFacts:
 
 
 SESSION = [Assurance.SESSION]
+NO_SUCH_USER = "no person whom this agent may ask, or not with that user_code"
+TOO_MANY = "too many requests of this agent wait for the person's answer"
 
 
 @pytest.mark.parametrize(
     ("changed", "verdict"),
     [
-        ({}, RequestVerdict.ASK),
-        ({"risks": [Risk.CRITICAL], "assurances": SESSION}, RequestVerdict.ASK),
-        ({"risks": [Risk.ROUTINE, Risk.ROUTINE], "assurances": SESSION * 2}, RequestVerdict.ASK),
-        ({"risks": [Risk.ROUTINE, Risk.SENSITIVE], "assurances": SESSION * 2}, RequestVerdict.MIXED_OPERATIONS),
-        ({"risks": [Risk.CRITICAL, Risk.CRITICAL], "assurances": SESSION * 2}, RequestVerdict.MIXED_OPERATIONS),
-        ({"risks": [Risk.CRITICAL], "assurances": [Assurance.NUMBER]}, RequestVerdict.ASSURANCE_MISSING),
-        ({"risks": [Risk.ROUTINE], "assurances": [Assurance.PASSKEY]}, RequestVerdict.ASSURANCE_MISSING),
-        ({"acr_values": ["session"]}, RequestVerdict.ASK),
-        ({"acr_values": ["passkey", "session"]}, RequestVerdict.ASK),
-        ({"acr_values": ["passkey"]}, RequestVerdict.ASSURANCE_MISSING),
-        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, RequestVerdict.ASK),
-        ({"acr_values": ["urn:mace:incommon:iap:silver", "passkey"]}, RequestVerdict.ASSURANCE_MISSING),
+        ({}, Acceptance(Assurance.SESSION)),
+        ({"risks": [Risk.CRITICAL], "assurances": SESSION}, Acceptance(Assurance.SESSION)),
+        ({"risks": [Risk.ROUTINE, Risk.ROUTINE], "assurances": SESSION * 2}, Acceptance(Assurance.SESSION)),
+        ({"risks": [Risk.ROUTINE, Risk.SENSITIVE], "assurances": SESSION * 2}, RequestRefusal.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL, Risk.CRITICAL], "assurances": SESSION * 2}, RequestRefusal.MIXED_OPERATIONS),
+        ({"risks": [Risk.CRITICAL], "assurances": [Assurance.NUMBER]}, RequestRefusal.ASSURANCE_MISSING),
+        ({"risks": [Risk.ROUTINE], "assurances": [Assurance.PASSKEY]}, RequestRefusal.ASSURANCE_MISSING),
+        ({"acr_values": ["session"]}, Acceptance(Assurance.SESSION)),
+        ({"acr_values": ["passkey", "session"]}, Acceptance(Assurance.SESSION)),
+        ({"acr_values": ["passkey"]}, RequestRefusal.ASSURANCE_MISSING),
+        ({"acr_values": ["urn:mace:incommon:iap:silver"]}, Acceptance(Assurance.SESSION)),
+        ({"acr_values": ["urn:mace:incommon:iap:silver", "passkey"]}, RequestRefusal.ASSURANCE_MISSING),
         (
             {"acr_values": ["urn:mace:incommon:iap:silver"], "assurances": [Assurance.PASSKEY]},
-            RequestVerdict.ASSURANCE_MISSING,
+            RequestRefusal.ASSURANCE_MISSING,
         ),
-        ({"acr_values": ["session"], "assurances": [Assurance.PASSKEY]}, RequestVerdict.ASSURANCE_MISSING),
-        ({"pending": 2}, RequestVerdict.ASK),
-        ({"pending": 3}, RequestVerdict.TOO_MANY_PENDING),
-        ({"may_ask_user": False}, RequestVerdict.UNKNOWN_USER),
+        ({"acr_values": ["session"], "assurances": [Assurance.PASSKEY]}, RequestRefusal.ASSURANCE_MISSING),
+        ({"pending": 2}, Acceptance(Assurance.SESSION)),
+        ({"pending": 3}, RequestRefusal.TOO_MANY_PENDING),
+        ({"may_ask_user": False}, RequestRefusal.UNKNOWN_USER),
         # Whose is it comes first: nothing else is learnt about a person whom one may not ask.
         (
             {"may_ask_user": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
-            RequestVerdict.UNKNOWN_USER,
+            RequestRefusal.UNKNOWN_USER,
         ),
         # Where people are hidden, a refusal never depends on the person.
-        ({"hides_users": True}, RequestVerdict.ASK),
-        ({"hides_users": True, "may_ask_user": False}, RequestVerdict.ASK_NO_ONE),
-        ({"hides_users": True, "pending": 3}, RequestVerdict.ASK_NO_ONE),
-        ({"hides_users": True, "may_ask_user": False, "acr_values": ["passkey"]}, RequestVerdict.ASSURANCE_MISSING),
+        ({"hides_users": True}, Acceptance(Assurance.SESSION)),
+        ({"hides_users": True, "may_ask_user": False}, Acceptance(Assurance.SESSION, NO_SUCH_USER)),
+        ({"hides_users": True, "pending": 3}, Acceptance(Assurance.SESSION, TOO_MANY)),
+        ({"hides_users": True, "may_ask_user": False, "acr_values": ["passkey"]}, RequestRefusal.ASSURANCE_MISSING),
         (
             {"hides_users": True, "may_ask_user": False, "risks": [Risk.CRITICAL] * 2, "assurances": SESSION * 2},
-            RequestVerdict.MIXED_OPERATIONS,
+            RequestRefusal.MIXED_OPERATIONS,
         ),
     ],
 )
 def test_what_may_be_asked(changed: dict[str, object], verdict: RequestVerdict) -> None:
-    assert judge_request(ask_facts(**changed)) is verdict
+    assert judge_request(ask_facts(**changed)) == verdict
 
 
 def answer_facts(**changed: object) -> AnswerFacts:
@@ -224,8 +228,7 @@ class TestParameters:
         sent = parse_parameters(
             {**HINT, "binding_message": "Invoice 7, Müller", "requested_expiry": "120"}, is_called_back=False
         )
-        assert sent.unverified_login_hint == "person@example.com"
-        assert sent.unverified_id_token_hint is None
+        assert (sent.hint_name, sent.unverified_hint) == ("login_hint", "person@example.com")
         assert (sent.binding_message, sent.requested_expiry) == ("Invoice 7, Müller", 120)
 
 
