@@ -13,11 +13,13 @@ hint_tokens.py       login_hint_token from trusted issuers
 policy.py            whether a request may be made, and whether an answer counts (pure)
 repeats.py           Idempotency-Key: a repeated request gets the first answer
 prompt_content.py    what a prompt shows; operations/wording.py renders the text
-lifecycle.py         open, approve, deny, redeem, deliver, cancel, expire; only it writes `state`
+lifecycle/           the use cases of a request, one transaction each; only they write `state`
 decisions.py         a signed-in user's answer to a prompt
 callbacks/           ping and push to an agent's notification endpoint
 token_grant.py       the CIBA grant of the token endpoint
 endpoints.py         POST /bc-authorize
+steps.py             the steps of POST /bc-authorize, in order: one table
+attempt.py           a request on its way through the steps
 pages.py             the user's inbox, prompts and agents
 api.py               /v1/prompts
 topics.py            what a client may wait for: a user's prompts, one request

@@ -37,7 +37,7 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
 
 
 class BackchannelRequest(models.Model):
-    """One asking (CIBA Core 7). `state` is written by ciba/lifecycle.py alone."""
+    """One asking (CIBA Core 7). `state` is written by ciba/lifecycle/ alone."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests", db_index=False)
@@ -72,7 +72,7 @@ class BackchannelRequest(models.Model):
     expires_at = models.DateTimeField(
         help_text="When its present state ends by itself: the prompt closes, or an approval can no longer be fetched."
     )
-    auth_req_id_expires_at = models.DateTimeField()  # as the agent was told by expires_in
+    auth_req_id_expires_at = models.DateTimeField()  # as expires_in told the agent
     decided_at = models.DateTimeField(null=True)
     redeemed_at = models.DateTimeField(null=True)
     grant = models.OneToOneField(Grant, null=True, on_delete=models.PROTECT, related_name="request")

@@ -1,7 +1,7 @@
 """The topics that a client can wait for: a user's prompts, and one request
 (foundation/pending_answers.py).
 
-Every state change wakes both (lifecycle.py). Waiting clients also read them again every few
+Every state change wakes both (ciba/lifecycle/transitions.py). Waiting clients also read them again every few
 seconds.
 """
 

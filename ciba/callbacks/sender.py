@@ -21,7 +21,7 @@ from django.utils import timezone
 from ciba import lifecycle
 from ciba.callbacks import messages as payloads
 from ciba.callbacks import state as delivery
-from ciba.models import BackchannelRequest
+from ciba.models import BackchannelRequest, is_alive
 from ciba.states import State
 from ciba.token_grant import issue
 from clients.models import CIBA, Agent
@@ -84,7 +84,7 @@ def _body_to_push(request: BackchannelRequest, data: delivery.CallbackData, now:
     """The pushed tokens if the request was approved and everything is still active, otherwise the
     error; None if there is nothing to push.
     """
-    if request.state == State.DELIVERING and lifecycle.may_resend(request):
+    if request.state == State.DELIVERING and is_alive(request):
         return data.answer
     if request.state == State.APPROVED and lifecycle.start_push(request, now):
         response = token_endpoint.issue(issue(request, data.auth_req_id, now), UNBOUND, CIBA, now)
