@@ -17,7 +17,7 @@ from django.http import HttpRequest
 from clients import keys
 from clients.certificates import problem_with_chained, problem_with_self_signed
 from clients.lifecycle import note_first_use
-from clients.metadata_documents import find_agent
+from clients.lookup import find_agent
 from clients.models import Agent, AgentSecret
 from clients.mutual_tls import certificate_of
 from clients.published_keys import published_jwks

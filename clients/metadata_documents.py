@@ -24,7 +24,6 @@ from clients.client_metadata import ClientMetadata, document_problem, host_of_do
 from clients.control import added
 from clients.errors import DocumentUnavailable, TooManyRegistrations
 from clients.models import Agent
-from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json
 from foundation.outbound import OutboundAnswer, OutboundFailed, OutboundRefused, Trust, fetch
@@ -46,9 +45,6 @@ _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGN
 _JSON = re.compile(r"application/(?:[A-Za-z0-9.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
 
 
-_NAMED = CompiledQuery(lambda: Agent.objects.filter(client_id=Parameter("client_id")))
-
-
 class DocumentBad(Exception):
     """The host answered, but not with a valid document: the stored document becomes invalid."""
 
@@ -65,18 +61,11 @@ def is_document_url(unverified_client_id: str) -> bool:
     return unverified_client_id.startswith("https://")
 
 
-def find_agent(unverified_client_id: str, caller: str, now: datetime) -> Agent | None:
-    """The agent with this client_id, or None.
+def bring_up_to_date(agent: Agent | None, unverified_client_id: str, caller: str, now: datetime) -> Agent | None:
+    """The agent of this URL, after its document was fetched unless it is fresh; None without a valid document.
 
-    Fetches a metadata document that is not fresh. The agent may be suspended.
-
-    `caller` is the IP address whose fetches are counted. Calls the network, so never call it inside
-    a transaction. Raises DocumentUnavailable if the document cannot be fetched and no usable copy
-    is stored.
+    `agent` is the stored one, or None. See clients/lookup.py.
     """
-    agent = _NAMED.first(client_id=unverified_client_id)
-    if not is_document_url(unverified_client_id):
-        return agent
     if not _is_accepted(unverified_client_id):
         return None
     if agent is not None and (not agent.is_active or _is_fresh(agent, now)):

@@ -12,6 +12,7 @@ jws.py, certificates.py          signed JSON from outside; certificates from a p
 networks.py                      which addresses count as one sender (pure)
 outbox.py, models.py             work that must reach somebody outside, and its table
 outbound.py                      the only way to make outbound HTTP calls
+backoff.py                       the pause before the next attempt
 volatile.py, poll_throttle.py    access to Redis; the poll throttle
 pending_answers.py, wakeups.py   answers that a client may wait for, and what wakes them
 state_machine.py                 allowed moves of a state, and the one UPDATE that makes a move (pure)

@@ -6,7 +6,6 @@ missed. No transaction is open while a handler calls out.
 """
 
 import logging
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
+from foundation.backoff import pause
 from foundation.models import Work
 from foundation.state_machine import StateMachine
 from foundation.trace_context import continue_trace, current_traceparent
@@ -135,19 +135,12 @@ def _record(work: Work, outcome: Outcome, now: datetime) -> None:
             values: dict[str, Any] = {"finished_at": now, "claimed_until": None, "problem": problem[:300]}
             WORK_STATES.move(mine, Work.State.ABANDONED, **values)
         case Retry(problem, after):
-            due = now + pause(work.attempts, after)
+            due = now + pause(work.attempts, first_s=BASE_PAUSE_S, max_s=MAX_PAUSE_S, at_least_s=after or 0.0)
             if due >= work.deadline_at:
                 _record(work, Abandon(problem), now)
             else:
                 pending = mine.filter(state=Work.State.PENDING)
                 pending.update(due_at=due, claimed_until=None, problem=problem[:300])
-
-
-def pause(attempts: int, after: float | None) -> timedelta:
-    """The delay before the next attempt: doubled each time, capped, with jitter, and at least `after` seconds."""
-    own = min(BASE_PAUSE_S * 2 ** min(attempts - 1, 16), MAX_PAUSE_S)
-    jittered = own * random.uniform(0.75, 1.25)  # noqa: S311 - spreads load, guards nothing
-    return timedelta(seconds=max(jittered, after or 0.0))
 
 
 def sweep(now: datetime, batch: int) -> int:

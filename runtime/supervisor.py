@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from types import FrameType
 
+from foundation.backoff import doubled
 from runtime.processes import Process
 
 CHECK_INTERVAL_S = 0.2  # seconds
 STEADY_AFTER_S = 60.0  # seconds; a process that ran this long starts again with the shortest pause
-MAX_PAUSE_S = 30.0  # seconds
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 30.0  # seconds
 
 
 class Supervisor:
@@ -21,7 +22,7 @@ class Supervisor:
         self._print = print_line
         self._processes: list[Process] = []
         self._started_at: dict[str, float] = {}
-        self._pause: dict[str, float] = {}
+        self._failures: dict[str, int] = {}  # since the process last ran steadily
         self._restart_at: dict[str, float] = {}
         # A plain flag, because threading.Event.set() takes a lock that the interrupted main thread
         # may hold.
@@ -64,8 +65,9 @@ class Supervisor:
     def _plan_restart(self, process: Process, now: float) -> None:
         process.clear_up()
         was_steady = now - self._started_at[process.name] > STEADY_AFTER_S
-        pause = 0.5 if was_steady else self._pause.get(process.name, 0.5)
-        self._pause[process.name] = min(pause * 2, MAX_PAUSE_S)
+        failures = 1 if was_steady else self._failures.get(process.name, 0) + 1
+        self._failures[process.name] = failures
+        pause = doubled(failures, first_s=FIRST_PAUSE_S, max_s=MAX_PAUSE_S)
         self._restart_at[process.name] = now + pause
         self._print(f"{process.name} ended unexpectedly ({_how(process)}); it starts again in {pause:g} s.")
 

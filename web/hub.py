@@ -18,6 +18,7 @@ import redis.asyncio
 from django.db import DatabaseError, InterfaceError, connection
 from psycopg_pool import PoolTimeout
 
+from foundation.backoff import pause
 from foundation.pending_answers import Watch, read_revisions
 from foundation.volatile import REDIS_TIMEOUT_S
 from foundation.wakeups import CHANNEL
@@ -29,7 +30,7 @@ RECHECK_INTERVAL_S = 5.0  # seconds
 MIN_CHECK_INTERVAL_S = 0.2  # seconds; the shortest interval between checks
 TOPICS_PER_QUERY = 1000  # topics per query
 PING_INTERVAL_S = 5.0  # seconds of silence after which the hub pings Redis
-MAX_RECONNECT_PAUSE_S = 2.0  # seconds between attempts to reach Redis
+FIRST_RECONNECT_PAUSE_S, MAX_RECONNECT_PAUSE_S = 0.1, 2.0  # seconds between attempts to reach Redis
 MAX_REMEMBERED_TOPICS = 20_000  # most recently woken topics
 
 # A position in the sequence of wake-ups. None: the connection is broken, so wake-ups may be
@@ -132,7 +133,7 @@ class Hub:
 
     async def _hear(self) -> None:
         """Keeps the Redis connection open, and reconnects for ever."""
-        pause = 0.1
+        failures = 0
         while True:
             try:
                 await self._hear_until_broken()
@@ -140,12 +141,13 @@ class Hub:
                 if self._connected:
                     log.warning("wake-ups are interrupted; what is waited for is read every %g s: %s",
                                 self._recheck_interval, error)  # fmt: skip
-                    pause = 0.1
+                    failures = 0
             except Exception:
                 log.exception("wake-ups are interrupted")
             self._connected = False
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, MAX_RECONNECT_PAUSE_S)
+            failures += 1
+            wait = pause(failures, first_s=FIRST_RECONNECT_PAUSE_S, max_s=MAX_RECONNECT_PAUSE_S)
+            await asyncio.sleep(wait.total_seconds())
 
     async def _hear_until_broken(self) -> None:
         client = redis.asyncio.Redis.from_url(

@@ -3,8 +3,9 @@
 There is no last attempt: a live account is never given up.
 """
 
-import random
 from datetime import timedelta
+
+from foundation import backoff
 
 # For any call to a backend about a lease: longer than any call may take (credentials/engines). It
 # is also the shortest delay after a crash of ours.
@@ -17,23 +18,17 @@ STUCK_AFTER_ATTEMPTS = 5  # attempts that the backend refused
 
 
 def pause(attempts: int, *, harmless: bool = False) -> timedelta:
-    """The pause before the next attempt: doubled, capped, with jitter."""
-    return _jittered(
-        min(BASE_PAUSE_S * 2.0 ** min(attempts - 1, 16), MAX_DISABLED_PAUSE_S if harmless else MAX_PAUSE_S)
-    )
+    """The pause before the next attempt to revoke a lease."""
+    return backoff.pause(attempts, first_s=BASE_PAUSE_S, max_s=MAX_DISABLED_PAUSE_S if harmless else MAX_PAUSE_S)
 
 
 def refused_pause(failures: int) -> timedelta:
-    """The pause before our administrator's next login attempt.
+    """The pause before our administrator's next login attempt, after so many earlier failures.
 
     An administrator must fix the secret.
     """
-    return _jittered(min(BASE_PAUSE_S * 2.0 ** min(failures, 16), MAX_REFUSED_PAUSE_S))
+    return backoff.pause(failures + 1, first_s=BASE_PAUSE_S, max_s=MAX_REFUSED_PAUSE_S)
 
 
 def is_stuck(attempts: int) -> bool:
     return attempts >= STUCK_AFTER_ATTEMPTS
-
-
-def _jittered(seconds: float) -> timedelta:
-    return timedelta(seconds=seconds * random.uniform(0.75, 1.0))  # noqa: S311 - spreads load, guards nothing

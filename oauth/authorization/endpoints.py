@@ -29,7 +29,7 @@ from django.views.decorators.http import require_http_methods
 from accounts import sessions
 from accounts.models import User
 from clients import redirects
-from clients.metadata_documents import find_agent
+from clients.lookup import find_agent
 from clients.models import AUTHORIZATION_CODE, REFRESH_TOKEN, Agent, AgentLink
 from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
 from foundation.forms import read_body

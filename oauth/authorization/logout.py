@@ -24,6 +24,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 from accounts import sessions
 from accounts.lifecycle import record_sign_out
 from clients import redirects
+from clients.lookup import find_stored_agent
 from clients.models import Agent
 from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import read_body
@@ -86,7 +87,7 @@ def parse_parameters(text: str, now: datetime) -> LogoutParameters:
     named = {parameters.get("client_id"), hint["aud"] if hint else None} - {None}
     if len(named) > 1:
         raise InvalidRequest("client_id is not the agent that the ID token was for")
-    agent = Agent.objects.filter(client_id=named.pop()).first() if named else None
+    agent = find_stored_agent(str(named.pop())) if named else None
     redirect_uri = parameters.get("post_logout_redirect_uri", "")
     if redirect_uri and (agent is None or not _is_registered(redirect_uri, agent)):
         raise InvalidRequest("no agent that is named here registered the address that it wants you sent to")

@@ -15,7 +15,8 @@ from accounts.models import User
 from audit.models import Event
 from clients import metadata_documents, registration
 from clients.errors import DocumentUnavailable
-from clients.metadata_documents import find_agent, freshness
+from clients.lookup import find_agent
+from clients.metadata_documents import freshness
 from clients.models import Agent, AgentLink
 from foundation.models import Attempt
 from tests.clients.test_registering import keys_of
