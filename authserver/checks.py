@@ -44,7 +44,7 @@ def refuse() -> None:
 
 
 def find_contradictions() -> dict[str, bool]:
-    """Settings that contradict each other."""
+    """Settings that cannot work, alone or together."""
     return {
         "CIBA_REQUEST_LIFETIME must not be longer than CIBA_REQUEST_LIFETIME_MAX.": (
             settings.REQUEST_LIFETIME > settings.REQUEST_LIFETIME_MAX
@@ -55,7 +55,7 @@ def find_contradictions() -> dict[str, bool]:
         "REGISTRATION_LIMIT must not be higher than REGISTRATION_LIMIT_TOTAL.": (
             settings.REGISTRATION_LIMIT > settings.REGISTRATION_LIMIT_TOTAL
         ),
-        "MTLS_URL needs TRUSTED_PROXIES: it is they who tell an agent's certificate.": (
+        "MTLS_URL needs TRUSTED_PROXIES: only a proxy can report an agent's certificate.": (
             bool(settings.MTLS_URL) and not settings.TRUSTED_PROXIES
         ),
         "OUTBOUND_CA_FILE must be a readable file of CA certificates in PEM.": (
@@ -77,7 +77,7 @@ def find_unsafe() -> dict[str, bool]:
         "ALLOWED_HOSTS must list the host names that this server answers to, and not `*`.": (
             not settings.ALLOWED_HOSTS or "*" in settings.ALLOWED_HOSTS
         ),
-        "ALLOWED_HOSTS must have the host of ISSUER_URL: people could open no page.": (
+        "ALLOWED_HOSTS must have the host of ISSUER_URL: otherwise users can open no page.": (
             not validate_host(_host_of(settings.ISSUER_URL), settings.ALLOWED_HOSTS)
         ),
         "DATABASE_URL must be set to PostgreSQL, as the application's role.": (

@@ -1,4 +1,4 @@
-"""Settings: every value comes from the environment. docs/settings.md lists them.
+"""Settings: every value comes from the environment. authserver/variables.py declares the variables.
 
 `manage.py up` starts embedded servers if DATABASE_URL or REDIS_URL is not set and writes their
 addresses to DATA_DIR/run.env (0600), so that `manage.py` in a second terminal finds them. A
@@ -11,12 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import django_stubs_ext
-import environ
 
-from authserver import addresses, demo
-from authserver.environment import POSTGRESQL, REDIS, SMTP, Environment, read_email_url, read_redis_url
+from authserver import demo, variables
+from authserver.environment import Environment
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
-from clients import uris
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[...] and similar types also at run time
 
@@ -24,46 +22,41 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 env = Environment(os.environ)
 UNUSABLE = env.problems  # one sentence each; no process starts if there is any (apps.py)
 
-DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
+DATA_DIR = Path(env.read(variables.DATA_DIR, str(BASE_DIR / ".data"))).resolve()
 UNUSABLE += read_run_env(DATA_DIR)
 
 # Only `make run` sets DEMO: generated keys, random passwords, loopback.
-DEMO = env.bool("DEMO", default=False)
+DEMO = env.read(variables.DEMO)
 # Tests use the demo's generated keys and not its seed.
-TESTING = env.bool("COUNTERSIGN_TESTING", default=False)
+TESTING = env.read(variables.COUNTERSIGN_TESTING)
 DEBUG = False
 
-PORT = env.int("PORT", default=8000, least=1, max_length=65535)
-ISSUER_URL = env.origin("ISSUER_URL", default=f"http://localhost:{PORT}")
+PORT = env.read(variables.PORT)
+ISSUER_URL = env.read(variables.ISSUER_URL, f"http://localhost:{PORT}")
 _issuer = urlsplit(ISSUER_URL)
 ISSUER_IS_HTTPS = _issuer.scheme == "https"
 
-SECRET_KEY = env.str("SECRET_KEY", default="")
+SECRET_KEY = env.read(variables.SECRET_KEY)
 KEY_ENCRYPTION_KEYS: dict[str, bytes] = {}
 try:
     if DEMO or TESTING:
         SECRET_KEY = SECRET_KEY or demo_secret(DATA_DIR)
     KEY_ENCRYPTION_KEYS = read_key_encryption_keys(
-        env.str("KEY_ENCRYPTION_KEYS_FILE", default=""), DATA_DIR if DEMO or TESTING else None
+        env.read(variables.KEY_ENCRYPTION_KEYS_FILE), DATA_DIR if DEMO or TESTING else None
     )
 except OSError as error:
     UNUSABLE.append(f"DATA_DIR {DATA_DIR} cannot be used: {error.strerror}.")
 except ValueError as error:
     UNUSABLE.append(str(error))
-ALLOWED_HOSTS = env.list(
-    "ALLOWED_HOSTS",
-    default=["localhost", "127.0.0.1", "[::1]", _issuer.hostname or ""] if DEMO or TESTING else [],
-    problem_of=addresses.problem_with_host,
+ALLOWED_HOSTS = env.read(
+    variables.ALLOWED_HOSTS, ["localhost", "127.0.0.1", "[::1]", _issuer.hostname or ""] if DEMO or TESTING else None
 )
-# Addresses of the reverse proxies whose X-Forwarded-For and X-Forwarded-Proto are trusted.
-TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", problem_of=addresses.problem_with_proxy)
-# The URL at which those proxies request a client certificate from agents (RFC 8705); may equal
-# ISSUER_URL. Empty: no mutual TLS.
-MTLS_URL = env.origin("MTLS_URL", default="")
-METRICS_TOKEN = env.valid("METRICS_TOKEN", "", addresses.problem_with_token)
+TRUSTED_PROXIES = env.read(variables.TRUSTED_PROXIES)
+MTLS_URL = env.read(variables.MTLS_URL)  # RFC 8705; empty: no mutual TLS
+METRICS_TOKEN = env.read(variables.METRICS_TOKEN)
 # The folder in which this machine's processes aggregate their metrics (foundation/metrics.py).
 # prometheus-client reads the variable itself.
-METRICS_FOLDER = env.str("PROMETHEUS_MULTIPROC_DIR") or None
+METRICS_FOLDER = env.read(variables.PROMETHEUS_MULTIPROC_DIR) or None
 if METRICS_FOLDER and not (Path(METRICS_FOLDER).is_dir() and os.access(METRICS_FOLDER, os.W_OK)):
     UNUSABLE.append("PROMETHEUS_MULTIPROC_DIR must be a directory that this process can write to.")
     METRICS_FOLDER = os.environ["PROMETHEUS_MULTIPROC_DIR"] = ""
@@ -128,23 +121,23 @@ TEMPLATES: list[dict[str, Any]] = [
 # Two roles on one database: "default" is the application, which may only append to the audit
 # tables; "owner" migrates and is configured only where migrations run.
 DATABASES: dict[str, Any] = {}
-_pool_size = env.int("DATABASE_POOL_SIZE", default=16, least=1)
-if _config := env.url("DATABASE_URL", POSTGRESQL, environ.Env.db_url_config):
+_pool_size = env.read(variables.DATABASE_POOL_SIZE)
+if _config := env.read(variables.DATABASE_URL):
     DATABASES["default"] = _config | {
         "CONN_MAX_AGE": 0,
         "OPTIONS": {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5}},
     }
 else:
     DATABASES["default"] = {"ENGINE": "django.db.backends.dummy"}
-if _config := env.url("DATABASE_OWNER_URL", POSTGRESQL, environ.Env.db_url_config):
-    if env.is_given("DATABASE_URL"):
+if _config := env.read(variables.DATABASE_OWNER_URL):
+    if env.is_given(variables.DATABASE_URL):
         DATABASES["owner"] = _config | {"TEST": {"MIRROR": None}}
     else:
         UNUSABLE.append("DATABASE_OWNER_URL is set without DATABASE_URL: set both, or none.")
 ATOMIC_REQUESTS = False
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = env.url("REDIS_URL", REDIS, read_redis_url) or ""
+REDIS_URL = env.read(variables.REDIS_URL) or ""
 
 # --- users and sessions
 AUTH_USER_MODEL = "accounts.User"
@@ -164,11 +157,10 @@ BROWSER_COOKIE_NAME = "__Host-browser" if ISSUER_IS_HTTPS else "browser"  # acco
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = ISSUER_IS_HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
-SESSION_COOKIE_AGE = env.seconds("SESSION_LIFETIME", default=12 * 3600)
+SESSION_COOKIE_AGE = env.read(variables.SESSION_LIFETIME)
 CSRF_FAILURE_VIEW = "authserver.errors.csrf_failed"
 CSRF_TRUSTED_ORIGINS = [ISSUER_URL] if ISSUER_IS_HTTPS else []
-# A sign-in within this time (seconds) counts as assurance "session" (docs/settings.md).
-SESSION_ASSURANCE_AGE = env.seconds("SESSION_ASSURANCE_AGE", default=15 * 60)
+SESSION_ASSURANCE_AGE = env.read(variables.SESSION_ASSURANCE_AGE)
 INVITATION_LIFETIME = 24 * 3600
 
 # --- transport
@@ -194,96 +186,58 @@ CONTENT_SECURITY_POLICY = {
     }
 }
 # --- one web process (web)
-WEB_THREADS = env.int("WEB_THREADS", default=8, least=1, max_length=1000)
-WEB_QUEUE = env.int("WEB_QUEUE", default=512)  # requests that may wait for a thread; further ones get 503
-WEB_WAITING = env.int("WEB_WAITING", default=10_000)  # open inboxes and long polls
+WEB_THREADS = env.read(variables.WEB_THREADS)
+WEB_QUEUE = env.read(variables.WEB_QUEUE)
+WEB_WAITING = env.read(variables.WEB_WAITING)
 MAX_BODY_BYTES = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_BODY_BYTES
 
 # --- the protocol (lifetimes in seconds)
-ACCESS_TOKEN_LIFETIME = env.seconds("ACCESS_TOKEN_LIFETIME", default=300)
+ACCESS_TOKEN_LIFETIME = env.read(variables.ACCESS_TOKEN_LIFETIME)
 # A code is redeemed at once; a consent page takes time to read; a consent expires by itself.
 AUTHORIZATION_CODE_LIFETIME = 60
 CONSENT_PAGE_LIFETIME = 600
-GRANT_LIFETIME = env.seconds("GRANT_LIFETIME", default=90 * 86_400)
-REFRESH_TOKEN_IDLE = env.seconds("REFRESH_TOKEN_IDLE", default=14 * 86_400)
-REQUEST_LIFETIME = env.seconds("CIBA_REQUEST_LIFETIME", default=300)
-REQUEST_LIFETIME_MAX = env.seconds("CIBA_REQUEST_LIFETIME_MAX", default=3600)
-# The end of a request's lifetime is reserved for fetching a late answer; at most half of the
-# lifetime.
-TIME_TO_FETCH = env.seconds("CIBA_TIME_TO_FETCH", default=60, least=0)
-POLL_INTERVAL = env.seconds("CIBA_POLL_INTERVAL", default=5)
-# CIBA Core 7.2: an expired ID token may still name its user.
-EXPIRED_ID_TOKEN_HINTS = env.bool("CIBA_EXPIRED_ID_TOKEN_HINTS", default=True)
-MAX_PENDING_PER_USER = env.int("CIBA_MAX_PENDING_PER_USER", default=20, least=1)
-# The agent cannot distinguish a user whom it may not ask from one who does not answer
-# (docs/adr/0015).
-HIDE_UNKNOWN_USERS = env.bool("CIBA_HIDE_UNKNOWN_USERS", default=False)
-# Live leases over all roles, per agent (unless the agent has its own limit) and per user.
-LEASES_MAX_PER_AGENT = env.int("LEASES_MAX_PER_AGENT", default=100)
-LEASES_MAX_PER_USER = env.int("LEASES_MAX_PER_USER", default=100)
-# A DPoP proof must carry a nonce of this server (RFC 9449 8), so that proofs cannot be made in
-# advance.
-DPOP_NONCE_REQUIRED = env.bool("DPOP_NONCE_REQUIRED", default=True)
-# A new signing key is listed this long before it signs, so that resource servers have fetched it.
-SIGNING_KEY_LEAD = env.seconds("SIGNING_KEY_LEAD", default=3600, least=0)
+GRANT_LIFETIME = env.read(variables.GRANT_LIFETIME)
+REFRESH_TOKEN_IDLE = env.read(variables.REFRESH_TOKEN_IDLE)
+REQUEST_LIFETIME = env.read(variables.CIBA_REQUEST_LIFETIME)
+REQUEST_LIFETIME_MAX = env.read(variables.CIBA_REQUEST_LIFETIME_MAX)
+TIME_TO_FETCH = env.read(variables.CIBA_TIME_TO_FETCH)
+POLL_INTERVAL = env.read(variables.CIBA_POLL_INTERVAL)
+EXPIRED_ID_TOKEN_HINTS = env.read(variables.CIBA_EXPIRED_ID_TOKEN_HINTS)
+MAX_PENDING_PER_USER = env.read(variables.CIBA_MAX_PENDING_PER_USER)
+HIDE_UNKNOWN_USERS = env.read(variables.CIBA_HIDE_UNKNOWN_USERS)
+LEASES_MAX_PER_AGENT = env.read(variables.LEASES_MAX_PER_AGENT)
+LEASES_MAX_PER_USER = env.read(variables.LEASES_MAX_PER_USER)
+DPOP_NONCE_REQUIRED = env.read(variables.DPOP_NONCE_REQUIRED)
+SIGNING_KEY_LEAD = env.read(variables.SIGNING_KEY_LEAD)
 
 # --- self-registration of agents (clients/registration.py); closed in production by default
-REGISTRATION = env.choice("REGISTRATION", "open" if DEMO else "closed", ("closed", "token", "open"))
-REGISTRATION_SCOPES = env.list("REGISTRATION_SCOPES", default=[one["name"] for one in demo.SCOPES] if DEMO else [])
-REGISTRATION_OPERATION_TYPES = env.list(
-    "REGISTRATION_OPERATION_TYPES", default=list(demo.OPERATION_TYPES) if DEMO else []
+REGISTRATION = env.read(variables.REGISTRATION, "open" if DEMO else None)
+REGISTRATION_SCOPES = env.read(variables.REGISTRATION_SCOPES, [one["name"] for one in demo.SCOPES] if DEMO else None)
+REGISTRATION_OPERATION_TYPES = env.read(
+    variables.REGISTRATION_OPERATION_TYPES, list(demo.OPERATION_TYPES) if DEMO else None
 )
-REGISTRATION_USERS = env.list(
-    "REGISTRATION_USERS",
-    default=[demo.USER["email"]] if DEMO else [],
-    problem_of=addresses.problem_with_mailbox,
-)
-REGISTRATION_SECRETS = env.bool("REGISTRATION_SECRETS", default=False)
-# Schemes that redirect URIs of native public clients may have although they are not reversed domain
-# names.
-REGISTRATION_PRIVATE_USE_SCHEMES = env.list(
-    "REGISTRATION_PRIVATE_USE_SCHEMES",
-    default=["vscode", "vscode-insiders", "cursor"],
-    problem_of=uris.problem_with_scheme,
-)
-REGISTRATION_LIMIT = env.int("REGISTRATION_LIMIT", default=20, least=1)
-REGISTRATION_LIMIT_TOTAL = env.int("REGISTRATION_LIMIT_TOTAL", default=1000, least=1)
-REGISTRATION_UNUSED_LIFETIME = env.seconds("REGISTRATION_UNUSED_LIFETIME", default=24 * 3600)
-# Hosts whose Client ID Metadata Documents are accepted; * means any.
-METADATA_DOCUMENT_HOSTS = env.list(
-    "METADATA_DOCUMENT_HOSTS", default=["*"] if DEMO else [], problem_of=addresses.problem_with_exact_host
-)
+REGISTRATION_USERS = env.read(variables.REGISTRATION_USERS, [demo.USER["email"]] if DEMO else None)
+REGISTRATION_SECRETS = env.read(variables.REGISTRATION_SECRETS)
+REGISTRATION_PRIVATE_USE_SCHEMES = env.read(variables.REGISTRATION_PRIVATE_USE_SCHEMES)
+REGISTRATION_LIMIT = env.read(variables.REGISTRATION_LIMIT)
+REGISTRATION_LIMIT_TOTAL = env.read(variables.REGISTRATION_LIMIT_TOTAL)
+REGISTRATION_UNUSED_LIFETIME = env.read(variables.REGISTRATION_UNUSED_LIFETIME)
+METADATA_DOCUMENT_HOSTS = env.read(variables.METADATA_DOCUMENT_HOSTS, ["*"] if DEMO else None)
 
 # --- outbound calls (foundation/outbound.py)
-# Exact host:port pairs that URLs from agents or browsers may name although they are not public:
-# those of the demo and of tests.
-OUTBOUND_EXCEPTIONS = env.list("OUTBOUND_EXCEPTIONS", problem_of=addresses.problem_with_authority)
-OUTBOUND_CA_FILE = env.str("OUTBOUND_CA_FILE", default="")  # trusted in addition to the system's
+OUTBOUND_EXCEPTIONS = env.read(variables.OUTBOUND_EXCEPTIONS)
+OUTBOUND_CA_FILE = env.read(variables.OUTBOUND_CA_FILE)
 
 # --- notifying users
-# The push services that browsers may name: host names, or `.suffix`, with or without the beginning
-# of a path; `*` means any public one. Debian's and Ubuntu's Chromium names hosts such as
-# jmt17.google.com.
-PUSH_SERVICES = env.list(
-    "PUSH_SERVICES",
-    default=[
-        "fcm.googleapis.com", ".google.com/fcm/send/", "updates.push.services.mozilla.com", ".push.apple.com",
-        ".notify.windows.com",
-    ],
-    problem_of=addresses.problem_with_push_service,
-)  # fmt: skip
-# The contact for push services (RFC 8292 2.1): mailto: or https:.
-VAPID_SUBJECT = env.valid(
-    "VAPID_SUBJECT", "mailto:admin@example.com" if DEMO or TESTING else "", addresses.problem_with_subject
-)
-# A mail server enables the second channel. EMAIL_URL is smtp://, smtp+tls:// or smtp+ssl://.
-if _config := env.url("EMAIL_URL", SMTP, read_email_url):
+PUSH_SERVICES = env.read(variables.PUSH_SERVICES)
+VAPID_SUBJECT = env.read(variables.VAPID_SUBJECT, "mailto:admin@example.com" if DEMO or TESTING else None)
+if _config := env.read(variables.EMAIL_URL):
     vars().update(_config)
 else:
     EMAIL_HOST = ""
 EMAIL_TIMEOUT = 5
-DEFAULT_FROM_EMAIL = env.valid("EMAIL_FROM", "countersign@localhost", addresses.problem_with_sender)
+DEFAULT_FROM_EMAIL = env.read(variables.EMAIL_FROM)
 
 OAUTH2_PROVIDER_APPLICATION_MODEL = "clients.Agent"
 OAUTH2_PROVIDER_GRANT_MODEL = "oauth.AuthorizationCode"
@@ -315,13 +269,10 @@ TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-# Where `collectstatic` wrote the files (the image does). Without it they are served from the source
-# folders.
-STATIC_ROOT = env.str("STATIC_ROOT") or None
+STATIC_ROOT = env.read(variables.STATIC_ROOT) or None
 WHITENOISE_USE_FINDERS = STATIC_ROOT is None
 WHITENOISE_AUTOREFRESH = False
 SILENCED_SYSTEM_CHECKS: list[str] = []
 
-LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LOGGING_CONFIG = "authserver.logs.configure"
-LOGGING = {"level": env.choice("LOG_LEVEL", "INFO", LOG_LEVELS), "json": env.bool("LOG_JSON", default=not DEMO)}
+LOGGING = {"level": env.read(variables.LOG_LEVEL), "json": env.read(variables.LOG_JSON, not DEMO)}

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from authserver import variables
 from authserver.environment import Environment
 from runtime import CannotStart, orders, postgres, redis
 from runtime.patience import Patience
@@ -51,16 +52,16 @@ class Plan:
     def read(cls, demo: bool) -> "Plan":
         """Reads the environment and the command line. Raises CannotStart."""
         env = Environment(os.environ)
-        port = env.int("PORT", 8000, 1, 65535)
-        demo_api_port = env.int("DEMO_API_PORT", min(port + 1, 65535), 1, 65535) if demo else 0
-        issuer = env.origin("ISSUER_URL", f"http://localhost:{port}")
-        data_dir = Path(env.str("DATA_DIR", str(ROOT / ".data"))).resolve()
-        bind = "127.0.0.1" if demo else env.str("BIND_ADDRESS", "0.0.0.0")  # noqa: S104
-        workers, threads = env.int("WEB_WORKERS", 1, 1, 1000), env.int("WORKER_THREADS", 8, 1, 1000)
-        waiting = env.int("WEB_WAITING", 10_000)
+        port = env.read(variables.PORT)
+        demo_api_port = env.read(variables.DEMO_API_PORT, min(port + 1, 65535)) if demo else 0
+        issuer = env.read(variables.ISSUER_URL, f"http://localhost:{port}")
+        data_dir = Path(env.read(variables.DATA_DIR, str(ROOT / ".data"))).resolve()
+        bind = "127.0.0.1" if demo else env.read(variables.BIND_ADDRESS)
+        workers, threads = env.read(variables.WEB_WORKERS), env.read(variables.WORKER_THREADS)
+        waiting = env.read(variables.WEB_WAITING)
         if env.problems:
             raise CannotStart("\n".join(env.problems))
-        if demo and not _is_loopback(issuer) and os.environ.get("DEMO_ALLOW_PUBLIC") != "1":
+        if demo and not _is_loopback(issuer) and os.environ.get(variables.DEMO_ALLOW_PUBLIC.name) != "1":
             raise CannotStart(
                 f"The demo has well-known accounts and refuses the public ISSUER_URL {issuer}; "
                 "set DEMO_ALLOW_PUBLIC=1 if that is what you want."

@@ -1,4 +1,4 @@
-"""The documents that are written from the code: docs/errors.md and docs/events.md.
+"""The documents that are written from the code: docs/errors.md, docs/events.md and docs/settings.md.
 
 `manage.py write_docs` writes them. They need no database.
 """
@@ -6,11 +6,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from authserver.generated_docs import error_page, event_page
+from authserver.generated_docs import error_page, event_page, settings_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/errors.md": error_page.render,
     "docs/events.md": event_page.render,
+    "docs/settings.md": settings_page.render,
 }
 
 

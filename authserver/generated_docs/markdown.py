@@ -22,5 +22,9 @@ def section(title: str, *blocks: str) -> str:
     return "\n\n".join([f"## {title}", *filter(None, blocks)])
 
 
+def bullets(sentences: Iterable[str]) -> str:
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
 def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"

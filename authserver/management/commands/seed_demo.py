@@ -20,7 +20,7 @@ from joserfc.jwk import ECKey, OKPKey
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record
-from authserver import demo
+from authserver import demo, variables
 from clients import lifecycle as agents
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
 from credentials.backends import preflight, roles
@@ -48,7 +48,7 @@ class Command(BaseCommand):
 
 
 def seed(folder: Path, now: datetime, write_line: Any) -> None:
-    api_url = f"http://localhost:{os.environ.get('DEMO_API_PORT') or settings.PORT + 1}"
+    api_url = f"http://localhost:{os.environ.get(variables.DEMO_API_PORT.name) or settings.PORT + 1}"
     assistant = _make_world(folder, api_url, now, write_line)
     if (folder / "backend.json").exists():
         _make_backend(json.loads((folder / "backend.json").read_text()), assistant, now, write_line)
@@ -78,7 +78,7 @@ def _make_world(folder: Path, api_url: str, now: datetime, write_line: Any) -> A
 
 
 def _make_user(fields: dict[str, str], write_line: Any, *, is_superuser: bool) -> User:
-    given = os.environ.get("DEMO_PASSWORD")
+    given = os.environ.get(variables.DEMO_PASSWORD.name)
     user = User.objects.filter(email=fields["email"]).first()
     if user is None:
         password = given or new_handle()[:16]

@@ -1,4 +1,4 @@
-"""`manage.py write_docs`: writes docs/errors.md and docs/events.md from the code."""
+"""`manage.py write_docs`: writes the documents that come from the code (authserver/generated_docs)."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from authserver.generated_docs import find_outdated_pages, write_pages
 
 
 class Command(BaseCommand):
-    help = "Writes docs/errors.md and docs/events.md from the code."
+    help = "Writes the documents that come from the code: errors, events and settings."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
