@@ -3,7 +3,9 @@
 Owns: settings, URLs, wiring, middleware, error pages, health, sweeps, the kill switch, logging,
 management commands, the WSGI, ASGI and Celery entry points. Does not own: any domain.
 
-settings.py, environment.py, addresses.py   settings from the environment, and their validation
+settings.py          the settings
+variables.py         every variable of the environment: name, default, values, meaning
+environment.py, addresses.py   reading variables; which hosts, addresses and proxies they may name
 checks.py            the checks that refuse unsafe production settings
 wiring.py            fills the tables that lower packages declare for upper ones
 urls.py              every path of the server
@@ -15,5 +17,7 @@ health.py            /livez, /readyz, /metrics
 kill_switch.py       one action that stops an agent and ends everything that it holds
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles
 keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
-management/commands  migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo, sweeper
+generated_docs/      docs/errors.md, docs/events.md and docs/settings.md, written from the code
+management/commands  migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo, sweeper,
+                     write_docs
 """

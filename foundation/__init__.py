@@ -13,6 +13,7 @@ networks.py                      which addresses count as one sender (pure)
 outbox.py, models.py             work that must reach somebody outside, and its table
 outbound.py                      the only way to make outbound HTTP calls
 backoff.py                       the pause before the next attempt
+transactions.py                  whether a transaction is open: required for some calls, refused for others
 volatile.py, poll_throttle.py    access to Redis; the poll throttle
 pending_answers.py, wakeups.py   answers that a client may wait for, and what wakes them
 state_machine.py                 allowed moves of a state, and the one UPDATE that makes a move (pure)

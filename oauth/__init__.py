@@ -1,4 +1,4 @@
-"""The OAuth 2.0 and OpenID Connect protocol: one file per specification.
+"""The OAuth 2.0 and OpenID Connect protocol.
 
 Owns: grants and their uses, consent in the browser, the token endpoint, tokens and signing keys,
 introspection, revocation, metadata. Only oauth/tokens/issuance.py issues tokens. Does not own:

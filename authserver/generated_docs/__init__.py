@@ -1,6 +1,12 @@
 """The documents that are written from the code: docs/errors.md, docs/events.md and docs/settings.md.
 
 `manage.py write_docs` writes them. They need no database.
+
+error_page.py        docs/errors.md, from the error classes
+event_page.py        docs/events.md, from the kinds of events
+recorded_facts.py    which facts the code records with which kind of event
+settings_page.py     docs/settings.md, from authserver/variables.py
+markdown.py          tables and sections (pure)
 """
 
 from collections.abc import Callable

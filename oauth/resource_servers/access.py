@@ -1,7 +1,7 @@
-"""Whose call is this? For endpoints of ours that take our own access tokens: userinfo and /v1/leases.
+"""Verifies the access token of a call to our own endpoints: /userinfo and /v1/leases.
 
-RFC 6750 for bearer tokens, RFC 9449 7 for DPoP-bound ones. One function; it cannot be called without the
-sender constraint being checked.
+RFC 6750 for bearer tokens, RFC 9449 7 for DPoP-bound ones. One function does both, so that no endpoint
+can forget the sender constraint.
 """
 
 from datetime import datetime
