@@ -37,8 +37,8 @@ If *user reads* has a text, the user whom the event concerns sees that text on /
 kinds are for administrators only. *Collapsed* kinds are refusals: equal refusals within one minute
 are recorded once. `…` stands for facts that depend on what an administrator selected.
 
-Beside the body, the database writes three columns of its own into each row of `audit_event`. What an
-INSERT gives for them is overwritten:
+Beside the body, the database writes three columns of its own into each row of `audit_event`. What
+an INSERT gives for them is overwritten:
 
 | column | meaning |
 |---|---|
