@@ -13,14 +13,32 @@ from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from authserver.middleware import is_protocol
+from foundation.api_errors import (
+    MethodRefused,
+    NotAcceptable,
+    NothingFound,
+    NotSignedIn,
+    ServerFailed,
+    SessionCallRefused,
+    UnsupportedType,
+)
 from foundation.endpoint import RETRY_AFTER_S, json_response
+from foundation.errors import BodyTooLarge, InvalidRequest, ProtocolError
 
 log = logging.getLogger(__name__)
 
-_API_CODES = {
-    400: "invalid_request", 401: "not_signed_in", 403: "not_allowed", 404: "not_found", 405: "method_not_allowed",
-    406: "not_acceptable", 413: "too_large", 415: "invalid_request", 429: "slow_down",
-}  # fmt: skip
+_API_ERRORS: dict[int, type[ProtocolError]] = {
+    kind.status: kind
+    for kind in (
+        NotSignedIn,
+        SessionCallRefused,
+        NothingFound,
+        MethodRefused,
+        NotAcceptable,
+        BodyTooLarge,
+        UnsupportedType,
+    )
+}
 
 
 def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -29,10 +47,11 @@ def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response
     if response is None:
         return None
     if isinstance(error, exceptions.NotAuthenticated):
-        response.status_code = 401
+        response.status_code = NotSignedIn.status
+    kind = _API_ERRORS.get(response.status_code, InvalidRequest)
     detail = getattr(error, "detail", "")
-    code = _API_CODES.get(response.status_code, "invalid_request")
-    response.data = {"error": code, "error_description": str(detail) if isinstance(detail, str) else code}
+    is_sentence = isinstance(detail, str) and kind is not NotSignedIn
+    response.data = kind(detail if is_sentence else "").body()
     response["Cache-Control"] = "no-store"
     return response
 
@@ -47,13 +66,13 @@ def wants_json(request: HttpRequest) -> bool:
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django names it
     if wants_json(request):
-        return json_response({"error": "invalid_request", "error_description": "the request cannot be read"}, 400)
+        return json_response(InvalidRequest("the request cannot be read").body(), 400)
     return render(request, "400.html", {"reference": reference(request)}, status=400)
 
 
 def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:  # noqa: ARG001 - Django names it
     if wants_json(request):
-        return json_response({"error": "not_found", "error_description": "there is nothing at this address"}, 404)
+        return json_response(NothingFound().body(), 404)
     return render(request, "404.html", {"reference": reference(request)}, status=404)
 
 
@@ -67,7 +86,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     if isinstance(error, OperationalError | InterfaceError | PoolTimeout):
         return _unavailable(request)
     if wants_json(request):
-        return json_response({"error": "server_error", "error_description": f"reference {reference(request)}"}, 500)
+        return json_response(ServerFailed(f"reference {reference(request)}").body(), 500)
     page = loader.get_template("500.html").render({"reference": reference(request)})
     return HttpResponse(page, status=500)
 

@@ -259,6 +259,12 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Management endpoints. The protocol endpoints are found through metadata.",
     "VERSION": "0.1.0",  # as in pyproject.toml
     "SERVE_INCLUDE_SCHEMA": False,
+    "OAS_VERSION": "3.1.0",  # its schemas are JSON Schema 2020-12
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "foundation.api_description.write_null_as_a_type",
+    ],
 }
 
 # --- other settings

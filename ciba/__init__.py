@@ -21,8 +21,8 @@ endpoints.py         POST /bc-authorize
 steps.py             the steps of POST /bc-authorize, in order: one table
 attempt.py           a request on its way through the steps
 pages.py             the user's inbox, prompts and agents
-api.py               /v1/prompts
+api.py, serializers.py   /v1/prompts: the endpoints, and what they answer
 topics.py            what a client may wait for: a user's prompts, one request
-event_stream.py      /v1/prompts/events: tells an open inbox to reload
+event_stream.py      the stream of /v1/prompts/events, which tells an open inbox to reload
 models.py, errors.py, admin.py   the tables; errors (CIBA Core 11, 13); the administration
 """

@@ -2,13 +2,14 @@
 pages).
 """
 
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
-from drf_spectacular.utils import extend_schema, inline_serializer
-from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
+from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,55 +17,23 @@ from rest_framework.views import APIView
 
 from accounts.models import User
 from ciba.decisions import answer, find_prompt, waiting_prompts
-from ciba.models import Prompt
+from ciba.errors import NotPending, SignInAgain, UnknownPrompt
+from ciba.event_stream import open_event_stream
 from ciba.policy import AnswerVerdict
-from ciba.prompt_content import headline
-from ciba.states import State, state_at
+from ciba.serializers import PromptListSerializer, PromptSerializer, state_of
+from foundation.api_description import describe
+from foundation.api_errors import NotAcceptable, NotSignedIn, SessionCallRefused, UnsupportedType
+from foundation.endpoint import error_response
+from foundation.errors import ProtocolError
+from foundation.pending_answers import TooManyStreams
 
-PromptShape = inline_serializer(
-    "Prompt",
-    {
-        "id": serializers.UUIDField(),
-        "state": serializers.ChoiceField([state.value for state in State]),
-        "agent": serializers.CharField(),
-        "agent_mark": serializers.CharField(
-            help_text="Beside the name of an agent that registered itself; else empty."
-        ),
-        "headline": serializers.CharField(help_text="Composed by the server from the validated operation."),
-        "content": serializers.JSONField(help_text="Everything that the page shows, composed by the server."),
-        "binding_message": serializers.CharField(help_text="The agent's own words; not verified by anybody."),
-        "assurance": serializers.CharField(),
-        "created_at": serializers.DateTimeField(),
-        "expires_at": serializers.DateTimeField(
-            help_text="When the prompt closes; once approved, when the agent can no longer fetch its tokens."
-        ),
-    },
-)
-Problem = inline_serializer("Problem", {"error": serializers.CharField(), "error_description": serializers.CharField()})
-
-
-def _shape(prompt: Prompt) -> dict[str, Any]:
-    found = prompt.request
-    return {
-        "id": str(prompt.id),
-        "state": _state(prompt),
-        "agent": found.content["agent"],
-        "agent_mark": found.agent.mark,
-        "headline": headline(found.content),
-        "content": found.content,
-        "binding_message": found.binding_message,
-        "assurance": found.assurance,
-        "created_at": found.created_at.isoformat(),
-        "expires_at": found.expires_at.isoformat(),
-    }
-
-
-def _state(prompt: Prompt) -> State:
-    return state_at(State(prompt.request.state), prompt.request.expires_at, timezone.now())
+_ANSWER_ERRORS = (
+    NotAcceptable, NotSignedIn, SignInAgain, SessionCallRefused, UnknownPrompt, NotPending, UnsupportedType,
+)  # fmt: skip
 
 
 class OwnPrompts(APIView):
-    """Only a signed-in browser session; an agent's token opens nothing here."""
+    """For the signed-in user, with the session of their browser. An agent's token does not work."""
 
     authentication_classes = (SessionAuthentication,)
     permission_classes = (IsAuthenticated,)
@@ -74,57 +43,109 @@ class OwnPrompts(APIView):
             raise TypeError("IsAuthenticated let somebody else in")
         return request.user
 
-
-def _private(body: Any, status: int = 200) -> Response:
-    return Response(body, status=status, headers={"Cache-Control": "no-store"})
-
-
-def _problem(code: str, description: str, status: int) -> Response:
-    return _private({"error": code, "error_description": description}, status)
+    def handle_exception(self, exc: Exception) -> Response | HttpResponse:
+        if isinstance(exc, ProtocolError):
+            return error_response(exc, self.request)
+        return super().handle_exception(exc)
 
 
-UNKNOWN = ("not_found", "there is no such prompt for you", 404)
+def _private(serializer: type[PromptSerializer | PromptListSerializer], instance: Any) -> Response:
+    body = serializer(instance, context={"now": timezone.now()}).data
+    return Response(body, headers={"Cache-Control": "no-store"})
 
 
 class Prompts(OwnPrompts):
-    @extend_schema(
-        operation_id="prompts", responses=inline_serializer("Prompts", {"prompts": type(PromptShape)(many=True)})
-    )
+    @describe("prompts", {200: PromptListSerializer}, NotAcceptable, NotSignedIn)
     def get(self, request: Request) -> Response:
-        """What waits for this person's answer, the most urgent first."""
-        waiting = waiting_prompts(self.user(request), timezone.now())
-        return _private({"prompts": [_shape(prompt) for prompt in waiting]})
+        """Lists the prompts that the user can answer now, the most urgent first.
+
+        For the signed-in user, with the session of their browser.
+        """
+        return _private(PromptListSerializer, {"prompts": waiting_prompts(self.user(request), timezone.now())})
 
 
 class OnePrompt(OwnPrompts):
-    @extend_schema(operation_id="prompt", responses={200: PromptShape, 404: Problem})
+    @describe("prompt", {200: PromptSerializer}, NotAcceptable, NotSignedIn, UnknownPrompt)
     def get(self, request: Request, prompt_id: UUID) -> Response:
+        """Reads one prompt, also after it was answered.
+
+        For the signed-in user, with the session of their browser. Another user's prompt is
+        `not_found`.
+        """
         prompt = find_prompt(self.user(request), prompt_id)
-        return _problem(*UNKNOWN) if prompt is None else _private(_shape(prompt))
+        if prompt is None:
+            raise UnknownPrompt()
+        return _private(PromptSerializer, prompt)
+
+
+class AnyAccept(BaseContentNegotiation):
+    """EventSource accepts text/event-stream only, and errors are JSON all the same."""
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        return renderers[0], renderers[0].media_type
+
+
+class PromptEvents(OwnPrompts):
+    content_negotiation_class = AnyAccept
+    http_method_names: ClassVar[list[str]] = ["get"]
+
+    @describe("prompt_events", {(200, "text/event-stream"): str, 204: None}, NotSignedIn, TooManyStreams)
+    def get(self, request: Request) -> HttpResponseBase:
+        """Opens a stream of server-sent events that says when the user's prompts have changed. An event has no data:
+        fetch the prompts after each.
+
+        For the signed-in user, with the session of their browser. The stream ends with the session.
+
+        Answers 204 if this server cannot keep a stream open; fetch the prompts now and then
+        instead. `slow_down`: the user has too many open streams.
+        """
+        return open_event_stream(request._request, self.user(request))
 
 
 class AnswerPrompt(OwnPrompts):
-    """Answers as the signed-in person. The body is not read: nobody can be named in it."""
+    """Answers as the signed-in user. The body is not read: it cannot name another user."""
 
     approve: bool
 
-    @extend_schema(request=None, responses={200: PromptShape, 401: Problem, 404: Problem, 409: Problem})
-    def post(self, request: Request, prompt_id: UUID) -> Response:
+    def answer(self, request: Request, prompt_id: UUID) -> Response:
         user = self.user(request)
         verdict = answer(request._request, user, prompt_id, approve=self.approve)
         prompt = find_prompt(user, prompt_id)
         if prompt is None or verdict is AnswerVerdict.UNKNOWN:
-            return _problem(*UNKNOWN)
+            raise UnknownPrompt()
         if verdict is AnswerVerdict.SIGN_IN_AGAIN:
-            return _problem("sign_in_again", "sign in again before you approve", 401)
+            raise SignInAgain()
         if verdict is not AnswerVerdict.COUNT:
-            return _problem("not_pending", f"this prompt is {_state(prompt)} or out of time", 409)
-        return _private(_shape(prompt))
+            raise NotPending(f"this prompt is {state_of(prompt, timezone.now())} or out of time")
+        return _private(PromptSerializer, prompt)
 
 
 class Approve(AnswerPrompt):
     approve = True
 
+    @describe("prompt_approve", {200: PromptSerializer}, *_ANSWER_ERRORS, request=None)
+    def post(self, request: Request, prompt_id: UUID) -> Response:
+        """Approves a prompt, once. The body is not read.
+
+        For the signed-in user, with the session of their browser and its CSRF token. The sign-in
+        must be recent.
+
+        Answers 200 with the prompt. `sign_in_again`: the sign-in is too old. `not_pending`: the
+        prompt was answered, has expired or was cancelled.
+        """
+        return self.answer(request, prompt_id)
+
 
 class Deny(AnswerPrompt):
     approve = False
+
+    @describe("prompt_deny", {200: PromptSerializer}, *_ANSWER_ERRORS, request=None)
+    def post(self, request: Request, prompt_id: UUID) -> Response:
+        """Denies a prompt, once. The body is not read.
+
+        For the signed-in user, with the session of their browser and its CSRF token.
+
+        Answers 200 with the prompt. `not_pending`: the prompt was answered, has expired or was
+        cancelled.
+        """
+        return self.answer(request, prompt_id)

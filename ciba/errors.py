@@ -92,3 +92,29 @@ class TransactionFailed(ProtocolError):
     code = "transaction_failed"
     default_description = "the request ended without an answer; ask again"
     advice = "Send a new backchannel request, if the operation is still wanted."
+
+
+class UnknownPrompt(ProtocolError):
+    """The prompt does not exist, or is another user's."""
+
+    code = "not_found"
+    status = 404
+    default_description = "there is no such prompt for you"
+    advice = "Check the id of the prompt."
+
+
+class SignInAgain(ProtocolError):
+    """The sign-in is too old to approve."""
+
+    code = "sign_in_again"
+    status = 401
+    default_description = "sign in again before you approve"
+    advice = "Let the user sign in again, then repeat the call."
+
+
+class NotPending(ProtocolError):
+    """The prompt was answered, has expired or was cancelled."""
+
+    code = "not_pending"
+    status = 409
+    advice = "Fetch the prompt to see its state."

@@ -1,22 +1,18 @@
-"""GET /v1/prompts/events: tells the user's open page that something changed, by server-sent events.
+"""The stream of GET /v1/prompts/events: tells the user's open page that something changed, by server-sent events.
 
 An event carries no data. The page then fetches the list as its signed-in user.
 """
 
 from django.http import HttpRequest, HttpResponse
-from django.views.decorators.http import require_GET
 
 from accounts import sessions
+from accounts.models import User
 from ciba.topics import prompts_topic
-from foundation.endpoint import json_response
 from foundation.pending_answers import Stream, can_wait, park, watch
 
 
-@require_GET
-def events(request: HttpRequest) -> HttpResponse:
-    user = sessions.signed_in_user(request)
-    if user is None:
-        return json_response({"error": "not_signed_in", "error_description": "sign in first"}, 401)
+def open_event_stream(request: HttpRequest, user: User) -> HttpResponse:
+    """The stream of the signed-in `user`, which ends with the session of the request."""
     if not can_wait(request):
         return HttpResponse(status=204)  # HTML, server-sent events: the browser does not reconnect
     recheck, *ends = watch(prompts_topic(user), *sessions.topics(request))

@@ -2,7 +2,6 @@ from django.urls import path, re_path
 
 from ciba import api, pages
 from ciba.endpoints import backchannel_authentication
-from ciba.event_stream import events
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PROMPT = rf"^v1/prompts/(?P<prompt_id>{_UUID})"
@@ -10,7 +9,7 @@ _PROMPT = rf"^v1/prompts/(?P<prompt_id>{_UUID})"
 urlpatterns = [
     re_path(r"^bc-authorize/?$", backchannel_authentication, name="bc-authorize"),
     re_path(r"^v1/prompts/?$", api.Prompts.as_view(), name="api-prompts"),
-    re_path(r"^v1/prompts/events/?$", events, name="prompt-events"),
+    re_path(r"^v1/prompts/events/?$", api.PromptEvents.as_view(), name="prompt-events"),
     re_path(rf"{_PROMPT}/?$", api.OnePrompt.as_view(), name="api-prompt"),
     re_path(rf"{_PROMPT}/approve/?$", api.Approve.as_view(), name="api-approve"),
     re_path(rf"{_PROMPT}/deny/?$", api.Deny.as_view(), name="api-deny"),

@@ -1,6 +1,7 @@
 """Parsing of request bodies: form parameters by the rules of RFC 6749, and bounded JSON."""
 
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,8 @@ MAX_JSON_DEPTH = 12
 # RFC 7493 2.2: two parsers may read a larger number differently. The limit holds for floats too,
 # because PostgreSQL returns 1e16 as an integer.
 MAX_NUMBER = 2**53
+# PostgreSQL cannot store U+0000, and a lone surrogate has no UTF-8 encoding.
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_body(request: HttpRequest, content_type: str) -> bytes:
@@ -82,8 +85,7 @@ def _check_shape(value: Any, what: str, depth_left: int) -> None:
     if depth_left == 0:
         raise InvalidRequest(f"{what} is nested too deeply")
     if isinstance(value, str):
-        # PostgreSQL cannot store U+0000, and a lone surrogate has no UTF-8 encoding.
-        if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        if _NOT_STORABLE.search(value):
             raise InvalidRequest(f"{what} has a character that cannot be stored")
     elif isinstance(value, dict):
         for name, item in value.items():

@@ -12,10 +12,13 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
+from foundation.errors import ProtocolError
+
 # Keys of the WSGI environment. Only the front can set them, because the name of a request header
 # begins with HTTP_.
 FRONT = "countersign.front"
 RESUMED = "countersign.resumed"
+STREAM_RETRY_AFTER_S = 30  # seconds, for a client whose stream cannot be opened
 
 # Kind of topic → a function that reads the current revisions of many keys at once and leaves out
 # missing keys. authserver/wiring.py fills it.
@@ -85,6 +88,16 @@ class Resumed:
 
     state: Any
     is_last: bool
+
+
+class TooManyStreams(ProtocolError):
+    """The user has too many open event streams (RFC 6585 4)."""
+
+    code = "slow_down"
+    status = 429
+    default_description = "too many streams of this person are open; fetch instead"
+    default_retry_after = STREAM_RETRY_AFTER_S
+    advice = "Close streams that you do not need, or fetch /v1/prompts instead."
 
 
 def can_wait(request: HttpRequest) -> bool:

@@ -13,6 +13,6 @@ patterns.py, formats.py   `pattern` and `format` in schemas (pure)
 mismatches.py    the message about a value that does not match its schema (pure)
 wording.py       `{field|formatter}` text, rendered by the server (pure)
 lifecycle.py     a new version of an operation type; a resource's credential
-api.py           GET /v1/operation-types
+api.py, serializers.py   GET /v1/operation-types, and what it answers
 admin.py         resources, scopes and operation types in the administration
 """

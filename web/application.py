@@ -11,11 +11,11 @@ from http import HTTPStatus
 from typing import Any
 
 from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
-from foundation.pending_answers import Pause, Resumed, Stream, Wait
+from foundation.pending_answers import STREAM_RETRY_AFTER_S, Pause, Resumed, Stream, TooManyStreams, Wait
 from web.exchange import CHUNK_BYTES, Receive, Scope, Send, Wsgi, WsgiAnswer, call, environ_of
 from web.hub import Hub, Listener, Mark
 from web.pool import Pool, QueueFull
-from web.streams import RETRY_AFTER_S, Streams
+from web.streams import Streams
 
 log = logging.getLogger(__name__)
 
@@ -45,16 +45,6 @@ class BodyTooSlow(ProtocolError):
     status = HTTPStatus.REQUEST_TIMEOUT
     default_description = "the body did not arrive in time"
     advice = "Send the whole body at once, over a new connection."
-
-
-class TooManyStreams(ProtocolError):
-    """The user has too many open event streams (RFC 6585 4)."""
-
-    code = "slow_down"
-    status = HTTPStatus.TOO_MANY_REQUESTS
-    default_description = "too many streams of this person are open; fetch instead"
-    default_retry_after = RETRY_AFTER_S
-    advice = "Close streams that you do not need, or fetch /v1/prompts instead."
 
 
 class Front:
@@ -168,7 +158,7 @@ class Front:
 
     async def _stream(self, answer: WsgiAnswer, stream: Stream, mark: Mark, receive: Receive, send: Send) -> None:
         if self._is_closing or len(self._parked) >= self._max_parked:
-            await refuse(send, TemporarilyUnavailable(retry_after=RETRY_AFTER_S))
+            await refuse(send, TemporarilyUnavailable(retry_after=STREAM_RETRY_AFTER_S))
         elif not self._streams.has_room(stream):
             await refuse(send, TooManyStreams())
         else:

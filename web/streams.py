@@ -11,7 +11,6 @@ HEARTBEAT_S = 15.0  # seconds; shorter than the time-outs of proxies
 RECONNECT_MS = 1000  # milliseconds
 SEND_TIMEOUT_S = 30.0  # seconds that a slow reader may block sending
 MAX_STREAMS_PER_HOLDER = 20  # open streams per holder
-RETRY_AFTER_S = 30  # seconds
 
 RECHECK = b"event: look\ndata: again\n\n"
 BEAT = b": still here\n\n"

@@ -27,7 +27,7 @@ FAMILIES = (
         "Every endpoint", "",
         (
             "InvalidRequest", "BodyIncomplete", "MethodNotAllowed", "BodyTooSlow", "BodyTooLarge",
-            "TemporarilyUnavailable",
+            "TemporarilyUnavailable", "ServerFailed",
         ),
     ),
     Family(
@@ -92,27 +92,15 @@ FAMILIES = (
             "NoAnswer", "SlowAnswer",
         ),
     ),
-    Family("Event stream", "For `/v1/prompts/events`.", ("TooManyStreams",)),
-)  # fmt: skip
-
-# The codes that have no class: answers of /v1/prompts, and answers that are the same everywhere.
-_WITHOUT_CLASS = (
-    ("not_signed_in", "401", "The call has no signed-in session.", "Sign the user in."),
-    ("sign_in_again", "401", "The sign-in is too old to approve.", "Let the user sign in again, then repeat the call."),
-    ("not_allowed", "403", "The session may not make this call, or its CSRF token is missing.", "Send the CSRF token."),
-    ("not_found", "404", "Nothing is at this address, or the prompt is another user's.", "Check the address."),
-    ("method_not_allowed", "405", "The address does not support the method.", "Use a method that Allow lists."),
-    ("not_acceptable", "406", "The answer has no form that Accept allows.", "Accept `application/json`."),
-    (
-        "not_pending",
-        "409",
-        "The prompt was answered, has expired or was cancelled.",
-        "Fetch the prompt to see its state.",
+    Family(
+        "Prompts", "For `/v1/prompts`, which the user's browser calls.",
+        ("NotSignedIn", "SignInAgain", "SessionCallRefused", "UnknownPrompt", "NotPending", "TooManyStreams"),
     ),
-    ("too_large", "413", "The request body is too large.", "Send a smaller body."),
-    ("slow_down", "429", "Too many calls came in a short time.", "Wait as long as `Retry-After` says."),
-    ("server_error", "500", "The server failed.", "Report the reference of `error_description` to the administrator."),
-)
+    Family(
+        "Unknown addresses, and what an address does not read or write", "For everything under `/v1`.",
+        ("NothingFound", "MethodRefused", "NotAcceptable", "UnsupportedType"),
+    ),
+)  # fmt: skip
 
 _NAME = re.compile(
     r"(?<![`\w])([a-z]+(_[a-z]+)+(=\w+)?"  # redirect_uri, response_type=code
@@ -147,12 +135,7 @@ def meaning(kind: type[ProtocolError]) -> str:
 def render() -> str:
     by_name = {kind.__name__: kind for kind in error_classes()}
     families = [_render_family(family, by_name) for family in FAMILIES]
-    others = section(
-        "Codes of the user's own API, and of every address",
-        "For `/v1/prompts`, for unknown addresses and for failures.",
-        table(_COLUMNS, [(code(name), *cells) for name, *cells in _WITHOUT_CLASS]),
-    )
-    return page("Errors", _INTRO, *families, others)
+    return page("Errors", _INTRO, *families)
 
 
 def _render_family(family: Family, by_name: dict[str, type[ProtocolError]]) -> str:

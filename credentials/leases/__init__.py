@@ -11,7 +11,8 @@ issuance.py          creating the account, between two transactions of lifecycle
 revocation.py        the sweeper's part: claim, revoke, read, record
 retries.py           how long a claim lasts, and the pauses between attempts
 branches.py          leases in the tree of their grant (oauth/grants/grant_tree.py)
-api.py               /v1/leases
+api.py, serializers.py   /v1/leases: the endpoints; what they take and answer
+api_authentication.py    the access token of a call to /v1/leases
 pages.py             a user's own leases on /activity
 bulk_revocation.py   an administrator revokes many leases at once
 """

@@ -2,61 +2,93 @@
 call.
 """
 
-import re
 from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
+from rest_framework import serializers
+from rest_framework.views import APIView
 
+from foundation import idempotency
+from foundation.api_description import describe
 from foundation.endpoint import json_response, protocol_endpoint
-from foundation.errors import InvalidRequest, ProtocolError
+from foundation.errors import InvalidClient, ProtocolError
 from foundation.forms import parse_json, read_body
-from foundation.idempotency import parse_idempotency_key
-from oauth.errors import InvalidToken
+from foundation.serializers import RequestBody, TextField, TimeField
+from oauth.errors import InvalidToken, OperationMismatch, UsedUp
 from oauth.grants import lifecycle
+from oauth.resource_servers.api_authentication import ResourceCredential
 from oauth.resource_servers.authentication import authenticate_resource
 from oauth.tokens.token_verification import verify
 from operations.identifiers import is_same_resource
 
-_DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
+
+class UseRequestSerializer(RequestBody):
+    """Which use to spend. Unknown members are ignored."""
+
+    token = TextField(wanted="an access token", min_length=1, help_text="The access token that the agent sent.")
+    operation_digest = TextField(
+        wanted="43 characters of base64url", pattern="[A-Za-z0-9_-]{43}",
+        help_text="The digest of the call that you are about to carry out, computed from the call itself.",
+    )  # fmt: skip
 
 
-@protocol_endpoint("uses", "POST")
-def uses(request: HttpRequest) -> HttpResponse:
-    """Body: {"token": …, "operation_digest": …}; header Idempotency-Key, optional.
+class UseSerializer(serializers.Serializer[Any]):
+    """One spent use."""
 
-    201 with the use (200 where the key repeats an earlier one); 400 invalid_token, 403
-    operation_mismatch, 409 used_up. docs/guides/resource-servers.md says how to compute the digest.
-    """
-    body = parse_json(read_body(request, "application/json"), "the body")
-    resource = authenticate_resource(request)
-    token, digest = _parse(body)
-    key = parse_idempotency_key(request)
-    now = timezone.now()
-    claims = verify(token, "at+jwt", now)
-    # A token for another resource is unknown here, and so is a token without a grant.
-    if claims is None or not is_same_resource(resource.identifier, claims["aud"]) or "grant_id" not in claims:
-        raise InvalidToken()
-    if claims["exp"] <= now.timestamp():
-        raise InvalidToken()
-    answer = lifecycle.use(lifecycle.UseCall(UUID(claims["grant_id"]), digest, key, claims["jti"]), resource, now)
-    if isinstance(answer, ProtocolError):
-        raise answer
-    use = {
-        "use_id": str(answer.id),
-        "at": answer.at.isoformat(),
-        "operation_digest": answer.operation_digest,
-        "uses_left": answer.uses_left,
-    }
-    return json_response(use, 201 if answer.at == now else 200)
+    use_id = serializers.UUIDField(source="id")
+    at = TimeField(help_text="When the use was spent. A repeat has the time of the first call.")
+    operation_digest = serializers.CharField()
+    uses_left = serializers.IntegerField(allow_null=True, help_text="How many uses remain. null: not counted.")
 
 
-def _parse(body: Any) -> tuple[str, str]:
-    token = body.get("token") if isinstance(body, dict) else None
-    digest = body.get("operation_digest") if isinstance(body, dict) else None
-    if not isinstance(token, str) or not token:
-        raise InvalidRequest("token is missing")
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
-        raise InvalidRequest("operation_digest is not 43 characters of base64url")
-    return token, digest
+_REQUEST, _USE = UseRequestSerializer(), UseSerializer()
+
+
+class Uses(APIView):
+    authentication_classes = (ResourceCredential,)
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Calls the method directly: an API calls this before every operation, and DRF's own request, parsers and
+        renderers would take longer than reading the body.
+        """
+        return self.post(request)
+
+    @describe(
+        "use_spend", {201: UseSerializer, 200: UseSerializer}, InvalidToken, InvalidClient, OperationMismatch, UsedUp,
+        request=UseRequestSerializer, parameters=(idempotency.DESCRIPTION,),
+    )  # fmt: skip
+    def post(self, request: HttpRequest) -> HttpResponse:
+        """Spends one use of the grant behind an access token. Call this right before you carry out an operation that a
+        user approved, and carry it out only after a 200 or 201.
+
+        For resource servers, with their own credential. The token must be for the calling resource.
+
+        Answers 201 with the use. With an Idempotency-Key that was sent before, answers 200 with the
+        first use and spends nothing.
+
+        `invalid_token`: the token is unknown, expired or revoked, is for another resource, or its
+        grant has ended. `operation_mismatch`: the digest is not that of the approved operation.
+        `used_up`: no use is left. docs/guides/resource-servers.md says how to compute the digest.
+        """
+        body = parse_json(read_body(request, "application/json"), "the body")
+        resource = authenticate_resource(request)
+        sent = _REQUEST.read(body)
+        key = idempotency.parse_idempotency_key(request)
+        now = timezone.now()
+        claims = verify(sent["token"], "at+jwt", now)
+        # A token for another resource is unknown here, and so is a token without a grant.
+        if claims is None or not is_same_resource(resource.identifier, claims["aud"]) or "grant_id" not in claims:
+            raise InvalidToken()
+        if claims["exp"] <= now.timestamp():
+            raise InvalidToken()
+        called = lifecycle.UseCall(UUID(claims["grant_id"]), sent["operation_digest"], key, claims["jti"])
+        answer = lifecycle.use(called, resource, now)
+        if isinstance(answer, ProtocolError):
+            raise answer
+        return json_response(_USE.to_representation(answer), 201 if answer.at == now else 200)
+
+
+uses = protocol_endpoint("uses", "POST")(Uses.as_view())

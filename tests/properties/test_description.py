@@ -16,7 +16,11 @@ from django.test import Client
 from hypothesis import given
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import response_schema_conformance
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from accounts.models import User
 from authserver.wsgi import application
@@ -26,11 +30,11 @@ from tests.properties.administration import make_rows
 from tests.properties.conftest import undone
 from tests.support.budget import examples
 from tests.support.leases import allow_leases
-from tests.support.world import Caller
+from tests.support.world import Caller, ResourceServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.soak]
 
-OPERATIONS = 11  # more than there were would be tried too; fewer would go unnoticed
+OPERATIONS = 13  # more than there were would be tried too; fewer would go unnoticed
 CSRF = "x" * 32
 
 
@@ -47,8 +51,10 @@ def one_connection() -> Iterator[None]:
 
 
 @pytest.fixture
-def callers(agent: Caller, user: User, administrator: User) -> list[dict[str, Any]]:
-    """A stranger, a signed-in person, an agent with a token for leases, and one whose person said yes to a role."""
+def callers(agent: Caller, user: User, administrator: User, bank: ResourceServer) -> list[dict[str, Any]]:
+    """A stranger, a signed-in person, an agent with a token for leases, one whose person said yes to a role, and a
+    resource server.
+    """
     make_rows(agent, user, administrator)
     Backend.objects.update(status=Backend.Status.ENABLED)
     holder = allow_leases(agent, user)
@@ -61,6 +67,7 @@ def callers(agent: Caller, user: User, administrator: User) -> list[dict[str, An
         {},
         {"cookies": cookies, "headers": {"X-CSRFToken": CSRF}},
         *({"headers": {"Authorization": f"Bearer {token}"}} for token in tokens),
+        {"headers": {"Authorization": bank.authorization}},
     ]
 
 
@@ -84,7 +91,9 @@ def send_all(operation: Any, mode: GenerationMode, callers: list[dict[str, Any]]
                 response = case.call(**caller)
                 # The lease's system is not there: 502 and 503 say so, and nothing else may.
                 assert response.status_code < 500 or response.json()["error"] != "server_error", case.as_curl_command()
-                case.validate_response(response, checks=[response_schema_conformance])
+                case.validate_response(
+                    response, checks=[status_code_conformance, content_type_conformance, response_schema_conformance]
+                )
                 answers[response.status_code] += 1
 
     send()
