@@ -13,6 +13,7 @@ retries.py           how long a claim lasts, and the pauses between attempts
 branches.py          leases in the tree of their grant (oauth/grants/grant_tree.py)
 api.py, serializers.py   /v1/leases: the endpoints; what they take and answer
 api_authentication.py    the access token of a call to /v1/leases
+requested_lease.py   the role of a lease request, and whether the token's grant is for it
 pages.py             a user's own leases on /activity
 bulk_revocation.py   an administrator revokes many leases at once
 """

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.conf import settings
 from django.http import HttpResponse
 from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter
@@ -15,8 +14,6 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from clients.models import Agent
-from credentials.backends.roles import type_name
 from credentials.errors import (
     BackendUnavailable,
     InsufficientAuthorization,
@@ -35,10 +32,10 @@ from credentials.errors import (
 from credentials.leases import issuance, lifecycle, revocation
 from credentials.leases.api_authentication import AccessToken, TokenCall
 from credentials.leases.issuance import IssuedLease, WrappedLease
-from credentials.leases.lifecycle import AlreadyUnwrapped, EndReason, LeaseRequest
+from credentials.leases.lifecycle import AlreadyUnwrapped, EndReason
+from credentials.leases.requested_lease import find_role, read_lease_request
 from credentials.leases.serializers import (
     ISSUED_OR_WRAPPED,
-    WRAPPED,
     InsufficientAuthorizationSerializer,
     IssuedLeaseSerializer,
     LeaseListSerializer,
@@ -49,7 +46,7 @@ from credentials.leases.serializers import (
     WrappedLeaseSerializer,
 )
 from credentials.leases.states import FINAL_STATES
-from credentials.models import Lease, Role
+from credentials.models import Lease
 from foundation import idempotency
 from foundation.api_description import describe
 from foundation.api_errors import NotAcceptable
@@ -57,15 +54,12 @@ from foundation.attempts import TooManyAttempts, limited
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json, read_body
-from foundation.plaintext import problem_with
 from foundation.serializers import RequestBody
 from oauth.errors import InvalidToken, UsedUp
 from oauth.resource_servers.access import BadProof, NonceNeeded, NoToken, Unauthorized
 from oauth.tokens.sender_constraint import adds_nonce
-from operations.risk import Risk, may_run_unasked
 
 LEASES_PER_PAGE = 100
-DEFAULT_WRAP_S = 60
 
 # One of each serves all requests (foundation/serializers.py).
 _LEASE, _LEASES = LeaseSerializer(), LeaseListSerializer()
@@ -108,9 +102,9 @@ class Leases(LeaseView):
         """
         body = _read(request, _REQUEST)
         call: TokenCall = request.auth
-        role = _find_role(call.agent, body["role"])
+        role = find_role(call.agent, body["role"])
         try:
-            wanted = _lease_request(call, role, body, idempotency.parse_idempotency_key(request._request))
+            wanted = read_lease_request(call, role, body, idempotency.parse_idempotency_key(request._request))
         except InsufficientAuthorization as error:
             grant = call.token.grant
             lifecycle.refuse(str(call.agent.client_id), grant, role.name, error, timezone.now())
@@ -232,59 +226,6 @@ def _read(request: Request, expected: RequestBody, *, optional: bool = False) ->
     if optional and not request._request.META.get("CONTENT_LENGTH"):
         return expected.read({})
     return expected.read(parse_json(read_body(request._request, "application/json"), "the body"))
-
-
-def _find_role(agent: Agent, name: str) -> Role:
-    """The role.
-
-    Unknown and forbidden roles get the same answer, so that an agent does not learn which roles
-    exist.
-    """
-    allowed = agent.operation_types.filter(is_active=True, resource__is_active=True)
-    role = Role.objects.select_related("operation_type__current", "operation_type__resource", "backend")
-    found = role.filter(name=name, operation_type__in=allowed).first()
-    if found is None:
-        raise UnknownRole()
-    return found
-
-
-def _lease_request(call: TokenCall, role: Role, body: dict[str, Any], key: str | None) -> LeaseRequest:
-    """Raises InsufficientAuthorization if the token's grant is not for this role."""
-    granted = call.token.grant.authorization_details if call.token.grant else []
-    details = next((one for one in granted if one["type"] == type_name(role.name)), None)
-    if call.token.grant is None or details is None:
-        raise InsufficientAuthorization(_required_request(role, body))
-    return LeaseRequest(
-        role=role,
-        grant_id=call.token.grant.pk,
-        purpose=str(details.get("purpose", ""))[:200],
-        lifetime=body.get("lifetime"),
-        approved_lifetime=details.get("lifetime"),
-        wrap_for=(body.get("wrap_lifetime") or DEFAULT_WRAP_S) if body["delivery"] == WRAPPED else None,
-        idempotency_key=key,
-    )
-
-
-def _required_request(role: Role, body: dict[str, Any]) -> dict[str, Any]:
-    """What the agent must send, and where: to the token endpoint if the operation runs without
-    approval, otherwise to /bc-authorize.
-    """
-    details: dict[str, Any] = {"type": type_name(role.name)}
-    purpose, lifetime = body.get("purpose"), body.get("lifetime")
-    if purpose and problem_with(purpose, max_length=200) is None:
-        details["purpose"] = purpose
-    if lifetime and lifetime <= role.max_lifetime:
-        details["lifetime"] = lifetime
-    current = role.operation_type.current
-    unasked = current is not None and may_run_unasked(Risk(current.risk))
-    where = "token_endpoint" if unasked else "backchannel_authentication_endpoint"
-    path = "/oauth/token" if unasked else "/bc-authorize"
-    return {
-        "authorization_details": [details],
-        "resource": role.operation_type.resource.identifier,
-        where: f"{settings.ISSUER_URL}{path}",
-        "operation_types": f"{settings.ISSUER_URL}/v1/operation-types",
-    }
 
 
 def _issued_response(answer: IssuedLease | WrappedLease) -> HttpResponse:

@@ -22,7 +22,7 @@ from foundation.serializers import (
 )
 
 DIRECT, WRAPPED = "direct", "wrapped"
-MAX_WRAP_S = 600
+DEFAULT_WRAP_S, MAX_WRAP_S = 60, 600  # seconds
 MAX_HANDLE_CHARACTERS = 100
 Ending = Literal["grant", "agent", "user"]
 
@@ -43,7 +43,7 @@ class LeaseRequestSerializer(ClosedRequestBody):
     )  # fmt: skip
     wrap_lifetime = SecondsField(
         min_value=1, max_value=MAX_WRAP_S, required=False, allow_null=True,
-        help_text="Seconds in which the handle must be unwrapped. Only for wrapped delivery. Default: 60.",
+        help_text=f"Seconds in which the handle must be unwrapped. Only for wrapped delivery. Default: {DEFAULT_WRAP_S}.",
     )  # fmt: skip
     purpose = TextField(
         required=False, allow_null=True,
