@@ -81,7 +81,7 @@ class OnePrompt(OwnPrompts):
 class AnyAccept(BaseContentNegotiation):
     """EventSource accepts text/event-stream only, and errors are JSON all the same."""
 
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+    def select_renderer(self, _request: Request, renderers: Any, _format_suffix: str | None = None) -> Any:
         return renderers[0], renderers[0].media_type
 
 

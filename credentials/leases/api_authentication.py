@@ -53,7 +53,7 @@ class AccessTokenDescription(OpenApiAuthenticationExtension):  # drf-spectacular
     target_class = AccessToken
     name = "access_token"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
         return {
             "type": "http",
             "scheme": "bearer",

@@ -43,7 +43,7 @@ class LeaseRequestSerializer(ClosedRequestBody):
     )  # fmt: skip
     wrap_lifetime = SecondsField(
         min_value=1, max_value=MAX_WRAP_S, required=False, allow_null=True,
-        help_text=f"Seconds in which the handle must be unwrapped. Only for wrapped delivery. Default: {DEFAULT_WRAP_S}.",
+        help_text=f"Seconds to unwrap the handle ({DEFAULT_WRAP_S} by default). For wrapped delivery only.",
     )  # fmt: skip
     purpose = TextField(
         required=False, allow_null=True,

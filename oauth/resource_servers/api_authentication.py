@@ -20,7 +20,7 @@ class ResourceCredentialDescription(OpenApiAuthenticationExtension):  # drf-spec
     target_class = ResourceCredential
     name = "resource_credential"
 
-    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+    def get_security_definition(self, _auto_schema: Any) -> dict[str, str]:
         return {
             "type": "http",
             "scheme": "basic",
