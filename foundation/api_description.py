@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.fields import empty
@@ -12,6 +12,7 @@ from foundation.errors import BodyTooLarge, InvalidRequest, ProtocolError, Tempo
 from foundation.serializers import ErrorSerializer
 
 ErrorClass = type[ProtocolError]
+View = TypeVar("View", bound=Callable[..., Any])
 
 # Every address answers with these: an address with a NUL character, a large body, a failure, an overload.
 _EVERYWHERE: tuple[ErrorClass, ...] = (InvalidRequest, BodyTooLarge, ServerFailed, TemporarilyUnavailable)
@@ -26,16 +27,16 @@ _RETRY_AFTER = OpenApiParameter(
 
 def describe(
     operation_id: str,
-    responses: Mapping[int, Any],
+    responses: Mapping[Any, Any],
     *errors: ErrorClass,
     request: Any = empty,
     parameters: tuple[OpenApiParameter, ...] = (),
     error_bodies: Mapping[int, Any] | None = None,
-) -> Callable[[Any], Any]:
+) -> Callable[[View], View]:
     """Decorates a view's method.
 
-    `responses` are the serializers of successes by status. `error_bodies` are those of errors that
-    have more members than ErrorSerializer, by status.
+    `responses` are the serializers of successes by status, or by status and content type.
+    `error_bodies` are those of errors that have more members than ErrorSerializer, by status.
     """
     described = {**responses, **_error_responses(errors, error_bodies or {})}
     has_retries = any(status in described for status in (429, 503))

@@ -21,7 +21,7 @@ _ABSENT = ("required", "null")
 _CHARACTER_CHECKS = (ProhibitNullCharactersValidator, ProhibitSurrogateCharactersValidator)
 
 
-def _messages(wanted: str) -> dict[str, str]:
+def _messages(wanted: str) -> dict[str, Any]:
     """Predicates: RequestBody puts the field's name in front."""
     return dict.fromkeys(_WRONG, f"must be {wanted}") | dict.fromkeys(_ABSENT, "is missing")
 
@@ -85,8 +85,9 @@ class RequestBody(serializers.Serializer[Any]):
         try:
             members: dict[str, Any] = self.run_validation(unverified_body)
         except serializers.ValidationError as error:
-            name, problems = next(iter(error.get_full_details().items()))
-            raise InvalidRequest(f"{name} {problems[0]['message']}") from error
+            details: Any = error.detail
+            name, problems = next(iter(details.items()))
+            raise InvalidRequest(f"{name} {problems[0]}") from error
         return members
 
 
@@ -101,7 +102,8 @@ class ClosedRequestBody(RequestBody):
         return super().read(unverified_body)
 
 
-class ClosedRequestBodyDescription(OpenApiSerializerExtension):  # drf-spectacular finds it by its base class
+# drf-spectacular finds it by its base class.
+class ClosedRequestBodyDescription(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     target_class = ClosedRequestBody
     match_subclasses = True
 

@@ -1,12 +1,13 @@
 """What /v1/operation-types answers."""
 
+from typing import Any
+
 from rest_framework import serializers
 
-from operations.models import OperationType
 from operations.risk import Assurance, Risk
 
 
-class OperationTypeSerializer(serializers.Serializer[OperationType]):
+class OperationTypeSerializer(serializers.Serializer[Any]):
     """One operation type, in its newest version."""
 
     type = serializers.CharField(source="name", help_text="The value of `type` in authorization_details.")

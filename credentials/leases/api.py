@@ -3,8 +3,8 @@
 Another agent's leases are unknown to it.
 """
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
@@ -74,7 +74,12 @@ _BACKEND_ERRORS = (LeaseEnded, LeaseBusy, BackendUnavailable, NotIssuing, NoAnsw
 class LeaseView(APIView):
     """For agents, with an access token. Errors are raised: `endpoint` answers them."""
 
-    authentication_classes: ClassVar[tuple[type[BaseAuthentication], ...]] = (AccessToken,)
+    authentication_classes: Sequence[type[BaseAuthentication]] = (AccessToken,)
+
+    def token_call(self, request: Request) -> TokenCall:
+        if not isinstance(request.auth, TokenCall):
+            raise TypeError("the view does not authenticate by AccessToken")
+        return request.auth
 
 
 class Leases(LeaseView):
@@ -101,7 +106,7 @@ class Leases(LeaseView):
         leases. `backend_unavailable`, `not_issuing` and `temporarily_unavailable` spend no use.
         """
         body = _read(request, _REQUEST)
-        call: TokenCall = request.auth
+        call = self.token_call(request)
         role = find_role(call.agent, body["role"])
         try:
             wanted = read_lease_request(call, role, body, idempotency.parse_idempotency_key(request._request))
@@ -126,7 +131,7 @@ class Leases(LeaseView):
 
         For agents, with an access token that has the scope `leases`.
         """
-        call: TokenCall = request.auth
+        call = self.token_call(request)
         if not call.has_scope:
             raise NotAllowed()
         leases = Lease.objects.select_related("role", "backend").filter(agent=call.agent)
@@ -143,7 +148,7 @@ class OneLease(LeaseView):
         For the agent that requested the lease, with an access token that has the scope `leases` or
         is of the lease's grant. Another agent's lease is `not_found`.
         """
-        call: TokenCall = request.auth
+        call = self.token_call(request)
         return json_response(_LEASE.to_representation(call.find_lease(lease_id)))
 
 
@@ -165,7 +170,7 @@ class Renew(LeaseView):
         goes on as it was.
         """
         body = _read(request, _RENEWAL, optional=True)
-        call: TokenCall = request.auth
+        call = self.token_call(request)
         lease = call.find_lease(lease_id)
         life = issuance.renew(lease, body.get("lifetime"), timezone.now())
         if isinstance(life, ProtocolError):
@@ -184,7 +189,7 @@ class Revoke(LeaseView):
         Answers 200 with the lease. `state` says whether the account is confirmed to be gone
         (`revoked`) or Countersign still tries to revoke it (`revoking`, `disabled`, `stuck`).
         """
-        call: TokenCall = request.auth
+        call = self.token_call(request)
         lease = call.find_lease(lease_id)
         lifecycle.end(lease, EndReason.AGENT, f"agent:{call.agent.client_id}", timezone.now())
         revocation.revoke_now(lease.id)

@@ -49,7 +49,8 @@ class AccessToken(BaseAuthentication):
         return call.agent, call
 
 
-class AccessTokenDescription(OpenApiAuthenticationExtension):  # drf-spectacular finds it by its base class
+# drf-spectacular finds it by its base class.
+class AccessTokenDescription(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = AccessToken
     name = "access_token"
 

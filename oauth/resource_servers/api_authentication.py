@@ -16,7 +16,8 @@ class ResourceCredential(BaseAuthentication):
         return authenticate_resource(request._request), None
 
 
-class ResourceCredentialDescription(OpenApiAuthenticationExtension):  # drf-spectacular finds it by its base class
+# drf-spectacular finds it by its base class.
+class ResourceCredentialDescription(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = ResourceCredential
     name = "resource_credential"
 
