@@ -256,7 +256,7 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Countersign",
-    "DESCRIPTION": "Management endpoints. The protocol endpoints are found through metadata.",
+    "DESCRIPTION": "The endpoints under /v1. Clients find the protocol endpoints through the server's metadata.",
     "VERSION": "0.1.0",  # as in pyproject.toml
     "SERVE_INCLUDE_SCHEMA": False,
     "OAS_VERSION": "3.1.0",  # its schemas are JSON Schema 2020-12
