@@ -5,9 +5,8 @@ issuer), `exp` and `sub_id` (RFC 9493). It names a user and proves nothing else:
 decide whether the agent may ask that user.
 """
 
-import logging
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -15,21 +14,16 @@ from joserfc.errors import JoseError
 from joserfc.jwk import Key, KeySet
 
 from ciba.errors import ExpiredLoginHintToken
-from ciba.models import HintIssuer
+from ciba.models import HintIssuer, HintIssuerKeys
 from ciba.parameters import MAX_HINT
 from clients.replay import CLOCK_SKEW
 from foundation.errors import InvalidRequest
-from foundation.forms import parse_json
 from foundation.handles import from_b64url
 from foundation.jws import BadJws, UnverifiedJws, find_key, read_jws, verify_jws
-from foundation.outbound import OutboundFailed, OutboundRefused, Trust, fetch
+from foundation.outbound import Lane, Trust
+from foundation.remote_jwks import PublishedKeySet
 
-log = logging.getLogger(__name__)
-
-FETCH_TIMEOUT_S = 3.0  # seconds: the agent's request waits for it
-MAX_BYTES = 64 * 1024
-KEYS_FRESH_FOR = timedelta(minutes=10)
-MIN_FETCH_INTERVAL = timedelta(seconds=10)  # between two fetches, whatever the tokens contain
+LANE = Lane("hint issuers' keys", Trust.CONFIGURED, per_host=2, in_total=3)
 NOT_TRUSTED = "login_hint_token is not one of an issuer that this server trusts"
 
 
@@ -80,27 +74,24 @@ def _verified(unverified: UnverifiedJws, issuer: HintIssuer, now: datetime) -> d
 
 
 def _keys(issuer: HintIssuer, kid: object, now: datetime) -> list[Key]:
-    """The issuer's keys. Published keys are fetched again if they are old or lack `kid`."""
-    if issuer.jwks_uri:
-        known = {key.get("kid") for key in (issuer.jwks or {}).get("keys", [])}
-        age = KEYS_FRESH_FOR if kid in known else MIN_FETCH_INTERVAL
-        is_due = HintIssuer.objects.filter(pk=issuer.pk).exclude(last_attempt_at__gt=now - age)
-        if is_due.update(last_attempt_at=now):
-            _fetch(issuer)
-    return list(KeySet.import_key_set(issuer.jwks).keys) if issuer.jwks else []
+    """The issuer's keys: those that it publishes, or those that an administrator entered."""
+    jwks: Any = _published(issuer).read(lambda jwks: _has_key(jwks, kid), now) if issuer.jwks_uri else issuer.jwks
+    return list(KeySet.import_key_set(jwks).keys) if jwks else []
 
 
-def _fetch(issuer: HintIssuer) -> None:
-    try:
-        answer = fetch("GET", issuer.jwks_uri, trust=Trust.CONFIGURED, timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)
-        jwks = parse_json(answer.body, "the key set") if answer.status == 200 else None
-        if problem := problem_with_keys(jwks):
-            raise OutboundFailed(problem)
-    except (OutboundRefused, OutboundFailed, InvalidRequest) as error:
-        log.warning("the keys of hint issuer %s could not be fetched: %s", issuer.issuer, error)
-        return
-    HintIssuer.objects.filter(pk=issuer.pk).update(jwks=jwks)
-    issuer.jwks = jwks
+def _published(issuer: HintIssuer) -> PublishedKeySet:
+    return PublishedKeySet(HintIssuerKeys, {"issuer": issuer}, issuer.jwks_uri, LANE, accept=_accept)
+
+
+def _has_key(jwks: dict[str, Any], kid: object) -> bool:
+    return kid in {key.get("kid") for key in jwks["keys"]}
+
+
+def _accept(unverified_jwks: Any) -> dict[str, Any]:
+    """Raises ValueError if this is no key set of a hint issuer."""
+    if problem := problem_with_keys(unverified_jwks):
+        raise ValueError(problem)
+    return dict(unverified_jwks)
 
 
 def problem_with_keys(jwks: Any) -> str | None:

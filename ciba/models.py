@@ -12,6 +12,7 @@ from ciba.states import State
 from clients.models import Agent, AgentLink
 from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.outbound import MAX_URL
+from foundation.remote_jwks import StoredKeySet
 from oauth.models import Grant
 from operations.models import OperationTypeVersion, Resource
 
@@ -211,10 +212,18 @@ class HintIssuer(models.Model):
         "address of public keys", max_length=2048, blank=True, help_text="In place of the keys."
     )
     is_active = models.BooleanField("active", default=True)
-    last_attempt_at = models.DateTimeField(null=True, editable=False)
 
     class Meta:
         default_permissions = ("add", "change", "view")
 
     def __str__(self) -> str:
         return self.issuer
+
+
+class HintIssuerKeys(StoredKeySet):
+    """The keys fetched from a hint issuer's `jwks_uri` (ciba/hint_tokens.py)."""
+
+    issuer = models.OneToOneField(HintIssuer, primary_key=True, on_delete=models.CASCADE, related_name="published_keys")
+
+    class Meta:
+        default_permissions = ()

@@ -9,7 +9,6 @@ becomes invalid at once. Errors are never cached.
 
 import logging
 import re
-import threading
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,7 +25,7 @@ from clients.errors import DocumentUnavailable, TooManyRegistrations
 from clients.models import Agent
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json
-from foundation.outbound import OutboundAnswer, OutboundFailed, OutboundRefused, Trust, fetch
+from foundation.outbound import Lane, OutboundAnswer, OutboundBusy, OutboundFailed, OutboundRefused, Trust, fetch
 from foundation.transactions import outside_transaction
 
 log = logging.getLogger(__name__)
@@ -36,11 +35,9 @@ FETCH_TIMEOUT_S = 5.0  # seconds: a user waits for it
 MAX_BYTES = 5 * 1024  # section 6.6 of the draft
 MIN_FRESHNESS, DEFAULT_FRESHNESS, MAX_FRESHNESS = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
 STORED_WHILE_UNREACHABLE = timedelta(hours=24)
-# The maximum of threads per process that wait for such hosts, so that slow hosts do not occupy all
-# threads.
-MAX_CONCURRENT_FETCHES = 3
+# Slow hosts do not occupy every thread.
+LANE = Lane("metadata documents", Trust.SUPPLIED, per_host=2, in_total=3)
 RETRY_AFTER = 60  # seconds, for a client that cannot be served without its document
-_places = threading.BoundedSemaphore(MAX_CONCURRENT_FETCHES)
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)
 _JSON = re.compile(r"application/(?:[A-Za-z0-9.+-]+\+)?json(?:\s*;.*)?", re.IGNORECASE)
 
@@ -106,17 +103,15 @@ def _fetched(url: str, caller: str, now: datetime) -> Agent:
         registration.count_attempt(caller, now, host_of_document(url))
     except TooManyRegistrations as error:
         raise FetchedTooOften("fetched too often lately") from error
-    if not _places.acquire(blocking=False):
-        raise FetchedTooOften("too many are being fetched at once")
     try:
-        answer = fetch("GET", url, trust=Trust.SUPPLIED, headers={"Accept": "application/json"},
+        answer = fetch("GET", url, lane=LANE, headers={"Accept": "application/json"},
                        timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)  # fmt: skip
+    except OutboundBusy as error:
+        raise FetchedTooOften("too many are being fetched at once") from error
     except OutboundFailed as error:
         raise DocumentAway(str(error)) from error
     except OutboundRefused as error:
         raise DocumentBad(str(error)) from error
-    finally:
-        _places.release()
     metadata = _read(url, answer)
     return _store_document(url, metadata, caller, now, now + freshness(answer.headers.get("cache-control", "")))
 

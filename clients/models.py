@@ -19,6 +19,7 @@ from clients.profiles import Constraint, Profile
 from foundation import outbound
 from foundation.generated_secrets import GeneratedSecret
 from foundation.plaintext import problem_with
+from foundation.remote_jwks import StoredKeySet
 from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 CIBA = "urn:openid:params:grant-type:ciba"
@@ -418,26 +419,13 @@ class AgentSecret(GeneratedSecret):
         default_permissions = ()
 
 
-class PublishedKeys(models.Model):
-    """The keys fetched from an agent's `client_jwks_uri`. They have their own table, because each fetch writes it."""
+class PublishedKeys(StoredKeySet):
+    """The keys fetched from an agent's `client_jwks_uri` (clients/published_keys.py)."""
 
     agent = models.OneToOneField(Agent, primary_key=True, on_delete=models.CASCADE, related_name="published_keys")
-    uri = models.CharField(max_length=outbound.MAX_URL)
-    jwks = models.JSONField(null=True)
-    fetched_at = models.DateTimeField(null=True)  # when `jwks` was received
-    last_attempt_at = models.DateTimeField(null=True)  # when the last fetch began
-    settled_at = models.DateTimeField(null=True)  # when the last fetch ended; NULL while it runs, or if it was killed
-    problem = models.CharField(max_length=300, blank=True)
 
     class Meta:
         default_permissions = ()
-
-    def __str__(self) -> str:
-        return f"keys from {self.uri}"
-
-    @property
-    def is_being_fetched(self) -> bool:
-        return self.last_attempt_at is not None and self.settled_at is None
 
 
 class AgentLink(models.Model):

@@ -10,10 +10,20 @@ from devices import lifecycle
 from devices.models import Device
 from devices.subscriptions import Subscription
 from devices.vapid import private_scalar
-from foundation.outbound import OutboundAnswer, OutboundFailed, OutboundRefused, Trust, fetch, retry_after
+from foundation.outbound import (
+    Lane,
+    OutboundAnswer,
+    OutboundBusy,
+    OutboundFailed,
+    OutboundRefused,
+    Trust,
+    fetch,
+    retry_after,
+)
 from foundation.outbox import Abandon, Completed, Outcome, Retry
 
 PUSH_TIMEOUT_S = 5.0  # seconds for the whole call
+LANE = Lane("pushes", Trust.SUPPLIED, per_host=8)  # one push service serves very many devices
 VAPID_TOKEN_LIFETIME_S = 3600  # seconds; RFC 8292 2 allows at most one day
 
 
@@ -26,13 +36,15 @@ def send(payload: dict[str, Any], now: datetime) -> Outcome:
     ttl = int((datetime.fromisoformat(payload["until"]) - now).total_seconds())
     try:
         answer = fetch(
-            "POST", subscription.endpoint, trust=Trust.SUPPLIED,
+            "POST", subscription.endpoint, lane=LANE,
             headers=headers(payload["message"], subscription, device, ttl, now),
             body=encrypted(payload["message"], subscription), timeout=PUSH_TIMEOUT_S, max_bytes=None,
         )  # fmt: skip
     except OutboundRefused as error:
         lifecycle.note_problem(device, str(error))
         return Abandon(str(error))
+    except OutboundBusy as error:
+        return Retry(str(error), after=1)
     except OutboundFailed as error:
         lifecycle.note_problem(device, str(error))
         return Retry(str(error))

@@ -14,7 +14,8 @@ idempotency.py, cross_origin.py  the Idempotency-Key header; which endpoints all
 jws.py, certificates.py          signed JSON from outside; certificates from a proxy (pure)
 networks.py                      which addresses count as one sender (pure)
 outbox.py, models.py             work that must reach somebody outside, and its table
-outbound.py                      the only way to make outbound HTTP calls
+outbound.py                      the only way to make outbound HTTP calls, and the limit of calls per host
+remote_jwks.py                   the one reader of JWK Sets that others publish
 backoff.py                       the pause before the next attempt
 transactions.py                  whether a transaction is open: required for some calls, refused for others
 volatile.py, poll_throttle.py    access to Redis; the poll throttle

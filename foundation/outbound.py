@@ -4,7 +4,7 @@ The caller says who supplied the URL. A URL from an agent or a browser may lead 
 addresses, against server-side request forgery (RFC 6819, RFC 9700). The host name is resolved once,
 every address is checked, and the connection goes to a checked address, so that a second DNS answer
 has no effect. Redirects, proxies and content codings are off. One time limit and one size limit
-cover the whole call.
+cover the whole call. A limit per host bounds how many threads wait for one slow host.
 """
 
 import functools
@@ -15,7 +15,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -54,6 +56,45 @@ class OutboundRefused(Exception):
 
 class OutboundFailed(Exception):
     """The call failed: network, TLS, time limit or size limit."""
+
+
+class OutboundBusy(OutboundFailed):
+    """As many calls as the lane allows are on their way. Nothing was sent."""
+
+
+_running: Counter[str] = Counter()  # calls of this process that are on their way, by host and by lane
+_running_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Lane:
+    """The calls of one kind: who supplies their URLs, and how many threads of this process may wait at the same time.
+
+    `per_host` bounds the calls of all lanes to that host, so that a slow host delays no other.
+    `in_total` bounds the calls of this lane to all hosts, where a request waits for the call.
+    """
+
+    name: str
+    trust: Trust
+    per_host: int
+    in_total: int | None = None
+
+    @contextmanager
+    def place(self, url: str) -> Iterator[bool]:
+        """Takes a place in the lane. False if there is none. `fetch` takes its own."""
+        match = _URL.fullmatch(url)
+        host, lane = f"host {match['host'].lower()}" if match else url, f"lane {self.name}"
+        with _running_lock:
+            has_place = _running[host] < self.per_host and (self.in_total is None or _running[lane] < self.in_total)
+            _running.update({host: int(has_place), lane: int(has_place)})
+        try:
+            yield has_place
+        finally:
+            with _running_lock:
+                _running.subtract({host: int(has_place), lane: int(has_place)})
+                for key in (host, lane):
+                    if not _running[key]:
+                        del _running[key]
 
 
 @dataclass(frozen=True)
@@ -97,7 +138,7 @@ def fetch(
     method: str,
     url: str,
     *,
-    trust: Trust,
+    lane: Lane,
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
     timeout: float,
@@ -105,28 +146,36 @@ def fetch(
 ) -> OutboundAnswer:
     """Makes one call. `timeout` (s) covers the whole call. Without `max_bytes` the answer's body is not read.
 
-    Raises OutboundRefused or OutboundFailed.
+    Raises OutboundRefused, OutboundFailed, or OutboundBusy if the lane has no place.
     """
     outside_transaction("an outbound call")
     deadline = time.monotonic() + timeout
-    target = check_url(url, trust)
+    target = check_url(url, lane.trust)
+    sent = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "Countersign", **(headers or {})}
+    with lane.place(url) as has_place:
+        if not has_place:
+            raise OutboundBusy("other calls to this host are on their way")
+        backend = _Pinned(_find_addresses(target, lane.trust, deadline), deadline)
+        try:
+            with (
+                httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
+                pool.stream(method, target.url, headers=list(sent.items()), content=body) as response,
+            ):
+                content = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
+                names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+                return OutboundAnswer(response.status, names, content)
+        except httpcore.TimeoutException as error:
+            raise OutboundFailed(f"no answer within {timeout:g} s") from error
+        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+            raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
+
+
+def _find_addresses(target: OutboundAddress, trust: Trust, deadline: float) -> list[str]:
+    """The addresses of the host, all of which may be called."""
     addresses = _resolve(target, deadline)
     if trust is Trust.SUPPLIED and not target.is_exception and not all(map(is_public, addresses)):
         raise OutboundRefused("the URL's host is not a public address")
-    sent = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "Countersign", **(headers or {})}
-    backend = _Pinned(addresses, deadline)
-    try:
-        with (
-            httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
-            pool.stream(method, target.url, headers=list(sent.items()), content=body) as response,
-        ):
-            content = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
-            names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-            return OutboundAnswer(response.status, names, content)
-    except httpcore.TimeoutException as error:
-        raise OutboundFailed(f"no answer within {timeout:g} s") from error
-    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-        raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
+    return addresses
 
 
 def retry_after(answer: OutboundAnswer, now: datetime) -> float | None:

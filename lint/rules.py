@@ -17,6 +17,7 @@ CLOCK_AFTER_WAITING = frozenset(
         "ciba/callbacks/sender.py",
         "ciba/token_grant.py",
         "clients/published_keys.py",
+        "foundation/remote_jwks.py",
         "credentials/backends/breaker.py",
         "credentials/backends/orphans.py",
         "credentials/backends/preflight.py",

@@ -6,10 +6,6 @@ failure sends the same tokens.
 """
 
 import json
-import threading
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,17 +21,23 @@ from ciba.models import BackchannelRequest, is_alive
 from ciba.states import State
 from ciba.token_grant import issue
 from clients.models import CIBA, Agent
-from foundation.outbound import OutboundAnswer, OutboundFailed, OutboundRefused, Trust, fetch, retry_after
+from foundation.outbound import (
+    Lane,
+    OutboundAnswer,
+    OutboundBusy,
+    OutboundFailed,
+    OutboundRefused,
+    Trust,
+    fetch,
+    retry_after,
+)
 from foundation.outbox import Abandon, Completed, Outcome, Retry
 from oauth.token_endpoint import endpoints as token_endpoint
 from oauth.tokens.key_binding import UNBOUND
 
 CALLBACK_TIMEOUT_S = 10.0  # seconds for the whole call
-# How many threads of one process may wait for the same agent, so that a slow agent does not delay
-# callbacks to others.
-MAX_CONCURRENT_CALLBACKS = 2
-_running_callbacks: Counter[str] = Counter()
-_lock = threading.Lock()
+# A slow agent does not delay callbacks to others.
+LANE = Lane("callbacks", Trust.SUPPLIED, per_host=2)
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ def deliver(payload: dict[str, Any], now: datetime) -> Outcome:
     message = _settle_message(request_id, now)
     if message is None:
         return Completed()
-    with _callback_slot(message.endpoint) as has_place:
-        outcome = _send(message, now) if has_place else Retry("other calls to this agent are on their way", after=1)
+    outcome = _send(message, now)
     if not isinstance(outcome, Retry):
         lifecycle.finish_callback(request_id, arrived=isinstance(outcome, Completed), now=timezone.now())
     return outcome
@@ -95,29 +96,17 @@ def _body_to_push(request: BackchannelRequest, data: delivery.CallbackData, now:
     return json.dumps(payloads.pushed_error(data.auth_req_id, error)).encode() if error else None
 
 
-@contextmanager
-def _callback_slot(endpoint: str) -> Iterator[bool]:
-    with _lock:
-        has_room = _running_callbacks[endpoint] < MAX_CONCURRENT_CALLBACKS
-        _running_callbacks[endpoint] += has_room
-    try:
-        yield has_room
-    finally:
-        with _lock:
-            _running_callbacks[endpoint] -= has_room
-            if not _running_callbacks[endpoint]:
-                del _running_callbacks[endpoint]
-
-
 def _send(message: Message, now: datetime) -> Outcome:
     headers = {"Authorization": f"Bearer {message.token}", "Content-Type": "application/json"}
     try:
         answer = fetch(
-            "POST", message.endpoint, trust=Trust.SUPPLIED, headers=headers, body=message.body,
-            timeout=CALLBACK_TIMEOUT_S, max_bytes=None,
+            "POST", message.endpoint, lane=LANE, headers=headers,
+            body=message.body, timeout=CALLBACK_TIMEOUT_S, max_bytes=None,
         )  # fmt: skip
     except OutboundRefused as error:
         return Abandon(str(error))
+    except OutboundBusy as error:
+        return Retry(str(error), after=1)
     except OutboundFailed as error:
         return Retry(str(error))
     return judge(answer, now)

@@ -235,12 +235,12 @@ class TestTheAgentsAnswer:
         endpoint.is_open.clear()
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(do_and_close, work_id) for work_id in (first, second)]
-            until(lambda: len(endpoint.received) >= sender.MAX_CONCURRENT_CALLBACKS)
+            until(lambda: len(endpoint.received) >= sender.LANE.per_host)
             assert outbox.do(third) and Work.objects.get(pk=third).state == "pending", "not even tried"
             endpoint.is_open.set()
             assert all(one.result(timeout=PATIENCE) for one in waiting)
-        assert len(endpoint.received) == sender.MAX_CONCURRENT_CALLBACKS
-        assert do_due_work() == ["done"] and not sender._running_callbacks
+        assert len(endpoint.received) == sender.LANE.per_host
+        assert do_due_work() == ["done"]
 
     def test_an_endpoint_that_is_down_for_a_while(
         self, pushed: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint, certificates: Any

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from joserfc.jwk import ECKey, OctKey, RSAKey
 from accounts.models import User
 from audit.models import Event
 from ciba.hints import HintedSubject, HintKind, parse_login_hint
-from ciba.models import BackchannelRequest, HintIssuer, Prompt
+from ciba.models import BackchannelRequest, HintIssuer, HintIssuerKeys, Prompt
 from foundation.errors import InvalidRequest
 from oauth.tokens.issuance import sign
 from oauth.tokens.signing_keys import signing_key
@@ -205,11 +206,30 @@ def test_an_issuer_that_publishes_its_keys(agent: Caller, user: User, tls_server
     assert [ask(first), ask(first)] == [200, 200] and len(tls_server.requests) == 1
     publish(second)
     assert ask(second) == 400, "too soon to be fetched again: nobody makes us call as often as they like"
-    HintIssuer.objects.filter(pk=listed.pk).update(last_attempt_at=None)
+    HintIssuerKeys.objects.filter(issuer=listed).update(last_attempt_at=None)
     assert ask(second) == 200 and len(tls_server.requests) == 2
     tls_server.says(b"HTTP/1.1 500 Away\r\nContent-Length: 0\r\n\r\n")
-    HintIssuer.objects.filter(pk=listed.pk).update(last_attempt_at=None)
+    HintIssuerKeys.objects.filter(issuer=listed).update(last_attempt_at=None)
+    assert ask(second) == 200 and len(tls_server.requests) == 2, "fresh keys are enough"
+    long_ago = timezone.now() - timedelta(hours=23)
+    HintIssuerKeys.objects.update(last_attempt_at=long_ago, fetched_at=long_ago)
     assert ask(second) == 200 and len(tls_server.requests) == 3
+    assert HintIssuerKeys.objects.get().problem == "it answered 500"
+    HintIssuerKeys.objects.update(fetched_at=timezone.now() - timedelta(hours=25))
+    assert ask(second) == 400, "not for ever"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_address_of_an_issuers_keys_counts_at_once(agent: Caller, user: User, tls_server: Any) -> None:
+    key = ECKey.generate_key("P-256", auto_kid=True)
+    body = json.dumps({"keys": [{**key.as_dict(private=False), "kid": key.kid}]})
+    tls_server.says(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    HintIssuer.objects.create(issuer=ISSUER, jwks_uri=f"https://127.0.0.1:{tls_server.port}/jwks")
+    token = TestLoginHintToken().token(key, user)
+    assert agent.ask(login_hint_token=token).status_code == 200
+    HintIssuer.objects.update(jwks_uri=f"https://127.0.0.1:{tls_server.port}/another")
+    tls_server.says(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+    assert agent.ask(login_hint_token=TestLoginHintToken().token(key, user)).status_code == 400
 
 
 @pytest.mark.django_db

@@ -19,6 +19,7 @@ from clients.lookup import find_agent
 from clients.metadata_documents import freshness
 from clients.models import Agent, AgentLink
 from foundation.models import Attempt
+from foundation.outbound import Lane, Trust
 from tests.clients.test_registering import keys_of
 from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
@@ -424,8 +425,9 @@ class TestFlooding:
         assert host.fetches == 1
 
     def test_slow_hosts_do_not_take_every_thread(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(metadata_documents, "_places", threading.BoundedSemaphore(1))
-        with metadata_documents._places, pytest.raises(DocumentUnavailable, match="temporarily_unavailable"):
+        lane = Lane("test", Trust.SUPPLIED, per_host=9, in_total=1)
+        monkeypatch.setattr(metadata_documents, "LANE", lane)
+        with lane.place("https://slow.example/"), pytest.raises(DocumentUnavailable, match="temporarily_unavailable"):
             host.find()
         assert host.fetches == 0
         assert host.find() is not None

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 
 from accounts.models import User
 from audit.models import Event
-from clients import keys
+from clients import keys, published_keys
 from clients.models import Agent, PublishedKeys
 from clients.published_keys import published_jwks
+from foundation.outbound import Lane, Trust
 from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
 from tests.support.world import Caller, ResourceServer, allow_everything, sign_in
@@ -140,7 +141,7 @@ class TestFetching:
     def test_slow_hosts_do_not_take_every_thread(
         self, publisher: Caller, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("clients.published_keys._places", threading.BoundedSemaphore(1))
+        monkeypatch.setattr(published_keys, "LANE", Lane("test", Trust.SUPPLIED, per_host=1))
         tls_server.act = lambda connection: time.sleep(1)
         first = threading.Thread(target=lambda: (call(publisher), connection.close()))
         first.start()
@@ -149,6 +150,14 @@ class TestFetching:
         assert call(Caller(publisher.agent, publisher.key, http=Client())) == 401
         first.join()
         assert len(tls_server.requests) == 1, "the second took no place, and so asked nobody"
+
+    def test_a_host_that_is_busy_was_not_called(self, publisher: Caller, tls_server: TlsServer, uri: str) -> None:
+        """Neither as an attempt, after which the next one waits, nor as a failure."""
+        publish(tls_server, publisher.key)
+        with published_keys.LANE.place(uri), published_keys.LANE.place(uri):
+            assert call(publisher) == 401
+        assert not tls_server.requests and not PublishedKeys.objects.get().problem
+        assert call(publisher) == 200
 
     def test_a_suspended_agents_host_is_not_called(self, publisher: Caller, tls_server: TlsServer) -> None:
         Agent.objects.update(status="suspended")

@@ -8,9 +8,22 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from foundation.outbound import OutboundAnswer, OutboundFailed, OutboundRefused, Trust, check_url, fetch, is_public
+from foundation.outbound import (
+    Lane,
+    OutboundAnswer,
+    OutboundBusy,
+    OutboundFailed,
+    OutboundRefused,
+    Trust,
+    check_url,
+    fetch,
+    is_public,
+)
 from tests.patience import PATIENCE
 from tests.support.tls_server import TlsServer
+
+SUPPLIED = Lane("supplied", Trust.SUPPLIED, per_host=9)
+CONFIGURED = Lane("configured", Trust.CONFIGURED, per_host=9)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +57,7 @@ def test_urls_that_are_not_called(url: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_not_public(url: str) -> None:
     with pytest.raises((OutboundRefused, OutboundFailed)) as raised:
-        fetch("GET", url, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
+        fetch("GET", url, lane=SUPPLIED, timeout=PATIENCE, max_bytes=10)
     assert isinstance(raised.value, OutboundRefused) or "resolved" in str(raised.value)
 
 
@@ -83,12 +96,12 @@ class TestNames:
     def test_one_that_leads_inside_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answer_dns(monkeypatch, ["127.0.0.1"])
         with pytest.raises(OutboundRefused, match="not a public address"):
-            fetch("GET", "https://inside.example/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
+            fetch("GET", "https://inside.example/", lane=SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_so_is_one_that_leads_inside_and_outside(self, monkeypatch: pytest.MonkeyPatch) -> None:
         answer_dns(monkeypatch, ["93.184.216.34", "10.0.0.1"])
         with pytest.raises(OutboundRefused):
-            fetch("GET", "https://mixed.example/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
+            fetch("GET", "https://mixed.example/", lane=SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_it_is_asked_for_once_and_the_answer_holds(
         self, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
@@ -97,25 +110,31 @@ class TestNames:
         sent = answer_dns(monkeypatch, ["127.0.0.1"], ["127.0.0.9"])
         tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         url = f"https://server.example:{tls_server.port}/"
-        answer = fetch("GET", url, trust=Trust.CONFIGURED, timeout=PATIENCE, max_bytes=10)
+        answer = fetch("GET", url, lane=CONFIGURED, timeout=PATIENCE, max_bytes=10)
         assert (answer.body, sent) == (b"ok", ["server.example"])
         assert b"Host: server.example" in tls_server.requests[0]
 
     def test_one_that_does_not_resolve(self) -> None:
         with pytest.raises(OutboundFailed, match="resolved"):
-            fetch("GET", "https://does-not-exist.invalid/", trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
+            fetch(
+                "GET",
+                "https://does-not-exist.invalid/",
+                lane=SUPPLIED,
+                timeout=PATIENCE,
+                max_bytes=10,
+            )
 
     def test_a_resolver_that_hangs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_options: time.sleep(1) or [])
         with pytest.raises(OutboundFailed, match="in time"):
-            fetch("GET", "https://slow.example/", trust=Trust.SUPPLIED, timeout=0.2, max_bytes=10)
+            fetch("GET", "https://slow.example/", lane=SUPPLIED, timeout=0.2, max_bytes=10)
 
 
 def get(
     tls_server: TlsServer, *, timeout: float = PATIENCE, max_bytes: int = 1000, host: str = "127.0.0.1"
 ) -> OutboundAnswer:
     url = f"https://{host}:{tls_server.port}/x?y=1"
-    return fetch("GET", url, trust=Trust.CONFIGURED, timeout=timeout, max_bytes=max_bytes)
+    return fetch("GET", url, lane=CONFIGURED, timeout=timeout, max_bytes=max_bytes)
 
 
 class TestTheOtherSide:
@@ -173,7 +192,7 @@ class TestTheOtherSide:
     def test_a_header_that_brings_another(self, tls_server: TlsServer, value: str) -> None:
         url = f"https://127.0.0.1:{tls_server.port}/"
         with pytest.raises(OutboundFailed):
-            fetch("GET", url, trust=Trust.CONFIGURED, headers={"Topic": value}, timeout=PATIENCE, max_bytes=10)
+            fetch("GET", url, lane=CONFIGURED, headers={"Topic": value}, timeout=PATIENCE, max_bytes=10)
         assert not any(b"Injected" in request for request in tls_server.requests)
 
     @pytest.mark.django_db(transaction=True)
@@ -209,7 +228,7 @@ class TestTheOtherSide:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with pytest.raises(OutboundFailed):
-            fetch("GET", f"https://127.0.0.1:{port}/", trust=Trust.CONFIGURED, timeout=PATIENCE, max_bytes=10)
+            fetch("GET", f"https://127.0.0.1:{port}/", lane=CONFIGURED, timeout=PATIENCE, max_bytes=10)
 
 
 class TestExceptions:
@@ -217,17 +236,52 @@ class TestExceptions:
         settings.OUTBOUND_EXCEPTIONS = [f"127.0.0.1:{tls_server.port}"]
         tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         url = f"https://127.0.0.1:{tls_server.port}/"
-        assert fetch("GET", url, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10).status == 200
+        assert fetch("GET", url, lane=SUPPLIED, timeout=PATIENCE, max_bytes=10).status == 200
         for near in (
             f"https://127.0.0.2:{tls_server.port}/",
             f"https://localhost:{tls_server.port}/",
             "https://127.0.0.1:8443/",
         ):
             with pytest.raises(OutboundRefused):
-                fetch("GET", near, trust=Trust.SUPPLIED, timeout=PATIENCE, max_bytes=10)
+                fetch("GET", near, lane=SUPPLIED, timeout=PATIENCE, max_bytes=10)
 
     def test_no_proxy_of_the_environment_is_asked(self, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
         tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         assert get(tls_server).status == 200
+
+
+class TestLanes:
+    """How many threads may wait for one host."""
+
+    def test_calls_to_one_host_are_limited_over_all_lanes(self, tls_server: TlsServer) -> None:
+        narrow, wide = Lane("narrow", Trust.CONFIGURED, per_host=1), Lane("wide", Trust.CONFIGURED, per_host=2)
+        tls_server.says(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        url = f"https://127.0.0.1:{tls_server.port}/"
+
+        def call(lane: Lane) -> int:
+            return fetch("GET", url, lane=lane, timeout=PATIENCE, max_bytes=10).status
+
+        with wide.place(url.upper().replace("HTTPS", "https")) as has_place:
+            assert has_place
+            with pytest.raises(OutboundBusy, match="on their way"):
+                call(narrow)
+            assert not tls_server.requests, "nothing was sent"
+            assert call(wide) == 200
+            with narrow.place("https://another.example/") as elsewhere:
+                assert elsewhere, "another host is not kept waiting"
+        assert call(narrow) == 200
+
+    def test_a_lane_may_be_limited_over_all_hosts(self) -> None:
+        lane = Lane("both", Trust.SUPPLIED, per_host=9, in_total=1)
+        with lane.place("https://a.example/") as first, lane.place("https://b.example/") as second:
+            assert (first, second) == (True, False)
+        with lane.place("https://b.example/") as third:
+            assert third, "a place that was not given is not given back"
+
+    def test_a_failed_call_gives_its_place_back(self) -> None:
+        lane = Lane("failing", Trust.SUPPLIED, per_host=1)
+        for _ in range(3):
+            with pytest.raises(OutboundFailed, match="resolved"):
+                fetch("GET", "https://does-not-exist.invalid/", lane=lane, timeout=PATIENCE, max_bytes=10)
