@@ -77,7 +77,7 @@ def find_requested_access(
     resources += [version.operation_type.resource for version in versions]
     identifier = judge_audience([resource.identifier for resource in resources], parameters.get("resource"))
     if isinstance(identifier, InvalidTarget) and not resources:
-        raise InvalidTarget()
+        raise _nothing_of(parameters["resource"], agent, names)
     if isinstance(identifier, ProtocolError):
         raise identifier
     return RequestedAccess(identity, scopes, details, versions, resources[0] if resources else None, offline)
@@ -134,6 +134,22 @@ def _find_identity_scopes(agent: Agent, names: list[str], *, ignores_unknown: bo
     if allowed != requested and not ignores_unknown:
         raise InvalidScope(_NOT_ALLOWED)
     return allowed
+
+
+def _nothing_of(unverified_resource: str, agent: Agent, names: list[str]) -> ProtocolError:
+    """The error of a request that names a resource, but nothing of it that this agent may ask for.
+
+    A mistyped scope is ignored beside `openid`. It is the mistake, and not the resource, if the agent
+    may ask for something else of that resource.
+    """
+    if not names:
+        return InvalidTarget()
+    allowed = [scope.resource.identifier for scope in _active_scopes(agent)]
+    types = agent.operation_types.filter(is_active=True, resource__is_active=True)
+    allowed += types.values_list("resource__identifier", flat=True)
+    if any(is_same_resource(identifier, unverified_resource) for identifier in allowed):
+        return InvalidScope(f"this agent may not ask for {', '.join(names)}")
+    return InvalidTarget()
 
 
 def _find_scopes(agent: Agent, names: list[str], *, ignores_unknown: bool) -> list[Scope]:

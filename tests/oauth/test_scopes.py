@@ -111,6 +111,42 @@ class TestWhatIsIgnored:
         ), "a scope that was ignored then is not consented to now"
 
 
+class TestNothingIsLeftOfAResource:
+    """Beside openid an unknown scope is ignored. If a resource is named for it, the scope is the mistake."""
+
+    UNKNOWN = pytest.mark.parametrize("scope", ["nobody.knows", "mail.read"], ids=["unknown", "another agent's"])
+
+    @UNKNOWN
+    def test_in_the_browser(self, scope: str, short: WebAgent, bank: ResourceServer, browser_of_user: Client) -> None:
+        url = short.url(scope=f"openid {scope}", resource=bank.resource.identifier)
+        reply = query_of(browser_of_user.get(url)["Location"])
+        assert (reply["error"], reply["error_description"]) == ("invalid_scope", f"this agent may not ask for {scope}")
+
+    @UNKNOWN
+    def test_at_bc_authorize(self, scope: str, agent: Caller, bank: ResourceServer, mail: Resource, user: User) -> None:
+        agent.agent.scopes.set(Scope.objects.filter(resource__name="Bank"))
+        reply = agent.ask(user, scope=f"openid {scope}", resource=bank.resource.identifier).json()
+        assert (reply["error"], reply["error_description"]) == ("invalid_scope", f"this agent may not ask for {scope}")
+
+    @pytest.mark.parametrize("resource", ["https://mail.example.com/mcp", "https://nobody.example.com/"])
+    def test_a_resource_that_the_agent_may_not_ask_for(
+        self, resource: str, agent: Caller, mail: Resource, user: User
+    ) -> None:
+        """The same answer for another agent's resource and for an unknown one."""
+        agent.agent.scopes.set(Scope.objects.filter(resource__name="Bank"))
+        reply = agent.ask(user, scope="openid mail.read", resource=resource).json()
+        assert reply["error"] == "invalid_target"
+
+    def test_a_resource_of_which_nothing_is_named(self, agent: Caller, bank: ResourceServer, user: User) -> None:
+        assert agent.ask(user, scope="openid", resource=bank.resource.identifier).json()["error"] == "invalid_target"
+
+    def test_beside_a_scope_of_the_resource_it_is_still_ignored(
+        self, agent: Caller, bank: ResourceServer, user: User
+    ) -> None:
+        scope = "openid nobody.knows calendar.read"
+        assert agent.ask(user, scope=scope, resource=bank.resource.identifier).status_code == 200
+
+
 class TestNoScopeInTheBrowser:
     def test_stands_for_all_that_is_routine(self, web: WebAgent, bank: ResourceServer, browser_of_user: Client) -> None:
         Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
