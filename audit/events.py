@@ -114,6 +114,9 @@ RECOVERY_ENDED = _declare("recovery.ended", "Revocation was resumed after a rest
 # Agents
 AGENT_REGISTERED = _declare("agent.registered", "An agent was registered")
 AGENT_CHANGED = _declare("agent.changed", "An agent was changed")
+AGENT_RECHECKED = _declare(
+    "agent.rechecked", "An agent's registration was checked again, because the demands of its profile changed"
+)
 AGENT_UNREGISTERED = _declare("agent.unregistered", "An agent deleted its own registration")
 AGENT_CHANGE_REFUSED = _declare("agent.change_refused", "An agent tried to widen its registration", refusal=True)
 AGENT_RESET = _declare(

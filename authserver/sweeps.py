@@ -25,6 +25,7 @@ SWEEPS: dict[str, Sweep] = {
     "answers kept for repeats": repeats.sweep,
     "spent assertions": clients.sweep,
     "unused registrations": registration.sweep,
+    "registrations under changed demands": clients.recheck_registrations,
     "sessions": accounts.sweep,
     "codes and refresh tokens": grants.sweep,
     "signing keys": signing_keys.sweep,

@@ -23,6 +23,7 @@ from clients.profiles import Profile, RequestTraits
 from devices.user_codes import CodeVerdict, check_code, spend_equal_time
 from foundation.errors import InvalidAuthorizationDetails, InvalidRequest, InvalidScope, ProtocolError
 from oauth.errors import UnauthorizedClient
+from oauth.requests.registered_agent import check_registration
 from oauth.requests.request_objects import open_request
 from oauth.requests.requested_access import find_requested_access
 from operations.wording import WordingError
@@ -30,12 +31,10 @@ from operations.wording import WordingError
 StepAnswer = BackchannelAttempt | OpenedRequest | RequestRefusal
 
 
-def check_registration(attempt: BackchannelAttempt) -> BackchannelAttempt:
-    agent = attempt.agent
-    if not agent.allows_grant_type(CIBA):
+def check_agent(attempt: BackchannelAttempt) -> BackchannelAttempt:
+    if not attempt.agent.allows_grant_type(CIBA):
         raise UnauthorizedClient()
-    if problem := profiles.problem_with(agent.registered, Profile(agent.profile)):
-        raise UnauthorizedClient(problem)  # the agent was changed outside the form
+    check_registration(attempt.agent)
     return attempt
 
 
@@ -115,7 +114,7 @@ def judge_and_open(attempt: BackchannelAttempt) -> StepAnswer:
 
 
 STEPS: tuple[Callable[[BackchannelAttempt], StepAnswer], ...] = (
-    check_registration,
+    check_agent,
     open_request_object,
     parse,
     check_profile,

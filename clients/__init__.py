@@ -11,7 +11,7 @@ authentication.py    which agent sends a request: private_key_jwt, client_secret
 keys.py              which JWK Sets agents may register
 published_keys.py    key sets that agents publish at an address: fetched, stored, fetched again
 mutual_tls.py, certificates.py   the certificate of the connection; the agent it belongs to (pure)
-profiles.py          what a security profile demands: one table (pure)
+profiles.py          what a security profile demands of an agent and of its requests: one table (pure)
 replay.py            values that an agent may send only once
 uris.py, redirects.py   which URIs a client may register; matching a redirect URI (pure)
 reachable_users.py   the users whom an agent may ask
@@ -20,6 +20,6 @@ registration.py      self-registration: RFC 7591, RFC 7592, and the rights it gi
 metadata_documents.py   Client ID Metadata Documents: fetched, stored, fetched again
 control.py, names.py which changes need a proof of the old key; names that look alike (pure)
 endpoints.py         POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}
-lifecycle.py         suspend, resume, link, unlink, reset, secrets
+lifecycle.py         suspend, resume, link, unlink, reset, secrets; registrations checked again
 admin.py, errors.py  agents in the administration; errors of registration
 """

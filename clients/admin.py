@@ -85,22 +85,35 @@ class AgentAdmin(NoDeletion):
     form = AgentForm
     view_on_site = False
     list_display = (
-        "marked_name", "client_id", "status", "registration_source", "token_endpoint_auth_method", "user", "created",
+        "marked_name", "client_id", "status", "registration_check", "registration_source", "token_endpoint_auth_method",
+        "user", "created",
     )  # fmt: skip
-    list_filter = ("status", "registration_source", "token_endpoint_auth_method")
+    list_filter = (
+        "status", ("registration_problem", admin.EmptyFieldListFilter), "registration_source",
+        "token_endpoint_auth_method",
+    )  # fmt: skip
     search_fields = ("name", "client_id", "user__email")
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
-    readonly_fields = ("client_id", "status", "registration_source", "self_description_text", "fetched_keys")
+    readonly_fields = (
+        "client_id", "status", "registration_check", "registration_source", "self_description_text", "fetched_keys",
+    )  # fmt: skip
     fields = (
-        "client_id", "status", "registration_source", "self_description_text", *AgentForm.Meta.fields, "fetched_keys",
-        "linked_users",
+        "client_id", "status", "registration_check", "registration_source", "self_description_text",
+        *AgentForm.Meta.fields, "fetched_keys", "linked_users",
     )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> Any:
         has_document = obj is not None and obj.registration_source == Agent.RegistrationSource.CIMD
         return (*super().get_readonly_fields(request, obj), *(FROM_DOCUMENT if has_document else ()))
+
+    @admin.display(description="registration")
+    def registration_check(self, agent: Agent) -> str:
+        """Whether the agent meets its profile, and what to do if it does not."""
+        if not agent.current_problem:
+            return f"Meets the profile {agent.profile}" if agent.pk else "-"
+        return f"The agent cannot ask for anything: {agent.current_problem}. Change its registration or its profile."
 
     @admin.display(description="Keys at that address")
     def fetched_keys(self, agent: Agent) -> str:

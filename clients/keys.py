@@ -51,9 +51,9 @@ def algorithms_of(key: Mapping[str, Any]) -> tuple[str, ...]:
     return fitting if named is None else tuple(name for name in fitting if name == named)
 
 
-def can_sign(jwks: Any, algorithms: Collection[str]) -> bool:
-    """Whether one of these keys can sign with one of these algorithms."""
-    return any(not set(algorithms_of(key)).isdisjoint(algorithms) for key in jwks["keys"])
+def signing_algorithms(jwks: Mapping[str, Any]) -> frozenset[str]:
+    """The algorithms that one of these keys can sign with."""
+    return frozenset(name for key in jwks["keys"] for name in algorithms_of(key))
 
 
 def _plain_name(alg: Any) -> Any:

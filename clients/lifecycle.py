@@ -8,8 +8,9 @@ from django.db.models import F
 
 from accounts.models import User
 from audit import events
-from audit.record import About, record, record_revocation, record_revocations
+from audit.record import SYSTEM, About, record, record_revocation, record_revocations
 from clients.models import Agent, AgentLink, AgentSecret, SpentAssertion
+from clients.profiles import DEMANDS_VERSION
 from foundation.state_machine import StateMachine
 from foundation.transactions import inside_transaction
 
@@ -152,6 +153,24 @@ def _end_links(agent: Agent, actor: str, now: datetime) -> None:
     record_revocations(
         events.AGENT_UNLINKED, [(About(actor, agent.client_id, user_id), facts) for user_id in users.values()], now
     )
+
+
+@transaction.atomic(durable=True)
+def recheck_registrations(now: datetime, batch: int) -> int:
+    """Checks the registrations again that were checked by earlier demands of their profile; at most `batch`.
+
+    An agent whose registration does not meet them can no longer ask for anything. Concurrent
+    sweepers share the work.
+    """
+    due = Agent.objects.filter(demands_version__lt=DEMANDS_VERSION).order_by("pk")
+    agents = list(due.select_for_update(no_key=True, skip_locked=True)[:batch])
+    for agent in agents:
+        problem = agent.find_registration_problem()
+        Agent.objects.filter(pk=agent.pk).update(registration_problem=problem, demands_version=DEMANDS_VERSION)
+        if problem != agent.registration_problem:
+            about = About(SYSTEM, client_id=agent.client_id)
+            record(events.AGENT_RECHECKED, about, now, name=agent.name, profile=agent.profile, problem=problem or None)
+    return len(agents)
 
 
 def note_first_use(agent: Agent, now: datetime) -> bool:

@@ -33,6 +33,16 @@ UNVERIFIED = "registered itself, not verified"
 UNVERIFIED_NAMESAKE = f"{UNVERIFIED}: it is NOT the agent of this name that an administrator registered"
 
 
+# The fields that find_registration_problem reads.
+JUDGED_FIELDS = frozenset(
+    {
+        "profile", "token_endpoint_auth_method", "client_jwks", "dpop_bound_access_tokens",
+        "tls_client_certificate_bound_access_tokens", "backchannel_token_delivery_mode",
+        "backchannel_authentication_request_signing_alg", "id_token_signed_response_alg",
+    }
+)  # fmt: skip
+
+
 def default_identity_scopes() -> list[str]:
     return ["openid"]
 
@@ -165,6 +175,12 @@ class Agent(AbstractApplication):
     # Raised when another party may control the agent. Grants, requests and consents of an earlier
     # epoch are invalid.
     control_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
+    # Why the registration does not meet its profile, by the demands of `demands_version`; empty: it
+    # does (clients/profiles.py).
+    registration_problem = models.CharField(
+        "problem with the registration", max_length=300, blank=True, default="", db_default="", editable=False
+    )
+    demands_version = models.PositiveSmallIntegerField(default=0, db_default=0, editable=False)
     # When the agent was first used. A registration that is never used is deleted
     # (clients/registration.py).
     first_used_at = models.DateTimeField(null=True, editable=False)
@@ -189,7 +205,8 @@ class Agent(AbstractApplication):
         indexes = [
             models.Index(
                 fields=["name_skeleton"], name="agent_known_names", condition=models.Q(registration_source="manual")
-            )
+            ),
+            models.Index(fields=["demands_version"], name="agent_demands_version"),
         ]
 
     def __str__(self) -> str:
@@ -197,8 +214,13 @@ class Agent(AbstractApplication):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         self.name_skeleton = names.skeleton(self.name)[:255]
-        if kwargs.get("update_fields") is not None and "name" in kwargs["update_fields"]:
-            kwargs["update_fields"] = [*kwargs["update_fields"], "name_skeleton"]
+        self.registration_problem = self.find_registration_problem()
+        self.demands_version = profiles.DEMANDS_VERSION
+        if (written := kwargs.get("update_fields")) is not None:
+            follow = ["name_skeleton"] if "name" in written else []
+            if not JUDGED_FIELDS.isdisjoint(written):
+                follow += ["registration_problem", "demands_version"]
+            kwargs["update_fields"] = [*written, *follow]
         super().save(*args, **kwargs)
 
     def clean(self) -> None:
@@ -222,7 +244,7 @@ class Agent(AbstractApplication):
                 raise ValidationError({field: problem})
         self._check_grant_types()
         self._check_pkce()
-        if problem := profiles.problem_with(self.registered, Profile(self.profile)):
+        if problem := self.find_registration_problem():
             raise ValidationError(f"{problem}.")
 
     def _check_keys(self) -> None:
@@ -232,9 +254,6 @@ class Agent(AbstractApplication):
             raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
         elif self.must_sign_requests and not self.client_jwks:
             raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
-        elif self._signs and not keys.can_sign(self.client_jwks, self.demands.signing_algorithms):
-            allowed = ", ".join(self.demands.signing_algorithms)
-            raise ValidationError({"client_jwks": f"{self.profile} needs a key for one of {allowed}."})
 
     @property
     def _signs(self) -> bool:
@@ -314,7 +333,25 @@ class Agent(AbstractApplication):
             delivery_mode=self.backchannel_token_delivery_mode,
             request_signing_algorithm=self.backchannel_authentication_request_signing_alg,
             id_token_algorithm=self.id_token_signed_response_alg,
+            key_algorithms=keys.signing_algorithms(self.client_jwks) if self._signs and self.client_jwks else None,
         )
+
+    def find_registration_problem(self) -> str:
+        """Why the registration does not meet the demands of its profile; empty: it does.
+
+        The one check: forms, self-registrations and metadata documents refuse what has a problem
+        (`clean`), and `save` stores it.
+        """
+        return profiles.problem_with(self.registered, Profile(self.profile)) or ""
+
+    @property
+    def current_problem(self) -> str:
+        """Why the agent cannot ask for anything; empty: it can.
+
+        Judged here only until a sweeper has stored the verdict by changed demands.
+        """
+        is_current = self.demands_version == profiles.DEMANDS_VERSION
+        return self.registration_problem if is_current else self.find_registration_problem()
 
     @property
     def demands(self) -> profiles.Demands:

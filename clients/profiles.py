@@ -1,4 +1,7 @@
-"""The demands of each profile on an agent, in one table. Checked when an agent is saved and at each request. Pure.
+"""The demands of each profile on an agent, in one table. Pure.
+
+A registration is judged when the agent is saved, and again when the demands have changed
+(Agent.save, clients/lifecycle.py). A request is judged when it arrives.
 
 `ciba` is CIBA Core and OAuth as they stand. `fapi-ciba-id1` is FAPI-CIBA Implementer's Draft 1,
 which builds on FAPI 1.0 Advanced. `fapi2-ciba` is FAPI-CIBA on top of the FAPI 2.0 Security
@@ -73,6 +76,10 @@ DEMANDS: dict[Profile, Demands] = {
 }
 
 
+# Raise it with every change of DEMANDS or of `problem_with`: every registration is then judged again.
+DEMANDS_VERSION = 1
+
+
 @dataclass(frozen=True)
 class RegisteredTraits:
     """The registered properties of an agent that a profile judges."""
@@ -82,6 +89,7 @@ class RegisteredTraits:
     delivery_mode: str
     request_signing_algorithm: str  # empty: none is registered
     id_token_algorithm: str  # for the ID tokens that we sign
+    key_algorithms: Collection[str] | None = None  # of its registered keys; None: it signs nothing, or publishes them
 
 
 def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
@@ -100,6 +108,8 @@ def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
         return f"{profile} allows the delivery modes {', '.join(demands.delivery_modes)}"
     if registered.request_signing_algorithm not in ("", *demands.signing_algorithms):
         return f"{profile} allows signing with {', '.join(demands.signing_algorithms)}"
+    if registered.key_algorithms is not None and not set(registered.key_algorithms) & set(demands.signing_algorithms):
+        return f"{profile} needs a key for one of {', '.join(demands.signing_algorithms)}"
     if registered.id_token_algorithm not in demands.id_token_algorithms:
         return f"{profile} allows ID tokens signed with {', '.join(demands.id_token_algorithms)}"
     return None

@@ -14,11 +14,16 @@ class InvalidGrant(ProtocolError):
 
 
 class UnauthorizedClient(ProtocolError):
-    """The agent is not registered for this grant type or delivery mode (RFC 6749 5.2)."""
+    """The agent is not registered for this grant type or delivery mode, or its registration does not meet its
+    profile (RFC 6749 5.2).
+    """
 
     code = "unauthorized_client"
     default_description = "this agent may not use this grant type"
-    advice = "Ask an administrator to add the grant type to the agent, or use one that the agent has."
+    advice = (
+        "Ask an administrator to add the grant type to the agent, or use one that the agent has. If error_description "
+        "names the agent's profile, an administrator must correct the registration."
+    )
 
 
 class UnsupportedGrantType(ProtocolError):

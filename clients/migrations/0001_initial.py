@@ -68,6 +68,8 @@ class Migration(migrations.Migration):
                 ('identity_changed_at', models.DateTimeField(editable=False, null=True)),
                 ('name_skeleton', models.CharField(blank=True, db_default='', default='', editable=False, max_length=255)),
                 ('control_epoch', models.PositiveIntegerField(db_default=0, default=0, editable=False)),
+                ('registration_problem', models.CharField(blank=True, db_default='', default='', editable=False, max_length=300, verbose_name='problem with the registration')),
+                ('demands_version', models.PositiveSmallIntegerField(db_default=0, default=0, editable=False)),
                 ('first_used_at', models.DateTimeField(editable=False, null=True)),
                 ('groups', models.ManyToManyField(blank=True, help_text='The agent may ask everybody in these groups.', related_name='agents', to='auth.group')),
                 ('operation_types', models.ManyToManyField(blank=True, related_name='agents', to='operations.operationtype')),
@@ -179,6 +181,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='agent',
             index=models.Index(condition=models.Q(('registration_source', 'manual')), fields=['name_skeleton'], name='agent_known_names'),
+        ),
+        migrations.AddIndex(
+            model_name='agent',
+            index=models.Index(fields=['demands_version'], name='agent_demands_version'),
         ),
         migrations.AddConstraint(
             model_name='agent',

@@ -57,6 +57,7 @@ from oauth.errors import AccessDenied, ConsentRequired, LoginRequired, Unauthori
 from oauth.grants import lifecycle
 from oauth.grants.lifecycle import Proposal
 from oauth.models import AuthorizationRequest
+from oauth.requests.registered_agent import check_registration
 from oauth.requests.requested_access import find_requested_access
 from oauth.tokens.token_verification import find_hinted_sub
 from operations.models import OFFLINE_ACCESS
@@ -156,6 +157,7 @@ def _go(
     now = timezone.now()
     if not back.agent.allows_grant_type(AUTHORIZATION_CODE):
         raise UnauthorizedClient()
+    check_registration(back.agent)
     parsed = parse_parameters(query)
     check_challenge(parsed, query.parameters.get("scope", ""), may_omit=back.agent.may_omit_pkce)
     user = sessions.signed_in_user(request)

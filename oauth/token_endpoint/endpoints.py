@@ -26,6 +26,7 @@ from foundation.errors import InvalidRequest, ProtocolError
 from foundation.forms import parse_form
 from foundation.pending_answers import resumed
 from oauth.errors import UnauthorizedClient, UnsupportedGrantType
+from oauth.requests.registered_agent import check_registration
 from oauth.token_endpoint.long_poll import AnswerPending, HeldRequest, hold_response, park_again
 from oauth.tokens.issuance import Issue, mint
 from oauth.tokens.key_binding import UNBOUND, Binding
@@ -103,6 +104,7 @@ def _begin(request: HttpRequest, now: datetime) -> TokenAttempt:
         request, parameters, endpoint_url=f"{settings.ISSUER_URL}/oauth/token", now=now, public=True
     )
     try:
+        check_registration(agent)
         token_request = TokenRequest(agent, parameters, find_binding(request, agent, now))
         handler = find_handler(token_request)
         prepared = handler.prepare(token_request, now)

@@ -166,6 +166,8 @@ class TestID1:
         approve(user)
         Agent.objects.filter(pk=id1.agent.pk).update(tls_client_certificate_bound_access_tokens=False)
         assert refused(id1.poll(auth_req_id))
+        Agent.objects.get(pk=id1.agent.pk).save()
+        assert refused(id1.poll(auth_req_id), "unauthorized_client")
         assert refused(signed(id1, user), "unauthorized_client")
 
 
@@ -175,6 +177,12 @@ class TestFAPI2:
         assert signed(fapi2, user).status_code == 200
         assert refused(fapi2.ask(user, binding_message="Order 17"))
         assert refused(signed(fapi2, user, binding_message=None))
+
+    def test_the_profile_is_judged_before_the_requested_access(self, fapi2: Caller, user: User) -> None:
+        response = fapi2.ask(user, binding_message="Order 17", resource="https://nobody.example.com/")
+        assert refused(response, "invalid_request")
+        with_details = {"authorization_details": [PAYMENT], "resource": "https://nobody.example.com/"}
+        assert refused(fapi2.ask(user, **with_details), "invalid_target")
 
     def test_assertions_are_for_the_issuer_alone(self, fapi2: Caller, user: User) -> None:
         for audience in (f"{ISSUER}/oauth/token", f"{ISSUER}/bc-authorize", "https://mtls.example.com/oauth/token"):
@@ -225,7 +233,9 @@ def test_push_of_bound_tokens_is_refused_with_the_reason(agent: Caller, user: Us
     endpoint = "https://agent.example.com/ciba"
     push = {"backchannel_token_delivery_mode": "push", "backchannel_client_notification_endpoint": endpoint}
     assert "prove its key" in problems(dpop_bound_access_tokens=True, **push)
-    Agent.objects.filter(pk=agent.agent.pk).update(dpop_bound_access_tokens=True, **push)
+    for name, value in {"dpop_bound_access_tokens": True, **push}.items():
+        setattr(agent.agent, name, value)
+    agent.agent.save()
     response = agent.ask(user, client_notification_token="a" * 32)
     assert refused(response, "unauthorized_client")
     assert "prove its key" in response.json()["error_description"]

@@ -22,6 +22,7 @@ from ciba.policy import (
 from ciba.poll_policy import PollFacts, PollVerdict, judge_poll
 from ciba.states import REQUEST_STATES, State
 from foundation.errors import InvalidRequest, InvalidScope, ProtocolError
+from operations import risk
 from operations.risk import Assurance, Risk
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -157,6 +158,26 @@ TOO_MANY = "too many requests of this agent wait for the person's answer"
 )
 def test_what_may_be_asked(changed: dict[str, object], verdict: RequestVerdict) -> None:
     assert judge_request(ask_facts(**changed)) == verdict
+
+
+@pytest.mark.parametrize(
+    ("demanded", "acr_values", "assurance"),
+    [
+        pytest.param([], [], Assurance.SESSION, id="nothing is demanded"),
+        pytest.param(SESSION, [], Assurance.SESSION, id="the operation demands a session"),
+        pytest.param([Assurance.SESSION, Assurance.NUMBER], [], Assurance.NUMBER, id="the highest demand counts"),
+        pytest.param(SESSION, ["passkey"], Assurance.PASSKEY, id="the agent wants more"),
+        pytest.param(SESSION, ["number", "passkey"], Assurance.NUMBER, id="the most wanted comes first"),
+        pytest.param([Assurance.NUMBER], ["session"], Assurance.NUMBER, id="the agent wants less than is demanded"),
+        pytest.param([Assurance.NUMBER], ["session", "passkey"], Assurance.PASSKEY, id="what is less is ignored"),
+    ],
+)
+def test_the_verdict_names_the_assurance(
+    demanded: list[Assurance], acr_values: list[str], assurance: Assurance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(risk, "AVAILABLE", frozenset(Assurance))
+    verdict = judge_request(ask_facts(risks=[Risk.ROUTINE] * len(demanded), assurances=demanded, acr_values=acr_values))
+    assert verdict == Acceptance(assurance)
 
 
 def answer_facts(**changed: object) -> AnswerFacts:

@@ -1,10 +1,20 @@
 """Profiles as a table of sentences (FAPI-CIBA ID1 5.2.2, FAPI 2.0 5.3.2.1)."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
 
-from clients.profiles import Constraint, Profile, RegisteredTraits, RequestTraits, problem_with, problem_with_request
+from clients.profiles import (
+    DEMANDS,
+    DEMANDS_VERSION,
+    Constraint,
+    Profile,
+    RegisteredTraits,
+    RequestTraits,
+    problem_with,
+    problem_with_request,
+)
 
 CIBA, ID1, FAPI2 = Profile.CIBA, Profile.FAPI_CIBA_ID1, Profile.FAPI2_CIBA
 PLAIN = RegisteredTraits("private_key_jwt", (), "poll", "", "ES256")
@@ -50,11 +60,20 @@ BY_TLS = replace(PLAIN, constraints=(Constraint.MUTUAL_TLS,))
         pytest.param(FAPI2, replace(BY_DPOP, auth_method="client_secret_basic"), "authentication", id="FAPI 2: secret"),
         pytest.param(FAPI2, replace(BY_DPOP, delivery_mode="push"), "push", id="FAPI 2: push"),
         pytest.param(FAPI2, replace(BY_DPOP, request_signing_algorithm="EdDSA"), None, id="FAPI 2: signs EdDSA"),
+        pytest.param(CIBA, replace(PLAIN, key_algorithms=("RS256",)), None, id="ciba: a key for RS256"),
+        pytest.param(FAPI2, replace(BY_DPOP, key_algorithms=("RS256",)), "a key for", id="FAPI 2: RS256 alone"),
+        pytest.param(FAPI2, replace(BY_DPOP, key_algorithms=("RS256", "PS256")), None, id="FAPI 2: an RSA key"),
     ],
 )  # fmt: skip
 def test_what_may_be_registered(profile: Profile, registered: RegisteredTraits, problem: str | None) -> None:
     found = problem_with(registered, profile)
     assert (found is None) if problem is None else (found and problem in found)
+
+
+def test_changed_demands_have_another_version() -> None:
+    """Otherwise no registration would be checked again. Raise DEMANDS_VERSION, then pin both here."""
+    digest = hashlib.sha256(repr(sorted(DEMANDS.items())).encode()).hexdigest()[:16]
+    assert (DEMANDS_VERSION, digest) == (1, "5a4f29cf2ba82a06")
 
 
 NOTHING = RequestTraits(is_signed=False, has_details=False, has_binding_message=False)
