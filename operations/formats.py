@@ -11,8 +11,8 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from operations import patterns
 
-# jsonschema has a function for each of them if its extra `format-nongpl` is installed. Without the
-# extra this module cannot be imported.
+# jsonschema has a function for each of them if fqdn, rfc3339-validator and rfc3986-validator are
+# installed. Without them this module cannot be imported.
 _LIBRARY = Draft202012Validator.FORMAT_CHECKER.checkers
 _IN_ASCII = ("date", "date-time", "time", "uri", "ipv4", "ipv6", "hostname", "uuid")
 _ADDRESSES = ("email", "idn-email")
