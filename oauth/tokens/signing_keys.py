@@ -42,7 +42,8 @@ class LoadedKey:
     key: Key
 
 
-_cache: tuple[float, list[LoadedKey]] = (0.0, [])
+_cache: list[LoadedKey] = []
+_cache_until = 0.0  # on the monotonic clock
 
 
 def _place(kid: str) -> str:
@@ -51,25 +52,29 @@ def _place(kid: str) -> str:
 
 def listed_keys(now: datetime) -> list[LoadedKey]:
     """Every key of the JWKS, newest first, from this process's cache."""
-    global _cache
-    read_at, keys = _cache
-    if not keys or time.monotonic() - read_at > CACHE_FOR_S:
+    global _cache, _cache_until
+    if not _cache or time.monotonic() > _cache_until:
         rows = SigningKey.objects.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).order_by("-active_at")
-        keys = [_load(row) for row in rows]
-        _cache = (time.monotonic(), keys)
-    return keys
+        opened = {loaded.kid: loaded.key for loaded in _cache}
+        _cache = [_load(row, opened.get(row.kid)) for row in rows]
+        _cache_until = time.monotonic() + CACHE_FOR_S
+    return _cache
 
 
 def clear_cache() -> None:
     """Call it in this process after a change of the keys."""
-    global _cache
-    _cache = (0.0, [])
+    global _cache_until
+    _cache_until = 0.0
 
 
-def _load(row: SigningKey) -> LoadedKey:
+def _load(row: SigningKey, opened: Key | None) -> LoadedKey:
+    """`opened` is the private key if this process has it: an RSA key is checked when it is read, which takes time."""
+    return LoadedKey(row.kid, row.algorithm, row.active_at, row.public_jwk, opened or _open(row))
+
+
+def _open(row: SigningKey) -> Key:
     private = json.loads(open_sealed(bytes(row.sealed_private_jwk), place=_place(row.kid)))
-    key = (ECKey if row.algorithm == "ES256" else RSAKey).import_key(private)
-    return LoadedKey(row.kid, row.algorithm, row.active_at, row.public_jwk, key)
+    return (ECKey if row.algorithm == "ES256" else RSAKey).import_key(private)
 
 
 def signing_key(algorithm: str, now: datetime) -> LoadedKey:

@@ -105,7 +105,7 @@ class TestKeys:
 
     def test_private_parts_are_sealed_in_the_database(self, signing: None) -> None:
         for row in SigningKey.objects.all():
-            private = signing_keys._load(row).key.as_dict(private=True)["d"]
+            private = signing_keys._open(row).as_dict(private=True)["d"]
             assert private.encode() not in bytes(row.sealed_private_jwk)
             assert private not in str(row.public_jwk)
 
@@ -114,7 +114,7 @@ class TestKeys:
         one, two, _ = SigningKey.objects.all()
         one.sealed_private_jwk = two.sealed_private_jwk
         with pytest.raises(KeyringError, match="does not belong to"):
-            signing_keys._load(one)
+            signing_keys._open(one)
 
     def test_a_new_key_is_listed_before_it_signs(self, agent: Caller) -> None:
         now = timezone.now()
