@@ -117,6 +117,7 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
     ports = {"PORT": plan.port} | ({"DEMO_API_PORT": plan.demo_api_port} if plan.demo else {})
     for variable, port in ports.items():
         _check_port(plan.bind, port, variable)
+    _print("Starting PostgreSQL and Redis ...")
     environment = _start_servers(plan, supervisor)
     write_private(run_env, "".join(f"{name}={environment[name]}\n" for name in SHARED_VARIABLES if name in environment))
     prepared = Path(environment["COUNTERSIGN_PREPARED_FILE"])
@@ -126,9 +127,11 @@ def run(plan: Plan, supervisor: Supervisor, run_env: Path) -> None:
     # production the settings are checked first.
     early = 1 if plan.demo else 0
     supervisor.start(processes[:early])
+    _print("Preparing the database ...")
     if not prepare(environment, supervisor):
         return
     prepared.touch()
+    _print("Starting the web server ...")
     supervisor.start(processes[early:])
     if _wait_until_ready(plan, supervisor, processes[0]):
         _print(f"Countersign is running at {plan.issuer} (Ctrl-C stops it).")

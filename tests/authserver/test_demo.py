@@ -26,9 +26,19 @@ def test_an_administrators_changes_stay(tmp_path: Path) -> None:
     user, administrator = User.objects.get(email="demo@example.com"), User.objects.get(email="admin@example.com")
     assistant.scopes.clear()
     agents.unlink(assistant, user, administrator, timezone.now())
-    assert seed(tmp_path) == []
+    (hint,) = seed(tmp_path)
+    assert "the first start printed" in hint and "DEMO_PASSWORD=" in hint, "how to get in again"
     assert not assistant.scopes.exists()
     assert not AgentLink.objects.get(agent=assistant, user=user).is_linked
+
+
+def test_a_password_of_the_environment_is_set_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(tmp_path)
+    monkeypatch.setenv("DEMO_PASSWORD", "a new password")
+    said = seed(tmp_path)
+    assert [line.split()[3] for line in said] == ["demo@example.com", "admin@example.com"]
+    assert User.objects.get(email="demo@example.com").check_password("a new password")
+    assert not any("printed" in line for line in seed(tmp_path)), "who gave a password needs no other"
 
 
 def test_an_interrupted_one_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

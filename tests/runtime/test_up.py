@@ -145,6 +145,11 @@ class TestRunning:
         product.start()
         process = product.process
         assert process is not None
+        steps = [
+            product.output().index(step)
+            for step in ("Starting PostgreSQL", "Preparing", "tables of", "Starting the web")
+        ]
+        assert steps == sorted(steps), "a first start takes some seconds, and shows how far it is"
         sentence = one_sentence(run_up(product.environment, "--demo"))
         assert sentence == f"Countersign is already running at {product.url} (process {process.pid})."
         assert (product.data_dir / "run.env").stat().st_mode & 0o777 == 0o600

@@ -25,15 +25,31 @@ class Command(DjangoMigrate):
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
+        parser.add_argument(
+            "--brief", action="store_true", help="show only the names of the apps, as they are migrated"
+        )
         parser.set_defaults(database="owner" if "owner" in settings.DATABASES else "default")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self.migrated_apps: list[str] | None = [] if options["brief"] else None
         if not (settings.DEMO or settings.TESTING):
             check_roles()
         super().handle(*args, **options)
         only_looks = options["plan"] or options["check_unapplied"]
         if options["database"] == "owner" and not only_looks:
             grant_rights(settings.DATABASES["default"]["USER"])
+        if self.migrated_apps:
+            self.stdout.write("")
+
+    def migration_progress_callback(self, action: str, migration: Any = None, fake: bool = False) -> None:
+        """Django calls it at each step. A new database takes some seconds, in which the terminal shows progress."""
+        super().migration_progress_callback(action, migration, fake)
+        if self.migrated_apps is None or action != "apply_start" or migration.app_label in self.migrated_apps:
+            return
+        first = not self.migrated_apps
+        self.migrated_apps.append(migration.app_label)
+        self.stdout.write(f"  tables of {migration.app_label}" if first else f", {migration.app_label}", ending="")
+        self.stdout.flush()
 
 
 def check_roles() -> None:

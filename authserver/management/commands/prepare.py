@@ -18,7 +18,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if found := problems():
             raise CommandError("\n".join(found))
-        call_command("migrate", verbosity=0)
+        call_command("migrate", verbosity=0, brief=True, stdout=self.stdout)
         call_command("rotate_keys", if_missing=True, stdout=self.stdout)
         call_command("rotate_push_key", if_missing=True, stdout=self.stdout)
         if settings.DEMO:

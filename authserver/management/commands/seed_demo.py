@@ -59,8 +59,14 @@ def _make_world(folder: Path, api_url: str, now: datetime, write_line: Any) -> A
     """Creates all objects in one transaction, so that an interrupted start leaves no agent without
     its rights.
     """
+    is_first_start = not User.objects.exists()
     user = _make_user(demo.USER, write_line, is_superuser=False)
     administrator = _make_user(demo.ADMINISTRATOR, write_line, is_superuser=True)
+    if not (is_first_start or os.environ.get("DEMO_PASSWORD")):
+        write_line(
+            f"Sign in as {user.email} or {administrator.email} with the passwords that the first start printed. "
+            "To set a new one for both: DEMO_PASSWORD='a new password' make run"
+        )
     resource, is_new = _make_resource(f"{api_url}/", now)
     _make_api_file(folder, resource, now)
     make_agent = partial(_make_agent, folder, api_url=api_url, owner=administrator, now=now)
