@@ -3,6 +3,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
+# One worker of the tests for each core; a Redis of yours can serve only one.
+WORKERS := $(if $(REDIS_URL),,-n auto --maxprocesses 8 --dist worksteal)
 .DEFAULT_GOAL := help
 .PHONY: help run agent test test-fast soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
 
@@ -16,7 +18,8 @@ agent: $(VENV)/demo.stamp ## in a second terminal: a small real agent that asks 
 	@exec $(PYTHON) examples/agent.py
 
 test: $(VENV)/dev.stamp ## the whole suite, on real PostgreSQL, Redis and Chromium
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m tests.support.browser
+	@$(PYTHON) -m pytest $(WORKERS)
 
 test-fast: $(VENV)/dev.stamp ## the pure rules alone, without any server, in seconds
 	@$(PYTHON) -m pytest -q tests/rules
@@ -81,6 +84,5 @@ $(VENV)/bin/python:
 	@python3 -m venv $(VENV) || { rm -rf $(VENV); echo "python3 cannot make environments here: apt-get install python3-venv"; exit 1; }
 
 $(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
-	@echo "Installing requirements/$*.txt ..."
-	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r $<
+	@$(PYTHON) -m runtime.install $<
 	@touch $@

@@ -10,8 +10,10 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.hashers import Argon2PasswordHasher
 from django.core.management import call_command
+from django.core.signals import setting_changed
 from django.db import connections
 from django.test import TransactionTestCase
+from django.test.client import ClientHandler
 from psycopg import sql
 
 from authserver.management.commands.migrate import append_only_tables
@@ -65,6 +67,21 @@ def _if_filled(table: str) -> str:
 
 # The suite's clients make requests of the server's own class.
 django.test.client.WSGIRequest = Request  # type: ignore[misc]
+
+_loaded: list[ClientHandler] = []
+_load_middleware = ClientHandler.load_middleware
+
+
+def load_middleware_once(handler: ClientHandler, is_async: bool = False) -> None:
+    """A test has several clients, and each would look for the static files anew. A changed setting starts afresh."""
+    if not _loaded:
+        _load_middleware(handler, is_async)
+        _loaded.append(handler)
+    vars(handler).update({name: value for name, value in vars(_loaded[0]).items() if "middleware" in name})
+
+
+setting_changed.connect(lambda **_: _loaded.clear(), weak=False)
+ClientHandler.load_middleware = load_middleware_once  # type: ignore[method-assign]
 
 # One place: every test that commits (django_db(transaction=True)) is cleaned up after like this.
 TransactionTestCase._fixture_teardown = clean_as_owner  # type: ignore[method-assign]

@@ -138,7 +138,9 @@ def test_by_what_it_hangs_on(admin_browser: Client, holder: Holder, role: Role, 
     assert json.loads(event.body)["facts"] == {by: reply[by], "leases": 1}
 
 
-@pytest.mark.parametrize("path", ["agent/0/", "agent/x/", "grant/x/", f"grant/{new_id()}/", "nobody/1/"])
+@pytest.mark.parametrize(
+    "path", ["agent/0/", "agent/x/", "grant/x/", "grant/018f3c6e-0000-7000-8000-000000000000/", "nobody/1/"]
+)
 def test_what_is_not_there(admin_browser: Client, holder: Holder, role: Role, path: str) -> None:
     holder.issue_lease(role)
     assert admin_browser.post(f"{ALL}{path}").status_code == 404

@@ -16,10 +16,10 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from runtime.postgres import delete_cluster
 from runtime.processes import free_port
 from tests.patience import PATIENCE, until
+from tests.support.browser import MISSING, find_browser
 from tests.support.push_service import PushService
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -33,10 +33,9 @@ def browser(django_db_setup: None) -> Iterator[Browser]:
     Playwright keeps an event loop in this thread, beside which Django refuses to touch the database: so the
     database is set up before, and the refusal is off until the browser has gone.
     """
-    executable = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    executable = find_browser()
     if executable is None:
-        message = "There is no Chromium here: apt-get install chromium, or set CHROMIUM to one."
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(message)
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(MISSING)
     os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
     expect.set_options(timeout=PATIENCE * 1000)
     with sync_playwright() as playwright:
