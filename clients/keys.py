@@ -83,8 +83,13 @@ def _problem_with_key(key: Any, algorithms: Collection[str] = ASSERTION_ALGORITH
         return f"an {kind} key signs {' or '.join(name for name in _KINDS[kind] if name in algorithms)} here"
     if not isinstance(key.get("kid", ""), str) or len(key.get("kid", "")) > 200:
         return "a `kid` is a text of at most 200 characters"
+    return _problem_with_members(key)
+
+
+def _problem_with_members(key: Mapping[str, Any]) -> str | None:
+    """The problem with the key itself: its numbers and its certificate."""
     try:
-        if kind == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < MIN_RSA_BITS:
+        if key["kty"] == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < MIN_RSA_BITS:
             return f"an RSA key has fewer than {MIN_RSA_BITS} bits"
         if "x5c" in key and (problem := _problem_with_x5c(key)):
             return problem

@@ -4,7 +4,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -51,11 +51,7 @@ def protocol_endpoint(
                     raise MethodNotAllowed()
                 response = untyped_if_empty(view(request, *args, **kwargs))
             except ProtocolError as error:
-                response = error_response(error, request)
-                if error.status == HTTPStatus.UNAUTHORIZED:
-                    UNAUTHENTICATED.labels(name, error.code).inc()
-                if isinstance(error, MethodNotAllowed):
-                    response["Allow"] = ", ".join(methods)
+                response = _refuse(error, request, name, methods)
             except (OperationalError, InterfaceError, PoolTimeout) as error:
                 log.error("%s: the database cannot be reached: %s", name, error)
                 response = error_response(TemporarilyUnavailable(retry_after=RETRY_AFTER_S), request)
@@ -69,6 +65,15 @@ def protocol_endpoint(
         return endpoint
 
     return decorate
+
+
+def _refuse(error: ProtocolError, request: HttpRequest, name: str, methods: Sequence[str]) -> HttpResponse:
+    response = error_response(error, request)
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        UNAUTHENTICATED.labels(name, error.code).inc()
+    if isinstance(error, MethodNotAllowed):
+        response["Allow"] = ", ".join(methods)
+    return response
 
 
 def answer_evenly(response: HttpResponse, request: HttpRequest, began: float) -> HttpResponse:
