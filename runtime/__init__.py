@@ -10,6 +10,7 @@ processes.py   one process that ends with us, together with all of its children
 patience.py    how long a start may take without progress
 postgres.py    the embedded PostgreSQL
 redis.py       the embedded Redis
+install.py     `make` installs Python packages with it: pip, with one line of progress
 orders.py      the demo's database of orders, from which the demo issues leases
 """
 
