@@ -17,7 +17,7 @@ from audit import events
 from audit.record import About, record
 from foundation.admin import NoDeletion, ReadOnly
 
-MAY_NOT = "You may not make a sign-in link for this user: it lets whoever opens it act as them."
+MAY_NOT = "You may not create a sign-in link for this user: whoever opens the link can act as the user."
 
 
 class InviteForm(forms.Form):
@@ -94,7 +94,7 @@ class UserAdmin(NoDeletion):
             if page := self._display_link(request, email, form.cleaned_data["name"], known):
                 return page
             form.add_error("email", MAY_NOT)
-        context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a person"}
+        context = {**self.admin_site.each_context(request), "form": form, "title": "Invite a user"}
         return render(request, "admin/accounts/user/invite.html", context)
 
     def _display_link(self, request: HttpRequest, email: str, name: str, known: User | None) -> HttpResponse | None:
@@ -118,7 +118,7 @@ class UserAdmin(NoDeletion):
             changed = sorted(form.changed_data)
             lifecycle.record_change(obj, before, changed, _administrator(request), timezone.now())
 
-    @admin.action(description="Disable: end every session and everything granted", permissions=["change"])
+    @admin.action(description="Disable: end every session, grant and lease of the user", permissions=["change"])
     def disable(self, request: HttpRequest, queryset: Any) -> None:
         by, now = _administrator(request), timezone.now()
         users = self._changeable(request, queryset)
@@ -126,19 +126,21 @@ class UserAdmin(NoDeletion):
             self.message_user(request, "You cannot disable yourself.", messages.ERROR)
             return
         count = sum(lifecycle.disable(user, by, now) for user in users)
-        self.message_user(request, f"{count} disabled. Their sessions have ended.")
+        self.message_user(request, f"{count} users disabled. Their sessions have ended.")
 
     @admin.action(description="Enable", permissions=["change"])
     def enable(self, request: HttpRequest, queryset: Any) -> None:
         users = self._changeable(request, queryset)
         count = sum(lifecycle.enable(user, _administrator(request), timezone.now()) for user in users)
-        self.message_user(request, f"{count} enabled.")
+        self.message_user(request, f"{count} users enabled.")
 
-    @admin.action(description="New sign-in link (sets a new password; the user is told)", permissions=["change"])
+    @admin.action(
+        description="New sign-in link (sets a new password; Countersign notifies the user)", permissions=["change"]
+    )
     def invite_again(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         users = self._changeable(request, queryset)
         if len(users) != 1:
-            self.message_user(request, "Choose one person.", messages.ERROR)
+            self.message_user(request, "Choose one user.", messages.ERROR)
             return None
         page = self._display_link(request, users[0].email, users[0].name, users[0])
         if page is None:
@@ -156,7 +158,7 @@ class UserAdmin(NoDeletion):
 
 def _administrator(request: HttpRequest) -> User:
     if not isinstance(request.user, User):
-        raise TypeError("the admin let nobody in")
+        raise TypeError("the administration requires a signed-in user")
     return request.user
 
 

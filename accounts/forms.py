@@ -23,7 +23,7 @@ class PasswordForm(forms.Form):
         max_length=1024,
         strip=False,
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
-        help_text="At least 12 characters, and not one that is easy to guess.",
+        help_text="At least 12 characters. Choose a password that is hard to guess.",
     )
 
     def __init__(self, *args: object, user: User, **kwargs: object) -> None:

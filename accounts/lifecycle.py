@@ -27,14 +27,14 @@ from foundation.wakeups import wake
 
 # Notifies a user of a change to their sign-in: (user, news, e-mail addresses, now), in the caller's
 # transaction. authserver/wiring.py fills it.
-TELL: list[Callable[[User, str, Sequence[str], datetime], None]] = []
+NOTIFIERS: list[Callable[[User, str, Sequence[str], datetime], None]] = []
 SIGN_INS = AttemptCounter("sign-in", lockout.ATTEMPT_WINDOW)
 LINK_MADE, PASSWORD_SET, ADDRESS_CHANGED = "sign_in_link", "password_set", "address_changed"
 
 
-def _tell(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
-    for tell in TELL:
-        tell(user, news, addresses, now)
+def _notify(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
+    for notifier in NOTIFIERS:
+        notifier(user, news, addresses, now)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Locked:
 
 @dataclass(frozen=True)
 class WrongPassword:
-    """The user is unknown or inactive, or the password is wrong. The answer does not tell which."""
+    """The user is unknown or inactive, or the password is wrong. The answer does not say which."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def invite(
     kind = events.SIGN_IN_LINK_MADE if user.has_signed_up else events.USER_INVITED
     record(kind, about_user(user, invited_by), now, email=email)
     if user.has_signed_up:
-        _tell(user, LINK_MADE, [user.email], now)  # because the holder of the link can become this user
+        _notify(user, LINK_MADE, [user.email], now)  # because the holder of the link can become this user
     return user, handle
 
 
@@ -130,7 +130,7 @@ def record_change(user: User, before_email: str, changed: list[str], by: User, n
     """Records that an administrator changed a user's record. Runs in the administration's transaction."""
     record(events.USER_CHANGED, about_user(user, by), now, changed=changed)
     if {"email", "phone"}.intersection(changed):
-        _tell(user, ADDRESS_CHANGED, sorted({before_email, user.email}), now)
+        _notify(user, ADDRESS_CHANGED, sorted({before_email, user.email}), now)
 
 
 def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
@@ -162,7 +162,7 @@ def accept_invitation(invitation_id: UUID, password: str, now: datetime) -> bool
         return False
     user = User.objects.select_for_update().get(pk=invitation.user_id)
     if user.has_signed_up:
-        _tell(user, PASSWORD_SET, [user.email], now)
+        _notify(user, PASSWORD_SET, [user.email], now)
     user.set_password(password)
     user.session_epoch += 1
     user.save(update_fields=["password", "session_epoch"])

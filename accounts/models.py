@@ -38,14 +38,14 @@ class User(AbstractBaseUser, PermissionsMixin):
     name = models.CharField("full name", max_length=150, blank=True)
     phone = models.CharField(
         "phone number", max_length=16, null=True, blank=True, unique=True, validators=[RegexValidator(E164)],
-        help_text="With country code, such as +4915112345678: an agent may name the person by it.",
+        help_text="With country code, such as +4915112345678. Agents may name the user by this number.",
     )  # fmt: skip
     is_active = models.BooleanField(
         "active",
         default=True,
-        help_text="A disabled person cannot sign in or answer, and every session ends at once.",
+        help_text="A disabled user cannot sign in or answer requests, and every session ends at once.",
     )
-    is_staff = models.BooleanField("administrator", default=False, help_text="May open the administration.")
+    is_staff = models.BooleanField("administrator", default=False, help_text="The user may open the administration.")
     created_at = models.DateTimeField(auto_now_add=True)
     # Part of every session's hash. Raising it ends all sessions for good, even if the user is
     # enabled again.

@@ -13,8 +13,8 @@ from accounts.forms import PasswordForm, SignInForm
 from accounts.models import User
 from foundation.attempts import SecretGuesses, TooManyAttempts
 
-WRONG = "That e-mail address and password do not go together. Check both and try again."
-LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for a new invitation."
+WRONG = "The e-mail address or the password is wrong. Check both and try again."
+LOCKED = "Too many wrong passwords. Wait 15 minutes, or ask an administrator for a sign-in link."
 
 
 @never_cache
@@ -48,8 +48,8 @@ def _sign_in(request: HttpRequest, form: SignInForm) -> User | lifecycle.WrongPa
 def safe_next(request: HttpRequest, default: str = "/") -> str:
     """The path to open after sign-in. It is always on this server, regardless of the `next` parameter."""
     next_url = request.POST.get("next") or request.GET.get("next") or default
-    mine = url_has_allowed_host_and_scheme(next_url, allowed_hosts=None) and next_url.startswith("/")
-    return next_url if mine else default
+    is_local = url_has_allowed_host_and_scheme(next_url, allowed_hosts=None) and next_url.startswith("/")
+    return next_url if is_local else default
 
 
 @require_POST

@@ -21,7 +21,7 @@ from foundation.admin import Careful, ReadOnly
 class FamilyFilter(admin.SimpleListFilter):
     """Filters by the first word of the kind. Offers the declared kinds, because DISTINCT would read the whole log."""
 
-    title = "what it concerns"
+    title = "area"
     parameter_name = "family"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -60,7 +60,7 @@ class EventAdmin(ReadOnly):
     list_filter = (FamilyFilter, KindFilter, "at")
     search_fields = ("client_id__exact",)
     search_help_text = (
-        "A person's e-mail address, an agent's name, or the exact id of a person, an agent, a request or a grant."
+        "A user's e-mail address, an agent's name, or the exact id of a user, an agent, a request or a grant."
     )
     date_hierarchy = "at"
     linked_columns = ("client_id", "user_id")

@@ -30,11 +30,11 @@ MARKS: list[Callable[[Collection[str]], dict[str, str]]] = []
 def activity(request: HttpRequest) -> HttpResponse:
     """The signed-in user's own events, newest first. `?before=<id>` shows older ones."""
     user_text = [kind.name for kind in all_kinds() if kind.user_text]
-    mine = Event.objects.filter(user_id=request.user.pk, kind__in=user_text)
+    own_events = Event.objects.filter(user_id=request.user.pk, kind__in=user_text)
     before = request.GET.get("before", "")
     if before.isdecimal() and len(before) <= 18:
-        mine = mine.filter(id__lt=int(before))
-    page = list(mine[: EVENTS_PER_PAGE + 1])
+        own_events = own_events.filter(id__lt=int(before))
+    page = list(own_events[: EVENTS_PER_PAGE + 1])
     client_ids = {event.client_id for event in page[:EVENTS_PER_PAGE] if event.client_id}
     marks = {client_id: mark for find in MARKS for client_id, mark in find(client_ids).items()}
     rows = [_row(event) | {"mark": marks.get(event.client_id, "")} for event in page[:EVENTS_PER_PAGE]]
@@ -49,4 +49,4 @@ def _row(event: Event) -> dict[str, Any]:
     kind = find_kind(event.kind)
     facts = json.loads(event.body)["facts"]
     about = [facts.get("headline") or ", ".join(facts.get("types", [])), facts.get("agent", "")]
-    return {"event": event, "told": kind.user_text if kind else event.kind, "about": " · ".join(filter(None, about))}
+    return {"event": event, "text": kind.user_text if kind else event.kind, "about": " · ".join(filter(None, about))}

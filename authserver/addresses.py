@@ -49,14 +49,14 @@ def problem_with_origin(text: str) -> str | None:
     if parts.scheme not in _DEFAULT_PORTS:
         return "it must begin with https://"
     if text != f"{parts.scheme}://{parts.netloc}" or "@" in text or any(sign in text for sign in "?#\\"):
-        return "nothing is served under a path, a query, a fragment or a user name"
+        return "it must have no path, query, fragment or user name"
     if text != text.lower():
-        return "write it in small letters, because it is compared letter by letter"
+        return "write it in lower case, because clients compare it exactly"
     host = parts.netloc.rpartition(":")[0] if port is not None else parts.netloc
     if not is_host(host):
         return "its host is not a host name"
     if port == _DEFAULT_PORTS[parts.scheme]:
-        return f"leave out the port {port}, because browsers leave it out"
+        return f"leave out the default port {port}, as browsers do"
     return None
 
 
@@ -64,11 +64,11 @@ def problem_with_host(text: str) -> str | None:
     """What is wrong with a member of ALLOWED_HOSTS. checks.py refuses `*`, in production only."""
     if text == "*" or is_host(text.lower().removeprefix(".")):
         return None
-    return "only host names belong there, without scheme, port or path"
+    return "it must be a host name without scheme, port or path"
 
 
 def problem_with_exact_host(text: str) -> str | None:
-    return None if text == "*" or is_host(text) else "only host names belong there, without scheme, port or path"
+    return None if text == "*" or is_host(text) else "it must be a host name without scheme, port or path"
 
 
 def problem_with_authority(text: str) -> str | None:
@@ -83,8 +83,8 @@ def problem_with_proxy(text: str) -> str | None:
         try:
             return f"the network that holds this address is {ip_network(text, strict=False)}"
         except ValueError:
-            return "only addresses and networks belong there, such as 10.0.0.5 or 10.0.0.0/24"
-    return "then everybody could write any address" if network.prefixlen == 0 else None
+            return "it must be an address or a network, such as 10.0.0.5 or 10.0.0.0/24"
+    return "then anybody could send a false address" if network.prefixlen == 0 else None
 
 
 def problem_with_mailbox(text: str) -> str | None:
@@ -98,7 +98,11 @@ def problem_with_sender(text: str) -> str | None:
 
 
 def problem_with_token(text: str) -> str | None:
-    return None if text.isascii() and text.isprintable() and " " not in text else "no HTTP header can carry it"
+    return (
+        None
+        if text.isascii() and text.isprintable() and " " not in text
+        else "it has characters that an HTTP header cannot carry"
+    )
 
 
 def problem_with_push_service(text: str) -> str | None:
@@ -108,7 +112,7 @@ def problem_with_push_service(text: str) -> str | None:
     host, _, path = text.partition("/")
     if text == "*" or (is_host(host.removeprefix(".")) and ".." not in path and not set(path) & set("%?#\\")):
         return None
-    return "only host names belong there, with or without a path: fcm.googleapis.com or .example.com/push/"
+    return "it must be a host name with or without a path: fcm.googleapis.com or .example.com/push/"
 
 
 def problem_with_subject(text: str) -> str | None:

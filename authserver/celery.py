@@ -77,4 +77,4 @@ def notify_worker(work_id: UUID) -> None:
         do_work.apply_async((str(work_id),), retry=False, expires=60)
     except OperationalError as error:
         _left_alone_until = time.monotonic() + RETRY_AFTER_FAILURE_S
-        log.warning("Redis cannot be asked; the sweeper does what is owed: %s", error)
+        log.warning("Redis is unreachable; the sweeper does the pending work: %s", error)

@@ -49,7 +49,7 @@ def find_contradictions() -> dict[str, bool]:
         "CIBA_REQUEST_LIFETIME must not be longer than CIBA_REQUEST_LIFETIME_MAX.": (
             settings.REQUEST_LIFETIME > settings.REQUEST_LIFETIME_MAX
         ),
-        "CIBA_POLL_INTERVAL must be shorter than CIBA_REQUEST_LIFETIME: a poll would always come too late.": (
+        "CIBA_POLL_INTERVAL must be shorter than CIBA_REQUEST_LIFETIME: otherwise each poll is late.": (
             settings.POLL_INTERVAL >= settings.REQUEST_LIFETIME
         ),
         "REGISTRATION_LIMIT must not be higher than REGISTRATION_LIMIT_TOTAL.": (
@@ -83,13 +83,13 @@ def find_unsafe() -> dict[str, bool]:
         "DATABASE_URL must be set to PostgreSQL, as the application's role.": (
             "postgresql" not in settings.DATABASES["default"]["ENGINE"]
         ),
-        "DATABASE_OWNER_URL must not be the application's role: the audit trail would not be safe from it.": (
+        "DATABASE_OWNER_URL must not be the application's role: that role could change the audit log.": (
             settings.DATABASES.get("owner", {}).get("USER") == settings.DATABASES["default"].get("USER")
             and "owner" in settings.DATABASES
         ),
         "MTLS_URL must be an https URL.": bool(settings.MTLS_URL) and not settings.MTLS_URL.startswith("https://"),
         "REDIS_URL must be set.": not settings.REDIS_URL,
-        "REGISTRATION must be closed or token: open registration lets anybody in.": (
+        "REGISTRATION must be closed or token: with open, anybody can register an agent.": (
             settings.REGISTRATION not in ("closed", "token")
         ),
         "OUTBOUND_EXCEPTIONS is for the demo and tests: unset it.": bool(settings.OUTBOUND_EXCEPTIONS),

@@ -5,7 +5,7 @@ Never used in production.
 
 from typing import Any
 
-USER = {"email": "demo@example.com", "name": "Demo Person"}
+USER = {"email": "demo@example.com", "name": "Demo User"}
 ADMINISTRATOR = {"email": "admin@example.com", "name": "Demo Administrator"}
 
 SCOPES: list[dict[str, str]] = [

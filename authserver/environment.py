@@ -168,7 +168,7 @@ class Url(Variable[Any]):
                 return self.read(text), []
         except Exception:  # noqa: BLE001, S110 - libraries raise anything; every error means the sentence below
             pass
-        return None, [f"must be a URL that begins with {', '.join(self.schemes)} and can be read"]
+        return None, [f"must be a valid URL that begins with {', '.join(self.schemes)}"]
 
 
 class Environment:

@@ -113,10 +113,10 @@ def _unavailable(request: HttpRequest) -> HttpResponse:
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
     log.info("CSRF check failed: %s", reason)
     context = {
-        "title": "This form was too old",
-        "what_happened": "The page that you sent was opened before you last signed in, or by another site. "
+        "title": "This form is too old",
+        "what_happened": "You opened the page before you last signed in, or another site sent the form. "
         "Nothing was changed.",
-        "what_to_do": "Go back, load the page again, and repeat what you did.",
+        "what_to_do": "Go back, reload the page and try again.",
         "reference": reference(request),
     }
     return render(request, "failed.html", context, status=403)

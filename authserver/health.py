@@ -40,8 +40,8 @@ def readyz(_request: HttpRequest) -> HttpResponse:
         "status": "failed" if problems else "ok",
         "problems": problems,
         "leases": [] if problems else leases.find_worries(),
-        "work_owed": _pending_work(),
-        "redis": "ok" if get_poll_throttle().reachable() else "unreachable: pacing is per process",
+        "outbox": _pending_work(),
+        "redis": "ok" if get_poll_throttle().reachable() else "unreachable: each process throttles polls by itself",
     }
     return json_response(body, 503 if problems else 200)
 
@@ -71,7 +71,7 @@ def _pending_work() -> str:
         waited = outbox.oldest_overdue(timezone.now())
     except (DatabaseError, InterfaceError, PoolTimeout):
         return "unknown"
-    return "ok" if waited <= MAX_OVERDUE_S else f"overdue for {waited:.0f} s: is a sweeper running?"
+    return "ok" if waited <= MAX_OVERDUE_S else f"work is overdue for {waited:.0f} s: is a sweeper running?"
 
 
 @protocol_endpoint("metrics", "GET")

@@ -66,14 +66,14 @@ def find_remainder(agent: Agent, now: datetime) -> list[Remainder]:
     return [
         Remainder("The agent may call Countersign", int(agent.is_active)),
         Remainder(
-            "Requests that are open or approved",
+            "Open and approved requests",
             requests.filter(state__in=REQUEST_STATES.open_states).count(),
         ),
         Remainder(
-            "Prompts that wait for an answer",
+            "Prompts without an answer",
             requests.filter(state=RequestState.PENDING).aggregate(n=Count("prompts"))["n"],
         ),
-        Remainder("Grants that count", Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).count()),
+        Remainder("Active grants", Grant.objects.filter(agent=agent, revoked_at=None, expires_at__gt=now).count()),
         Remainder(
             "Accounts not confirmed gone", live.count(), ", ".join(f"{count} {state}" for state, count in states)
         ),
@@ -109,6 +109,6 @@ def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
         "is_done": not any(one.count for one in left),
         "tokens_end_at": ends_at,
         "tokens_end_in": in_words(ends_at - now) if ends_at else "",
-        "forgotten": Lease.objects.filter(agent=agent, state=State.ABANDONED).count(),
+        "abandoned": Lease.objects.filter(agent=agent, state=State.ABANDONED).count(),
     }
     return render(request, "admin/kill_agent.html", context)

@@ -169,9 +169,10 @@ class RefusedMethods(PagesOnly, MiddlewareMixin):
         if response.status_code != 405 or response.content or request.method == "HEAD":
             return response
         context = {
-            "title": "This address is for a button",
-            "what_happened": "It was opened like a page, perhaps after you had to sign in again. Nothing was changed.",
-            "what_to_do": "Go back to where the button is, and press it again.",
+            "title": "This address only accepts forms",
+            "what_happened": "Your browser opened it as a page, perhaps after you had to sign in again. "
+            "Nothing was changed.",
+            "what_to_do": "Go back to the page with the button and press it again.",
         }
         page = render(request, "failed.html", context, status=405)
         page["Allow"] = response["Allow"]

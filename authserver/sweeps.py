@@ -6,7 +6,7 @@ from datetime import datetime
 from accounts import lifecycle as accounts
 from ciba import lifecycle as ciba
 from ciba import repeats
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from clients import lifecycle as clients
 from clients import registration
 from credentials.backends import rotation
@@ -21,8 +21,8 @@ Sweep = Callable[[datetime, int], int]
 # Name → sweep(now, batch), which returns how much it did. After a full batch it runs again at once.
 SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
-    "undelivered secrets": delivery.erase_late,
-    "answers kept for repeats": repeats.sweep,
+    "undelivered secrets": callbacks.erase_late,
+    "responses for repeated requests": repeats.sweep,
     "spent assertions": clients.sweep,
     "unused registrations": registration.sweep,
     "registrations under changed demands": clients.recheck_registrations,
@@ -34,7 +34,7 @@ SWEEPS: dict[str, Sweep] = {
 }
 # These run in a thread each, because they call other systems, which may be slow.
 OUTWARD: dict[str, Sweep] = {
-    "work owed": outbox.sweep,
+    "outbox": outbox.sweep,
     "leases": revocation.sweep,
     "interrupted rotations": rotation.settle_left_over,
 }

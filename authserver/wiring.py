@@ -9,7 +9,7 @@ from audit import pages as activity
 from authserver.celery import notify_worker
 from ciba import lifecycle, topics
 from ciba.callbacks import sender
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.token_grant import HANDLER as CIBA_HANDLER
 from clients import lifecycle as agents
 from clients.keys import ASSERTION_ALGORITHMS
@@ -32,7 +32,7 @@ from operations.risk import AVAILABLE
 
 def wire() -> None:
     outbox.NOTIFIERS[:] = [notify_worker]
-    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, delivery.KIND: sender.deliver})
+    outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, callbacks.KIND: sender.deliver})
     outbox.HANDLERS.update({devices.NOTIFY: devices.notify_by_mail, devices.CALL_OFF: devices.withdraw_late})
     pending_answers.READERS.update(
         {
@@ -42,7 +42,7 @@ def wire() -> None:
             "session": sessions.read_sessions,
         }
     )
-    accounts.TELL[:] = [devices.tell]
+    accounts.NOTIFIERS[:] = [devices.notify_account_change]
     agents.HOLDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
     activity.MARKS[:] = [marks_of]
     activity.PARTS[:] = [leases.own_leases]

@@ -1,8 +1,8 @@
-"""`make bench-hidden`: can the time of an answer tell whether a person is there? With CIBA_HIDE_UNKNOWN_USERS.
+"""`make bench-hidden`: can the time of an answer reveal whether a user exists? With CIBA_HIDE_UNKNOWN_USERS.
 
-The real product; a person with five devices, and people who are not there, asked in turn by one agent: one request
+The real product; a user with five devices, and unknown users, asked in turn by one agent: one request
 after the other, and twenty at once, which adds up what a single one hides. Reported is how often an answer about the
-person took longer than one about nobody: 0.50 is chance, 1.00 tells with certainty.
+user took longer than one about an unknown user: 0.50 is chance, 1.00 tells with certainty.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from product import FORM, Agent, percentiles, product, say
 from tests.support.push_service import PushService
 
 DEVICES = 5
-AT_ONCE = 20  # as many as may wait for one person, where nothing else is set
+AT_ONCE = 20  # as many as may wait for one user by default
 CALM = 0.5  # seconds between two volleys
 MAX = 0.05  # away from chance
 MAX_AT_ONCE = 0.15  # there are fewer volleys
@@ -61,7 +61,7 @@ def ask(web: http.client.HTTPConnection, agent: Agent, hint: str) -> float:
 
 
 class Volley:
-    """Requests at once, taken back at once afterwards."""
+    """Requests at once, cancelled at once afterwards."""
 
     def __init__(self, address: str, agent: Agent) -> None:
         self.agent = agent

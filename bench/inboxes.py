@@ -1,7 +1,7 @@
-"""`make bench-inboxes`: a thousand people's open inboxes on one web process of the real product.
+"""`make bench-inboxes`: a thousand users' open inboxes on one web process of the real product.
 
 Memory of each, what a token request and a page take meanwhile beside their idle values, and from the commit of a new
-prompt to the event in its person's inbox.
+prompt to the event in its user's inbox.
 """
 
 import argparse
@@ -18,7 +18,7 @@ SINGLE = 200  # prompts one after the other
 
 
 def make_users(agent: Agent, count: int) -> list[tuple[Any, str]]:
-    """(person, cookie) of so many people, each signed in."""
+    """(user, cookie) of so many users, each signed in."""
     from django.conf import settings
     from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
     from django.utils import timezone
@@ -58,7 +58,7 @@ def page_times(url: str, cookie: str, count: int = 100) -> list[float]:
 
 
 class Asks:
-    """Puts a prompt to a person."""
+    """Creates a prompt for a user."""
 
     def __init__(self, agent: Agent) -> None:
         self.agent = agent
@@ -106,7 +106,7 @@ async def hold(url: str, agent: Agent, users: list[tuple[Any, str]], pid: int, d
         committed_at = await decider.decide(users[number][0].email)
         await reply
         took.append((crowd[number].answered_at - committed_at) * 1000)
-    say(f"from a prompt's commit to its person's inbox: {percentiles(took)} ({len(took)} prompts, one after the other)")
+    say(f"from a prompt's commit to its user's inbox: {percentiles(took)} ({len(took)} prompts, one after the other)")
     for one in crowd:
         one.close()
 

@@ -101,7 +101,7 @@ class Worker:
         wanted = lifecycle.LeaseRequest(self._role, grant, "to measure", None, None, None, None)
         issued = issuance.issue_lease(wanted, timezone.now())
         if not isinstance(issued, issuance.IssuedLease):
-            raise SystemExit(f"nothing was lent: {issued!r}")
+            raise SystemExit(f"no lease was issued: {issued!r}")
         return issued.lease
 
     def revoke(self, lease: Any) -> None:
@@ -160,7 +160,7 @@ def replay(recorded: dict[str, Any], grants: list[str], login: dict[str, Any], w
 
 
 def in_shares(workers: int, each: int, act: Callable[[list[str]], dict[str, float]]) -> dict[str, float]:
-    """Seconds that one worker took, on average; every lease is gone afterwards, and none counts as just bought."""
+    """Seconds that one worker took, on average; every lease is gone afterwards, and none counts as just requested."""
     from django.db.models import F
 
     from credentials.models import Lease
@@ -181,7 +181,7 @@ def wait_until_all_are_gone() -> None:
     give_up = time.monotonic() + 60
     while Lease.objects.exclude(state="revoked").exists():
         if time.monotonic() > give_up:
-            raise SystemExit("not every lease was taken back")
+            raise SystemExit("not every lease was revoked")
         time.sleep(0.2)
 
 

@@ -1,4 +1,4 @@
-"""What leases leave on a PostgreSQL that is lent from, after all of them are gone: nothing."""
+"""What leases leave on a PostgreSQL backend after all of them are gone: nothing."""
 
 import json
 import os
@@ -12,7 +12,7 @@ PAGE = 8192
 
 @dataclass(frozen=True)
 class Left:
-    """On the system that was lent from."""
+    """On the backend."""
 
     named: int  # tables whose ACL names an account
     rows: int

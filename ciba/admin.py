@@ -32,18 +32,18 @@ class BackchannelRequestAdmin(ReadOnly):
     date_hierarchy = "created_at"
     change_form_template = "admin/ciba/backchannelrequest/change_form.html"
     fields = (
-        "id", "state", "agent", "user", "delivery_mode", "resource", "found", "binding_message", "scopes", "operation",
-        "operation_digest", "assurance", "uses", "created_at", "expires_at", "auth_req_id_expires_at", "decided_at",
-        "redeemed_at", "grant",
+        "id", "state", "agent", "user", "delivery_mode", "resource", "summary", "binding_message", "scopes",
+        "operation", "operation_digest", "assurance", "uses", "created_at", "expires_at", "auth_req_id_expires_at",
+        "decided_at", "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
 
-    @admin.display(description="found")
+    @admin.display(description="summary")
     def summary_of_request(self, request: BackchannelRequest) -> str:
         return Truncator(headline(request.content)).chars(120)
 
-    @admin.display(description="found")
-    def found(self, request: BackchannelRequest) -> str:
+    @admin.display(description="summary")
+    def summary(self, request: BackchannelRequest) -> str:
         return headline(request.content)
 
     @admin.display(description="operation")
@@ -70,10 +70,10 @@ def trail(found: BackchannelRequest) -> list[dict[str, Any]]:
 def _row(event: Event) -> dict[str, Any]:
     kind = find_kind(event.kind)
     facts = json.loads(event.body)["facts"]
-    content = {
+    texts = {
         name: item if isinstance(item, str) else json.dumps(item, ensure_ascii=False) for name, item in facts.items()
     }
-    return {"event": event, "title": kind.title if kind else event.kind, "facts": content}
+    return {"event": event, "title": kind.title if kind else event.kind, "facts": texts}
 
 
 class HintIssuerForm(forms.ModelForm[HintIssuer]):
@@ -89,7 +89,7 @@ class HintIssuerForm(forms.ModelForm[HintIssuer]):
         cleaned = super().clean() or {}
         jwks, address = cleaned.get("jwks"), cleaned.get("jwks_uri")
         if not jwks and not address:
-            self.add_error("jwks", "Give the issuer's public keys, or their address.")
+            self.add_error("jwks", "Enter the issuer's public keys or their address.")
         elif jwks and (problem := problem_with_keys(jwks)):
             self.add_error("jwks", problem)
         return cleaned

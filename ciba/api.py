@@ -115,7 +115,7 @@ class AnswerPrompt(OwnPrompts):
         if verdict is AnswerVerdict.SIGN_IN_AGAIN:
             raise SignInAgain()
         if verdict is not AnswerVerdict.COUNT:
-            raise NotPending(f"this prompt is {state_of(prompt, timezone.now())} or out of time")
+            raise NotPending(f"this prompt is {state_of(prompt, timezone.now())} or has expired")
         return _private(PromptSerializer, prompt)
 
 

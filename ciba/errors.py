@@ -11,7 +11,7 @@ class AuthorizationPending(AnswerPending):
 
     code = "authorization_pending"
     is_answer = True
-    default_description = "the person has not answered yet"
+    default_description = "the user has not answered yet"
     advice = "Poll again after interval seconds, or use a long poll."
 
 
@@ -28,7 +28,7 @@ class ExpiredToken(ProtocolError):
     """The request expired before the user answered or the agent fetched the token (CIBA Core 11)."""
 
     code = "expired_token"
-    default_description = "the request ran out of time; ask again"
+    default_description = "the request expired; send a new one"
     advice = "Send a new backchannel request, if the operation is still wanted."
 
 
@@ -51,7 +51,7 @@ class PollsTooMuch(TemporarilyUnavailable):
     """The agent keeps polling too early in spite of slow_down (CIBA Core 11)."""
 
     is_answer = True
-    default_description = "polled too often, again and again: wait as long as Retry-After says"
+    default_description = "the agent keeps polling too early: wait as long as Retry-After says"
     advice = "Stop polling for as long as Retry-After says, then poll with the longer interval."
 
 
@@ -59,7 +59,7 @@ class MissingUserCode(ProtocolError):
     """The user has set a user code, and the request has none (CIBA Core 13)."""
 
     code = "missing_user_code"
-    default_description = "this person is asked only with their user_code"
+    default_description = "this user can be asked only with their user_code"
     advice = "Ask the user for their code and send it as user_code."
 
 
@@ -67,7 +67,7 @@ class InvalidUserCode(ProtocolError):
     """The user_code is wrong, or too many wrong ones were sent (CIBA Core 13)."""
 
     code = "invalid_user_code"
-    default_description = "that is not the person's user_code"
+    default_description = "the user_code is wrong"
     advice = "Ask the user for the code again. After five wrong codes, wait 15 minutes."
 
 
@@ -75,7 +75,7 @@ class UnknownUserId(ProtocolError):
     """The hint names no user whom this agent may ask (CIBA Core 13). An unknown user gets the same answer."""
 
     code = "unknown_user_id"
-    default_description = "this agent may not ask such a person"
+    default_description = "the hint names no user whom this agent may ask"
     advice = "Check the hint. Otherwise ask an administrator to link the agent to the user."
 
 
@@ -90,7 +90,7 @@ class TransactionFailed(ProtocolError):
     """The request ended without an answer (CIBA Core 12). Only push callbacks carry it."""
 
     code = "transaction_failed"
-    default_description = "the request ended without an answer; ask again"
+    default_description = "the request ended without an answer; send a new one"
     advice = "Send a new backchannel request, if the operation is still wanted."
 
 
@@ -99,7 +99,7 @@ class UnknownPrompt(ProtocolError):
 
     code = "not_found"
     status = 404
-    default_description = "there is no such prompt for you"
+    default_description = "you have no prompt with this id"
     advice = "Check the id of the prompt."
 
 

@@ -24,7 +24,7 @@ from foundation.outbound import Lane, Trust
 from foundation.remote_jwks import PublishedKeySet
 
 LANE = Lane("hint issuers' keys", Trust.CONFIGURED, per_host=2, in_total=3)
-NOT_TRUSTED = "login_hint_token is not one of an issuer that this server trusts"
+NOT_TRUSTED = "this server does not trust the issuer of the login_hint_token"
 
 
 def subject_of(unverified_token: str, now: datetime) -> Any:
@@ -61,7 +61,7 @@ def claims_problem(claims: Mapping[str, Any], issuer: str, now: datetime) -> str
     if max(times) > (now + CLOCK_SKEW).timestamp():
         return "is not yet valid"
     if "sub_id" not in claims:
-        return "names nobody: it has no sub_id"
+        return "has no sub_id, so it names no user"
     return None
 
 
@@ -98,14 +98,14 @@ def problem_with_keys(jwks: Any) -> str | None:
     """Why this JWK Set is not acceptable for a hint issuer, or None."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= 50 or not all(isinstance(key, dict) for key in keys):
-        return 'a JWK Set holds 1 to 50 keys: {"keys": [...]}'
+        return 'a JWK Set must have 1 to 50 keys: {"keys": [...]}'
     if any({"d", "k", "p", "q"} & key.keys() for key in keys):
-        return "a private or symmetric key was given"
+        return "a key is private or symmetric"
     try:
         KeySet.import_key_set({"keys": keys})
         weak = [
             key for key in keys if key.get("kty") == "RSA" and int.from_bytes(from_b64url(key["n"])).bit_length() < 2048
         ]
     except (JoseError, ValueError, TypeError, KeyError):
-        return "a key cannot be read"
+        return "a key is malformed"
     return "an RSA key has fewer than 2048 bits" if weak else None

@@ -21,14 +21,14 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
     """EXISTS everywhere, so that an UPDATE through these stays one conditional statement (see GrantQuerySet.alive)."""
 
     def alive(self) -> "RequestQuerySet":
-        """Agent and person are active, the person has not stopped the agent, and no grant of it was revoked.
+        """Agent and user are active, the user has not stopped the agent, and no grant of it was revoked.
 
         One that was put to nobody lives like any other.
         """
-        return self.alive_whoever().filter(~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)))
+        return self.alive_for_any_user().filter(~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)))
 
-    def alive_whoever(self) -> "RequestQuerySet":
-        """The same, whether or not the person is active: where people are hidden, an agent does not learn that."""
+    def alive_for_any_user(self) -> "RequestQuerySet":
+        """The same, whether or not the user is active: if users are hidden, an agent does not learn that."""
         stops = AgentLink.objects.filter(agent=OuterRef("agent_id"), user=OuterRef("user_id"), stopped_at__isnull=False)
         revoked = Grant.objects.filter(pk=OuterRef("grant_id"), revoked_at__isnull=False)
         active = Agent.objects.filter(
@@ -71,7 +71,7 @@ class BackchannelRequest(models.Model):
     interval = models.PositiveSmallIntegerField()  # seconds, as first told
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(
-        help_text="When its present state ends by itself: the prompt closes, or an approval can no longer be fetched."
+        help_text="When the state ends by itself: the prompt closes, or the agent can no longer fetch the tokens."
     )
     auth_req_id_expires_at = models.DateTimeField()  # as expires_in told the agent
     decided_at = models.DateTimeField(null=True)
@@ -85,7 +85,7 @@ class BackchannelRequest(models.Model):
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(
-                name="nobody_says_nothing",
+                name="decoy_has_no_answer",
                 condition=Q(user__isnull=False)
                 | Q(grant__isnull=True, state__in=[State.PENDING, State.EXPIRED, State.CANCELLED]),
             )
@@ -132,8 +132,8 @@ class IdempotencyKey(models.Model):
 
 
 _ALIVE = CompiledQuery(lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request")).values_list("pk"))
-_WHOEVER = CompiledQuery(
-    lambda: BackchannelRequest.objects.alive_whoever().filter(pk=Parameter("request")).values_list("pk")
+_ALIVE_FOR_ANY_USER = CompiledQuery(
+    lambda: BackchannelRequest.objects.alive_for_any_user().filter(pk=Parameter("request")).values_list("pk")
 )
 
 
@@ -143,13 +143,13 @@ def is_alive(request: BackchannelRequest) -> bool:
 
 
 def is_visibly_alive(request: BackchannelRequest) -> bool:
-    """The same for each poll. Where people are hidden, it does not tell that somebody who is asked was disabled."""
+    """The same for each poll. If users are hidden, it does not reveal that an approver was disabled."""
     is_hidden = settings.HIDE_UNKNOWN_USERS and request.state == State.PENDING
-    return (_WHOEVER if is_hidden else _ALIVE).any(request=request.pk)
+    return (_ALIVE_FOR_ANY_USER if is_hidden else _ALIVE).any(request=request.pk)
 
 
 class Prompt(models.Model):
-    """What one person is shown and asked; one per approver."""
+    """What one approver sees and answers; one per approver."""
 
     class Answer(models.TextChoices):
         APPROVED = "approved"
@@ -199,7 +199,7 @@ def default_hint_algorithms() -> list[str]:
 
 
 class HintIssuer(models.Model):
-    """Somebody whose login_hint_token is believed to name a person (ciba/hint_tokens.py)."""
+    """An issuer whose login_hint_token this server trusts to name a user (ciba/hint_tokens.py)."""
 
     id = models.BigAutoField(primary_key=True)
     issuer = models.CharField(max_length=300, unique=True, help_text="The `iss` of its tokens.")
@@ -208,9 +208,7 @@ class HintIssuer(models.Model):
         default=default_hint_algorithms,
     )
     jwks = models.JSONField("public keys (JWK Set)", null=True, blank=True)
-    jwks_uri = models.CharField(
-        "address of public keys", max_length=2048, blank=True, help_text="In place of the keys."
-    )
+    jwks_uri = models.CharField("address of public keys", max_length=2048, blank=True, help_text="Instead of the keys.")
     is_active = models.BooleanField("active", default=True)
 
     class Meta:

@@ -54,7 +54,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
 
 
 def _row(prompt: Prompt) -> dict[str, object]:
-    return {"prompt": prompt, "asked": prompt.request, "headline": headline(prompt.request.content)}
+    return {"prompt": prompt, "ciba_request": prompt.request, "headline": headline(prompt.request.content)}
 
 
 @never_cache
@@ -80,7 +80,7 @@ def _render_prompt(request: HttpRequest, prompt: Prompt) -> HttpResponse:
     found = prompt.request
     context = {
         "prompt": prompt,
-        "asked": found,
+        "ciba_request": found,
         "content": found.content,
         "headline": headline(found.content),
         "lifetime": in_words(found.grant_lifetime),

@@ -89,10 +89,10 @@ def _parse_token(parameters: Mapping[str, str]) -> str:
     """
     token = parameters.get("client_notification_token")
     if token is None:
-        raise InvalidRequest("client_notification_token is missing: this agent gets ping or push")
+        raise InvalidRequest("client_notification_token is missing: this agent uses ping or push")
     if not MIN_NOTIFICATION_TOKEN <= len(token) <= MAX_NOTIFICATION_TOKEN or not _BEARER.fullmatch(token):
         raise InvalidRequest(
-            f"client_notification_token is a bearer token of {MIN_NOTIFICATION_TOKEN} to"
+            f"client_notification_token must be a bearer token of {MIN_NOTIFICATION_TOKEN} to"
             f" {MAX_NOTIFICATION_TOKEN} characters"
         )
     return token
@@ -102,5 +102,5 @@ def _parse_expiry(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
-        raise InvalidRequest("requested_expiry is a positive whole number of seconds")
+        raise InvalidRequest("requested_expiry must be a positive whole number of seconds")
     return int(text)

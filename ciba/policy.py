@@ -34,7 +34,7 @@ class RequestFacts:
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
     acr_values: Sequence[str]  # as requested, the most wanted first
-    pending: int  # unanswered requests of this agent to this person
+    pending: int  # unanswered requests of this agent to this user
     max_pending: int
 
 
@@ -52,11 +52,11 @@ def judge_request(facts: RequestFacts) -> RequestVerdict:
     if assurance is None:
         return RequestRefusal.ASSURANCE_MISSING
     if not facts.may_ask_user:
-        return Acceptance(assurance, decoy_reason="no person whom this agent may ask, or not with that user_code")
+        return Acceptance(assurance, decoy_reason="no user whom this agent may ask, or not with this user_code")
     if facts.pending < facts.max_pending:
         return Acceptance(assurance)
     if facts.hides_users:
-        reason = "too many requests of this agent wait for the person's answer"
+        reason = "too many requests of this agent wait for the user's answer"
         return Acceptance(assurance, decoy_reason=reason)
     return RequestRefusal.TOO_MANY_PENDING
 
@@ -81,13 +81,13 @@ def lifetime_of_request(parsed: int | None, usual: int, max_length: int) -> time
 
 
 def time_to_answer(lifetime: timedelta, time_to_fetch: timedelta) -> timedelta:
-    """How long a person may answer. What is left of the lifetime is for the agent to fetch a late answer."""
+    """How long the user may answer. In the rest of the lifetime, the agent can fetch a late answer."""
     return lifetime - min(time_to_fetch, lifetime / 2)
 
 
 class AnswerVerdict(Enum):
     COUNT = auto()
-    UNKNOWN = auto()  # not this person's prompt
+    UNKNOWN = auto()  # another user's prompt
     SIGN_IN_AGAIN = auto()
     TOO_LATE = auto()
     ANSWERED = auto()
@@ -95,7 +95,7 @@ class AnswerVerdict(Enum):
 
 @dataclass(frozen=True)
 class AnswerFacts:
-    is_own: bool  # the signed-in person is the one whom the prompt was put to
+    is_own: bool  # the signed-in user is the approver of the prompt
     is_pending: bool
     is_alive: bool
     is_approval: bool

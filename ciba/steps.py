@@ -67,7 +67,7 @@ def find_access(attempt: BackchannelAttempt) -> BackchannelAttempt:
     may_use_offline_access = attempt.agent.allows_grant_type(REFRESH_TOKEN)
     requested = find_requested_access(attempt.agent, attempt.parameters, may_use_offline_access=may_use_offline_access)
     if requested.offline and not requested.runs_unasked:
-        raise InvalidScope("offline_access is for routine scopes: everything else is asked for each time")
+        raise InvalidScope("offline_access is only for routine scopes: everything else needs an approval each time")
     return replace(attempt, requested=requested)
 
 
@@ -110,7 +110,7 @@ def judge_and_open(attempt: BackchannelAttempt) -> StepAnswer:
     try:
         return lifecycle.open(attempt)
     except WordingError as error:
-        raise InvalidAuthorizationDetails(f"the operation cannot be shown to a person: {error}") from error
+        raise InvalidAuthorizationDetails(f"the operation cannot be shown to the user: {error}") from error
 
 
 STEPS: tuple[Callable[[BackchannelAttempt], StepAnswer], ...] = (
@@ -144,11 +144,11 @@ def error_of(refusal: RequestRefusal) -> ProtocolError:
         case RequestRefusal.UNKNOWN_USER:
             return UnknownUserId()
         case RequestRefusal.MIXED_OPERATIONS:
-            return InvalidAuthorizationDetails("a sensitive or critical operation is asked for alone")
+            return InvalidAuthorizationDetails("a sensitive or critical operation must be the only one in its request")
         case RequestRefusal.ASSURANCE_MISSING:
-            return RefusedAtOnce("this operation, or acr_values, demands an assurance that this server cannot give")
+            return RefusedAtOnce("the operation or acr_values needs an assurance that this server does not offer")
         case RequestRefusal.TOO_MANY_PENDING:
-            return RefusedAtOnce("too many requests of this agent wait for this person's answer")
+            return RefusedAtOnce("too many requests of this agent wait for this user's answer")
         case RequestRefusal.OTHER_REQUEST:
             return InvalidRequest("this Idempotency-Key was used for another request")
         case _:

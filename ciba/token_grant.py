@@ -38,7 +38,7 @@ class Poll:
 
 def _prepare(token_request: TokenRequest, now: datetime) -> Poll:
     if token_request.agent.backchannel_token_delivery_mode == Agent.DeliveryMode.PUSH:
-        raise UnauthorizedClient("this agent gets its tokens pushed: it does not ask for them")  # CIBA Core 11
+        raise UnauthorizedClient("this agent uses push and must not poll")  # CIBA Core 11
     auth_req_id = token_request.parameters.get("auth_req_id")
     if auth_req_id is None:
         raise InvalidRequest("auth_req_id is missing")
@@ -122,7 +122,7 @@ def _refusal(verdict: PollVerdict, pace: PollPace) -> Verdict:
         case PollVerdict.PENDING:
             return AuthorizationPending()
         case PollVerdict.SLOW_DOWN:
-            text = f"polled too soon: wait {pace.interval} seconds between polls from now on"
+            text = f"the agent polled too early: from now on, wait {pace.interval} seconds between polls"
             return SlowDown(text, retry_after=pace.interval)
         case PollVerdict.DENIED:
             return AccessDenied()
@@ -147,7 +147,7 @@ def issue(request: BackchannelRequest, auth_req_id: str, now: datetime) -> Issue
     """
     grant = request.grant
     if grant is None:
-        raise RuntimeError("an approved request has its grant")
+        raise RuntimeError("an approved request has no grant")
     approval = Approval.objects.get(prompt__request=request)
     short = now + timedelta(seconds=settings.ACCESS_TOKEN_LIFETIME)
     offline = grant.is_offline and request.agent.allows_grant_type(REFRESH_TOKEN)

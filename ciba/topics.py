@@ -29,8 +29,8 @@ def request_topic(request: BackchannelRequest) -> str:
 
 
 def topics_of(request: BackchannelRequest) -> list[str]:
-    theirs = [f"{PROMPTS}:{request.user_id}"] if request.user_id else []
-    return [*theirs, request_topic(request)]
+    user_topics = [f"{PROMPTS}:{request.user_id}"] if request.user_id else []
+    return [*user_topics, request_topic(request)]
 
 
 def read_prompts(user_ids: Sequence[str]) -> Mapping[str, Hashable]:

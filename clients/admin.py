@@ -30,7 +30,7 @@ class AgentForm(forms.ModelForm[Agent]):
         User.objects.all(),
         required=False,
         widget=FilteredSelectMultiple("users", is_stacked=False),
-        help_text="The agent may ask these people, besides its owner and its groups.",
+        help_text="The agent may ask these users, its owner and the users of its groups.",
     )
 
     class Meta:
@@ -73,7 +73,7 @@ CONTROL = frozenset(
     }
 )  # fmt: skip
 CONTROL_UNCHANGED = (
-    "The new keys or addresses work from now on, and what users granted stays. If somebody stole the old key, stop the "
+    "The new keys or addresses work from now on. Existing grants continue. If somebody stole the old key, stop the "
     "agent first: that ends its requests, grants and leases."
 )
 
@@ -115,17 +115,15 @@ class AgentAdmin(NoDeletion):
             return f"Meets the profile {agent.profile}" if agent.pk else "-"
         return f"The agent cannot ask for anything: {agent.current_problem}. Change its registration or its profile."
 
-    @admin.display(description="Keys at that address")
+    @admin.display(description="Fetched keys")
     def fetched_keys(self, agent: Agent) -> str:
         """The last fetched keys, and their problem if there is one."""
         stored = PublishedKeys.objects.filter(agent_id=agent.pk, uri=agent.client_jwks_uri).first()
         if stored is None:
             return "Not fetched yet" if agent.client_jwks_uri else "-"
         kids = [key.get("kid") or "(no kid)" for key in (stored.jwks or {"keys": []})["keys"]]
-        client_information = [
-            f"{', '.join(kids)}: fetched {stored.fetched_at:%Y-%m-%d %H:%M:%S} UTC" if kids else "None yet"
-        ]
-        return ". ".join(client_information + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
+        lines = [f"{', '.join(kids)}: fetched {stored.fetched_at:%Y-%m-%d %H:%M:%S} UTC" if kids else "None yet"]
+        return ". ".join(lines + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
@@ -151,29 +149,27 @@ class AgentAdmin(NoDeletion):
     def marked_name(self, obj: Agent) -> str:
         return f"{obj.name} ({obj.mark})" if obj.mark else str(obj.name)
 
-    @admin.display(description="says of itself")
+    @admin.display(description="self-description")
     def self_description_text(self, obj: Agent) -> str:
         """The self-description as text: no value from a client becomes a link or an image on this page."""
         lines = [f"{name}: {value}" for name, value in sorted(obj.self_description.items())]
         return "\n".join(lines) or "-"
 
-    @admin.action(description="Suspend: it can do nothing from now on", permissions=["change"])
+    @admin.action(description="Suspend: Countersign refuses all its requests", permissions=["change"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.suspend(agent, _administrator(request), timezone.now()) for agent in queryset)
-        self.message_user(request, f"{count} suspended.")
+        self.message_user(request, f"{count} agents suspended.")
 
     @admin.action(description="Resume", permissions=["change"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.resume(agent, _administrator(request), timezone.now()) for agent in queryset)
-        self.message_user(request, f"{count} resumed.")
+        self.message_user(request, f"{count} agents resumed.")
 
     @admin.action(description="New client secret (shown once)", permissions=["change"])
     def issue_secret(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
         chosen = list(queryset[:2])
         if len(chosen) != 1 or chosen[0].token_endpoint_auth_method not in Agent.SECRET_METHODS:
-            self.message_user(
-                request, "Choose one agent whose client authentication is a static secret.", messages.ERROR
-            )
+            self.message_user(request, "Choose one agent that authenticates with a static secret.", messages.ERROR)
             return None
         secret = lifecycle.issue_secret(chosen[0], _administrator(request), timezone.now())
         holder = ("Client ID", str(chosen[0].client_id))
@@ -220,7 +216,7 @@ class InitialAccessTokenAdmin(NoDeletion):
     def revoke(self, request: HttpRequest, queryset: Any) -> None:
         by, now = _administrator(request), timezone.now()
         count = sum(registration.revoke_initial_token(token, by, now) for token in queryset)
-        self.message_user(request, f"{count} revoked.")
+        self.message_user(request, f"{count} tokens revoked.")
 
 
 def _administrator(request: HttpRequest) -> User:

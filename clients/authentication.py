@@ -48,9 +48,9 @@ def parse_basic(header: str) -> BasicCredentials:
         name, found, secret = b64decode(encoded.strip(), validate=True).decode("ascii").partition(":")
         name, secret = unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
     except ValueError as error:  # not base64, not ASCII, or not UTF-8 inside
-        raise InvalidClient(detail="Basic credentials cannot be read") from error
+        raise InvalidClient(detail="the Basic credentials cannot be read") from error
     if not found or not name or "\x00" in name + secret:
-        raise InvalidClient(detail="Basic credentials cannot be read")
+        raise InvalidClient(detail="the Basic credentials cannot be read")
     return BasicCredentials(name, secret)
 
 
@@ -77,7 +77,7 @@ def _authenticate(
     secret = parameters.get("client_secret", "")
     caller = request.META["REMOTE_ADDR"]
     if sum(map(bool, (header, assertion, secret))) > 1:
-        raise InvalidRequest("use one way of client authentication, not several")  # RFC 6749 2.3
+        raise InvalidRequest("use only one method of client authentication")  # RFC 6749 2.3
     if assertion:
         return _by_assertion(assertion, parameters, endpoint_url, caller, now)
     if header:
@@ -90,7 +90,7 @@ def _authenticate(
         return _by_secret(credentials, Agent.AuthMethod.CLIENT_SECRET_POST, caller, now)
     if "client_id" in parameters:
         return _by_name(parameters["client_id"], certificate_of(request), caller, now, public=public)
-    raise InvalidClient(detail="no client authentication")
+    raise InvalidClient(detail="the request has no client authentication")
 
 
 def _find(unverified_client_id: str, methods: Collection[str], caller: str, now: datetime) -> Agent:
@@ -122,7 +122,7 @@ def _by_name(
     methods = [*Agent.MUTUAL_TLS] if certificate else []
     methods += [Agent.AuthMethod.NONE] if public else []
     if not methods:
-        raise InvalidClient(detail="no client authentication")
+        raise InvalidClient(detail="the request has no client authentication")
     agent = _find(unverified_id, methods, caller, now)
     if certificate and agent.uses_mutual_tls and (problem := _certificate_problem(certificate, agent, now)):
         raise InvalidClient(detail=f"{problem}: {agent.client_id}")
@@ -250,7 +250,7 @@ def times_problem(claims: dict[str, Any], at: float) -> str | None:
     if "exp" not in submitted or submitted["exp"] <= at - skew:
         return "expired"
     if submitted["exp"] > at + MAX_LIFETIME.total_seconds() + skew:
-        return "lives too long"
+        return "its lifetime is too long"
     if any(submitted.get(name, at) > at + skew for name in ("nbf", "iat")):
         return "not yet valid"
     return None

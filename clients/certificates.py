@@ -24,7 +24,7 @@ def problem_with_chained(certificate: ClientCertificate, names: Mapping[str, str
         return "the certificate is not valid now"
     submitted = {kind: name for kind, name in names.items() if name}
     if len(submitted) != 1:
-        return "not exactly one name is registered"
+        return "the agent has not exactly one registered name"
     ((kind, name),) = submitted.items()
     return None if _has_name(certificate.x509, kind, name) else "the certificate has another name"
 
@@ -38,7 +38,7 @@ def problem_with_self_signed(certificate: ClientCertificate, jwks: Any, now: dat
         return "the certificate is not valid now"
     der = certificate.x509.public_bytes(Encoding.DER)
     if der not in keys.registered_certificates(jwks):
-        return "the certificate is not a registered one"
+        return "the certificate is not registered"
     return None
 
 
@@ -56,9 +56,9 @@ def problem_with_names(names: Mapping[str, str]) -> str | None:
         elif kind == "san_ip":
             ipaddress.ip_address(name)
     except ValueError:
-        return f"the {kind} cannot be read"
+        return f"the {kind} is malformed"
     if "*" in name and kind == "san_dns":
-        return "the san_dns is one name, without a wildcard"
+        return "san_dns must be one name without a wildcard"
     return None
 
 

@@ -86,7 +86,7 @@ class ClientMetadata:
 def parse_metadata(unverified: Any, offer: Offer) -> ClientMetadata:
     """Parses unverified client metadata. Raises InvalidClientMetadata or InvalidRedirectUri."""
     if not isinstance(unverified, dict):
-        raise InvalidClientMetadata("client metadata is a JSON object")
+        raise InvalidClientMetadata("client metadata must be a JSON object")
     # null and "" count as absent, because real clients send them that way.
     submitted = {name: value for name, value in unverified.items() if value not in (None, "")}
     _check_protections(submitted, offer)
@@ -118,13 +118,13 @@ def parse_metadata(unverified: Any, offer: Offer) -> ClientMetadata:
 def _check_protections(submitted: dict[str, Any], offer: Offer) -> None:
     for name, harmless in _PROTECTIONS.items():
         if name in submitted and name not in offer.choices and submitted[name] not in harmless:
-            raise InvalidClientMetadata(f"{name} is not offered here as asked for")
+            raise InvalidClientMetadata(f"this server does not offer the requested {name}")
 
 
 def _text(submitted: dict[str, Any], name: str) -> str:
     value = submitted.get(name, "")
     if not isinstance(value, str):
-        raise InvalidClientMetadata(f"{name} is a text")
+        raise InvalidClientMetadata(f"{name} must be a string")
     return value
 
 
@@ -180,7 +180,7 @@ def _keys(submitted: dict[str, Any], method: str) -> tuple[dict[str, Any] | None
     if unverified is not None and jwks_uri:  # RFC 7591 2
         raise InvalidClientMetadata("jwks and jwks_uri exclude each other")
     if unverified is not None and keys.holds_private_key(unverified):
-        raise InvalidClientMetadata("jwks holds a private or symmetric key: keep it, and give the public part")
+        raise InvalidClientMetadata("jwks has a private or symmetric key: keep it secret, and send the public key")
     problem, jwks = "", None
     if unverified is not None:
         try:
@@ -197,7 +197,7 @@ def _keys(submitted: dict[str, Any], method: str) -> tuple[dict[str, Any] | None
 def _notification_endpoint(submitted: dict[str, Any], delivery_mode: Any) -> str:
     """The notification endpoint. CIBA Core 4 requires it for ping and push."""
     endpoint = _optional_text(submitted, "backchannel_client_notification_endpoint")
-    problem = uris.problem_with_address(endpoint) if endpoint else "is needed for ping and push"
+    problem = uris.problem_with_address(endpoint) if endpoint else "is required for ping and push"
     if problem and delivery_mode != "poll":
         raise InvalidClientMetadata(f"backchannel_client_notification_endpoint {problem}")
     return "" if problem else endpoint
@@ -213,12 +213,14 @@ def _auth_method(submitted: dict[str, Any], offer: Offer) -> str:
     if method in offer.public_instead:
         return NONE
     if method not in offer.auth_methods:
-        raise InvalidClientMetadata(f"token_endpoint_auth_method is one of {', '.join(sorted(offer.auth_methods))}")
+        raise InvalidClientMetadata(
+            f"token_endpoint_auth_method must be one of {', '.join(sorted(offer.auth_methods))}"
+        )
     # Refuse the algorithm now, because this server would later refuse the client's assertions.
     algorithm = submitted.get("token_endpoint_auth_signing_alg")
     if method == PRIVATE_KEY_JWT and algorithm is not None and algorithm not in keys.ASSERTION_ALGORITHMS:
         allowed = ", ".join(keys.ASSERTION_ALGORITHMS)
-        raise InvalidClientMetadata(f"token_endpoint_auth_signing_alg is one of {allowed}")
+        raise InvalidClientMetadata(f"token_endpoint_auth_signing_alg must be one of {allowed}")
     return method
 
 
@@ -233,9 +235,10 @@ def _grant_types(submitted: dict[str, Any], offer: Offer, method: str) -> list[s
     if not set(accepted) - {REFRESH_TOKEN}:
         if len(accepted) < len(offered):
             raise InvalidClientMetadata(
-                "without client authentication there are authorization_code and refresh_token only: use private_key_jwt"
+                "without client authentication, an agent may only use authorization_code and refresh_token: "
+                "use private_key_jwt"
             )
-        raise InvalidClientMetadata("grant_types has none that is offered here")
+        raise InvalidClientMetadata("this server offers none of the grant_types")
     return accepted
 
 
@@ -243,7 +246,7 @@ def _check_response_types(submitted: dict[str, Any], grant_types: list[str]) -> 
     """`code` is the only supported response type; the answer leaves out the others of the list."""
     requested = _texts(submitted, "response_types")
     if requested and AUTHORIZATION_CODE in grant_types and "code" not in requested:
-        raise InvalidClientMetadata("response_types: only code is offered here")
+        raise InvalidClientMetadata("response_types: this server offers only code")
 
 
 def _name(submitted: dict[str, Any], redirects: list[str]) -> str:
@@ -287,7 +290,7 @@ def _choice(submitted: dict[str, Any], name: str, values: tuple[Any, ...]) -> An
         return value
     if name in _REPLACED:
         return values[0]
-    raise InvalidClientMetadata(f"{name} is one of {', '.join(map(json.dumps, values))}")
+    raise InvalidClientMetadata(f"{name} must be one of {', '.join(map(json.dumps, values))}")
 
 
 def _self_description(submitted: dict[str, Any]) -> dict[str, Any]:
@@ -307,9 +310,9 @@ def _self_description(submitted: dict[str, Any]) -> dict[str, Any]:
 def document_problem(url: str, unverified: Any) -> str | None:
     """Why a document at `url` is not this client's Client ID Metadata Document (section 4 of the draft), or None."""
     if not isinstance(unverified, dict) or unverified.get("client_id") != url:
-        return "its client_id is not its own address"
+        return "its client_id is not the address of the document"
     if "client_secret" in unverified or "client_secret_expires_at" in unverified:
-        return "it holds a client secret"
+        return "it has a client secret"
     return None
 
 

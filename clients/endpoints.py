@@ -34,7 +34,7 @@ def register(request: HttpRequest) -> HttpResponse:
     registration.count_attempt(address, now)
     metadata = parse_metadata(_read(request), registration.current_offer())
     answer = registration.register(metadata, address, _bearer(request), now)
-    return json_response(_audit_facts(_accepted(answer)), 201)
+    return json_response(_client_information(_accepted(answer)), 201)
 
 
 @protocol_endpoint("registration", "GET", "PUT", "DELETE", cross_origin=True)
@@ -54,7 +54,7 @@ def _manage(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
         _accepted(registration.unregister(client_id, token, timezone.now()))
         return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
     agent = _accepted(registration.find_registered(client_id, token))
-    return json_response(_audit_facts(registration.RegisteredAgent(agent, token)))
+    return json_response(_client_information(registration.RegisteredAgent(agent, token)))
 
 
 def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
@@ -62,15 +62,15 @@ def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
     agent = _accepted(registration.find_registered(client_id, token))
     body = _read(request)
     if body.get("client_id") != client_id or _OURS & body.keys():
-        raise InvalidClientMetadata("send client_id, and nothing that this server says of the registration")
+        raise InvalidClientMetadata("send client_id, and none of the members that only the server sets")
     metadata = parse_metadata(body, registration.current_offer())
     secret = body.get("client_secret")
     if secret is not None and not isinstance(secret, str):
-        raise InvalidClientMetadata("client_secret is a text")
+        raise InvalidClientMetadata("client_secret must be a string")
     now = timezone.now()
     proved = _proved_control(request, agent, body, now)
     answer = registration.change(client_id, token, metadata, secret, now, proved=proved)
-    return json_response(_audit_facts(_accepted(answer)))
+    return json_response(_client_information(_accepted(answer)))
 
 
 def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], now: datetime) -> Control | None:
@@ -81,7 +81,7 @@ def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], no
     """
     submitted = [body.get(name, "") for name in ("client_assertion", "client_assertion_type")]
     if not all(isinstance(one, str) for one in submitted):
-        raise InvalidClientMetadata("client_assertion and client_assertion_type are texts")
+        raise InvalidClientMetadata("client_assertion and client_assertion_type must be strings")
     certificate = certificate_of(request) if agent.uses_mutual_tls else None
     if not any(submitted) and certificate is None:
         return None
@@ -93,7 +93,7 @@ def _proved_control(request: HttpRequest, agent: Agent, body: dict[str, Any], no
             prove_certificate(agent, certificate, now)
     except InvalidClient as error:
         registration.record_wrong_proof(agent, now)
-        wrong = "the proof is not of the key that is registered now"
+        wrong = "the proof was not made with the registered key"
         raise InvalidClientMetadata(wrong, detail=error.detail) from error
     return agent.control
 
@@ -114,7 +114,7 @@ def _read(request: HttpRequest) -> dict[str, Any]:
     except InvalidRequest as error:
         raise InvalidClientMetadata(error.description) from error
     if not isinstance(value, dict):
-        raise InvalidClientMetadata("client metadata is a JSON object")
+        raise InvalidClientMetadata("client metadata must be a JSON object")
     return value
 
 
@@ -129,7 +129,7 @@ def _bearer(request: HttpRequest) -> str | None:
     return token.strip()
 
 
-def _audit_facts(registered: registration.RegisteredAgent) -> dict[str, Any]:
+def _client_information(registered: registration.RegisteredAgent) -> dict[str, Any]:
     """The client information response (RFC 7591 3.2.1, RFC 7592 3)."""
     agent: Agent = registered.agent
     client_information = {

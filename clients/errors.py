@@ -22,7 +22,7 @@ class RegistrationClosed(ProtocolError):
 
     code = "access_denied"
     status = 403
-    default_description = "agents do not register themselves here: ask an administrator"
+    default_description = "agents cannot register themselves at this server: ask an administrator"
     advice = "Ask an administrator to register the agent."
 
 
@@ -33,7 +33,7 @@ class InvalidRegistrationToken(ProtocolError):
 
     code = "invalid_token"
     status = 401
-    default_description = "the token does not work here"
+    default_description = "the token is not valid"
     advice = "Send the newest registration access token, or ask an administrator for a new initial access token."
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class DocumentUnavailable(TemporarilyUnavailable):
     """
 
     default_description = (
-        "the client's metadata document could not be fetched: its host is unreachable, or does not answer as it should"
+        "the client's metadata document could not be fetched: its host is unreachable or sends an invalid response"
     )
     advice = (
         "Make sure that the document's host answers over the public internet, and repeat the request after Retry-After."
@@ -69,6 +69,6 @@ class TooManyRegistrations(ProtocolError):
 
     code = "temporarily_unavailable"
     status = 429
-    default_description = "too many registrations lately; try again later"
+    default_description = "too many registrations; try again later"
     default_retry_after = 900
     advice = "Wait as long as Retry-After says. Register an agent once and keep its credentials."

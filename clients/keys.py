@@ -34,12 +34,12 @@ def problem_with(jwks: Any, algorithms: Collection[str] = ASSERTION_ALGORITHMS) 
     """Why this JWK Set cannot belong to an agent that signs with `algorithms`, or None. Never repeats key material."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not 1 <= len(keys) <= MAX_KEYS:
-        return f'a JWK Set holds 1 to {MAX_KEYS} keys: {{"keys": [...]}}'
+        return f'a JWK Set must have 1 to {MAX_KEYS} keys: {{"keys": [...]}}'
     for key in keys:
         if problem := _problem_with_key(key, algorithms):
             return problem
     if any(_are_confusable(*pair) for pair in combinations(keys, 2)):
-        return "keys for one algorithm each need a `kid` of their own"
+        return "each key of the same algorithm needs its own `kid`"
     return None
 
 
@@ -70,19 +70,19 @@ def _problem_with_key(key: Any, algorithms: Collection[str] = ASSERTION_ALGORITH
     if not isinstance(key, dict):
         return "a key is not an object"
     if _PRIVATE_MEMBERS & key.keys():
-        return "a private or symmetric key was given: keep it, and give the public part"
+        return "the key is private or symmetric: keep it secret, and send the public key"
     kind = key.get("kty")
     if not isinstance(kind, str) or kind not in _KINDS:
-        return "keys are EC (P-256), RSA (2048 bits and more) or OKP (Ed25519)"
+        return "keys must be EC (P-256), RSA (2048 bits or more) or OKP (Ed25519)"
     if kind in _CURVES and key.get("crv") != _CURVES[kind]:
         return f"an {kind} key must be on {_CURVES[kind]}"
     operations = key.get("key_ops", ["verify"])
     if key.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
-        return 'a key says it is not for signing ("use" or "key_ops")'
+        return 'a key is not for signing ("use" or "key_ops")'
     if set(algorithms_of(key)).isdisjoint(algorithms):
         return f"an {kind} key signs {' or '.join(name for name in _KINDS[kind] if name in algorithms)} here"
     if not isinstance(key.get("kid", ""), str) or len(key.get("kid", "")) > 200:
-        return "a `kid` is a text of at most 200 characters"
+        return "a `kid` must be a string of at most 200 characters"
     return _problem_with_members(key)
 
 
@@ -95,7 +95,7 @@ def _problem_with_members(key: Mapping[str, Any]) -> str | None:
             return problem
         load({"keys": [key]})
     except (JoseError, ValueError, TypeError, KeyError, AttributeError):  # a member has an invalid type
-        return "a key cannot be read"
+        return "a key is malformed"
     return None
 
 
@@ -114,12 +114,12 @@ def usable(unverified_jwks: Any) -> dict[str, Any]:
     if not isinstance(listed, list) or len(listed) > MAX_LISTED:
         raise ValueError(f'it is not a JWK Set of at most {MAX_LISTED} keys: {{"keys": [...]}}')
     if holds_private_key(unverified_jwks):
-        raise ValueError("it publishes a private or symmetric key")
+        raise ValueError("it has a private or symmetric key")
     jwks = {"keys": [key for key in listed if _problem_with_key(key) is None]}
     if listed and not jwks["keys"]:
         raise ValueError(_problem_with_key(listed[0]))
     if problem := problem_with(jwks):
-        raise ValueError(f"of the keys that this server takes: {problem}")
+        raise ValueError(f"it has no key that this server accepts: {problem}")
     return jwks
 
 
@@ -144,11 +144,11 @@ def _problem_with_x5c(key: Mapping[str, Any]) -> str | None:
     """Why the certificates of a public JWK cannot be stored (RFC 7517 4.7), or None."""
     chain = key.get("x5c")
     if not isinstance(chain, list) or not 1 <= len(chain) <= 5 or not all(isinstance(one, str) for one in chain):
-        return "x5c is a list of 1 to 5 certificates, base64 of their DER"
+        return "x5c must be a list of 1 to 5 certificates in base64 DER"
     try:
         certificate = parse_der(b64decode(chain[0], validate=True))
-        own = cast(ECKey | RSAKey | OKPKey, load({"keys": [dict(key)]}).keys[0]).as_der(private=False)
+        registered_key = cast(ECKey | RSAKey | OKPKey, load({"keys": [dict(key)]}).keys[0]).as_der(private=False)
     except (ValueError, JoseError):
-        return "the certificate in x5c cannot be read"
-    theirs = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return None if own == theirs else "the certificate in x5c has another key"
+        return "the certificate in x5c is malformed"
+    certified_key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return None if registered_key == certified_key else "the certificate in x5c has another key"

@@ -71,7 +71,7 @@ def bring_up_to_date(agent: Agent | None, unverified_client_id: str, caller: str
     try:
         return _fetched(unverified_client_id, caller, now)
     except DocumentBad as problem:
-        log.warning("no client at %s: %s", unverified_client_id, problem)
+        log.warning("there is no client at %s: %s", unverified_client_id, problem)
         _end(agent)
         if isinstance(problem.__cause__, OutboundRefused):
             raise DocumentUnavailable(detail=str(problem), retry_after=RETRY_AFTER) from problem
@@ -81,7 +81,7 @@ def bring_up_to_date(agent: Agent | None, unverified_client_id: str, caller: str
         if agent is not None and _is_fresh(agent, now - STORED_WHILE_UNREACHABLE):
             return agent
         if isinstance(problem, FetchedTooOften):
-            busy = "the client's metadata document could not be fetched: too many were lately; try again later"
+            busy = "the client's metadata document could not be fetched: too many documents are due; try again later"
             raise DocumentUnavailable(busy, retry_after=RETRY_AFTER) from problem
         raise DocumentUnavailable(detail=str(problem), retry_after=RETRY_AFTER) from problem
 
@@ -102,12 +102,12 @@ def _fetched(url: str, caller: str, now: datetime) -> Agent:
     try:
         registration.count_attempt(caller, now, host_of_document(url))
     except TooManyRegistrations as error:
-        raise FetchedTooOften("fetched too often lately") from error
+        raise FetchedTooOften("it was fetched too often") from error
     try:
         answer = fetch("GET", url, lane=LANE, headers={"Accept": "application/json"},
                        timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)  # fmt: skip
     except OutboundBusy as error:
-        raise FetchedTooOften("too many are being fetched at once") from error
+        raise FetchedTooOften("too many documents are being fetched at once") from error
     except OutboundFailed as error:
         raise DocumentAway(str(error)) from error
     except OutboundRefused as error:
@@ -122,7 +122,7 @@ def _read(url: str, answer: OutboundAnswer) -> ClientMetadata:
     if answer.status != 200:  # refuses redirects too: another URL would define this client
         raise DocumentBad(f"it answered {answer.status}")
     if not _JSON.fullmatch(answer.headers.get("content-type", "")):
-        raise DocumentBad("it is not JSON by its content type")
+        raise DocumentBad("its content type is not JSON")
     try:
         unverified: Any = parse_json(answer.body, "the document")
         if problem := document_problem(url, unverified):

@@ -29,8 +29,8 @@ REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a grant type's name
 ID_TOKEN_ALGORITHMS = profiles.DEMANDS[Profile.CIBA].id_token_algorithms  # for an agent without a FAPI profile
 
 
-UNVERIFIED = "registered itself, not verified"
-UNVERIFIED_NAMESAKE = f"{UNVERIFIED}: it is NOT the agent of this name that an administrator registered"
+UNVERIFIED = "self-registered, not verified"
+UNVERIFIED_NAMESAKE = f"{UNVERIFIED}: it is NOT the agent with this name that an administrator registered"
 
 
 # The fields that find_registration_problem reads.
@@ -77,15 +77,15 @@ class Agent(AbstractApplication):
         ISSUER = "issuer", "issuer only (FAPI)"
 
     class DeliveryMode(models.TextChoices):
-        POLL = "poll", "poll: it asks for its tokens"
-        PING = "ping", "ping: it is told when to ask for them"
-        PUSH = "push", "push: they are sent to it"
+        POLL = "poll", "poll: the agent polls for its tokens"
+        PING = "ping", "ping: Countersign tells the agent when to fetch its tokens"
+        PUSH = "push", "push: Countersign sends the tokens to the agent"
 
     class GrantType(models.TextChoices):
-        CIBA = CIBA, "CIBA: ask a person"
-        CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, "client_credentials: routine work, unasked"
-        AUTHORIZATION_CODE = AUTHORIZATION_CODE, "authorization_code: a person consents in the browser"
-        REFRESH_TOKEN = REFRESH_TOKEN, "refresh_token: go on while the person is away"
+        CIBA = CIBA, "CIBA: a user approves on another device"
+        CLIENT_CREDENTIALS = CLIENT_CREDENTIALS, "client_credentials: routine work without a user"
+        AUTHORIZATION_CODE = AUTHORIZATION_CODE, "authorization_code: a user consents in the browser"
+        REFRESH_TOKEN = REFRESH_TOKEN, "refresh_token: keep access while the user is away"
 
     # django-oauth-toolkit's own columns with fixed values: an agent has several grant types, and
     # AgentSecret holds the secrets.
@@ -97,7 +97,7 @@ class Agent(AbstractApplication):
 
     profile = models.CharField(
         max_length=20, default=Profile.CIBA, choices=[(one.value, one.value) for one in Profile],
-        help_text="What is demanded of the agent beyond the ordinary (docs/standards.md).",
+        help_text="The security profile that the agent must follow (docs/standards.md).",
     )  # fmt: skip
     status = models.CharField(max_length=12, choices=Status.choices, default=Status.ACTIVE, editable=False)
     grant_types = ArrayField(models.CharField(max_length=60, choices=GrantType.choices), default=list)
@@ -111,7 +111,7 @@ class Agent(AbstractApplication):
         "address of public keys",
         max_length=outbound.MAX_URL,
         blank=True,
-        help_text="In place of the keys: an https address where the agent publishes them (jwks_uri).",
+        help_text="Instead of the keys: an https address where the agent publishes them (jwks_uri).",
     )
     assertion_audience = models.CharField(
         max_length=10, choices=AssertionAudience.choices, default=AssertionAudience.ANY
@@ -120,7 +120,7 @@ class Agent(AbstractApplication):
         "only DPoP-bound tokens", default=False, help_text="RFC 9449: no token without a proof of the agent's key."
     )
     tls_client_certificate_bound_access_tokens = models.BooleanField(
-        "only certificate-bound tokens", default=False, help_text="RFC 8705: no token but over mutual TLS."
+        "only certificate-bound tokens", default=False, help_text="RFC 8705: no token without mutual TLS."
     )
     # RFC 8705 2.1.2: exactly one, for tls_client_auth.
     tls_client_auth_subject_dn = models.CharField("certificate's subject (RFC 4514)", max_length=500, blank=True)
@@ -136,22 +136,24 @@ class Agent(AbstractApplication):
     )
     backchannel_client_notification_endpoint = models.CharField(
         "address for ping and push", max_length=outbound.MAX_URL, blank=True,
-        help_text="An https address of the agent, on a public host. No redirects are followed.",
+        help_text="An https address of the agent, on a public host. Countersign follows no redirects.",
     )  # fmt: skip
     backchannel_user_code_parameter = models.BooleanField(
-        "user codes", default=False, help_text="It sends user_code: a person who has set one is asked only with it."
+        "user codes",
+        default=False,
+        help_text="The agent sends user_code. It can ask a user who has set a code only with that code.",
     )
     max_lease_lifetime = models.PositiveIntegerField(
-        "longest lease", null=True, blank=True, validators=[MinValueValidator(10)],
-        help_text="Seconds that an account lent to it may live, renewed or not; empty: as long as its role allows.",
+        "maximum lease lifetime", null=True, blank=True, validators=[MinValueValidator(10)],
+        help_text="Maximum lifetime of a lease in seconds, with all renewals. Empty: the limit of the role.",
     )  # fmt: skip
     max_leases = models.PositiveIntegerField(
-        "most leases", null=True, blank=True, validators=[MinValueValidator(1)],
-        help_text="Accounts lent to it at a time, over all roles; empty: LEASES_MAX_PER_AGENT.",
+        "maximum leases", null=True, blank=True, validators=[MinValueValidator(1)],
+        help_text="Maximum number of live leases over all roles. Empty: LEASES_MAX_PER_AGENT.",
     )  # fmt: skip
     backchannel_authentication_request_signing_alg = models.CharField(
         "signed requests", max_length=5, blank=True, choices=[(name, name) for name in keys.ASSERTION_ALGORITHMS],
-        help_text="With an algorithm, every CIBA request must be signed with it; without, it may be signed.",
+        help_text="With an algorithm, the agent must sign each CIBA request with it. Without one, it may sign.",
     )  # fmt: skip
     pkce_exempt = models.BooleanField(
         "exempt from PKCE", default=False,
@@ -185,7 +187,7 @@ class Agent(AbstractApplication):
     # (clients/registration.py).
     first_used_at = models.DateTimeField(null=True, editable=False)
     groups = models.ManyToManyField(
-        Group, blank=True, related_name="agents", help_text="The agent may ask everybody in these groups."
+        Group, blank=True, related_name="agents", help_text="The agent may ask every user in these groups."
     )
 
     class Meta(AbstractApplication.Meta):
@@ -230,7 +232,7 @@ class Agent(AbstractApplication):
         if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
             raise ValidationError({"client_jwks": problem})
         if self.profile not in tuple(Profile):
-            raise ValidationError({"profile": "There is no such profile."})
+            raise ValidationError({"profile": "This profile does not exist."})
         # Who registered itself need not name one, and its default is RS256 (OpenID Connect Registration 2).
         choices = self.demands.id_token_algorithms
         if self.registered_itself and self.id_token_signed_response_alg not in choices:
@@ -251,9 +253,9 @@ class Agent(AbstractApplication):
         if self.client_jwks_uri:
             self._check_jwks_uri()
         elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
-            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys, or their address."})
+            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys or their address."})
         elif self.must_sign_requests and not self.client_jwks:
-            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys, or their address."})
+            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys or their address."})
 
     @property
     def _signs(self) -> bool:
@@ -261,14 +263,14 @@ class Agent(AbstractApplication):
 
     def _check_jwks_uri(self) -> None:
         if self.client_jwks is not None:  # RFC 7591 2: never both
-            raise ValidationError({"client_jwks_uri": "Give the keys or their address, not both."})
+            raise ValidationError({"client_jwks_uri": "Enter the keys or their address, not both."})
         self._check_address("client_jwks_uri")
 
     def _check_grant_types(self) -> None:
         if self.allows_grant_type(AUTHORIZATION_CODE) and not self.redirect_uris.split():
             raise ValidationError({"redirect_uris": "authorization_code needs a redirect URI."})
         if self.is_public and self.allows_grant_type(CIBA, CLIENT_CREDENTIALS):
-            raise ValidationError({"grant_types": "A public client has authorization_code and refresh_token only."})
+            raise ValidationError({"grant_types": "A public client may only use authorization_code and refresh_token."})
 
     def _check_pkce(self) -> None:
         """OAuth 2.1 7.5.1: a confidential client may use OpenID Connect's nonce instead of PKCE."""
@@ -307,7 +309,7 @@ class Agent(AbstractApplication):
         try:
             outbound.check_url(getattr(self, field), outbound.Trust.SUPPLIED)
         except outbound.OutboundRefused as error:
-            raise ValidationError({field: f"This server does not call there: {error}."}) from error
+            raise ValidationError({field: f"Countersign does not call this address: {error}."}) from error
 
     def _check_mutual_tls(self) -> None:
         """RFC 8705 2: mutual TLS needs MTLS_URL, and either a certificate name or a registered certificate."""
@@ -506,13 +508,15 @@ class InitialAccessToken(models.Model):
     """An initial access token (RFC 7591 3): an administrator creates it for a number of uses and until a time."""
 
     id = models.BigAutoField(primary_key=True)
-    label = models.CharField(max_length=100, help_text="Whom it is for.")
+    label = models.CharField(max_length=100, help_text="The holder of the token.")
     token_digest = models.BinaryField(max_length=32, unique=True, editable=False)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", editable=False)
     created_at = models.DateTimeField(editable=False)
     expires_at = models.DateTimeField()
     uses_left = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1), MaxValueValidator(1000)], help_text="How many agents may register."
+        default=1,
+        validators=[MinValueValidator(1), MaxValueValidator(1000)],
+        help_text="How many agents may register with the token.",
     )
     revoked_at = models.DateTimeField(null=True, editable=False)
 

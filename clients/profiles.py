@@ -96,22 +96,22 @@ def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
     """Why an agent cannot be registered with these properties, or None."""
     demands = DEMANDS[profile]
     if demands.auth_methods is not None and registered.auth_method not in demands.auth_methods:
-        return f"{profile} allows client authentication by {', '.join(demands.auth_methods)}"
+        return f"{profile} allows only the client authentication methods {', '.join(demands.auth_methods)}"
     if len(registered.constraints) > 1:
-        return "tokens are bound by DPoP or by mutual TLS: demand one of them"
+        return "tokens are bound by DPoP or by mutual TLS: require only one of them"
     if demands.constraints and not set(demands.constraints) & set(registered.constraints):
-        return f"{profile} demands tokens bound by {' or '.join(demands.constraints)}"
+        return f"{profile} requires tokens bound by {' or '.join(demands.constraints)}"
     if registered.delivery_mode == "push" and registered.constraints:
         # CIBA Core 10.3.1: push sends the tokens without a token request.
-        return "push brings tokens without a request in which the agent could prove its key: use poll or ping"
+        return "with push, the agent cannot prove its key: use poll or ping"
     if registered.delivery_mode not in demands.delivery_modes:
-        return f"{profile} allows the delivery modes {', '.join(demands.delivery_modes)}"
+        return f"{profile} allows only the delivery modes {', '.join(demands.delivery_modes)}"
     if registered.request_signing_algorithm not in ("", *demands.signing_algorithms):
-        return f"{profile} allows signing with {', '.join(demands.signing_algorithms)}"
+        return f"{profile} allows only signatures with {', '.join(demands.signing_algorithms)}"
     if registered.key_algorithms is not None and not set(registered.key_algorithms) & set(demands.signing_algorithms):
         return f"{profile} needs a key for one of {', '.join(demands.signing_algorithms)}"
     if registered.id_token_algorithm not in demands.id_token_algorithms:
-        return f"{profile} allows ID tokens signed with {', '.join(demands.id_token_algorithms)}"
+        return f"{profile} allows only ID tokens signed with {', '.join(demands.id_token_algorithms)}"
     return None
 
 
@@ -128,9 +128,9 @@ def problem_with_request(traits: RequestTraits, profile: Profile) -> str | None:
     """Why this profile refuses the request, or None."""
     demands = DEMANDS[profile]
     if demands.signed_requests and not traits.is_signed:
-        return "this agent's requests must be signed: send `request`"
+        return "this agent must sign its requests: send `request`"
     if demands.signed_requests_or_details and not (traits.is_signed or traits.has_details):
-        return "this agent's requests must be signed, or say in authorization_details what they are about"
+        return "this agent must sign its requests, or send authorization_details"
     if demands.context and not (traits.has_details or traits.has_binding_message):
-        return "say what the request is about: in authorization_details, or in a binding_message"
+        return "send authorization_details or a binding_message"
     return None

@@ -21,7 +21,7 @@ _PORT = re.compile(r":[0-9]{1,5}\Z")
 def problem_with_list(redirect_uris: list[str], schemes: Collection[str] = ()) -> str | None:
     """Why an administrator cannot register these redirect URIs, or None. `schemes`: see uris.py."""
     if len(redirect_uris) > MAX_URIS:
-        return f"there are more than {MAX_URIS}"
+        return f"there are more than {MAX_URIS} addresses"
     problems = ((uri, uris.problem_with_redirect(uri, native=True, schemes=schemes)) for uri in redirect_uris)
     return next((f"{uri[:80]} {problem}" for uri, problem in problems if problem), None)
 

@@ -105,7 +105,7 @@ def register(
     try:
         return _register(metadata, address, unverified_token, now)
     except ValidationError as error:
-        return InvalidClientMetadata("this is no agent that can be registered", detail=str(error))
+        return InvalidClientMetadata("this server cannot register this agent", detail=str(error))
 
 
 @transaction.atomic(durable=True)
@@ -143,7 +143,7 @@ def _spend_initial_token(unverified_token: str, now: datetime) -> InitialAccessT
 def problem_with_name(metadata: ClientMetadata) -> InvalidClientMetadata | None:
     """Refuses a name that imitates this server, because users would trust it."""
     if names.passes_for_us(metadata.name, urlsplit(settings.ISSUER_URL).hostname or ""):
-        return InvalidClientMetadata("client_name is the name of this server: choose another")
+        return InvalidClientMetadata("client_name is the name of this server: choose another name")
     return None
 
 
@@ -222,7 +222,7 @@ def change(
     try:
         return _change(unverified_client_id, unverified_token, metadata, unverified_secret, now, proved)
     except ValidationError as error:
-        return InvalidClientMetadata("this is no agent that can be registered", detail=str(error))
+        return InvalidClientMetadata("this server cannot register this agent", detail=str(error))
 
 
 @transaction.atomic(durable=True)
@@ -238,7 +238,7 @@ def _change(
     if isinstance(agent, ProtocolError):
         return agent
     if unverified_secret is not None and AgentSecret.find(unverified_secret, agent) is None:
-        return InvalidClientMetadata("client_secret is not this agent's")  # RFC 7592 2.2
+        return InvalidClientMetadata("client_secret is wrong")  # RFC 7592 2.2
     if problem := widening(agent, metadata):
         record(events.AGENT_CHANGE_REFUSED, _about(agent), now, reason=problem)
         return InvalidClientMetadata(problem)
@@ -269,19 +269,19 @@ def widening(agent: Agent, metadata: ClientMetadata) -> str | None:
     must stay.
     """
     if metadata.token_endpoint_auth_method != agent.token_endpoint_auth_method:
-        return "token_endpoint_auth_method cannot be changed: register anew"
+        return "token_endpoint_auth_method cannot be changed: register a new agent"
     if not set(metadata.grant_types) <= set(agent.grant_types):
-        return "grant_types cannot be added: register anew"
+        return "grant_types cannot be added: register a new agent"
     if metadata.certificate_names != {kind: name for kind, name in agent.tls_client_auth_names.items() if name}:
-        return "the certificate's name cannot be changed: register anew"
+        return "the certificate's name cannot be changed: register a new agent"
     if any(getattr(agent, name) and not metadata.choices.get(name, True) for name in SENDER_CONSTRAINTS):
-        return "tokens that are bound to a key stay bound: register anew"
+        return "the binding of tokens to a key cannot be removed: register a new agent"
     return None
 
 
 @transaction.atomic(durable=True)
 def record_wrong_proof(agent: Agent, now: datetime) -> None:
-    record(events.AGENT_CHANGE_REFUSED, _about(agent), now, reason="the proof of the registered key does not hold")
+    record(events.AGENT_CHANGE_REFUSED, _about(agent), now, reason="the proof of the registered key is not valid")
 
 
 def take_rights(agent: Agent) -> None:

@@ -44,9 +44,9 @@ _HANDLED_PREFIXES = (
 def problem_with_scheme(scheme: str) -> str | None:
     """Why REGISTRATION_PRIVATE_USE_SCHEMES cannot list this private-use scheme without a dot, or None."""
     if not _WITHOUT_DOT.fullmatch(scheme):
-        return "only schemes without a dot belong there, in small letters and without a colon: vscode"
+        return "it must be a scheme without a dot, in lower case and without a colon, such as vscode"
     if scheme in _HANDLED or scheme.startswith(_HANDLED_PREFIXES):
-        return "a browser or an operating system handles this scheme itself"
+        return "browsers or operating systems handle this scheme"
     return None
 
 
@@ -61,12 +61,12 @@ def problem_with_redirect(uri: str, *, native: bool, schemes: Collection[str] = 
     if scheme in ("https", "http"):
         host = host_of(uri)
         if host is None:
-            return "has no host that can be read, in lower case"
-        return None if scheme == "https" or host in LOOPBACK else "is http, which is for loopback addresses alone"
+            return "has no valid host in lower case"
+        return None if scheme == "https" or host in LOOPBACK else "is http, which is only for loopback addresses"
     is_listed = scheme in schemes and problem_with_scheme(scheme) is None
     if not colon or not (is_listed or _PRIVATE_USE.fullmatch(scheme)):
-        return "is neither https nor of a private-use scheme such as com.example.app"
-    return None if native else "is of a private-use scheme, which is for application_type native"
+        return "has neither the scheme https nor a private-use scheme such as com.example.app"
+    return None if native else "has a private-use scheme, which is only for application_type native"
 
 
 def problem_with_address(uri: str) -> str | None:
@@ -97,14 +97,14 @@ def _problem_with_text(uri: str) -> str | None:
     if len(uri) > MAX_URI:
         return f"is longer than {MAX_URI} characters"
     if not _CHARACTERS.fullmatch(uri):
-        return "has characters that no URI has"
+        return "has characters that a URI must not have"
     if "#" in uri:
         return "has a fragment"
     try:
         parts = urlsplit(uri)
         _ = parts.port
     except ValueError:
-        return "cannot be read"
+        return "is malformed"
     if "@" in parts.netloc:
         return "has a user name"
     if {".", ".."} & set(unquote(parts.path).replace("\\", "/").split("/")):

@@ -28,8 +28,8 @@ def _about(request: HttpRequest) -> About:
     return About(f"user:{request.user.pk}")
 
 
-def _end(request: HttpRequest, which: Q, now: datetime, **answer: Any) -> int:
-    return bulk_revocation.end(which, f"user:{request.user.pk}", now, **answer)
+def _end(request: HttpRequest, which: Q, now: datetime, **facts: Any) -> int:
+    return bulk_revocation.end(which, f"user:{request.user.pk}", now, **facts)
 
 
 class PreflightAfterSaving(NoDeletion):
@@ -48,18 +48,22 @@ class PreflightAfterSaving(NoDeletion):
     def run_preflight(self, request: HttpRequest, saved: Any) -> None:
         raise NotImplementedError
 
-    def tell(self, request: HttpRequest, who: Any, report: preflight.Report) -> None:
+    def display_report(self, request: HttpRequest, who: Any, report: preflight.Report) -> None:
         if not report.passed:
-            self.message_user(request, f"{who} lends nothing: {report.first_problem}", messages.ERROR)
+            self.message_user(request, f"{who} issues no leases: {report.first_problem}", messages.ERROR)
             return
-        done = "made, used and taken back" if report.used else "made and taken back; with no active role, none was used"
-        more = f" Its administrator can do more than lending needs: {' '.join(report.excess)}" if report.excess else ""
+        done = "created, used and revoked" if report.used else "created and revoked, but not used: no role is active"
+        more = (
+            f" The administrator account has more rights than needed: {' '.join(report.excess)}"
+            if report.excess
+            else ""
+        )
         level = messages.WARNING if report.excess else messages.SUCCESS
-        self.message_user(request, f"{who}: an account was {done}.{more}", level)
+        self.message_user(request, f"{who}: a probe account was {done}.{more}", level)
         for text in [*report.left_behind, *report.can_leave_behind]:
             self.message_user(request, text, messages.WARNING)
-        for role, problem in report.asleep.items():
-            self.message_user(request, f"The role {role} was put to sleep: {problem}", messages.ERROR)
+        for role, problem in report.deactivated.items():
+            self.message_user(request, f"The role {role} was deactivated: {problem}", messages.ERROR)
 
 
 class BackendForm(forms.ModelForm[Backend]):
@@ -67,13 +71,13 @@ class BackendForm(forms.ModelForm[Backend]):
         widget=forms.PasswordInput(render_value=False),
         required=False,
         label="administrator's secret",
-        help_text="Sealed, and never shown again. Empty keeps the one that is stored.",
+        help_text="Countersign encrypts the secret and never shows it. Empty: keep the stored secret.",
     )
 
     is_same_system = forms.BooleanField(
         required=False,
         label="the same system",
-        help_text="Leases are live: say so where only the way to the same system changes.",
+        help_text="Required while leases are live: confirms that the new settings lead to the same system.",
     )
 
     class Meta:
@@ -84,10 +88,12 @@ class BackendForm(forms.ModelForm[Backend]):
         cleaned = super().clean()
         if cleaned and "settings" in self.changed_data and not cleaned.get("is_same_system") and self._has_live():
             # If the settings pointed to another system, every account would be missing there. The
-            # leases would be recorded as revoked although their accounts exist.
-            self.add_error("settings", "Leases are live there. Drain it first, or say that it is the same system.")
+            # leases would be recorded as exists although their accounts exist.
+            self.add_error(
+                "settings", "The backend has live leases. Drain it first, or confirm that this is the same system."
+            )
         if cleaned and not cleaned.get("secret") and self.instance._state.adding:
-            self.add_error("secret", "A new backend needs its administrator's secret.")
+            self.add_error("secret", "A new backend needs the secret of its administrator account.")
         return cleaned
 
     def _has_live(self) -> bool:
@@ -108,20 +114,20 @@ class BackendAdmin(PreflightAfterSaving):
     actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
 
     def get_queryset(self, request: HttpRequest) -> Any:
-        bulk_revocation = Q(leases__state__in=ENDING_STATES)
+        is_ending = Q(leases__state__in=ENDING_STATES)
         return (
             super()
             .get_queryset(request)
             .annotate(
                 live_leases=Count("leases", filter=~Q(leases__state__in=FINAL_STATES)),
-                oldest_ended=Min("leases__ended_at", filter=bulk_revocation),
+                oldest_ended=Min("leases__ended_at", filter=is_ending),
             )
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return (*self.readonly_fields, "name", "engine") if obj else self.readonly_fields
 
-    @admin.display(description="leases not gone", ordering="live_leases")
+    @admin.display(description="live leases", ordering="live_leases")
     def live(self, obj: Any) -> int:
         return int(obj.live_leases)
 
@@ -133,7 +139,7 @@ class BackendAdmin(PreflightAfterSaving):
     def health(self, obj: Backend) -> str:
         if obj.failing_since is None:
             if obj.preflight_at is None:
-                return "not asked yet"
+                return "no call yet"
             # A backend that refuses our login does answer, but issues nothing.
             problem = preflight.first_problem(obj.preflight.get("steps", []))
             return f"yes, but its preflight failed: {problem}" if problem else "yes"
@@ -145,9 +151,9 @@ class BackendAdmin(PreflightAfterSaving):
             f"{'✓' if step['ok'] else '✕'} {step['step']}{': ' if step['problem'] else ''}{step['problem']}"
             for step in obj.preflight.get("steps", [])
         ]
-        asleep = obj.preflight.get("asleep", {}).items()
-        lines += [f"✕ role {role}, which was put to sleep: {problem}" for role, problem in asleep]
-        lines += [f"More than it needs: {text}" for text in obj.preflight.get("excess", [])]
+        deactivated = obj.preflight.get("deactivated", {}).items()
+        lines += [f"✕ role {role}, which was deactivated: {problem}" for role, problem in deactivated]
+        lines += [f"Unneeded right: {text}" for text in obj.preflight.get("excess", [])]
         lines += [f"Accounts can leave behind: {text}" for text in obj.preflight.get("can_leave_behind", [])]
         return format_html("<pre>{}</pre>", "\n".join(lines) or "not run yet")
 
@@ -168,27 +174,31 @@ class BackendAdmin(PreflightAfterSaving):
         )  # fmt: skip
 
     def run_preflight(self, request: HttpRequest, saved: Backend) -> None:
-        self.tell(request, saved, preflight.check_backend(saved, _about(request), timezone.now()))
+        self.display_report(request, saved, preflight.check_backend(saved, _about(request), timezone.now()))
 
-    @admin.action(description="Check it, and let it lend", permissions=["change"])
+    @admin.action(description="Run the preflight, and enable the backend if it passes", permissions=["change"])
     def check_and_enable(self, request: HttpRequest, queryset: Any) -> None:
         for backend in queryset:
             backends.end_draining(backend)
             self.run_preflight(request, Backend.objects.get(pk=backend.pk))
 
-    @admin.action(description="Drain: lend nothing more, let what is lent end", permissions=["change"])
+    @admin.action(description="Drain: issue no more leases, let the live leases end", permissions=["change"])
     def drain(self, request: HttpRequest, queryset: Any) -> None:
         for backend in queryset:
             backends.drain(backend, _about(request), timezone.now())
-        self.message_user(request, "Nothing more is lent. The column of leases says when all are gone.")
+        self.message_user(
+            request, "These backends issue no more leases. The column “live leases” shows when all have ended."
+        )
 
     @admin.action(description="End every lease now", permissions=["change"])
     def end_leases(self, request: HttpRequest, queryset: Any) -> None:
         now = timezone.now()
         ended = sum(_end(request, Q(backend=backend), now, backend=backend.name) for backend in queryset)
-        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+        self.message_user(request, f"{ended} leases ended. The state “revoked” confirms that an account is gone.")
 
-    @admin.action(description="New administrator secret that only this server knows", permissions=["change"])
+    @admin.action(
+        description="Rotate the administrator secret to one that only Countersign knows", permissions=["change"]
+    )
     def rotate(self, request: HttpRequest, queryset: Any) -> None:
         for backend in queryset:
             try:
@@ -196,12 +206,12 @@ class BackendAdmin(PreflightAfterSaving):
             except rotation.RotationFailed as error:
                 self.message_user(request, f"{backend}: {error}", messages.ERROR)
             else:
-                self.message_user(request, f"{backend}: the new secret logs in; the old one is forgotten.")
+                self.message_user(request, f"{backend}: the new secret logs in. Countersign deleted the old secret.")
 
-    @admin.action(description="Try at once to take back what is stuck or disabled", permissions=["change"])
+    @admin.action(description="Retry the revocation of stuck and disabled leases now", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.retry_now(Q(backend=backend), timezone.now()) for backend in queryset)
-        self.message_user(request, f"{count} are tried within a second.")
+        self.message_user(request, f"Countersign retries {count} leases within a second.")
 
 
 class RoleForm(forms.ModelForm[Role]):
@@ -212,11 +222,13 @@ class RoleForm(forms.ModelForm[Role]):
 
     title = OperationTypeVersion._meta.get_field("title").formfield()
     summary = OperationTypeVersion._meta.get_field("summary").formfield(
-        help_text="What a person reads before saying yes: “Read the orders database”."
+        help_text="The text of the prompt that the user approves: “Read the orders database”."
     )
     risk = OperationTypeVersion._meta.get_field("risk").formfield()
     assurance = OperationTypeVersion._meta.get_field("assurance").formfield()
-    uses = OperationTypeVersion._meta.get_field("uses").formfield(initial=1, help_text="How many leases one yes buys.")
+    uses = OperationTypeVersion._meta.get_field("uses").formfield(
+        initial=1, help_text="How many leases one approval allows."
+    )
 
     class Meta:
         model = Role
@@ -239,9 +251,9 @@ class RoleForm(forms.ModelForm[Role]):
         cleaned = super().clean()
         if cleaned and self.instance._state.adding and "name" in cleaned:
             kind = roles.type_name(cleaned["name"])
-            revoked = OperationType.objects.filter(name=kind).exists()
-            if revoked:
-                self.add_error("name", f"There is an operation type {kind} already.")
+            exists = OperationType.objects.filter(name=kind).exists()
+            if exists:
+                self.add_error("name", f"The operation type {kind} already exists.")
         if cleaned and not self.errors:
             lifetime = cleaned["max_lifetime"]
             written = {"schema": roles.schema_of(Role(max_lifetime=lifetime)), "lifetime": lifetime}
@@ -271,7 +283,7 @@ class RoleAdmin(PreflightAfterSaving):
     def risk(self, obj: Role) -> str:
         return obj.operation_type.current.risk if obj.operation_type.current else "-"
 
-    @admin.display(description="leases not gone", ordering="live_leases")
+    @admin.display(description="live leases", ordering="live_leases")
     def live(self, obj: Any) -> int:
         return int(obj.live_leases)
 
@@ -282,13 +294,13 @@ class RoleAdmin(PreflightAfterSaving):
             request.was_saved = obj  # type: ignore[attr-defined]
 
     def run_preflight(self, request: HttpRequest, saved: Role) -> None:
-        self.tell(request, saved, preflight.check_role(saved, _about(request), timezone.now()))
+        self.display_report(request, saved, preflight.check_role(saved, _about(request), timezone.now()))
 
     @admin.action(description="End every lease now", permissions=["change"])
     def end_leases(self, request: HttpRequest, queryset: Any) -> None:
         now = timezone.now()
         ended = sum(_end(request, Q(role=role), now, role=role.name) for role in queryset)
-        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+        self.message_user(request, f"{ended} leases ended. The state “revoked” confirms that an account is gone.")
 
 
 @admin.register(Lease)
@@ -331,11 +343,11 @@ class LeaseAdmin(ReadOnly):
             return "-"
         return f"{(timezone.now() - obj.ended_at).total_seconds():.0f} s"
 
-    @admin.display(description="can be taken back", boolean=True)
+    @admin.display(description="can be revoked", boolean=True)
     def revocable(self, obj: Lease) -> bool | None:
         return obj.backend.is_revocable
 
-    @admin.display(description="the role's settings when it was bought")
+    @admin.display(description="role's settings at the request")
     def frozen(self, obj: Lease) -> str:
         return format_html("<pre>{}</pre>", json.dumps(obj.settings, indent=2))
 
@@ -343,12 +355,13 @@ class LeaseAdmin(ReadOnly):
     def end_now(self, request: HttpRequest, queryset: Any) -> None:
         ids = [str(one) for one in queryset.values_list("id", flat=True)]
         ended = _end(request, Q(pk__in=ids), timezone.now())
-        self.message_user(request, f"{ended} ended; they are confirmed gone when their state is revoked.")
+        self.message_user(request, f"{ended} leases ended. The state “revoked” confirms that an account is gone.")
 
-    @admin.action(description="Try at once to take back", permissions=["change"])
+    @admin.action(description="Retry the revocation now", permissions=["change"])
     def try_again(self, request: HttpRequest, queryset: Any) -> None:
         ids = list(queryset.values_list("id", flat=True))
-        self.message_user(request, f"{lifecycle.retry_now(Q(pk__in=ids), timezone.now())} are tried within a second.")
+        count = lifecycle.retry_now(Q(pk__in=ids), timezone.now())
+        self.message_user(request, f"Countersign retries {count} leases within a second.")
 
 
 @admin.register(Recovery)
@@ -361,7 +374,7 @@ class RecoveryAdmin(ReadOnly):
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return obj is None and request.user.is_superuser
 
-    @admin.action(description="End it: take back what is due", permissions=["change"])
+    @admin.action(description="End the recovery: Countersign revokes everything that is due", permissions=["change"])
     def end_recovery(self, request: HttpRequest, queryset: Any) -> None:
         ended = recovery.end(f"user:{request.user.pk}", timezone.now())
-        self.message_user(request, "Taking back goes on." if ended else "It had ended before.")
+        self.message_user(request, "Revocation continues." if ended else "The recovery had already ended.")

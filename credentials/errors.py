@@ -10,7 +10,7 @@ class NotAllowed(ProtocolError):
 
     code = "insufficient_scope"
     status = 403
-    default_description = "this token is not for leases: ask for the scope `leases`"
+    default_description = "the access token needs the scope `leases`"
     advice = "Get an access token with the scope leases."
 
 
@@ -19,7 +19,9 @@ class InsufficientAuthorization(ProtocolError):
 
     code = "insufficient_authorization"
     status = 403
-    default_description = "this needs a grant: ask for these authorization_details, then come back with the token"
+    default_description = (
+        "the access token has no grant for this role: request these authorization_details, then repeat the call"
+    )
     advice = "Request the authorization_details of the body by CIBA, then repeat the call with the new access token."
 
     def __init__(self, how: dict[str, Any]) -> None:
@@ -35,7 +37,7 @@ class UnknownRole(ProtocolError):
 
     code = "unknown_role"
     status = 404
-    default_description = "there is no such role for this agent"
+    default_description = "this role does not exist, or this agent may not request it"
     advice = "Check the name of the role. Ask an administrator to give the agent the role's operation type."
 
 
@@ -44,7 +46,7 @@ class UnknownLease(ProtocolError):
 
     code = "not_found"
     status = 404
-    default_description = "there is no such lease"
+    default_description = "this agent has no lease with this id"
     advice = "Check the id of the lease."
 
 
@@ -53,7 +55,7 @@ class UnknownHandle(ProtocolError):
 
     code = "not_found"
     status = 404
-    default_description = "there is nothing to unwrap with this handle"
+    default_description = "the handle is unknown, expired or already used"
     advice = (
         "Request a new lease. If you did not use the handle yourself, tell an administrator: "
         "somebody else may have the credential."
@@ -74,7 +76,7 @@ class LeaseBusy(ProtocolError):
 
     code = "lease_busy"
     status = 409
-    default_description = "another call about this lease is under way; repeat yours"
+    default_description = "another call for this lease is running; repeat the call"
     advice = "Repeat the call after a second, with the same Idempotency-Key."
 
 
@@ -91,17 +93,18 @@ class NotIssuing(ProtocolError):
 
     code = "not_issuing"
     status = 503
-    default_description = "nothing is lent from there now"
+    default_description = "the role or its backend issues no leases now"
     default_retry_after = 60
     advice = (
-        "Wait as long as Retry-After says. If it stays so, ask an administrator to enable the role and its backend."
+        "Wait as long as Retry-After says. If the error remains, ask an administrator to enable the role and its "
+        "backend."
     )
 
 
 class NoAnswer(TemporarilyUnavailable):
     """The backend does not answer. No use was spent."""
 
-    default_description = "the system behind this role does not answer; nothing was spent"
+    default_description = "the backend of this role does not answer; no use was spent"
     default_retry_after = 5
     advice = "Wait as long as Retry-After says, then repeat the call with the same Idempotency-Key."
 
@@ -109,7 +112,7 @@ class NoAnswer(TemporarilyUnavailable):
 class SlowAnswer(TemporarilyUnavailable):
     """Too many calls are waiting for slow backends. No use was spent."""
 
-    default_description = "the system behind this role is slow now; nothing was spent"
+    default_description = "the backend of this role is slow now; no use was spent"
     advice = "Wait as long as Retry-After says, then repeat the call with the same Idempotency-Key."
 
 
@@ -127,5 +130,5 @@ class BackendUnavailable(ProtocolError):
 
     code = "backend_unavailable"
     status = 502
-    default_description = "the system behind this role could not do it; nothing was spent"
+    default_description = "the backend of this role refused the call; no use was spent"
     advice = "Repeat the call later. If the error remains, ask an administrator to run the backend's preflight."

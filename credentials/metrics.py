@@ -11,20 +11,28 @@ from credentials.backends import recovery
 from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
 from credentials.models import Backend, Lease
 
-ISSUED = Histogram("countersign_lease_issue_seconds", "From the purchase to the account.", ["backend"])
-ALARMS = Counter("countersign_lease_alarms_total", "Handles unwrapped twice, accounts without a lease.", ["kind"])
+ISSUED = Histogram(
+    "countersign_lease_issue_seconds", "Seconds from the call to the backend until the account exists.", ["backend"]
+)
+ALARMS = Counter(
+    "countersign_lease_alarms_total",
+    "Handles that were unwrapped twice, accounts without a lease, and objects left behind.",
+    ["kind"],
+)
 
 
 def read_figures(now: datetime) -> list[GaugeMetricFamily]:
     leases = GaugeMetricFamily("countersign_leases", "Leases that are not confirmed gone.", labels=["backend", "state"])
     oldest = GaugeMetricFamily(
-        "countersign_leases_oldest_overdue_seconds", "Since when the longest ended account lives.", labels=["backend"]
+        "countersign_leases_oldest_overdue_seconds",
+        "How long ago the lease ended whose account has waited longest for its revocation.",
+        labels=["backend"],
     )
     orphans = GaugeMetricFamily(
         "countersign_leases_orphans", "Accounts without a lease that could not be revoked.", labels=["backend"]
     )
     failing = GaugeMetricFamily(
-        "countersign_leases_backend_failing_seconds", "Since when a backend does not answer.", labels=["backend"]
+        "countersign_leases_backend_failing_seconds", "How long a backend has not answered.", labels=["backend"]
     )
     states = Lease.objects.exclude(state__in=FINAL_STATES).values_list("backend__name", "state").annotate(Count("id"))
     for backend, state, count in states.order_by():
@@ -53,17 +61,17 @@ def find_worries() -> list[str]:
     """
     stuck = Lease.objects.filter(state=State.STUCK).values_list("backend__name").annotate(Count("id"))
     worries = [
-        f"{count} accounts of backend {name} could not be taken back and are tried again"
+        f"{count} accounts of backend {name} could not be revoked; Countersign keeps trying"
         for name, count in stuck.order_by("backend__name")
     ]
     worries += [
-        f"backend {one.name} does not answer since {one.failing_since:%Y-%m-%d %H:%M} UTC"
+        f"backend {one.name} has not answered since {one.failing_since:%Y-%m-%d %H:%M} UTC"
         for one in Backend.objects.in_service().exclude(failing_since=None).order_by("name")
     ]
     worries += [
-        f"backend {one.name} has {len(one.orphans)} accounts that no lease accounts for"
+        f"backend {one.name} has {len(one.orphans)} accounts that belong to no lease"
         for one in Backend.objects.exclude(orphans=[]).order_by("name")
     ]
     if recovery.is_on():
-        worries.append("recovery: nothing is taken back until it is ended (docs/operations.md)")
+        worries.append("recovery: revocation is paused until an administrator ends the recovery (docs/operations.md)")
     return worries

@@ -23,8 +23,8 @@ from operations.models import OperationType
 NAME = RegexValidator(r"^[a-z][a-z0-9-]{0,40}\Z", "Lower-case letters, digits and hyphens.")
 STATUS_LABELS = {
     BackendStatus.NEW: "new: its preflight has not passed",
-    BackendStatus.ENABLED: "enabled: lends",
-    BackendStatus.DRAINING: "draining: lends nothing more, takes everything back in time",
+    BackendStatus.ENABLED: "enabled: issues leases",
+    BackendStatus.DRAINING: "draining: issues no more leases; live leases end in time",
 }
 MAX_LIFETIME_S = 86_400  # seconds: a lease lasts minutes, at most a working day
 
@@ -70,7 +70,9 @@ class Backend(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=41, unique=True, validators=[NAME])
     engine = models.CharField(max_length=40, choices=engine_choices)
-    settings = models.JSONField(help_text="Where it is and who our administrator there is; no secret.")
+    settings = models.JSONField(
+        help_text="The address of the system and the name of the administrator account. Never a secret."
+    )
     sealed_secret = models.BinaryField(editable=False)
     # Root rotation: stored before the backend is changed, until one of the two secrets is known to
     # work.
@@ -138,14 +140,14 @@ class Role(models.Model):
     operation_type = models.OneToOneField(
         OperationType, on_delete=models.PROTECT, related_name="credential_role", editable=False
     )
-    settings = models.JSONField(help_text="What the account gets, in the engine's terms.")
+    settings = models.JSONField(help_text="The rights of the account, in the terms of the engine's terms.")
     default_lifetime = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_LIFETIME_S)], help_text="Seconds."
     )
     max_lifetime = models.PositiveIntegerField(
         default=3600,
         validators=[MinValueValidator(30), MaxValueValidator(MAX_LIFETIME_S)],
-        help_text="Seconds, renewed or not.",
+        help_text="Seconds, with all renewals.",
     )
     max_leases = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])
     max_per_agent = models.PositiveIntegerField(default=10, validators=[MinValueValidator(1)])
@@ -162,7 +164,9 @@ class Role(models.Model):
     def clean(self) -> None:
         super().clean()
         if self.default_lifetime > self.max_lifetime:
-            raise ValidationError({"default_lifetime": "It may not be longer than the longest lifetime."})
+            raise ValidationError(
+                {"default_lifetime": "The default lifetime must not be longer than the maximum lifetime."}
+            )
         if not hasattr(self, "backend"):
             return  # the form reports that it is missing
         try:
@@ -275,11 +279,11 @@ class Lease(models.Model):
                 condition=Q(state__in=[State.WRAPPED, State.CREATING]),
             ),
             models.Index(
-                name="lease_to_take_back", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING_STATES))
+                name="lease_to_revoke", fields=["backend", "due_at"], condition=Q(state__in=sorted(ENDING_STATES))
             ),
             models.Index(name="lease_not_revoked", fields=["backend", "role"], condition=~Q(state=State.REVOKED)),
             models.Index(name="lease_of_agent_not_revoked", fields=["agent"], condition=~Q(state=State.REVOKED)),
-            models.Index(name="lease_of_person_not_revoked", fields=["user"], condition=~Q(state=State.REVOKED)),
+            models.Index(name="lease_of_user_not_revoked", fields=["user"], condition=~Q(state=State.REVOKED)),
             models.Index(fields=["agent", "-created_at"]),
             models.Index(fields=["user", "-created_at"]),
         ]

@@ -30,10 +30,10 @@ def _parsed(text: str) -> Subscription:
         subscription = parse_subscription(json.loads(text))
         target = check_url(subscription.endpoint, Trust.SUPPLIED)
     except (ValueError, RecursionError, OutboundRefused) as error:
-        raise forms.ValidationError(f"This browser cannot be added: {error}.") from error
+        raise forms.ValidationError(f"Countersign cannot add this browser: {error}.") from error
     if not target.is_exception and not is_known_service(target.host, subscription.path, settings.PUSH_SERVICES):
         raise forms.ValidationError(
-            f"This browser cannot be added: {target.host} is not a push service that this server uses (PUSH_SERVICES)."
+            f"Countersign cannot add this browser: its push service {target.host} is not in PUSH_SERVICES."
         )
     return subscription
 
@@ -42,7 +42,7 @@ def _known_key(public_key: str) -> VapidKey:
     """The key of the browser's subscription. It may have been rotated since the page was loaded."""
     key = VapidKey.objects.filter(pk=public_key).first()
     if key is None:
-        raise forms.ValidationError("This page is out of date: reload it, and try again.")
+        raise forms.ValidationError("This page is out of date. Reload it and try again.")
     return key
 
 
@@ -52,7 +52,7 @@ class NewCodeForm(forms.Form):
     password = forms.CharField(
         max_length=1024,
         strip=False,
-        label="Your password, once more",
+        label="Your password",
         widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
     )
 
@@ -65,7 +65,8 @@ class UserCodeForm(NewCodeForm):
         required=False,
         strip=False,
         label="New code",
-        help_text="6 to 64 letters, digits or signs. Not your password: agents see it. Empty: no code any more.",
+        help_text="6 to 64 letters, digits or signs. Do not use your password: agents see the code. "
+        "Leave it empty to remove the code.",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
     )
     field_order = ("code", "password")
@@ -74,7 +75,7 @@ class UserCodeForm(NewCodeForm):
         cleaned = super().clean() or {}
         code, password = cleaned.get("code", ""), cleaned.get("password")
         if code and code == password:
-            self.add_error("code", "Never your password: agents see this code.")
+            self.add_error("code", "Do not use your password: agents see this code.")
         elif code and (problem := problem_with_code(code)):
             self.add_error("code", problem)
         return cleaned

@@ -110,7 +110,7 @@ def renew(
 @transaction.atomic(durable=True)
 def remove(device: Device, now: datetime) -> None:
     """Removes a device at its user's request."""
-    _end(device, now, "removed by its person")
+    _end(device, now, "removed by its user")
 
 
 @transaction.atomic(durable=True)
@@ -224,7 +224,7 @@ def withdraw_late(payload: dict[str, Any], now: datetime) -> Outcome:
     return Completed()
 
 
-def tell(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
+def notify_account_change(user: User, news: str, addresses: Sequence[str], now: datetime) -> None:
     """Notifies a user on every device and by e-mail of a change to their account. Runs in the caller's transaction."""
     for device in live_devices(user):
         _enqueue_push(device, f"device:{device.id}", {"kind": news}, now, now + NEWS_LIFETIME)

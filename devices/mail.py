@@ -11,28 +11,28 @@ from accounts.models import User
 from devices import lifecycle
 from foundation.outbox import Abandon, Completed, Outcome, Retry
 
-SUBJECT = "Something waits for your answer"
+SUBJECT = "An agent waits for your answer"
 TEXT = """An AI agent asks for your approval.
 
-Open Countersign as you always do (your installed app, or your bookmark) and look at your inbox.
-There is no link in this message, and there never is one.
+Open Countersign in the usual way (the installed app or your bookmark) and look in your inbox.
+Countersign never puts a link into its e-mails.
 """
 
 _WHAT_TO_DO = """
-If you did not ask for it, tell an administrator now, and look at your activity in Countersign (your installed app, or
-your bookmark). There is no link in this message, and there never is one.
+If you did not expect this, tell an administrator now. Then check your activity in Countersign (the installed app or
+your bookmark). Countersign never puts a link into its e-mails.
 """
 # Kind of news (accounts/lifecycle.py) → subject and text.
 NEWS = {
     "sign_in_link": (
-        "A sign-in link for your account was made",
-        "An administrator made a link that sets a new password for your Countersign account. Whoever opens it can sign "
-        "in as you.\n" + _WHAT_TO_DO,
+        "A sign-in link for your account was created",
+        "An administrator created a link that sets a new password for your Countersign account. Whoever opens it can "
+        "sign in as you.\n" + _WHAT_TO_DO,
     ),
     "password_set": (
         "Your password was changed",
-        "A new password was set for your Countersign account by a link that an administrator made. Every earlier "
-        "sign-in has ended.\n" + _WHAT_TO_DO,
+        "Somebody set a new password for your Countersign account with a link that an administrator created. All "
+        "earlier sessions have ended.\n" + _WHAT_TO_DO,
     ),
     "address_changed": (
         "Your e-mail address or phone number was changed",
@@ -48,7 +48,7 @@ def send(payload: dict[str, Any], _now: datetime) -> Outcome:
         return Completed()
     user = User.objects.filter(pk=payload["user"], is_active=True).first()
     if user is None:
-        return Abandon("the person was disabled")
+        return Abandon("the user is disabled")
     subject, text = NEWS[news] if news else (SUBJECT, TEXT)
     try:
         send_mail(subject, text, settings.DEFAULT_FROM_EMAIL, [payload.get("address", user.email)])

@@ -50,7 +50,7 @@ def devices(request: HttpRequest) -> HttpResponse:
     form = EnrolForm(request.POST or None)
     code_form = UserCodeForm(prefix="user-code")
     if request.method == "POST" and form.is_valid() and (device := _enrol(request, form)):
-        messages.success(request, f"{device.name} is added. Other devices of yours are told.")
+        messages.success(request, f"{device.name} is added. Countersign notifies your other devices.")
         return redirect(f"/devices?added={device.id}")
     return _page(request, form, code_form)
 
@@ -67,10 +67,10 @@ def user_code(request: HttpRequest) -> HttpResponse:
     user, now = _user(request), timezone.now()
     if form.cleaned_data["code"]:
         user_codes.set_code(user, form.cleaned_data["code"], now)
-        messages.success(request, "Your code is set. Agents that use codes must give it to reach you.")
+        messages.success(request, "Your code is set. Agents that use codes can ask you only with it.")
     else:
         user_codes.remove_code(user, now)
-        messages.success(request, "Agents need no code to reach you.")
+        messages.success(request, "Your code is removed. Agents can ask you without a code.")
     return redirect("devices")
 
 
@@ -104,11 +104,11 @@ def _enrol(request: HttpRequest, form: EnrolForm) -> Device | None:
     user, now = _user(request), timezone.now()
     if not _is_fresh(request, form):
         return None
-    sent = form.cleaned_data
-    device = lifecycle.enrol(user, sent["subscription"], sent["name"], sent["key"], now)
+    cleaned = form.cleaned_data
+    device = lifecycle.enrol(user, cleaned["subscription"], cleaned["name"], cleaned["key"], now)
     if device is None:
         form.add_error(
-            None, f"You have {lifecycle.MAX_DEVICES_PER_USER} devices, the most there may be: remove one first."
+            None, f"You have {lifecycle.MAX_DEVICES_PER_USER} devices, which is the limit. Remove one first."
         )
     return device
 
@@ -121,7 +121,7 @@ def rename(request: HttpRequest, device_id: UUID) -> HttpResponse:
     if form.is_valid():
         lifecycle.rename(device, form.cleaned_data["name"], timezone.now())
     else:
-        messages.error(request, "That name cannot be used: one line of plain text, at most 60 characters.")
+        messages.error(request, "A name is one line of plain text with at most 60 characters.")
     return redirect("devices")
 
 
@@ -131,7 +131,7 @@ def test(request: HttpRequest, device_id: UUID) -> HttpResponse:
     device = _own(request, device_id)
     lifecycle.test(device, timezone.now())
     messages.success(
-        request, f"A test is on its way to {device.name}. If nothing arrives, reload this page: it says why."
+        request, f"Countersign sends a test to {device.name}. If nothing arrives, reload this page to see the problem."
     )
     return redirect("devices")
 
@@ -141,7 +141,7 @@ def test(request: HttpRequest, device_id: UUID) -> HttpResponse:
 def remove(request: HttpRequest, device_id: UUID) -> HttpResponse:
     device = _own(request, device_id)
     lifecycle.remove(device, timezone.now())
-    messages.success(request, f"{device.name} is removed. Prompts no longer reach it.")
+    messages.success(request, f"{device.name} is removed. It no longer receives notifications.")
     return redirect("devices")
 
 
@@ -153,9 +153,9 @@ def renew(request: HttpRequest, device_id: UUID) -> JsonResponse:
     form = RenewForm(request.POST)
     if not form.is_valid():
         return JsonResponse({"error": "invalid_request"}, status=400)
-    sent = form.cleaned_data
+    cleaned = form.cleaned_data
     if not lifecycle.renew(
-        _user(request), device_id, sent["old_endpoint"], sent["subscription"], sent["key"], timezone.now()
+        _user(request), device_id, cleaned["old_endpoint"], cleaned["subscription"], cleaned["key"], timezone.now()
     ):
         return JsonResponse({"error": "not_found"}, status=404)
     return JsonResponse({"status": "ok"})
@@ -167,7 +167,7 @@ def service_worker(request: HttpRequest) -> HttpResponse:
 
     It is never cached, so that browsers find an update.
     """
-    context = {"kept": OFFLINE_FILES, "version": _offline_version(request)}
+    context = {"offline_files": OFFLINE_FILES, "version": _offline_version(request)}
     response = render(request, "devices/sw.js", context, content_type="text/javascript")
     response["Cache-Control"] = "no-cache"
     return response
@@ -177,8 +177,8 @@ def _offline_version(request: HttpRequest) -> str:
     """Changes with the content of the offline files, so that the browser installs a new worker,
     which caches them again.
     """
-    allowed = [offline(request).content, *map(_static_file, OFFLINE_FILES)]
-    return hashlib.sha256(b"".join(allowed)).hexdigest()[:12]
+    files = [offline(request).content, *map(_static_file, OFFLINE_FILES)]
+    return hashlib.sha256(b"".join(files)).hexdigest()[:12]
 
 
 @functools.cache

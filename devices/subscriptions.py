@@ -62,13 +62,13 @@ def parse_subscription(unverified: Any) -> Subscription:
         raise ValueError("the browser sent no subscription")
     endpoint, p256dh, auth = unverified.get("endpoint"), keys.get("p256dh"), keys.get("auth")
     if not isinstance(endpoint, str) or not 0 < len(endpoint) <= MAX_ENDPOINT or not endpoint.isascii():
-        raise ValueError("the subscription's address cannot be used")
+        raise ValueError("the subscription's endpoint is not valid")
     if not isinstance(p256dh, str) or not isinstance(auth, str) or len(_bytes(auth)) != 16:
-        raise ValueError("the subscription's keys cannot be used")
+        raise ValueError("the subscription's keys are not valid")
     try:
         ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), _bytes(p256dh))
     except ValueError as error:
-        raise ValueError("the subscription's keys cannot be used") from error
+        raise ValueError("the subscription's keys are not valid") from error
     return Subscription(endpoint, p256dh.rstrip("="), auth.rstrip("="))
 
 

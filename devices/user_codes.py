@@ -42,7 +42,7 @@ def problem_with_code(code: str) -> str | None:
         return f"A code has {MIN_LENGTH} to {MAX_LENGTH} letters, digits or signs, and no spaces."
     steps = {ord(after) - ord(before) for before, after in pairwise(code)}
     if len(set(code)) < 3 or steps in ({1}, {-1}):
-        return "That code is guessed first."
+        return "That code is easy to guess."
     return None
 
 

@@ -1,4 +1,4 @@
-"""A small real agent: routine work unasked, a payment and a database account only after a person's yes.
+"""A small real agent: routine work without asking, a payment and a database account only after an approval.
 
 Run it while `make run` serves the demo; with `payment` or `orders` it tells that part alone. Public libraries only:
 httpx, joserfc, psycopg.
@@ -51,7 +51,7 @@ class Agent:
         try:
             metadata: dict[str, Any] = self.http.get(f"{issuer}/.well-known/openid-configuration").json()
         except (httpx.HTTPError, ValueError) as error:
-            raise Stopped(f"Nobody answers at {issuer}: start the server with `make run` first.") from error
+            raise Stopped(f"No server answers at {issuer}: start it with `make run` first.") from error
         if metadata.get("issuer") != issuer:
             raise Stopped(f"{issuer} is not the server that this agent is registered with.")
         return metadata
@@ -72,7 +72,7 @@ class Agent:
         return response.status_code, response.json()
 
     def ask(self, operation: dict[str, Any], message: str) -> dict[str, Any]:
-        """Asks the person (CIBA Core 7); the answer says how to poll."""
+        """Asks the user (CIBA Core 7); the response says how to poll."""
         status, answer = self.post(
             "backchannel_authentication_endpoint",
             scope="openid",
@@ -100,9 +100,9 @@ class Agent:
                     interval += 5
                     time.sleep(interval)
                 case "access_denied":
-                    raise Stopped("The person said no. The agent stops here, and this was not done.")
+                    raise Stopped("The user denied the request. The agent stops here, and nothing was done.")
                 case "expired_token":
-                    raise Stopped("Nobody answered in time. The agent stops here, and this was not done.")
+                    raise Stopped("The user did not answer in time. The agent stops here, and nothing was done.")
                 case other:
                     raise Stopped(f"The server answered {other}: {answer.get('error_description', '')}")
 
@@ -112,64 +112,64 @@ class Agent:
         return response.status_code, response.json()
 
     def lease(self, path: str, token: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        """POST /v1/leases: buys, renews or ends an account on lease."""
+        """POST /v1/leases: requests, renews or revokes a lease."""
         url, headers = f"{self.server['issuer']}/v1/leases{path}", {"Authorization": f"Bearer {token}"}
         response = self.http.post(url, json=body, headers=headers)
         return response.status_code, response.json()
 
 
-def tell_story(agent: Agent, part: str) -> None:
+def run_demo(agent: Agent, part: str) -> None:
     done = []
     if part in ("", "payment"):
         pay_an_invoice(agent)
         done.append("one payment")
-    if part in ("", "orders") and borrow_an_account(agent):
+    if part in ("", "orders") and lease_an_account(agent):
         done.append("one account")
-    say(f"\nEverything went as it should: {' and '.join(done) or 'nothing'}, each after a person said yes.")
+    say(f"\nEverything worked: {' and '.join(done) or 'nothing'}, each after the user approved it.")
 
 
 def pay_an_invoice(agent: Agent) -> None:
     routine_token = do_routine_work(agent)
-    say("\n2. A payment is not routine. Without asking, it is refused:")
+    say("\n2. A payment is not routine. Without an approval, the server refuses it:")
     operation = {"type": "payment", **PAYMENT}
     status, answer = agent.post(
         "token_endpoint", grant_type="client_credentials", authorization_details=json.dumps([operation])
     )
     expect(status == 400, f"refused: {answer.get('error_description')}")
 
-    say(f"\n3. So the agent asks {agent.settings['user']} for it.")
+    say(f"\n3. So the agent asks {agent.settings['user']} for an approval.")
     sent = agent.ask(operation, "Paying the invoice from this morning's mail")
     say(f"   → Open {agent.server['issuer']} in a browser, sign in and answer. ({sent['expires_in']} s)")
     token = agent.wait(sent)["access_token"]
-    say("   ✓ The person said yes. The agent goes on.")
+    say("   ✓ The user approved. The agent continues.")
 
-    say("\n4. A changed amount is not what was approved:")
+    say("\n4. The API refuses another amount than the approved one:")
     status, answer = agent.pay(token, PAYMENT | {"amount": "9120.00"})
     expect(status == 403, f"refused: {answer.get('error_description')}")
     say("\n5. The approved payment runs:")
     status, answer = agent.pay(token, PAYMENT)
     expect(status == 200, f"paid, receipt {answer.get('receipt')}")
-    say("\n6. A second time it does not:")
+    say("\n6. The API refuses the same payment a second time:")
     status, answer = agent.pay(token, PAYMENT)
     expect(status == 409, f"refused: {answer.get('error_description')}")
-    say("\n7. And the routine token pays nothing:")
+    say("\n7. The routine token cannot pay:")
     status, answer = agent.pay(routine_token, PAYMENT)
     expect(status == 401, f"refused: {answer.get('error_description')}")
 
 
-def borrow_an_account(agent: Agent) -> bool:
-    """An account of the orders database, for minutes. False where the demo has no database to lend from."""
-    say("\n8. The agent has no database password. It asks for an account, and learns what to ask a person for:")
+def lease_an_account(agent: Agent) -> bool:
+    """Leases an account of the orders database for minutes. False if the demo has no such database."""
+    say("\n8. The agent has no database password. It requests a lease. The server answers which approval it needs:")
     status, answer = agent.post("token_endpoint", grant_type="client_credentials", scope="leases")
     if status != 200:
-        say("   There is no database to lend from here: DATABASE_URL is your own. (docs/guides/credentials.md)")
+        say("   The demo issues no database accounts, because you set DATABASE_URL. (docs/guides/credentials.md)")
         return False
     routine_token = str(answer["access_token"])
     wanted = {"role": "orders-readonly", "purpose": "Find out what Acme ordered this week"}
     status, answer = agent.lease("", routine_token, **wanted)
-    expect(status == 403, f"refused: {answer['error']}, with what to ask")
+    expect(status == 403, f"refused: {answer['error']}, with the authorization_details to request")
 
-    say(f"\n9. So it asks {agent.settings['user']} for exactly that.")
+    say(f"\n9. So the agent asks {agent.settings['user']} for exactly this approval.")
     sent = agent.ask(answer["authorization_details"][0], "Your question about this week's orders")
     say(f"   → Answer in the browser at {agent.server['issuer']} ({sent['expires_in']} s)")
     token = agent.wait(sent)["access_token"]
@@ -185,21 +185,24 @@ def use_the_account(agent: Agent, issued: dict[str, Any], routine_token: str) ->
     at, who = issued["connection"], issued["credential"]
     address = {"host": at["host"], "port": at["port"], "sslmode": at["sslmode"], "user": who["username"]}
     orders = {**address, "dbname": at["database"]}
-    say("\n10. It reads the orders, and can do nothing else:")
+    say("\n10. The account can read the orders and nothing else:")
     with psycopg.connect(**orders, password=who["password"], autocommit=True) as connection:
         query = "SELECT count(*), sum(total) FROM orders WHERE customer = 'Acme Office Supplies'"
         count, total = connection.execute(query).fetchone() or (0, 0)
         expect(count > 0, f"{count} orders of Acme, together {total}")
         expect(fails(connection.execute, "DELETE FROM orders"), "writing is refused")
-        expect(fails(psycopg.connect, **{**orders, "password": "guessed"}), "without its password nobody gets in")
+        expect(fails(psycopg.connect, **{**orders, "password": "guessed"}), "a wrong password is refused")
         own = {**address, "dbname": "countersign"}
-        expect(fails(psycopg.connect, **own, password=who["password"]), "Countersign's own database is closed to it")
+        expect(
+            fails(psycopg.connect, **own, password=who["password"]),
+            "the account cannot open Countersign's own database",
+        )
 
-        say("\n11. The agent gives it back, with its connection still open:")
+        say("\n11. The agent revokes the lease while its connection is open:")
         status, ended = agent.lease(f"/{issued['lease']['lease_id']}/revoke", routine_token)
-        expect(status == 200 and ended["state"] == "revoked", "taken back, and a read confirmed it")
-        expect(fails(connection.execute, "SELECT 1"), "the open connection is dead")
-    expect(fails(psycopg.connect, **orders, password=who["password"]), "and the account is gone")
+        expect(status == 200 and ended["state"] == "revoked", "revoked, and a read confirmed it")
+        expect(fails(connection.execute, "SELECT 1"), "the open connection is closed")
+    expect(fails(psycopg.connect, **orders, password=who["password"]), "the account is gone")
 
 
 def fails(act: Callable[..., Any], *arguments: Any, **more: Any) -> bool:
@@ -211,7 +214,7 @@ def fails(act: Callable[..., Any], *arguments: Any, **more: Any) -> bool:
 
 
 def do_routine_work(agent: Agent) -> str:
-    say("1. Routine work needs nobody: the agent reads the calendar.")
+    say("1. Routine work needs no approval: the agent reads the calendar.")
     status, answer = agent.post("token_endpoint", grant_type="client_credentials", scope="calendar.read")
     expect(status == 200, f"a token for {answer.get('expires_in')} s")
     token = str(answer["access_token"])
@@ -236,7 +239,7 @@ def main() -> int:
         return 1
     try:
         with httpx.Client(timeout=45) as http:
-            tell_story(Agent(settings, http), sys.argv[1] if len(sys.argv) > 1 else "")
+            run_demo(Agent(settings, http), sys.argv[1] if len(sys.argv) > 1 else "")
     except Stopped as reason:
         print(f"\n{reason}", file=sys.stderr)
         return 1

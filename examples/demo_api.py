@@ -108,7 +108,7 @@ class Countersign:
         refusals = {
             "invalid_token": _invalid_token(),
             "operation_mismatch": Refused(HTTPStatus.FORBIDDEN, error, "This is not the operation that was approved."),
-            "used_up": Refused(HTTPStatus.CONFLICT, error, "The approval is used up."),
+            "used_up": Refused(HTTPStatus.CONFLICT, error, "The approval has no uses left."),
         }
         raise refusals.get(error) or RuntimeError(f"/v1/uses answered {answer.status_code} {error}")
 
@@ -217,13 +217,13 @@ class Handler(BaseHTTPRequestHandler):
         except (ValueError, RecursionError, rfc8785.CanonicalizationError) as error:
             raise Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "The body is not JSON.") from error
         if not isinstance(body, dict) or "type" in body:
-            raise Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "The body is an object without `type`.")
+            raise Refused(HTTPStatus.BAD_REQUEST, "invalid_request", "The body must be an object without `type`.")
         return body
 
     def answer(self, route: Any) -> None:
         try:
             if route is None:
-                raise Refused(HTTPStatus.NOT_FOUND, "not_found", "There is nothing here.")
+                raise Refused(HTTPStatus.NOT_FOUND, "not_found", "Unknown path.")
             self.send(HTTPStatus.OK, route())
         except Refused as refused:
             body = {"error": refused.error, "error_description": refused.description}

@@ -2,7 +2,7 @@
 
 It needs the `mcp` package (2.3 or newer). What it does for its safety, in this order: it says who issues its tokens
 (RFC 9728); it answers 401 without a token and asks Countersign about each token that comes (RFC 7662), so that what
-was revoked is refused at once; and it names what a tool needs in a 403, so that the client asks the person for more.
+was revoked is refused at once; and it names what a tool needs in a 403, so that the client asks the user for more.
 The token goes no further than here.
 """
 
@@ -24,7 +24,7 @@ Receive, Send = Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[
 
 
 def make_notebook() -> MCPServer:
-    notebook, notes = MCPServer("Notebook"), ["Buy milk"]
+    notebook, notes = MCPServer("Notebook"), ["Buy milk"]  # lint: allow an example note
 
     @notebook.tool()
     def read_notes() -> str:
@@ -101,9 +101,9 @@ class Guarded:
 
     async def _challenge(self, send: Send, status: int, error: str, scopes: str, *, is_tried: bool = True) -> None:
         """RFC 6750 3, RFC 9728 5.1. Who sent no token made no error: the header has none (RFC 6750 3.1)."""
-        reply = f'error="{error}", ' if is_tried else ""
-        named = f'scope="{scopes}", ' if scopes else ""
-        challenge = f'Bearer {reply}{named}resource_metadata="{self.about_url}"'
+        error_parameter = f'error="{error}", ' if is_tried else ""
+        scope_parameter = f'scope="{scopes}", ' if scopes else ""
+        challenge = f'Bearer {error_parameter}{scope_parameter}resource_metadata="{self.about_url}"'
         await answer(send, status, {"error": error}, [(b"www-authenticate", challenge.encode())])
 
 
@@ -145,6 +145,6 @@ async def answer(
     send: Send, status: int, body: dict[str, Any], headers: list[tuple[bytes, bytes]] | None = None
 ) -> None:
     content = json.dumps(body).encode()
-    reply = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *(headers or [])]
-    await send({"type": "http.response.start", "status": status, "headers": reply})
+    response_headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), *(headers or [])]
+    await send({"type": "http.response.start", "status": status, "headers": response_headers})
     await send({"type": "http.response.body", "body": content})

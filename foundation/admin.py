@@ -90,7 +90,7 @@ class Careful(admin.ModelAdmin[Any]):
         """The initial values from the URL that the form's fields accept."""
         proposed = super().get_changeform_initial_data(request)
         fields = self.get_form(request, change=False).base_fields
-        return {name: value for name, value in proposed.items() if name in fields and _takes(fields[name], value)}
+        return {name: value for name, value in proposed.items() if name in fields and _is_valid(fields[name], value)}
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name in self.get_autocomplete_fields(request):
@@ -132,7 +132,7 @@ def _is_key(field: Any, text: str) -> bool:
     return True
 
 
-def _takes(field: forms.Field, value: Any) -> bool:
+def _is_valid(field: forms.Field, value: Any) -> bool:
     try:
         field.clean(value)
     except ValidationError:
@@ -160,8 +160,8 @@ class NoDeletion(Careful):
 def changed_fields(obj: models.Model, names: Iterable[str]) -> list[str]:
     """The changed columns among `names`, and the `auto_now` columns if any column changed."""
     changed = set(names) & {field.name for field in obj._meta.concrete_fields}
-    allowed = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
-    return sorted(changed) + (allowed if changed else [])
+    auto_now = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
+    return sorted(changed) + (auto_now if changed else [])
 
 
 class ReadOnly(NoDeletion):

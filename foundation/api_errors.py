@@ -25,7 +25,7 @@ class NothingFound(ProtocolError):
 
     code = "not_found"
     status = 404
-    default_description = "there is nothing at this address"
+    default_description = "no endpoint has this address"
     advice = "Check the address."
 
 

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class FoundationConfig(AppConfig):
     name = "foundation"
-    verbose_name = "Work owed"
+    verbose_name = "Outbox"

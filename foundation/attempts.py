@@ -92,7 +92,7 @@ class TooManyAttempts(ProtocolError):
 
     code = "temporarily_unavailable"
     status = 429
-    default_description = "too many wrong secrets lately; try again later"
+    default_description = "too many wrong secrets; try again later"
     default_retry_after = int(SECRET_WINDOW.total_seconds() // 4)
     advice = "Stop sending wrong handles or tokens, and wait as long as Retry-After says."
 

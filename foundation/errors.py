@@ -58,7 +58,7 @@ class BodyTooLarge(InvalidRequest):
     """The request body is larger than the server accepts (RFC 9110 15.5.14)."""
 
     status = 413
-    default_description = "the body is larger than this server takes"
+    default_description = "the body is larger than this server accepts"
     advice = "Send a smaller body."
 
 
@@ -66,7 +66,7 @@ class MethodNotAllowed(InvalidRequest):
     """The endpoint does not support the HTTP method (RFC 9110 15.5.6)."""
 
     status = 405
-    default_description = "this endpoint does not take this method"
+    default_description = "this endpoint does not support this method"
     advice = "Use a method that the Allow header lists."
 
 
@@ -96,7 +96,7 @@ class InvalidTarget(ProtocolError):
     """The agent may not ask for the resource, or the resource does not match the request (RFC 8707 2)."""
 
     code = "invalid_target"
-    default_description = "this agent may not ask for that resource"
+    default_description = "this agent may not request this resource"
     advice = (
         "Send the registered identifier of the resource that owns the scopes and operation types, or leave "
         "resource out."

@@ -65,7 +65,7 @@ def parse_json(text: str | bytes, what: str, *, max_depth: int = MAX_JSON_DEPTH)
     try:
         value = json.loads(text, object_pairs_hook=_no_repeated_names, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"{what} is not JSON that this server takes") from error
+        raise InvalidRequest(f"{what} is not JSON that this server accepts") from error
     _check_shape(value, what, max_depth)
     return value
 

@@ -18,5 +18,5 @@ def parse_idempotency_key(request: HttpRequest) -> str | None:
     """The key, or None without the header. Raises InvalidRequest."""
     key = request.headers.get("Idempotency-Key")
     if key is not None and not _KEY.fullmatch(key):
-        raise InvalidRequest("Idempotency-Key is 1 to 255 visible ASCII characters")
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
     return key

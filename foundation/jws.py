@@ -52,13 +52,13 @@ def read_jws(unverified_text: str, *, max_length: int) -> UnverifiedJws:
         raise BadJws("it is not a JWS of three parts")
     header, claims = (_read_part(part) for part in unverified_text.split(".")[:2])
     if not isinstance(header.get("alg"), str):
-        raise BadJws("alg is missing or not a text")
+        raise BadJws("alg is missing or not a string")
     if any(not isinstance(header.get(name, ""), str) for name in ("kid", "typ")):
-        raise BadJws("kid or typ is not a text")
+        raise BadJws("kid or typ is not a string")
     if "crit" in header:
         # RFC 7515 4.1.11: this server supports no extension, and an empty list is not allowed
         # either.
-        raise BadJws("crit names what this server does not know")
+        raise BadJws("crit names an extension that this server does not know")
     return UnverifiedJws(unverified_text, header, claims)
 
 
@@ -76,11 +76,11 @@ def find_key(keys: Iterable[Key], unverified: UnverifiedJws, algorithms: Collect
     """The key that `kid` names or, without a `kid`, the only key that fits the algorithm. Raises BadJws."""
     algorithm = unverified.header["alg"]
     if algorithm not in algorithms:
-        raise BadJws("alg is not one that is taken here")
+        raise BadJws("this server does not accept the alg")
     named = [key for key in keys if unverified.kid is None or key.kid == unverified.kid]
     fitting = [key for key in named if _fits(key, algorithm)]
     if len(fitting) != 1:
-        raise BadJws("no key fits it, or more than one")
+        raise BadJws("no key matches it, or more than one")
     return fitting[0]
 
 
@@ -102,5 +102,5 @@ def verify_jws(unverified: UnverifiedJws, key: Key, algorithms: Collection[str])
     try:
         jws.deserialize_compact(unverified.text, key, registry=registry)
     except Exception as error:  # the libraries raise many classes for hostile input; each of them is a refusal
-        raise BadJws("its signature is not by the key that it needs") from error
+        raise BadJws("its signature is not by the required key") from error
     return unverified.claims

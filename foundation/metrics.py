@@ -17,9 +17,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 UNAUTHENTICATED = Counter(
-    "countersign_unauthenticated_total", "Requests refused before anybody was known.", ["endpoint", "error"]
+    "countersign_unauthenticated_total", "Requests refused before the caller was known.", ["endpoint", "error"]
 )
-ANSWERS = Counter("countersign_protocol_answers_total", "Protocol answers.", ["endpoint", "answer"])
+ANSWERS = Counter("countersign_protocol_answers_total", "Responses of the protocol endpoints.", ["endpoint", "answer"])
 
 
 class Figures(Collector):

@@ -20,7 +20,7 @@ class Work(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     kind = models.CharField(max_length=40)
-    about = models.CharField(max_length=64, help_text="What it is for, such as prompt:<id>.")
+    about = models.CharField(max_length=64, help_text="The object that the work concerns, for example prompt:<id>.")
     payload = models.JSONField()  # ids and settled facts; never a secret
     traceparent = models.CharField(max_length=MAX_TRACEPARENT, null=True)  # of the request that caused it
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING)

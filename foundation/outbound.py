@@ -120,7 +120,7 @@ def check_url(url: str, trust: Trust) -> OutboundAddress:
     """Parses a URL and checks it against its trust class. Raises OutboundRefused."""
     match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
     if match is None:
-        raise OutboundRefused("the URL is not one that this server calls")
+        raise OutboundRefused("the URL is not valid")
     scheme, host = match["scheme"].lower(), match["host"].lower().strip("[]")
     port = int(match["port"] or (443 if scheme == "https" else 80))
     is_exception = f"{host}:{port}" in settings.OUTBOUND_EXCEPTIONS
@@ -130,7 +130,7 @@ def check_url(url: str, trust: Trust) -> OutboundAddress:
         if port not in SUPPLIED_URL_PORTS:
             raise OutboundRefused("the URL's port must be 443 or 8443")
     if not 0 < port < 65536:
-        raise OutboundRefused("the URL has no such port")
+        raise OutboundRefused("the URL has an invalid port")
     return OutboundAddress(url, host, port, is_exception)
 
 
@@ -151,7 +151,12 @@ def fetch(
     outside_transaction("an outbound call")
     deadline = time.monotonic() + timeout
     target = check_url(url, lane.trust)
-    sent = {"Accept-Encoding": "identity", "Connection": "close", "User-Agent": "Countersign", **(headers or {})}
+    request_headers = {
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        "User-Agent": "Countersign",
+        **(headers or {}),
+    }
     with lane.place(url) as has_place:
         if not has_place:
             raise OutboundBusy("other calls to this host are on their way")
@@ -159,11 +164,11 @@ def fetch(
         try:
             with (
                 httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
-                pool.stream(method, target.url, headers=list(sent.items()), content=body) as response,
+                pool.stream(method, target.url, headers=list(request_headers.items()), content=body) as response,
             ):
-                content = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
+                response_body = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
                 names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return OutboundAnswer(response.status, names, content)
+                return OutboundAnswer(response.status, names, response_body)
         except httpcore.TimeoutException as error:
             raise OutboundFailed(f"no answer within {timeout:g} s") from error
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -190,12 +195,12 @@ def retry_after(answer: OutboundAnswer, now: datetime) -> float | None:
 
 
 def _read(parts: Iterable[bytes], max_bytes: int) -> bytes:
-    content = b""
+    response_body = b""
     for part in parts:
-        content += part
-        if len(content) > max_bytes:
+        response_body += part
+        if len(response_body) > max_bytes:
             raise OutboundFailed(f"the answer is larger than {max_bytes} bytes")
-    return content
+    return response_body
 
 
 def is_public(address: str) -> bool:
@@ -282,5 +287,5 @@ class _Bounded(httpcore.NetworkStream):
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise httpcore.ReadTimeout("the time is up")
+        raise httpcore.ReadTimeout("the time limit is reached")
     return left

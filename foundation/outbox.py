@@ -113,7 +113,7 @@ def _claimable(now: datetime) -> Any:
 def _attempt(work: Work, now: datetime) -> Outcome:
     handler = HANDLERS.get(work.kind)
     if handler is None:
-        return Abandon(f"nothing here does {work.kind}")
+        return Abandon(f"this process has no handler for {work.kind}")
     try:
         with continue_trace(work.traceparent):
             return handler(work.payload, now)
@@ -127,19 +127,19 @@ def _record(work: Work, outcome: Outcome, now: datetime) -> None:
     """Records the outcome in one statement. Work that was withdrawn, or done under a second claim, stays as it is."""
     row = Work.objects.filter(pk=work.pk)
     # otherwise another worker has claimed it again and records the outcome
-    mine = row.filter(claimed_until=work.claimed_until)
+    claimed = row.filter(claimed_until=work.claimed_until)
     match outcome:
         case Completed():
             WORK_STATES.move(row, Work.State.DONE, finished_at=now, claimed_until=None, problem="")
         case Abandon(problem):
             values: dict[str, Any] = {"finished_at": now, "claimed_until": None, "problem": problem[:300]}
-            WORK_STATES.move(mine, Work.State.ABANDONED, **values)
+            WORK_STATES.move(claimed, Work.State.ABANDONED, **values)
         case Retry(problem, after):
             due = now + pause(work.attempts, first_s=BASE_PAUSE_S, max_s=MAX_PAUSE_S, at_least_s=after or 0.0)
             if due >= work.deadline_at:
                 _record(work, Abandon(problem), now)
             else:
-                pending = mine.filter(state=Work.State.PENDING)
+                pending = claimed.filter(state=Work.State.PENDING)
                 pending.update(due_at=due, claimed_until=None, problem=problem[:300])
 
 

@@ -95,7 +95,7 @@ class TooManyStreams(ProtocolError):
 
     code = "slow_down"
     status = 429
-    default_description = "too many streams of this person are open; fetch instead"
+    default_description = "this user has too many open streams; fetch the prompts instead"
     default_retry_after = STREAM_RETRY_AFTER_S
     advice = "Close streams that you do not need, or fetch /v1/prompts instead."
 

@@ -42,7 +42,7 @@ def problem_with(text: str, *, max_length: int, newlines: bool = False) -> str |
     if not unicodedata.is_normalized("NFC", text):
         return "is not in Unicode Normalization Form C"
     if not text.isascii() and any(map(_is_disguised, _WORD.findall(text))):
-        return "has a word of Latin letters and of others that look like them"
+        return "has a word that mixes Latin letters with letters that look like them"
     return None
 
 

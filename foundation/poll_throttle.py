@@ -90,7 +90,7 @@ class _Memory:
 
 class PollThrottle:
     def __init__(self, url: str) -> None:
-        self._volatile = Volatile(url, "pacing falls back to this process's memory")
+        self._volatile = Volatile(url, "the poll throttle falls back to this process's memory")
         self._script = self._volatile.client.register_script(_POLL)
         self._count_from = self._volatile.client.register_script(_COUNT_FROM)
         self._memory = _Memory()

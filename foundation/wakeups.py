@@ -40,5 +40,5 @@ def _get_volatile() -> Volatile:
     global _volatile
     with _lock:
         if _volatile is None:
-            _volatile = Volatile(settings.REDIS_URL, "waiting clients look for themselves")
+            _volatile = Volatile(settings.REDIS_URL, "waiting clients read the state by themselves")
     return _volatile

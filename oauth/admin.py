@@ -47,11 +47,11 @@ class GrantAdmin(ReadOnly):
         """An administrator who may suspend an agent may also end what it holds."""
         return request.user.has_perm("clients.change_agent")
 
-    @admin.action(description="End: nothing that hangs on it works from now on", permissions=["end"])
+    @admin.action(description="Revoke: the grant and everything issued under it stops working", permissions=["end"])
     def end(self, request: HttpRequest, queryset: Any) -> None:
         actor, now = f"user:{request.user.pk}", timezone.now()
         count = sum(grant_tree.end_grant(grant, actor, now) for grant in queryset.select_related("agent", "user"))
-        self.message_user(request, f"{count} ended.")
+        self.message_user(request, f"{count} grants revoked.")
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
@@ -75,7 +75,7 @@ class GrantAdmin(ReadOnly):
         ended = (
             grant_tree.end_branch(grant, kind, branch, actor, now) if kind else grant_tree.end_grant(grant, actor, now)
         )
-        self.message_user(request, "It has ended." if ended else "It had ended before.")
+        self.message_user(request, "Revoked." if ended else "It had already ended.")
         return redirect("admin:oauth_grant_change", grant_id)
 
 
@@ -93,6 +93,6 @@ class SigningKeyAdmin(ReadOnly):
     def signs_from(self, key: SigningKey) -> datetime:
         return key.active_at
 
-    @admin.display(description="in the key list until", ordering="withdrawn_at", empty_value="its successor is made")
+    @admin.display(description="in the key list until", ordering="withdrawn_at", empty_value="its successor is created")
     def listed_until(self, key: SigningKey) -> datetime | None:
         return key.withdrawn_at

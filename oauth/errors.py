@@ -45,7 +45,7 @@ class UseDpopNonce(ProtocolError):
 
     code = "use_dpop_nonce"
     is_answer = True
-    default_description = "put the nonce of the DPoP-Nonce header into the proof"
+    default_description = "the proof needs the nonce of the DPoP-Nonce header"
     advice = (
         "Repeat the request with a new proof that carries the nonce of the DPoP-Nonce header. Keep the newest nonce."
     )
@@ -55,7 +55,7 @@ class AccessDenied(ProtocolError):
     """The user denied the request, or has stopped the agent (RFC 6749 4.1.2.1)."""
 
     code = "access_denied"
-    default_description = "the person said no"
+    default_description = "the user denied the request"
     advice = "Do not ask again by yourself. Tell the user that the operation did not run."
 
 
@@ -70,7 +70,7 @@ class RequestNotSupported(ProtocolError):
     """The authorization endpoint does not accept the request parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "request_not_supported"
-    default_description = "request objects are not offered here"
+    default_description = "this endpoint does not accept request objects"
     advice = "Send the parameters in the query or the form, without request."
 
 
@@ -78,7 +78,7 @@ class RequestUriNotSupported(ProtocolError):
     """The authorization endpoint does not accept the request_uri parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "request_uri_not_supported"
-    default_description = "request objects are not offered here"
+    default_description = "this endpoint does not accept request objects"
     advice = "Send the parameters in the query or the form, without request_uri."
 
 
@@ -86,7 +86,7 @@ class RegistrationNotSupported(ProtocolError):
     """The authorization endpoint does not accept the registration parameter (OpenID Connect Core 3.1.2.6)."""
 
     code = "registration_not_supported"
-    default_description = "the registration parameter is not offered here"
+    default_description = "this endpoint does not accept the registration parameter"
     advice = "Register the agent first, and leave the parameter out."
 
 
@@ -94,7 +94,7 @@ class LoginRequired(ProtocolError):
     """The request has prompt=none, and the user is not signed in recently enough (OpenID Connect Core 3.1.2.6)."""
 
     code = "login_required"
-    default_description = "the person must sign in"
+    default_description = "the user must sign in"
     advice = "Repeat the request without prompt=none, so that the user can sign in."
 
 
@@ -102,7 +102,7 @@ class ConsentRequired(ProtocolError):
     """The request has prompt=none, and the user has not consented to it (OpenID Connect Core 3.1.2.6)."""
 
     code = "consent_required"
-    default_description = "the person must consent"
+    default_description = "the user must consent"
     advice = "Repeat the request without prompt=none, so that the user can consent."
 
 
@@ -112,7 +112,7 @@ class UnmetAuthenticationRequirements(ProtocolError):
     """
 
     code = "unmet_authentication_requirements"
-    default_description = "this server cannot give the acr that is required"
+    default_description = "this server cannot provide the required acr"
     advice = "Request an acr that acr_values_supported in the server's metadata lists, or do not mark acr as essential."
 
 
@@ -128,7 +128,7 @@ class InvalidToken(ProtocolError):
     """The token in the body is unknown, expired, revoked, or for another resource. The code is that of RFC 6750 3.1."""
 
     code = "invalid_token"
-    default_description = "the token does not work here"
+    default_description = "the token is not valid for this resource"
     advice = "Do not run the operation. Answer the agent with 401, so that it gets a new token."
 
 
@@ -137,7 +137,7 @@ class OperationMismatch(ProtocolError):
 
     code = "operation_mismatch"
     status = 403
-    default_description = "this is not the operation that was granted"
+    default_description = "the operation differs from the granted operation"
     advice = (
         "Do not run the operation. The agent must call with exactly the approved values, or ask for a new approval."
     )
@@ -148,5 +148,5 @@ class UsedUp(ProtocolError):
 
     code = "used_up"
     status = 409
-    default_description = "every use of this grant is spent"
+    default_description = "the grant has no uses left"
     advice = "Do not run the operation. The agent must ask for a new approval."

@@ -83,8 +83,8 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
     )
     risk = OperationTypeVersion._meta.get_field("risk").formfield()
     assurance = OperationTypeVersion._meta.get_field("assurance").formfield()
-    uses = OperationTypeVersion._meta.get_field("uses").formfield(help_text="How many uses one approval buys.")
-    lifetime = OperationTypeVersion._meta.get_field("lifetime").formfield(help_text="Seconds that a grant lives.")
+    uses = OperationTypeVersion._meta.get_field("uses").formfield(help_text="How many uses one approval allows.")
+    lifetime = OperationTypeVersion._meta.get_field("lifetime").formfield(help_text="Lifetime of a grant, in seconds.")
 
     class Meta:
         model = OperationType

@@ -3,4 +3,4 @@ from django.apps import AppConfig
 
 class OperationsConfig(AppConfig):
     name = "operations"
-    verbose_name = "What may be asked"
+    verbose_name = "Resources and operations"

@@ -27,7 +27,7 @@ _WANTS: dict[str, Callable[[Any], str]] = {
     "enum": lambda wanted: f"must be one of {_list(map(_display, wanted))}",
     "const": lambda wanted: f"must be {_display(wanted)}",
     "format": lambda wanted: f"must have the format {wanted}",
-    "pattern": lambda wanted: f"must fit the pattern {_spelled(wanted)}",
+    "pattern": lambda wanted: f"must match the pattern {_spelled(wanted)}",
     "minLength": lambda wanted: f"must have at least {_count(wanted, 'character')}",
     "maxLength": lambda wanted: f"must have at most {_count(wanted, 'character')}",
     "minimum": lambda wanted: f"must be at least {wanted}",
@@ -40,10 +40,10 @@ _WANTS: dict[str, Callable[[Any], str]] = {
     "uniqueItems": lambda _: "must not have the same item twice",
     "minProperties": lambda wanted: f"must have at least {_count(wanted, 'field')}",
     "maxProperties": lambda wanted: f"must have at most {_count(wanted, 'field')}",
-    "anyOf": lambda wanted: f"must fit one of the {len(wanted)} alternatives in anyOf",
-    "oneOf": lambda wanted: f"must fit exactly one of the {len(wanted)} alternatives in oneOf",
+    "anyOf": lambda wanted: f"must match one of the {len(wanted)} alternatives in anyOf",
+    "oneOf": lambda wanted: f"must match exactly one of the {len(wanted)} alternatives in oneOf",
     "items": lambda _: "has more items than are allowed",
-    "contains": lambda _: "does not have the items that contains asks for",
+    "contains": lambda _: "does not have the items that contains requires",
 }
 
 
@@ -58,13 +58,13 @@ def describe(error: ValidationError) -> str:
         return f"{'/'.join([*path, _missing(wanted, value)])} is missing"
     if keyword == "dependentRequired":
         name, others = next((name, others) for name, others in wanted.items() if name in value and {*others} - {*value})
-        return f"{'/'.join([*path, _missing(others, value)])} is missing: it is needed beside {name}"
+        return f"{'/'.join([*path, _missing(others, value)])} is missing: {name} requires it"
     if keyword == "additionalProperties":
-        return f"{place} has a field that is unknown here; {_known(schema.get('properties', {}))}"
+        return f"{place} has an unknown field; {_known(schema.get('properties', {}))}"
     if error.validator is None:  # the schema `false`: jsonschema does not report which field
-        return f"{place} has a part that must not be there"
+        return f"{place} has a forbidden part"
     wants = _WANTS.get(keyword)
-    return f"{place} {wants(wanted)}" if wants else f"{place} does not fit the schema ({keyword})"
+    return f"{place} {wants(wanted)}" if wants else f"{place} does not match the schema ({keyword})"
 
 
 def _missing(names: Iterable[str], value: Any) -> str:
@@ -73,7 +73,7 @@ def _missing(names: Iterable[str], value: Any) -> str:
 
 def _known(names: Iterable[str]) -> str:
     listed = _list(names)
-    return f"known are {listed}" if listed else "no field is known"
+    return f"the known fields are {listed}" if listed else "no field is known"
 
 
 def _types(wanted: str | list[str]) -> str:

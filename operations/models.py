@@ -48,7 +48,7 @@ class Resource(models.Model):
         same = next((other for other in others if is_same_resource(self.identifier, other)), None)
         # the column's unique constraint refuses the identical spelling
         if same is not None and same != self.identifier:
-            raise ValidationError({"identifier": f"{same} is registered already, and names the same resource."})
+            raise ValidationError({"identifier": f"{same} is already registered, and names the same resource."})
 
 
 class ResourceSecret(GeneratedSecret):
@@ -69,7 +69,9 @@ class Scope(models.Model):
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="scopes")
     # RFC 6749 3.3: scope-token
     name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[\x21\x23-\x5B\x5D-\x7E]+\Z")])
-    description = models.CharField(max_length=200, help_text="What a person reads: “Read your calendar”.")
+    description = models.CharField(
+        max_length=200, help_text="The text that users read, for example “Read your calendar”."
+    )
     risk = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Risk], default=Risk.ROUTINE.value)
     is_active = models.BooleanField("active", default=True)
 
@@ -83,7 +85,7 @@ class Scope(models.Model):
     def clean(self) -> None:
         super().clean()
         if self.name in (*IDENTITY_SCOPES, "phone", "address", OFFLINE_ACCESS):
-            raise ValidationError({"name": "This scope is OpenID Connect's own."})
+            raise ValidationError({"name": "OpenID Connect defines this scope."})
 
     @property
     def runs_unasked(self) -> bool:
@@ -100,9 +102,7 @@ class OperationType(models.Model):
         max_length=255,
         unique=True,
         validators=[
-            RegexValidator(
-                r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z", "Letters, digits and the other characters of a URI."
-            )
+            RegexValidator(r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z", "Only characters of a URI are allowed.")
         ],
     )
     is_active = models.BooleanField("active", default=True)

@@ -44,9 +44,9 @@ def problems_with(schema: Any) -> list[str]:
         return [f"not a JSON Schema (2020-12): {error.message[:200]}"]
     found = list(_walk(schema, "", 0)) or list(_circles(schema))
     if "type" in schema.get("properties", {}):
-        found.append("`type` is the operation type's own name; leave it out of properties")
+        found.append("leave `type` out of properties: it is the name of the operation type")
     if len(schema.get("properties", {})) > MAX_FIELDS:
-        found.append(f"more than {MAX_FIELDS} fields cannot be shown to a person")
+        found.append(f"the schema has more than {MAX_FIELDS} fields, too many for a prompt")
     return found
 
 
@@ -54,7 +54,7 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
     where = path or "the schema"
     if not isinstance(schema, dict):
         if schema is not False:
-            yield f"{where}: says nothing about its type"
+            yield f"{where} has no type"
         return
     if depth > MAX_DEPTH:
         yield f"{where} is nested more than {MAX_DEPTH} deep"
@@ -74,21 +74,21 @@ def _problems_with_keywords(schema: dict[str, Any], *, is_top: bool) -> Iterator
     for keyword in sorted(_REFUSED_KEYWORDS & schema.keys()):
         yield f"{keyword} is not supported"
     if "$schema" in schema and not (is_top and schema["$schema"] == DIALECT):
-        yield f"$schema stands at the top alone, and is {DIALECT}"
+        yield f"$schema is only allowed at the top, and must be {DIALECT}"
     if "$ref" in schema and not _REFERENCE.fullmatch(str(schema["$ref"])):
-        yield "$ref is #/$defs/ and a name"
+        yield "$ref must be #/$defs/ and a name"
     if "format" in schema and schema["format"] not in formats.CHECKER.checkers:
         known = ", ".join(sorted(formats.CHECKER.checkers))
-        yield f"the format {schema['format']} cannot be checked here (there are {known}); use a pattern"
+        yield f"the format {schema['format']} is not supported (supported: {known}); use a pattern"
 
 
 def _problems_with_type(schema: dict[str, Any]) -> Iterator[str]:
     if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
-        yield "says nothing about its type"
+        yield "has no type"
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        yield 'every object must say "additionalProperties": false'
+        yield 'every object must have "additionalProperties": false'
     if isinstance(kinds := schema.get("type"), list) and "object" in kinds:
-        yield "an object may not share its type with others"
+        yield "the type object must be the only type"
     if schema.get("type") == "array" and "items" not in schema:
         yield "an array must describe its items"
 
@@ -120,7 +120,7 @@ def _references(schema: Any) -> Iterator[str]:
 
 def _check_pattern(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
     if isinstance(value, str) and not patterns.matches(pattern, value):
-        yield ValidationError("does not fit the pattern")
+        yield ValidationError("does not match the pattern")
 
 
 _Validator = extend(Draft202012Validator, {"pattern": _check_pattern})  # type: ignore[no-untyped-call]

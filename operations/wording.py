@@ -18,11 +18,13 @@ from foundation.plaintext import problem_with
 
 # The permissions of OpenID Connect's own scopes, in words.
 IDENTITY_WORDS = {
-    "openid": "Know which account here is yours",
+    "openid": "Know which account is yours",
     "profile": "See your name",
     "email": "See your e-mail address",
 }
-OFFLINE_ACCESS_TEXT = "Go on while you are away, without asking you again"  # text of the scope offline_access
+OFFLINE_ACCESS_TEXT = (
+    "Keep this access while you are away, without asking you again"  # text of the scope offline_access
+)
 WORDING_VERSION = 3  # raise it when rendering changes: it is part of the prompt's digest
 MAX_TEXT = 300
 MAX_VALUE = 2000  # characters of one string
@@ -154,14 +156,14 @@ def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
         return [f"the wording is longer than {MAX_TEXT} characters"]
     found = []
     if set("{}") & set(_PLACEHOLDER.sub("", text)):
-        found.append("a brace stands alone")
+        found.append("the wording has a single brace")
     for inside in _PLACEHOLDER.findall(text):
         match = _INSIDE.fullmatch(inside)
         if match is None:
             found.append(f"{{{inside}}} is not {{field}} or {{field|formatter}}")
             continue
         if match["formatter"] and match["formatter"] not in FORMATTERS:
-            found.append(f"there is no formatter {match['formatter']} (there are {', '.join(FORMATTERS)})")
+            found.append(f"the formatter {match['formatter']} does not exist (formatters: {', '.join(FORMATTERS)})")
         found += [
             f"{field} is not a required field of the schema"
             for field in filter(None, (match["field"], match["other"]))
@@ -182,7 +184,7 @@ def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
 def render(text: str, details: dict[str, Any]) -> str:
     """The wording with the operation's values. Raises WordingError if a value cannot be displayed."""
 
-    def put(match: re.Match[str]) -> str:
+    def fill(match: re.Match[str]) -> str:
         inside = _INSIDE.fullmatch(match[1])
         if inside is None:
             raise WordingError(f"{match[0]} is not a placeholder")
@@ -190,10 +192,10 @@ def render(text: str, details: dict[str, Any]) -> str:
         other = _value(details, inside["other"]) if inside["other"] else None
         content = formatter(_value(details, inside["field"]), other)
         if "\n" in content:
-            raise WordingError(f"{inside['field']} has several lines, and the text is one")
+            raise WordingError(f"{inside['field']} has several lines, but the text is one line")
         return content
 
-    return _PLACEHOLDER.sub(put, text)
+    return _PLACEHOLDER.sub(fill, text)
 
 
 def _value(details: Any, path: str) -> Any:
@@ -243,13 +245,13 @@ def _property(name: str, schema: dict[str, Any], definitions: dict[str, Any]) ->
 
 
 def _resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its $ref resolved. Keywords beside the $ref win. schemas.py has refused circles."""
+    """The schema with its $ref resolved. Keywords siblings the $ref win. schemas.py has refused circles."""
     if not isinstance(part, dict):
         return {}
     if "$ref" not in part:
         return part
-    beside = {keyword: said for keyword, said in part.items() if keyword != "$ref"}
-    return _resolved(definitions.get(part["$ref"].rpartition("/")[2]), definitions) | beside
+    siblings = {keyword: constraint for keyword, constraint in part.items() if keyword != "$ref"}
+    return _resolved(definitions.get(part["$ref"].rpartition("/")[2]), definitions) | siblings
 
 
 def _formatted(value: Any, part: dict[str, Any]) -> str:
@@ -272,7 +274,7 @@ def unshowable(value: Any, place: str = "the object") -> str | None:
         parts = [(place, item) for item in value]
     elif isinstance(value, dict):
         if any(problem_with(name, max_length=100) for name in value):
-            return f"{place} has a name that cannot be shown"
+            return f"{place} has a field name that cannot be shown"
         parts = list(value.items())
     else:
         return None

@@ -86,7 +86,9 @@ def _is_loopback(url: str) -> bool:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="manage.py up", description="Runs the whole product until Ctrl-C.")
-    parser.add_argument("--demo", action="store_true", help="with a demo's people, agents and API, on loopback only")
+    parser.add_argument(
+        "--demo", action="store_true", help="with the users, the agents and the API of a demo, on loopback only"
+    )
     demo = parser.parse_args(arguments).demo
     supervisor = Supervisor(_print)
     run_env: Path | None = None

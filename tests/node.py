@@ -46,7 +46,7 @@ class NodeProgram:
             self.lines.put(line.rstrip("\n"))
         self.lines.put(None)
 
-    def tell(self, message: dict[str, Any]) -> None:
+    def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(message) + "\n")
         self.process.stdin.flush()
@@ -58,7 +58,7 @@ class NodeProgram:
         except queue.Empty:
             pytest.fail(f"the program says nothing: {self.stderr()}")
 
-    def hear(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         line = self.next_line()
         assert line is not None, f"the program has ended: {self.stderr()}"
         return dict(json.loads(line))

@@ -95,7 +95,7 @@ class Hub:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._hear()), asyncio.create_task(self._recheck())]
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._recheck())]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -131,15 +131,15 @@ class Hub:
 
     # --- wake-ups
 
-    async def _hear(self) -> None:
+    async def _listen(self) -> None:
         """Keeps the Redis connection open, and reconnects for ever."""
         failures = 0
         while True:
             try:
-                await self._hear_until_broken()
+                await self._listen_until_broken()
             except (redis.RedisError, OSError) as error:
                 if self._connected:
-                    log.warning("wake-ups are interrupted; what is waited for is read every %g s: %s",
+                    log.warning("wake-ups are interrupted; the front reads the state every %g s: %s",
                                 self._recheck_interval, error)  # fmt: skip
                     failures = 0
             except Exception:
@@ -149,7 +149,7 @@ class Hub:
             wait = pause(failures, first_s=FIRST_RECONNECT_PAUSE_S, max_s=MAX_RECONNECT_PAUSE_S)
             await asyncio.sleep(wait.total_seconds())
 
-    async def _hear_until_broken(self) -> None:
+    async def _listen_until_broken(self) -> None:
         client = redis.asyncio.Redis.from_url(
             self._url, socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S, retry=None
         )
@@ -203,10 +203,10 @@ class Hub:
         try:
             now = await self._pool.run_own(_read, topics)
         except (DatabaseError, InterfaceError, PoolTimeout) as error:
-            log.error("what is waited for cannot be read: %s", error)
+            log.error("the state that clients wait for cannot be read: %s", error)
             return
         except Exception:
-            log.exception("what is waited for cannot be read")
+            log.exception("the state that clients wait for cannot be read")
             return
         for topic, revision in now.items():
             for listener in self._listeners.get(topic, ()):

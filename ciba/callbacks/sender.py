@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from ciba import lifecycle
 from ciba.callbacks import messages as payloads
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.models import BackchannelRequest, is_alive
 from ciba.states import State
 from ciba.token_grant import issue
@@ -66,7 +66,7 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
         .select_related("agent", "user", "resource", "grant")
         .get(pk=request_id)
     )
-    data = delivery.open_callback_data(request)
+    data = callbacks.open_callback_data(request)
     if data is None:
         return None
     if not request.agent.is_active or not request.notification_endpoint:
@@ -81,7 +81,7 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
     return Message(request.notification_endpoint, data.notification_token, body)
 
 
-def _body_to_push(request: BackchannelRequest, data: delivery.CallbackData, now: datetime) -> bytes | None:
+def _body_to_push(request: BackchannelRequest, data: callbacks.CallbackData, now: datetime) -> bytes | None:
     """The pushed tokens if the request was approved and everything is still active, otherwise the
     error; None if there is nothing to push.
     """
@@ -89,7 +89,7 @@ def _body_to_push(request: BackchannelRequest, data: delivery.CallbackData, now:
         return data.answer
     if request.state == State.APPROVED and lifecycle.start_push(request, now):
         response = token_endpoint.issue(issue(request, data.auth_req_id, now), UNBOUND, CIBA, now)
-        return delivery.seal_token_response(request, payloads.pushed_tokens(data.auth_req_id, response))
+        return callbacks.seal_token_response(request, payloads.pushed_tokens(data.auth_req_id, response))
     if request.state in (State.APPROVED, State.DELIVERING):
         lifecycle.end_dead(request, now)
     error = payloads.error_to_push(State(request.state))

@@ -9,7 +9,7 @@ from django.db import transaction
 from accounts.models import User
 from audit import events
 from audit.record import About, record
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts, move_request
 from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
@@ -52,7 +52,7 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     if verdict is not AnswerVerdict.COUNT:
         if verdict is AnswerVerdict.UNKNOWN:
             by = About(f"user:{answerer.user.id}", request_id=prompt.request_id)
-            record(events.PROMPT_REFUSED, by, now, reason="not this person's prompt", prompt=str(prompt.id))
+            record(events.PROMPT_REFUSED, by, now, reason="another user's prompt", prompt=str(prompt.id))
         return verdict
     # Tokens can still be fetched after an approval at the last moment, but not after the end of the
     # grant.
@@ -69,7 +69,7 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     else:
         by = about(prompt.request, f"user:{answerer.user.id}")
         record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **audit_facts(prompt.request))
-    delivery.enqueue(prompt.request, now)
+    callbacks.enqueue(prompt.request, now)
     return verdict
 
 
@@ -88,7 +88,7 @@ def _answer_facts(prompt: Prompt, answerer: Approver, target: State) -> AnswerFa
 def _grant(prompt: Prompt, answerer: Approver, now: datetime) -> None:
     request = prompt.request
     if answerer.signed_in_at is None:
-        raise RuntimeError("an approval without a sign-in was judged to count")
+        raise RuntimeError("an approval without a sign-in must not count")
     Approval.objects.create(
         prompt=prompt,
         assurance=request.assurance,

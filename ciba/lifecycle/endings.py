@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 
 from accounts.models import User
 from audit.record import SYSTEM
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import end_request, lock_request
 from ciba.models import BackchannelRequest
 from ciba.states import REQUEST_STATES, State
@@ -27,7 +27,7 @@ def expire(request: BackchannelRequest, now: datetime) -> bool:
     if locked.state != State.PENDING:
         return False
     end_request(locked, State.EXPIRED, SYSTEM, now)
-    delivery.enqueue(locked, now)
+    callbacks.enqueue(locked, now)
     request.state = locked.state
     return True
 
@@ -47,10 +47,10 @@ def expire_due(now: datetime, batch: int) -> int:
     for request in due:
         if request.state == State.DELIVERING:
             end_request(request, State.FAILED, SYSTEM, now)
-            delivery.settle(request, now)
+            callbacks.settle(request, now)
         else:
             end_request(request, State.EXPIRED, SYSTEM, now)
-            delivery.enqueue(request, now)
+            callbacks.enqueue(request, now)
     return len(due)
 
 
@@ -70,7 +70,7 @@ def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
     if State(request.state) in REQUEST_STATES.final_states or request.expires_at <= now:
         return False
     _withdraw(request, f"agent:{agent.client_id}", now)
-    delivery.settle(request, now)
+    callbacks.settle(request, now)
     return True
 
 
@@ -104,7 +104,7 @@ def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: dateti
     still = theirs.filter(state__in=REQUEST_STATES.open_states).select_related("agent", "user")
     for request in still.order_by("id").select_for_update(of=("self",)):
         _withdraw(request, actor, now)
-        delivery.enqueue(request, now)
+        callbacks.enqueue(request, now)
 
 
 def _withdraw(request: BackchannelRequest, actor: str, now: datetime) -> None:

@@ -7,7 +7,7 @@ from django.db import transaction
 
 from audit import events
 from audit.record import SYSTEM, record
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts, end_request, lock_request, move_request
 from ciba.models import BackchannelRequest
 from ciba.states import State
@@ -21,7 +21,7 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
     if not move_request(request, State.REDEEMED, now, leaving=[State.APPROVED], redeemed_at=now):
         return False
     record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **audit_facts(request))
-    delivery.settle(request, now)
+    callbacks.settle(request, now)
     return True
 
 
@@ -46,7 +46,7 @@ def finish_callback(request_id: UUID, *, arrived: bool, now: datetime) -> None:
             end_request(request, State.REDEEMED, SYSTEM, now, redeemed_at=now)
         else:
             end_request(request, State.FAILED, SYSTEM, now)
-    delivery.erase([request.pk])
+    callbacks.erase([request.pk])
 
 
 def drop_callback(request: BackchannelRequest, now: datetime) -> None:
@@ -56,7 +56,7 @@ def drop_callback(request: BackchannelRequest, now: datetime) -> None:
     """
     if request.state == State.DELIVERING:
         end_request(request, State.FAILED, SYSTEM, now)
-    delivery.erase([request.pk])
+    callbacks.erase([request.pk])
 
 
 def end_dead(request: BackchannelRequest, now: datetime) -> None:

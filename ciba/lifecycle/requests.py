@@ -12,7 +12,7 @@ from audit import events
 from audit.record import record
 from ciba import repeats
 from ciba.attempt import BackchannelAttempt
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts
 from ciba.models import BackchannelRequest, Prompt
 from ciba.policy import RequestFacts, RequestRefusal, judge_request, lifetime_of_request, time_to_answer
@@ -152,7 +152,7 @@ def _store(
         created_at=now,
         expires_at=now + time_to_answer(life, timedelta(seconds=settings.TIME_TO_FETCH)),
         auth_req_id_expires_at=until,
-        **delivery.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
+        **callbacks.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
     )
     request.versions.add(*versions)
     return request

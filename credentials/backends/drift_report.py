@@ -37,8 +37,8 @@ def _difference(backend: Backend, now: datetime) -> Difference:
     try:
         with link_to(backend) as link:
             without = orphans.find_orphans(backend, link)
-            there = set(link.list_owned(backend.prefix))
+            present = set(link.list_owned(backend.prefix))
     except EngineError as error:
         return Difference(backend.name, [], [], overdue, str(error))
     active = leases.filter(state=State.ACTIVE).values_list("account_name", flat=True)
-    return Difference(backend.name, without, sorted(set(active) - there), overdue)
+    return Difference(backend.name, without, sorted(set(active) - present), overdue)

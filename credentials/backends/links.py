@@ -134,7 +134,7 @@ def _close(link: Link) -> None:
     try:
         link.close()
     except EngineError as error:
-        log.warning("a link was not closed in order: %s", error)
+        log.warning("a connection could not be closed: %s", error)
 
 
 def close_all() -> None:

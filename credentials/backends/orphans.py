@@ -64,7 +64,7 @@ def _revoke_orphan(backend: Backend, link: Link, name: str) -> bool:
     lease = Lease.objects.select_related("agent").filter(backend=backend, account_name=name).first()
     facts = {"backend": backend.name, "account": name, "lease": str(lease.id) if lease else None}
     about = About(SYSTEM, lease.agent.client_id, lease.user_id) if lease else About(SYSTEM)
-    log.error("backend %s has the account %s, which no lease accounts for", backend, name)
+    log.error("backend %s has the account %s, which belongs to no lease", backend, name)
     if name not in backend.orphans:
         ALARMS.labels("orphan").inc()
         _report(events.ORPHAN_FOUND, about, **facts)
@@ -75,7 +75,7 @@ def _revoke_orphan(backend: Backend, link: Link, name: str) -> bool:
     except BackendUnreachable:
         raise
     except EngineError as error:
-        log.error("the orphan %s of backend %s could not be taken back: %s", name, backend, error)
+        log.error("the orphan %s of backend %s could not be revoked: %s", name, backend, error)
         return False
     _report(events.ORPHAN_REVOKED, about, **facts)
     return True

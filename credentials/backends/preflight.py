@@ -50,7 +50,7 @@ class Report:
 
     `left_behind`: objects that exist now and may come from an account. `can_leave_behind`: objects
     that accounts could leave, and what to revoke against it. `used`: roles whose probe account was
-    made, used and revoked. `asleep`: roles that were deactivated, and why. `is_unreachable`: the
+    made, used and revoked. `deactivated`: roles that were deactivated, and why. `is_unreachable`: the
     backend or our login failed, which says nothing about a role.
     """
 
@@ -59,7 +59,7 @@ class Report:
     left_behind: list[str] = field(default_factory=list)
     can_leave_behind: list[str] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
-    asleep: dict[str, str] = field(default_factory=dict)
+    deactivated: dict[str, str] = field(default_factory=dict)
     is_unreachable: bool = False
 
     @property
@@ -107,19 +107,21 @@ def probe(engine: Engine, target: BackendAddress, prefix: str, settings: Mapping
         report.excess = link.excess_rights()
         _look_for_remains(link, account, report)
     except EngineError as error:
-        report.note_error("look around", error)
+        report.note_error("read rights and leftovers", error)
     finally:
         link.close()
     return report
 
 
 def _look_for_remains(link: Link, account: DatabaseAccount, report: Report) -> None:
-    """To be told of, and no condition of lending: it may be in a database that our administrator may not enter."""
+    """Findings for the administrator. They do not stop the backend from issuing: an object may be in a database that
+    our administrator account may not enter.
+    """
     try:
         report.left_behind = find_left_behind(link, account)
         report.can_leave_behind = find_can_leave_behind(link, account)
     except EngineError as error:
-        report.can_leave_behind = [f"What accounts leave behind cannot be read: {error}"]
+        report.can_leave_behind = [f"Countersign cannot read what accounts leave behind: {error}"]
 
 
 def _account(prefix: str, settings: Mapping[str, Any], now: datetime) -> DatabaseAccount:
@@ -131,7 +133,7 @@ def _account(prefix: str, settings: Mapping[str, Any], now: datetime) -> Databas
 def _probe(engine: Engine, target: BackendAddress, link: Link, account: DatabaseAccount, report: Report) -> None:
     password = new_handle()
     with ExitStack() as stack:
-        made = _try(report, "make an account", lambda: link.create(account, password))
+        made = _try(report, "create an account", lambda: link.create(account, password))
         session: Session | None = None
 
         def log_in() -> None:
@@ -141,15 +143,15 @@ def _probe(engine: Engine, target: BackendAddress, link: Link, account: Database
         if made and account.settings:
             _try(report, "log in with it", log_in)
         if not engine.is_revocable:
-            report.note("nothing takes it back: what is lent here ends by itself, within 15 minutes")
+            report.note("accounts cannot be revoked: they expire within 15 minutes")
             return
-        # Also if making it failed half-way.
-        revoked = _try(report, "take it back", lambda: link.revoke(account))
+        # Also if the creation failed half-way.
+        revoked = _try(report, "revoke it", lambda: link.revoke(account))
         if session is not None:
-            report.note("its session has ended", "it is still alive" if session.is_alive() else "")
+            report.note("its session has ended", "the session is still open" if session.is_alive() else "")
         if revoked:
-            there = link.verify(account.name)
-            report.note("a read finds it gone", "" if there.is_gone else "it is still there")
+            presence = link.verify(account.name)
+            report.note("a read confirms that it is gone", "" if presence.is_gone else "the account still exists")
 
 
 def _try(report: Report, step: str, act: Any) -> bool:
@@ -171,10 +173,10 @@ def check_backend(backend: Backend, about: About, now: datetime) -> Report:
     """
     backend = Backend.objects.get(pk=backend.pk)
     report = _probed(backend, {}, now)
-    asleep: list[Role] = []
+    deactivated: list[Role] = []
     if report.passed:
-        asleep = _probe_roles(list(backend.roles.filter(is_active=True)), backend, report)
-    _record(backend, report, asleep, about, timezone.now())
+        deactivated = _probe_roles(list(backend.roles.filter(is_active=True)), backend, report)
+    _record(backend, report, deactivated, about, timezone.now())
     return report
 
 
@@ -205,7 +207,7 @@ def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Ro
         else:
             problems[role] = of_role.first_problem
     if report.used:
-        report.asleep = {role.name: problem for role, problem in problems.items()}
+        report.deactivated = {role.name: problem for role, problem in problems.items()}
         return list(problems)
     for role, problem in problems.items():
         report.note(f"role {role.name}", problem)
@@ -213,21 +215,21 @@ def _probe_roles(roles: list[Role], backend: Backend, report: Report) -> list[Ro
 
 
 @transaction.atomic(durable=True)
-def _record(probed: Backend, report: Report, asleep: list[Role], about: About, now: datetime) -> None:
+def _record(probed: Backend, report: Report, deactivated: list[Role], about: About, now: datetime) -> None:
     backend = Backend.objects.select_for_update().get(pk=probed.pk)
     if _way_in(backend) == _way_in(probed):
         _note_answered(backend, report)
-        lifecycle.deactivate_roles(asleep)
+        lifecycle.deactivate_roles(deactivated)
     else:
-        report.note("look again", "its settings or its secret were changed meanwhile: check it again")
-        report.asleep = {}
+        report.note("compare the settings", "the settings or the secret changed meanwhile: run the preflight again")
+        report.deactivated = {}
     backend.preflight, backend.preflight_at = asdict(report), now
     backend.left_behind = report.left_behind  # known from now on: the administrator sees it
     backend.save(update_fields=["preflight", "preflight_at", "left_behind"])
     lifecycle.settle_preflight(backend, passed=report.passed)
     record(events.BACKEND_CHECKED, about, now, backend=backend.name, passed=report.passed, used=report.used,
            problem=report.first_problem, excess=report.excess, left_behind=report.left_behind,
-           can_leave_behind=report.can_leave_behind, asleep=report.asleep)  # fmt: skip
+           can_leave_behind=report.can_leave_behind, deactivated=report.deactivated)  # fmt: skip
 
 
 def _note_answered(backend: Backend, report: Report) -> None:

@@ -40,7 +40,7 @@ def schema_of(role: Role) -> dict[str, Any]:
         "properties": {
             "purpose": {"title": "Purpose, in the agent's words", "type": "string", "minLength": 1, "maxLength": 200},
             "lifetime": {
-                "title": "Seconds at the most",
+                "title": "At most, in seconds",
                 "type": "integer",
                 "minimum": MIN_LIFETIME_S,
                 "maximum": role.max_lifetime,

@@ -32,10 +32,10 @@ class RotationFailed(Exception):
 def rotate(backend: Backend, about: About, now: datetime) -> None:
     """Replaces the administrator's secret. Raises RotationFailed."""
     if not _start(backend, now):
-        raise RotationFailed("another rotation of this backend is under way")
+        raise RotationFailed("another rotation of this backend is running")
     following = next_target_of(Backend.objects.get(pk=backend.pk))
     if following is None:
-        raise RotationFailed("another rotation of this backend is under way")
+        raise RotationFailed("another rotation of this backend is running")
     try:
         link = backend.find_engine().connect(target_of(backend))
         try:
@@ -74,7 +74,7 @@ def settle(backend_id: UUID, about: About, now: datetime) -> bool | None:
         except LoginRefused:
             continue
         except EngineError as error:
-            log.warning("the rotation of backend %s is not settled: %s", backend, error)
+            log.warning("the rotation of backend %s could not be settled: %s", backend, error)
             return None
         _commit(backend, target.secret if is_new else None, about, now)
         return is_new

@@ -35,12 +35,12 @@ def own_resource() -> Resource:
     if scope is None:
         resource, _ = Resource.objects.get_or_create(identifier=audience(), defaults={"name": "Countersign: leases"})
         Scope.objects.create(
-            resource=resource, name=LEASES_SCOPE, description="Look after the accounts that it was lent", risk="routine"
+            resource=resource, name=LEASES_SCOPE, description="Request, renew and revoke leases", risk="routine"
         )
         return resource
     if not scope.resource.identifier.endswith("/v1"):
         raise ValidationError(
-            f"The scope `{LEASES_SCOPE}` is this server's own, and {scope.resource} has one of that name."
+            f"Countersign needs the scope `{LEASES_SCOPE}` for itself, but {scope.resource} already has it."
         )
     if scope.resource.identifier != audience():
         scope.resource.identifier = audience()

@@ -54,7 +54,7 @@ _SESSIONS = """
 SELECT 'session', ID FROM information_schema.PROCESSLIST WHERE USER = %s
 UNION ALL SELECT 'sees others', page_size FROM information_schema.INNODB_CMP
 """
-NO_ANSWER = "our administrator may not see the sessions of others: it needs PROCESS"
+NO_ANSWER = "the administrator account cannot see other sessions: grant it PROCESS"
 SESSION_END_TIMEOUT_S = 5.0  # seconds: KILL marks a session, which ends at its next step
 _GONE = {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR, CR.CR_UNKNOWN_HOST}
 _BUSY = {ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, ER.OUT_OF_RESOURCES}
@@ -80,7 +80,7 @@ class MysqlLink:
         its own transaction here.
         """
         if self._users(account.name):
-            raise EngineError("there is an account of this name already")
+            raise EngineError("an account with this name already exists")
         self._sessions(account.name)  # raises if we could not confirm later that the sessions have ended
         require = " REQUIRE SSL" if self._tls else ""
         if self._is_mariadb:
@@ -135,7 +135,9 @@ class MysqlLink:
         except EngineError as problem:
             if _refusal(problem) not in _MAY_NOT_SEE_PREPARED:
                 raise
-            return ["Prepared (XA) transactions cannot be seen: our administrator needs XA_RECOVER_ADMIN."]
+            return [
+                "Countersign cannot see prepared (XA) transactions: grant the administrator account XA_RECOVER_ADMIN."
+            ]
         return [
             f"A prepared (XA) transaction holds its locks: {_text(row[3])!r}. End it with XA ROLLBACK." for row in rows
         ]
@@ -144,7 +146,10 @@ class MysqlLink:
         making = sorted(
             {_object(grant) for grant in account.settings.get("grants", []) if "CREATE" in grant["privileges"]}
         )
-        return [f"Tables have no owner here: what an account makes in {what} stays." for what in making]
+        return [
+            f"Tables have no owner in MySQL and MariaDB: everything that an account creates in {what} remains."
+            for what in making
+        ]
 
     def set_own_secret(self, secret: str) -> None:
         self._do("SET PASSWORD = %s", self._proof(secret))
@@ -256,13 +261,17 @@ class MysqlEngine:
             "account_host": {
                 "type": "string",
                 "pattern": r"^[A-Za-z0-9.:%_/-]{1,255}" + _END,
-                "description": "where accounts on lease may come from; % is everywhere",
+                "description": "hosts from which leased accounts may connect; % means any host",
             },
             # The host name for agents, if it differs from the address that we use.
             "shown_host": _HOST,
             "shown_port": _PORT,
             "tls": {"type": "boolean"},
-            "ca": {"type": "string", "maxLength": 65536, "description": "PEM; without it the system's"},
+            "ca": {
+                "type": "string",
+                "maxLength": 65536,
+                "description": "CA certificates in PEM. Default: the system's.",
+            },
         },
     }
     role_schema: Mapping[str, Any] = {
@@ -294,9 +303,12 @@ class MysqlEngine:
     }  # fmt: skip
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
-        theirs = {"mysql", "sys", "performance_schema", "information_schema"}
+        own_databases = {"mysql", "sys", "performance_schema", "information_schema"}
         names = {str(grant["database"]).lower() for grant in settings["grants"]}
-        return [f"Nothing is lent from the server's own database {name}." for name in sorted(names & theirs)]
+        return [
+            f"Countersign issues no leases for the server's own database {name}."
+            for name in sorted(names & own_databases)
+        ]
 
     def connect(self, target: BackendAddress) -> MysqlLink:
         return MysqlLink(target)

@@ -88,7 +88,7 @@ class Postgres:
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
         if (settings.get("objects") == "reassign") != ("reassign_to" in settings):
-            return ["reassign_to names the new owner where objects is reassign, and only there"]
+            return ["set reassign_to, the new owner, if objects is reassign, and only then"]
         return []
 
     def connect(self, target: BackendAddress) -> "PostgresLink":
@@ -234,7 +234,7 @@ class PostgresLink:
         """
         row = self._main.execute(_WHAT_IT_HAS, {"name": name}).fetchone()
         if row is None:
-            raise AccountMissing("it was dropped meanwhile")
+            raise AccountMissing("another session dropped it meanwhile")
         return row
 
     def _join(self, name: sql.Identifier) -> None:
@@ -289,7 +289,7 @@ class PostgresLink:
         if objects == "reassign":
             heir = account.settings["reassign_to"]
             if self._is_powerful(heir):
-                raise EngineError(f"{heir} is an administrator and inherits nothing that an account made")
+                raise EngineError(f"{heir} is an administrator, and must not inherit objects from an account")
             for statement in _owners_rights(role_id, connection):
                 connection.execute(statement)
             self._do("REASSIGN OWNED BY {} TO {}", name, sql.Identifier(heir), connection=connection)
@@ -369,7 +369,7 @@ class PostgresLink:
                 open_to_all = [name for (name,) in connection.execute(_MAKES_LARGE_OBJECTS).fetchall()]
         found = [
             f"The group {group} owns objects in the database {where}: an account may change and drop them, and give"
-            " rights on them to others that stay. Give them to a role that is not lent (REASSIGN OWNED BY)."
+            " rights on them to others that stay. Give them to a role that no lease uses (REASSIGN OWNED BY)."
             for group, where in owns
         ]
         if open_to_all:

@@ -61,7 +61,7 @@ class RedisLink:
     def create(self, account: DatabaseAccount, password: str) -> None:
         for node in self._nodes:
             if self._user(node, account.name) is not None:
-                raise EngineError(f"{node}: there is an account of this name already")
+                raise EngineError(f"{node}: an account with this name already exists")
             # One command: the account has all its rules or does not exist.
             rules = [*account.settings.get("rules", []), NEVER_GRANTED, *self._no_code(node), _hashed(password), "on"]
             self._command(node, "ACL SETUSER", account.name, "reset", *rules)
@@ -231,7 +231,11 @@ class RedisEngine:
             },
             "user": {"type": "string", "pattern": r"^[^\s\x00-\x1f\x7f]{1,63}" + _END},
             "tls": {"type": "boolean"},
-            "ca": {"type": "string", "maxLength": 65536, "description": "PEM; without it the system's"},
+            "ca": {
+                "type": "string",
+                "maxLength": 65536,
+                "description": "CA certificates in PEM. Default: the system's.",
+            },
         },
     }
     role_schema: Mapping[str, Any] = {
@@ -253,9 +257,9 @@ class RedisEngine:
         rules = settings["rules"]
         problems = []
         if "+@all" in rules or "+@admin" in rules:
-            problems.append("An account on lease administers nothing: name the categories that it needs, not all.")
+            problems.append("A leased account must not administer: name the categories that it needs, not all.")
         if not any(rule.startswith("+") for rule in rules):
-            problems.append("Without a + rule the account can run no command.")
+            problems.append("The account needs a + rule, or it can run no command.")
         return problems
 
     def connect(self, target: BackendAddress) -> RedisLink:

@@ -40,10 +40,10 @@ def find(name: str) -> Engine:
     if not entries:
         raise UnknownEngine(f"no engine named {name} is installed")
     if len(entries) > 1:
-        raise UnknownEngine(f"several packages bring an engine named {name}: {', '.join(map(_package, entries))}")
+        raise UnknownEngine(f"several packages provide an engine named {name}: {', '.join(map(_package, entries))}")
     engine = _load(entries[0])
     if problem := _checked(engine):
-        raise UnknownEngine(f"what {_package(entries[0])} brings as {name} is no engine: {problem}")
+        raise UnknownEngine(f"{_package(entries[0])} provides {name}, which is not a usable engine: {problem}")
     return cast(Engine, Guarded(name, engine))
 
 
@@ -68,7 +68,7 @@ def _checked(engine: Any) -> str:
 
 def _problem_with(engine: Any) -> str:
     if isinstance(engine, type):
-        return "it is a class, where one of its instances is wanted"
+        return "it is a class; an instance is needed"
     for name, kind in _FACTS.items():
         if not isinstance(getattr(engine, name, None), kind):
             return f"it has no {name}"
@@ -76,12 +76,12 @@ def _problem_with(engine: Any) -> str:
         if not callable(getattr(engine, name, None)):
             return f"it has no {name}()"
     if engine.max_name < MAX_NAME_LENGTH:
-        return f"names of accounts have up to {MAX_NAME_LENGTH} characters, and it takes {engine.max_name}"
+        return f"account names have up to {MAX_NAME_LENGTH} characters, but it accepts only {engine.max_name}"
     for name in ("backend_schema", "role_schema"):
         try:
             Draft202012Validator.check_schema(getattr(engine, name))
         except SchemaError as error:
-            return f"its {name} is no JSON Schema: {error.message[:100]}"
+            return f"its {name} is not a JSON Schema: {error.message[:100]}"
     return ""
 
 
@@ -142,7 +142,7 @@ class Guarded:
     def _call_engine(self, attribute: str, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         answer = self._call(method, *arguments, **more)
         if attribute in _ANSWERS and not _ANSWERS[attribute](answer):
-            raise EngineError(f"the engine {self._name} failed: {attribute}() answers {type(answer).__name__}")
+            raise EngineError(f"the engine {self._name} failed: {attribute}() returned {type(answer).__name__}")
         return answer
 
     def _call(self, method: Callable[..., Any], *arguments: Any, **more: Any) -> Any:

@@ -67,4 +67,4 @@ def _cut_off(call: TimedCall) -> None:
     try:
         call.cut_off()
     except Exception:  # this thread also watches all other calls
-        log.exception("a call that takes too long could not be cut off")
+        log.exception("a call that takes too long could not be stopped")

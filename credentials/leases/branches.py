@@ -37,4 +37,4 @@ def _end(grant: Grant, branch_id: str, actor: str, now: datetime) -> bool:
     return ended
 
 
-LEASES = BranchKind("Accounts on lease", _find, _end)
+LEASES = BranchKind("Leases", _find, _end)

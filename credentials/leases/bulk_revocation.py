@@ -81,7 +81,7 @@ def find_selection(by: str, unverified_id: str) -> LeaseSelection:
 class ReasonForm(forms.Form):
     reason = forms.CharField(
         max_length=200, min_length=10, strip=True, widget=forms.TextInput(attrs={"class": "vTextField"}),
-        help_text="Why nobody needs to take this account back any more. It stays on the record.",
+        help_text="Why Countersign need not revoke this account any more. The audit log keeps the reason.",
     )  # fmt: skip
 
 
@@ -123,6 +123,6 @@ def end_view(request: HttpRequest, by: str = "all", unverified_id: str = "") -> 
         "problems": [(one.account_name, one.backend.name, one.problem) for one in stuck.select_related("backend")[:5]],
         "is_live": any(state not in ENDING_STATES for state in left),
         "is_done": not left,
-        "forgotten": Lease.objects.filter(selection.which, state=State.ABANDONED).count(),
+        "abandoned": Lease.objects.filter(selection.which, state=State.ABANDONED).count(),
     }
     return render(request, "admin/end_leases.html", context)

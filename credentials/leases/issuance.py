@@ -87,7 +87,7 @@ def _open(lease: Lease) -> IssuedLease | ProtocolError:
     if isinstance(answer, NoAnswer | BackendUnavailable):
         # A repeated call would find nothing: the lease was unwrapped and cannot be unwrapped again.
         return BackendUnavailable(
-            "the account could not be made, and the handle is used up: buy it again; nothing was spent"
+            "the backend could not create the account, and the handle is used: request a new lease; no use was spent"
         )
     return answer
 
@@ -98,14 +98,14 @@ def _make(lease: Lease) -> IssuedLease | ProtocolError:
         facts = _connection_facts(lease)  # first, so that no account is made whose connection facts are missing
         with link_to(lease.backend) as link:
             if lease.claimed_until is None or timezone.now() > lease.claimed_until - MIN_CLAIM_LEFT:
-                raise EngineError("it took us too long to get there")
+                raise EngineError("the call to the backend began too late")
             link.create(account, password)
     except EngineError as error:
         return _failed(lease, error)
     breaker.note_reached(lease.backend)
     ISSUED.labels(lease.backend.name).observe((timezone.now() - began).total_seconds())
     if not lifecycle.activate(lease, password, timezone.now()):
-        lifecycle.fail(lease, "it ended while it was being made", timezone.now())
+        lifecycle.fail(lease, "the lease ended while the account was being created", timezone.now())
         lifecycle.release(lease)
         revocation.revoke_now(lease.id)
         return LeaseEnded()
@@ -113,7 +113,7 @@ def _make(lease: Lease) -> IssuedLease | ProtocolError:
 
 
 def _failed(lease: Lease, error: EngineError) -> ProtocolError:
-    log.warning("the account of lease %s was not made: %s", lease.id, error)
+    log.warning("the account of lease %s was not created: %s", lease.id, error)
     lifecycle.fail(lease, str(error), timezone.now())
     lifecycle.release(lease)
     if isinstance(error, BackendUnreachable):
@@ -170,7 +170,7 @@ def _not_changed(lease: Lease, error: EngineError) -> ProtocolError:
     if isinstance(error, BackendUnreachable):
         breaker.note_unreachable(lease.backend_id, error, timezone.now())
         return NoAnswer()
-    return BackendUnavailable("the system behind this role refused; the lease goes on as it was")
+    return BackendUnavailable("the backend of this role refused the change; the lease is unchanged")
 
 
 def _ended_meanwhile(lease: Lease) -> ProtocolError:

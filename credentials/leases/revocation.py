@@ -69,7 +69,7 @@ def _start(backend_id: UUID, now: datetime) -> None:
     ].count()
     needed = max(1, min(MAX_THREADS, waiting // CLAIM_SIZE))
     while len(running) < needed:
-        thread = threading.Thread(target=_run, args=(backend_id,), name=f"taking back {backend_id}")
+        thread = threading.Thread(target=_run, args=(backend_id,), name=f"revoking on {backend_id}")
         thread.start()
         running.append(thread)
     _threads[backend_id] = running
@@ -80,7 +80,7 @@ def _run(backend_id: UUID) -> None:
         serve(backend_id, until=time.monotonic() + THREAD_RUN_S)
     except (DatabaseError, InterfaceError, KeyringError) as error:
         # Nothing is lost: due leases are in PostgreSQL, and the next sweep starts another thread.
-        log.error("taking back from backend %s was interrupted: %s", backend_id, error)
+        log.error("the revocations on backend %s were interrupted: %s", backend_id, error)
     finally:
         close_old_connections()
         connection.close()
@@ -197,7 +197,9 @@ def _revoke_one(lease: Lease, link: Link) -> None:
     if presence and presence.is_gone:
         _report_left_behind(lease, account, link)
     if not problem and not (presence and presence.is_gone):
-        problem = _remainder(presence) if presence else "no answer about this account, and to others there is"
+        problem = (
+            _remainder(presence) if presence else "the backend answers about other accounts, but not about this one"
+        )
     lifecycle.record_revocation_result(lease, presence, problem, timezone.now())
     if is_lost:
         raise LinkLost
@@ -211,7 +213,7 @@ def _report_left_behind(lease: Lease, account: DatabaseAccount, link: Link) -> N
     try:
         found = find_left_behind(link, account)
     except EngineError as error:
-        log.warning("what lease %s left behind cannot be read: %s", lease.id, error)
+        log.warning("the objects that lease %s left behind cannot be read: %s", lease.id, error)
         return
     lifecycle.note_left_behind(lease, found, timezone.now())
 
@@ -240,4 +242,6 @@ def _verify_over_new_link(backend: Backend, name: str) -> Presence:
 
 
 def _remainder(presence: Presence) -> str:
-    return f"a read still finds it: login {'on' if presence.can_log_in else 'off'}, {presence.sessions} sessions"
+    return (
+        f"a read still finds the account: login {'on' if presence.can_log_in else 'off'}, {presence.sessions} sessions"
+    )

@@ -170,6 +170,6 @@ def _name(line: str) -> str:
 
 
 def _line(name: str, password: str) -> str:
-    """Passwords that are lent have 256 random bits: nobody finds one from its digest, however fast that is made."""
+    """Issued passwords have 256 random bits: nobody finds one from its digest, however fast that is made."""
     made = hashlib.sha1(password.encode()).digest()  # noqa: S324 - one of the two forms that every web server reads
     return f"{name}:{{SHA}}{b64encode(made).decode()}"

@@ -31,7 +31,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=foundation.handles.new_id, editable=False, primary_key=True, serialize=False)),
                 ('kind', models.CharField(max_length=40)),
-                ('about', models.CharField(help_text='What it is for, such as prompt:<id>.', max_length=64)),
+                ('about', models.CharField(help_text='The object that the work concerns, for example prompt:<id>.', max_length=64)),
                 ('payload', models.JSONField()),
                 ('traceparent', models.CharField(max_length=55, null=True)),
                 ('state', models.CharField(choices=[('pending', 'Pending'), ('done', 'Done'), ('abandoned', 'Abandoned'), ('withdrawn', 'Withdrawn')], default='pending', max_length=10)),

@@ -90,7 +90,7 @@ def resume(request: HttpRequest) -> HttpResponse:
     try:
         stored = signing.loads(request.GET.get("request", ""), salt=_SALT, max_age=RESUME_WITHIN_S)
     except signing.BadSignature:
-        return _cannot(request, "this link is too old, or was changed")
+        return _cannot(request, "the link is too old or was changed")
     return _answer(request, stored["query"], datetime.fromtimestamp(stored["at"], UTC), after_a_form=True)
 
 
@@ -140,15 +140,15 @@ def find_back(query: Query, caller: str) -> ReturnAddress:
         raise InvalidRequest("client_id, redirect_uri or state is repeated")
     agent = find_agent(parameters.get("client_id", ""), caller, timezone.now())
     if agent is None or not agent.is_active:
-        raise InvalidRequest("there is no such agent here, or it was suspended")
+        raise InvalidRequest("the agent is unknown or suspended")
     redirect_uri = parameters.get("redirect_uri", "")
     if not redirects.is_registered(redirect_uri, agent.redirect_uris.split(), agent.private_use_schemes):
-        raise InvalidRequest("the agent did not register the address that it wants you sent back to")
+        raise InvalidRequest("the agent did not register the address to which it wants to return you")
     return ReturnAddress(agent, redirect_uri, parameters.get("state", ""))
 
 
 def _cannot(request: HttpRequest, problem: str, status: int = 400) -> HttpResponse:
-    return unseen(render(request, "oauth/cannot_authorize.html", {"why": problem}, status=status))
+    return unseen(render(request, "oauth/cannot_authorize.html", {"problem": problem}, status=status))
 
 
 def _go(
@@ -171,13 +171,13 @@ def _go(
         case Interaction.CONSENT_REQUIRED:
             raise ConsentRequired()
         case Interaction.STOPPED:
-            raise AccessDenied("the person has stopped this agent", detail=back.agent.client_id)
+            raise AccessDenied("the user has stopped this agent", detail=back.agent.client_id)
         case Interaction.GO_ON if proposal is not None:
             return _go_on(request, proposal, after_a_form=after_a_form)
         case Interaction.ASK | Interaction.GO_ON if proposal is not None:
             return redirect("consent", handle=lifecycle.propose(proposal, _session_digest(request), now))
         case Interaction.ASK | Interaction.GO_ON:
-            raise RuntimeError("nobody is signed in, and was judged to be")
+            raise RuntimeError("no user is signed in, although the verdict says so")
         case verdict:
             assert_never(verdict)
 
@@ -202,7 +202,7 @@ def _propose(
     grantable = [scope.name for scope in requested.scopes if scope.runs_unasked]
     scopes = [*requested.identity_scopes, *grantable]
     if not scopes:
-        raise InvalidScope("nothing here can be granted in the browser: ask for it by CIBA")
+        raise InvalidScope("none of the scopes can be granted in the browser: use CIBA")
     signed_in_at = sessions.signed_in_at(request)
     if user is None or signed_in_at is None:
         return None
@@ -250,13 +250,13 @@ def _is_requested(parsed: AuthorizationParameters, proposal: Proposal | None, no
 
     Raises InvalidRequest for a hint that this server did not sign.
     """
-    requested = {parsed.requested_sub} - {None}
+    requested_subs = {parsed.requested_sub} - {None}
     if parsed.unverified_id_token_hint is not None and proposal is not None:
         sub = find_hinted_sub(parsed.unverified_id_token_hint, proposal.agent, now)
         if sub is None:
             raise InvalidRequest("id_token_hint is not an ID token that this server gave to this agent")
-        requested.add(sub)
-    return proposal is None or requested <= {proposal.user.sub}
+        requested_subs.add(sub)
+    return proposal is None or requested_subs <= {proposal.user.sub}
 
 
 def _is_stopped(proposal: Proposal) -> bool:
@@ -315,13 +315,13 @@ def consent(request: HttpRequest, handle: str) -> HttpResponse:
 
 
 def _allow(request: HttpRequest, proposed: AuthorizationRequest, now: datetime) -> HttpResponse | None:
-    allowed = {*request.POST.getlist("scope"), "openid"}
-    if not allowed & set(proposed.scopes) - {OFFLINE_ACCESS}:
+    ticked = {*request.POST.getlist("scope"), "openid"}
+    if not ticked & set(proposed.scopes) - {OFFLINE_ACCESS}:
         return _deny(request, proposed, now)
-    offline = request.POST.get("stay") == "yes"
+    offline = request.POST.get("offline_access") == "yes"
     if offline:
-        allowed.add(OFFLINE_ACCESS)
-    code = lifecycle.consent(proposed, allowed, now, offline=offline, detail=consent_page.detail(proposed))
+        ticked.add(OFFLINE_ACCESS)
+    code = lifecycle.consent(proposed, ticked, now, offline=offline, detail=consent_page.detail(proposed))
     return _leave(request, proposed, code=code) if code else None
 
 

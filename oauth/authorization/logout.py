@@ -66,7 +66,7 @@ def logout(request: HttpRequest) -> HttpResponse:
             return unseen(response)
         parameters = parse_parameters(request.META.get("QUERY_STRING", ""), timezone.now())
     except ProtocolError as error:
-        return unseen(render(request, "oauth/cannot_logout.html", {"why": error.description}, status=400))
+        return unseen(render(request, "oauth/cannot_logout.html", {"problem": error.description}, status=400))
     user = sessions.signed_in_user(request)
     if user is None:
         return _signed_out(request, parameters, vouched=parameters.hinted_sub is not None)
@@ -86,11 +86,11 @@ def parse_parameters(text: str, now: datetime) -> LogoutParameters:
     hint = verify(parameters.get("id_token_hint", ""), "JWT", now)
     named = {parameters.get("client_id"), hint["aud"] if hint else None} - {None}
     if len(named) > 1:
-        raise InvalidRequest("client_id is not the agent that the ID token was for")
+        raise InvalidRequest("client_id is not the agent of the ID token")
     agent = find_stored_agent(str(named.pop())) if named else None
     redirect_uri = parameters.get("post_logout_redirect_uri", "")
     if redirect_uri and (agent is None or not _is_registered(redirect_uri, agent)):
-        raise InvalidRequest("no agent that is named here registered the address that it wants you sent to")
+        raise InvalidRequest("no agent of this request registered the address to which it wants to send you")
     return LogoutParameters(agent, hint["sub"] if hint else None, redirect_uri, parameters.get("state", ""))
 
 
@@ -101,7 +101,7 @@ def _is_registered(redirect_uri: str, agent: Agent) -> bool:
 
 def _confirm(request: HttpRequest, parameters: LogoutParameters) -> HttpResponse:
     stored = signing.dumps(request.META.get("QUERY_STRING", ""), salt=_SALT, compress=True)
-    page = unseen(render(request, "oauth/logout.html", {"agent": parameters.agent, "kept": stored}))
+    page = unseen(render(request, "oauth/logout.html", {"agent": parameters.agent, "stored_request": stored}))
     return allow_form_to(page, parameters.redirect_uri) if parameters.redirect_uri else page
 
 
@@ -112,8 +112,8 @@ def confirm(request: HttpRequest) -> HttpResponse:
         text = signing.loads(request.POST.get("request", ""), salt=_SALT, max_age=_CONFIRM_WITHIN_S)
         parameters = parse_parameters(text, timezone.now())
     except (signing.BadSignature, ProtocolError):
-        problem = "this page was too old, or was changed"
-        return unseen(render(request, "oauth/cannot_logout.html", {"why": problem}, status=400))
+        problem = "the page is too old or was changed"
+        return unseen(render(request, "oauth/cannot_logout.html", {"problem": problem}, status=400))
     if (user := sessions.signed_in_user(request)) is not None:
         record_sign_out(user, timezone.now())
     end_session(request)

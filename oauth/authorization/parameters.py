@@ -39,7 +39,7 @@ NOT_OFFERED: dict[str, ProtocolError] = {
     "request": RequestNotSupported(),
     "request_uri": RequestUriNotSupported(),
     "registration": RegistrationNotSupported(),
-    "authorization_details": InvalidRequest("an operation is not granted in the browser: ask for it by CIBA"),
+    "authorization_details": InvalidRequest("an operation cannot be granted in the browser: use CIBA"),
 }
 
 
@@ -117,9 +117,9 @@ def _check_response(parameters: Mapping[str, str]) -> None:
     if "response_type" not in parameters:
         raise InvalidRequest("response_type is missing")
     if parameters["response_type"] != RESPONSE_TYPE:
-        raise UnsupportedResponseType("response_type is code here")
+        raise UnsupportedResponseType("response_type must be code")
     if parameters.get("response_mode", RESPONSE_MODE) != RESPONSE_MODE:
-        raise InvalidRequest("response_mode is query here")
+        raise InvalidRequest("response_mode must be query")
 
 
 def _parse_challenge(parameters: Mapping[str, str]) -> str:
@@ -131,11 +131,11 @@ def _parse_challenge(parameters: Mapping[str, str]) -> str:
     if not challenge and "code_challenge_method" not in parameters:
         return ""
     if not challenge:
-        raise InvalidRequest("code_challenge is missing, and code_challenge_method is there")
+        raise InvalidRequest("code_challenge_method is present, but code_challenge is missing")
     if parameters.get("code_challenge_method") != CHALLENGE_METHOD:
         raise InvalidRequest("code_challenge_method must be S256")
     if not _CHALLENGE.fullmatch(challenge):
-        raise InvalidRequest("code_challenge is not what S256 makes")
+        raise InvalidRequest("code_challenge is not an S256 value")
     return challenge
 
 
@@ -156,16 +156,16 @@ def check_challenge(parsed: AuthorizationParameters, scope: str, *, may_omit: bo
 def _parse_jkt(text: str) -> str:
     """Parses dpop_jkt (RFC 9449 10): a stolen code is useless without this key."""
     if text and not _THUMBPRINT.fullmatch(text):
-        raise InvalidRequest("dpop_jkt is not the thumbprint of a key (RFC 7638, SHA-256)")
+        raise InvalidRequest("dpop_jkt must be the thumbprint of a key (RFC 7638, SHA-256)")
     return text
 
 
 def _parse_prompts(text: str) -> frozenset[str]:
     prompts = frozenset(text.split(" ")) if text else frozenset()
     if not prompts <= set(PROMPTS):
-        raise InvalidRequest("prompt has a value that is not offered here")
+        raise InvalidRequest("prompt has a value that this server does not support")
     if "none" in prompts and len(prompts) > 1:
-        raise InvalidRequest("prompt=none does not go with others")
+        raise InvalidRequest("prompt=none must be the only value")
     return prompts
 
 
@@ -173,7 +173,7 @@ def _parse_max_age(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch(r"[0-9]{1,10}", text):
-        raise InvalidRequest("max_age is a whole number of seconds")
+        raise InvalidRequest("max_age must be a whole number of seconds")
     return min(int(text), MAX_MAX_AGE_S)
 
 
@@ -194,10 +194,10 @@ def _parse_claims(text: str | None) -> dict[str, Any]:
     parts: list[Any] = [claims] if isinstance(claims, dict) else [None]
     parts += [claims.get(name) or {} for name in ("id_token", "userinfo")] if parts[0] is not None else []
     if not all(isinstance(part, dict) for part in parts):
-        raise InvalidRequest("claims is an object with objects id_token and userinfo")
+        raise InvalidRequest("claims must be an object with the objects id_token and userinfo")
     claim_requests = [claim_request for part in parts[1:] for claim_request in part.values()]
     if not all(claim_request is None or isinstance(claim_request, dict) for claim_request in claim_requests):
-        raise InvalidRequest("a claim of claims is null or an object")
+        raise InvalidRequest("each claim of claims must be null or an object")
     return dict(claims)
 
 
@@ -211,10 +211,10 @@ def _requested_sub(claims: Mapping[str, Any]) -> str | None:
 
     The request fails for any other user.
     """
-    requested = [claim_request["value"] for claim_request in _claim_requests(claims, "sub") if "value" in claim_request]
-    if not all(isinstance(value, str) for value in requested) or len(set(requested)) > 1:
-        raise InvalidRequest("claims wants a sub that nobody has")
-    return requested[0] if requested else None
+    subs = [claim_request["value"] for claim_request in _claim_requests(claims, "sub") if "value" in claim_request]
+    if not all(isinstance(value, str) for value in subs) or len(set(subs)) > 1:
+        raise InvalidRequest("claims requests contradictory sub values")
+    return subs[0] if subs else None
 
 
 def _requested_acr(parameters: Mapping[str, str], claims: Mapping[str, Any]) -> tuple[tuple[str, ...], bool]:
@@ -227,7 +227,7 @@ def _requested_acr(parameters: Mapping[str, str], claims: Mapping[str, Any]) -> 
     for claim_request in _claim_requests(claims, "acr"):
         listed = claim_request.get("values", [claim_request["value"]] if "value" in claim_request else [])
         if not isinstance(listed, list) or not all(isinstance(one, str) for one in listed):
-            raise InvalidRequest("claims has acr values that are not texts")
+            raise InvalidRequest("claims has acr values that are not strings")
         if claim_request.get("essential") is True and listed:
             return tuple(listed), True
         values += listed

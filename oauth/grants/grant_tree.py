@@ -57,7 +57,7 @@ def _refresh_tokens(grant: Grant, now: datetime) -> list[Branch]:
     """
     tokens = RefreshToken.objects.filter(grant=grant, used_at=None).order_by("-created_at")[:MAX_LISTED]
     return [
-        Branch(str(one.pk), "Lets the agent go on while you are away", one.created_at, one.expires_at,
+        Branch(str(one.pk), "Keeps the agent's access while you are away", one.created_at, one.expires_at,
                one.expires_at <= now, one.expires_at > now)
         for one in tokens
     ]  # fmt: skip
@@ -65,8 +65,8 @@ def _refresh_tokens(grant: Grant, now: datetime) -> list[Branch]:
 
 @transaction.atomic(durable=True)
 def _end_refresh_token(grant: Grant, branch_id: str, actor: str, now: datetime) -> bool:
-    ours = RefreshToken.objects.filter(grant=grant, pk=_number(branch_id), used_at=None, expires_at__gt=now)
-    if not ours.update(expires_at=now):
+    token = RefreshToken.objects.filter(grant=grant, pk=_number(branch_id), used_at=None, expires_at__gt=now)
+    if not token.update(expires_at=now):
         return False
     record_revocation(events.REFRESH_TOKEN_REVOKED, _about(grant, actor), now, agent=str(grant.agent))
     return True
@@ -128,7 +128,7 @@ def _uses(grant: Grant, _now: datetime) -> list[Branch]:
 # Name → kind, in the order of display. Upper packages add theirs in authserver/wiring.py.
 BRANCH_KINDS: dict[str, BranchKind] = {
     "refresh-token": BranchKind("Refresh tokens", _refresh_tokens, _end_refresh_token),
-    "access-token": BranchKind("Access tokens that are still good", _access_tokens, _end_access_token),
+    "access-token": BranchKind("Access tokens", _access_tokens, _end_access_token),
     "use": BranchKind("Uses", _uses),
 }
 
@@ -187,7 +187,7 @@ def words_of(grant: Grant) -> str:
     words = [titles.get(name) or name for name in names]
     words += [scopes.get(name, name) for name in grant.scopes if name not in ("openid", OFFLINE_ACCESS)]
     where = f" at {grant.resource.name}" if grant.resource else ""
-    return f"{', '.join(words) or 'Know which account here is yours'}{where}"
+    return f"{', '.join(words) or 'Know which account is yours'}{where}"
 
 
 def _about(grant: Grant, actor: str) -> About:

@@ -18,7 +18,9 @@ def judge_audience(owners: Collection[str], requested: str | None) -> str | Prot
     """
     resources = set(owners)
     if requested is not None and not (resources and all(is_same_resource(one, requested) for one in resources)):
-        return InvalidTarget("resource is not the one that these scopes and authorization_details belong to")
+        return InvalidTarget("the scopes and authorization_details belong to another resource")
     if len(resources) > 1:
-        return InvalidScope("these scopes and authorization_details belong to several resources: ask one at a time")
+        return InvalidScope(
+            "the scopes and authorization_details belong to several resources: request one resource at a time"
+        )
     return next(iter(resources), None)

@@ -45,11 +45,13 @@ def open_request(
     """
     if "request" not in parameters:
         if agent.must_sign_requests:
-            raise InvalidRequest("this agent's requests must be signed: send `request`")
+            raise InvalidRequest("this agent must sign its requests: send `request`")
         return OpenedRequestObject(parameters)
     if outside := sorted(set(names) & parameters.keys()):
         # Otherwise anyone who forwards the request could add to the signed parameters.
-        raise InvalidRequest(f"a signed request has its parameters inside, not beside it: {', '.join(outside)}")
+        raise InvalidRequest(
+            f"all parameters must be inside the signed request, but these are outside: {', '.join(outside)}"
+        )
     claims = _verified(agent, parameters["request"], now)
     inside = {name: _as_text(name, claims[name]) for name in names if name in claims}
     return OpenedRequestObject(
@@ -61,13 +63,13 @@ def _verified(agent: Agent, unverified_request: str, now: datetime) -> dict[str,
     if len(unverified_request) > MAX_REQUEST:
         raise InvalidRequest("the request object is too long")
     if unverified_request.count(".") == 4:
-        raise InvalidRequest("encrypted request objects are not taken")
+        raise InvalidRequest("this server does not accept encrypted request objects")
     try:
         unverified = read_jws(unverified_request, max_length=MAX_REQUEST)
         claims = verified_claims(unverified, agent, now, agent.request_signing_algorithms)
     except BadJws as error:
         allowed = ", ".join(agent.request_signing_algorithms)
-        raise InvalidRequest(f"the request object is not signed by this agent's key with {allowed}") from error
+        raise InvalidRequest(f"the request object has no signature by this agent's key with {allowed}") from error
     if problem := claims_problem(claims, agent, now):
         raise InvalidRequest(f"the request object {problem}")
     # A separate namespace from client assertions: a library that numbers both with one counter is
@@ -82,7 +84,7 @@ def claims_problem(claims: Mapping[str, Any], agent: Agent, now: datetime) -> st
     if missing := [name for name in _REQUIRED if claims.get(name) is None]:
         return f"has no {', '.join(missing)}"
     if claims["iss"] != agent.client_id:
-        return "was issued by somebody else: iss is not the client_id"
+        return "has another issuer: iss is not the client_id"
     if claims.get("sub") == agent.client_id:
         # RFC 9101 10.8: such an object could be presented as a client assertion.
         return "has the client_id as its sub"
@@ -94,9 +96,9 @@ def claims_problem(claims: Mapping[str, Any], agent: Agent, now: datetime) -> st
     if not isinstance(claims["jti"], str) or not 1 <= len(claims["jti"]) <= 255:
         return "has no jti of 1 to 255 characters"
     if problem := times_problem(dict(claims), now.timestamp()):
-        return f"has times that do not hold: {problem}"
+        return f"is not valid now: {problem}"
     if claims["exp"] - claims["nbf"] > MAX_LIFETIME.total_seconds():
-        return "lives longer than an hour from nbf to exp"
+        return "has a lifetime of more than one hour from nbf to exp"
     return None
 
 
@@ -110,4 +112,4 @@ def _as_text(name: str, value: Any) -> str:
         return str(int(value))
     if name == "authorization_details" and isinstance(value, list):
         return json.dumps(value)
-    raise InvalidRequest(f"{name} in the request object has another type than it should")
+    raise InvalidRequest(f"{name} in the request object has the wrong type")

@@ -28,7 +28,7 @@ from operations.risk import Risk
 
 MAX_SCOPES = 30
 MAX_DETAILS = 10
-_NOT_ALLOWED = "this agent may not ask for one of these scopes"
+_NOT_ALLOWED = "this agent may not request one of these scopes"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def scope_names(scope: str) -> list[str]:
     """RFC 6749 3.3, and surplus spaces: MCP clients send ` offline_access` where an MCP server names no scope."""
     names = list(dict.fromkeys(filter(None, scope.split(" "))))
     if len(names) > MAX_SCOPES:
-        raise InvalidScope(f"scope names at most {MAX_SCOPES} scopes")
+        raise InvalidScope(f"scope must have at most {MAX_SCOPES} scopes")
     return names
 
 
@@ -118,12 +118,12 @@ def _find_default(agent: Agent, unverified_resource: str | None) -> list[Scope]:
     if unverified_resource is not None:
         found = [scope for scope in found if is_same_resource(scope.resource.identifier, unverified_resource)]
         if not found:
-            raise InvalidTarget("this agent has no scope of that resource")
+            raise InvalidTarget("this agent has no scope of this resource")
     scopes = [scope for scope in found if scope.runs_unasked]
     if not scopes:
-        raise InvalidScope("scope is missing, and this agent has no routine scope that could be its default")
+        raise InvalidScope("scope is missing, and this agent has no routine scope as a default")
     if len({scope.resource_id for scope in scopes}) > 1:
-        raise InvalidScope("scope is missing, and this agent's scopes belong to several resources: name one of them")
+        raise InvalidScope("scope is missing, and this agent's scopes belong to several resources: send resource")
     return scopes
 
 
@@ -179,11 +179,13 @@ def _parse_details(text: str | None) -> list[dict[str, Any]]:
     except InvalidRequest as error:
         raise InvalidAuthorizationDetails(error.description) from error
     except ValueError as error:
-        raise InvalidAuthorizationDetails("authorization_details has a number that JSON cannot carry safely") from error
+        raise InvalidAuthorizationDetails(
+            "authorization_details has a number outside the safe range of JSON"
+        ) from error
     if not isinstance(details, list) or not 1 <= len(details) <= MAX_DETAILS:
-        raise InvalidAuthorizationDetails(f"authorization_details is an array of 1 to {MAX_DETAILS} objects")
+        raise InvalidAuthorizationDetails(f"authorization_details must be an array of 1 to {MAX_DETAILS} objects")
     if not all(isinstance(one, dict) and isinstance(one.get("type"), str) for one in details):
-        raise InvalidAuthorizationDetails("each of authorization_details is an object with a type")
+        raise InvalidAuthorizationDetails("each element of authorization_details must be an object with a type")
     return details
 
 
@@ -201,7 +203,7 @@ def _find_versions(agent: Agent, details: list[dict[str, Any]]) -> list[Operatio
     for one in details:
         version = known[one["type"]].current if one["type"] in known else None
         if version is None:
-            raise InvalidAuthorizationDetails("this agent may not ask for this type of operation")
+            raise InvalidAuthorizationDetails("this agent may not request this operation type")
         version.operation_type = known[one["type"]]
         _check_one(one, version)
         versions.append(version)

@@ -25,14 +25,14 @@ class Unauthorized(ProtocolError):
 
     status = 401
     code: ClassVar[str] = "invalid_token"
-    default_description = "the access token does not work here"
+    default_description = "the access token is not valid"
     advice = "Get a new access token, and send it with the scheme that token_type named."
 
 
 class NoToken(Unauthorized):
     """The request has no access token. The WWW-Authenticate header then names no error code (RFC 6750 3.1)."""
 
-    default_description = "an access token is needed in the Authorization header"
+    default_description = "the Authorization header has no access token"
     advice = "Send an access token in the Authorization header."
 
 
@@ -67,7 +67,7 @@ def authenticate_call(request: HttpRequest, *, audience: str | None, now: dateti
     cnf = live.claims.get("cnf", {})
     if (scheme.lower() == "dpop") != (JKT in cnf):
         # RFC 9449 7.2: a bound token sent as a bearer token is a stolen one, or might as well be.
-        raise challenged(Unauthorized("the token is not of this Authorization scheme"), scheme)
+        raise challenged(Unauthorized("the token needs the other Authorization scheme"), scheme)
     if not _prove(request, live, unverified_token.strip(), now, scheme).proves(cnf):
         raise challenged(Unauthorized("the token is bound to another key"), scheme)
     return live
@@ -90,8 +90,8 @@ def challenged(error: Unauthorized, scheme: str) -> Unauthorized:
     if isinstance(error, NoToken):
         error.headers["WWW-Authenticate"] = f'Bearer realm="countersign", DPoP {algorithms}'
     else:
-        detail = f'error="{error.code}", error_description="{error.description}"'
+        parameters = f'error="{error.code}", error_description="{error.description}"'
         error.headers["WWW-Authenticate"] = (
-            f"DPoP {detail}, {algorithms}" if scheme.lower() == "dpop" else f"Bearer {detail}"
+            f"DPoP {parameters}, {algorithms}" if scheme.lower() == "dpop" else f"Bearer {parameters}"
         )
     return error

@@ -24,7 +24,7 @@ def userinfo(request: HttpRequest) -> HttpResponse:
     9700 4.3.2).
     """
     if "access_token" in request.GET:
-        raise InvalidRequest("the access token goes into the Authorization header")
+        raise InvalidRequest("send the access token in the Authorization header")
     live = authenticate_call(request, audience=None, now=timezone.now())
     user = find_user(live)
     if user is None:
@@ -32,7 +32,7 @@ def userinfo(request: HttpRequest) -> HttpResponse:
         raise challenged(Unauthorized("the token is not from a user's sign-in or approval"), scheme)
     scopes = live.claims.get("scope", "").split(" ")
     if live.grant is None or "openid" not in {*scopes} & {*live.grant.scopes}:
-        error = InsufficientScope("openid is needed")
+        error = InsufficientScope("the access token needs the scope openid")
         error.headers["WWW-Authenticate"] = 'Bearer error="insufficient_scope", scope="openid"'
         raise error
     return json_response({"sub": live.claims["sub"], **user_claims(user, scopes)})

@@ -47,7 +47,7 @@ def _prepare(token_request: TokenRequest, _now: datetime) -> Exchange:
             raise InvalidRequest(f"{name} is missing")
     verifier = parameters.get("code_verifier")
     if verifier is not None and not _VERIFIER.fullmatch(verifier):
-        raise InvalidRequest("code_verifier is not 43 to 128 unreserved characters")
+        raise InvalidRequest("code_verifier must be 43 to 128 unreserved characters")
     return Exchange(parameters["code"], parameters["redirect_uri"], verifier, parameters.get("resource"))
 
 
@@ -76,7 +76,7 @@ def _decide(token_request: TokenRequest, exchange: Exchange, now: datetime) -> V
         return InvalidGrant("the code is unknown or not this agent's")
     code.grant.agent = agent
     if verdict is RedemptionVerdict.ISSUE and refuses_resource(exchange.resource, code.grant):
-        return InvalidTarget("resource is not the one that was granted")
+        return InvalidTarget("resource is not the granted resource")
     scopes = still_granted(code.grant, code.living)
     if verdict is RedemptionVerdict.ISSUE and not scopes:
         verdict = RedemptionVerdict.DEAD
@@ -117,19 +117,19 @@ def _refuse(code: AuthorizationCode, verdict: RedemptionVerdict, now: datetime) 
     match verdict:
         case RedemptionVerdict.USED_AGAIN:
             lifecycle.end_replayed(code.grant, "a code", now)
-            return InvalidGrant("the code was used before: what it bought has ended", detail="code used twice")
+            return InvalidGrant("the code was used before: its grant has ended", detail="code used twice")
         case RedemptionVerdict.EXPIRED:
             return InvalidGrant("the code has expired")
         case RedemptionVerdict.DEAD:
-            return InvalidGrant("what the code stood for has ended")
+            return InvalidGrant("the grant of the code has ended")
         case RedemptionVerdict.WRONG_REDIRECT:
-            return InvalidGrant("redirect_uri is not the one that the code was sent to")
+            return InvalidGrant("redirect_uri differs from the one of the authorization request")
         case RedemptionVerdict.WRONG_KEY:
             return InvalidGrant("the code is bound to another key (dpop_jkt)", detail="code with another key")
         case RedemptionVerdict.WRONG_VERIFIER:
-            return InvalidGrant("code_verifier does not fit the code_challenge of the request")
+            return InvalidGrant("code_verifier does not match the code_challenge")
         case RedemptionVerdict.ISSUE | RedemptionVerdict.REPEAT | RedemptionVerdict.UNKNOWN:
-            raise RuntimeError("not a refusal of a known code")
+            raise RuntimeError("the verdict is not a refusal of a known code")
         case _:
             assert_never(verdict)
 
@@ -162,7 +162,7 @@ def issue_of(
     user's sign-in.
     """
     if grant.user is None or grant.signed_in_at is None:
-        raise RuntimeError("a grant by consent has a person who was signed in")
+        raise RuntimeError("a grant by consent has no signed-in user")
     is_of_resource = bool(set(scopes) - {*IDENTITY_SCOPES, OFFLINE_ACCESS})
     return Issue(
         agent=grant.agent,

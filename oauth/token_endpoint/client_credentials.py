@@ -14,13 +14,13 @@ from oauth.tokens.issuance import Issue
 def _prepare(token_request: TokenRequest, _now: datetime) -> RequestedAccess:
     requested = find_requested_access(token_request.agent, token_request.parameters, has_default=True)
     if not requested.scopes and not requested.authorization_details:
-        raise InvalidScope("ask for scopes or authorization_details of a resource")
+        raise InvalidScope("request scopes or authorization_details of a resource")
     if requested.identity_scopes:
-        raise InvalidScope("there is no person here: leave out openid, profile and email")
+        raise InvalidScope("client_credentials has no user: leave out openid, profile and email")
     if not all(scope.runs_unasked for scope in requested.scopes):
-        raise InvalidScope("a scope that is not routine needs a person's approval: ask by CIBA")
+        raise InvalidScope("a scope that is not routine needs a user's approval: use CIBA")
     if not all(version.runs_unasked for version in requested.versions):
-        raise InvalidAuthorizationDetails("an operation that is not routine needs a person's approval: ask by CIBA")
+        raise InvalidAuthorizationDetails("an operation that is not routine needs a user's approval: use CIBA")
     return requested
 
 

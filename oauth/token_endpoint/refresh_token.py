@@ -58,7 +58,7 @@ def _decide(token_request: TokenRequest, refresh: Refresh, now: datetime) -> Ver
     for _ in range(TRIES):
         if (verdict := _try(token_request, refresh, now)) is not None:
             return verdict
-    return InvalidGrant("the refresh token was used or ended at this moment")
+    return InvalidGrant("another request used or ended the refresh token at the same time")
 
 
 def _try(token_request: TokenRequest, refresh: Refresh, now: datetime) -> Verdict | None:
@@ -74,14 +74,14 @@ def _try(token_request: TokenRequest, refresh: Refresh, now: datetime) -> Verdic
         return _refuse(grant, verdict, now)
     # Before the token is used: a wrong parameter must not cost the agent its token.
     if refuses_resource(refresh.resource, grant):
-        return InvalidTarget("resource is not the one that was granted")
+        return InvalidTarget("resource is not the granted resource")
     scopes = still_granted(grant, token.living)  # type: ignore[attr-defined]  # annotated
     if refresh.scopes is not None:
         if not set(refresh.scopes) <= set(scopes):
-            return InvalidScope("scope is more than what was granted")
+            return InvalidScope("scope has more than the grant")
         scopes = [name for name in scopes if name in refresh.scopes]
     if not scopes:
-        return InvalidScope("nothing of what was granted may be asked for any more")
+        return InvalidScope("this agent may no longer request anything of the grant")
     give = _repeat if verdict is RedemptionVerdict.REPEAT else _renew
     given = give(token, token_request, refresh.unverified_token, now)
     return issue_of(grant, scopes, now, refresh_token=given) if isinstance(given, str) else given
@@ -106,7 +106,7 @@ def _repeat(token: RefreshToken, token_request: TokenRequest, value: str, now: d
     found = next((one for one in derive_successors(value, salt) if digest(one) == expected), None)
     if found is None:  # the server lost a key, which is not the agent's fault: the grant stays alive
         return InvalidGrant(
-            "the refresh token was used a moment ago: use the one that came with that answer",
+            "the refresh token was used a moment ago: use the one of that response",
             detail="the key-encryption key of the successor was withdrawn",
         )
     agent = token_request.agent
@@ -170,7 +170,7 @@ def _refuse(grant: Grant, verdict: RedemptionVerdict, now: datetime) -> Verdict:
             RedemptionVerdict.WRONG_REDIRECT | RedemptionVerdict.WRONG_VERIFIER
             | RedemptionVerdict.ISSUE | RedemptionVerdict.REPEAT | RedemptionVerdict.UNKNOWN
         ):  # fmt: skip
-            raise RuntimeError("not a refusal of a known refresh token")
+            raise RuntimeError("the verdict is not a refusal of a known refresh token")
         case _:
             assert_never(verdict)
 

@@ -53,7 +53,7 @@ def check_proof(unverified_proof: str, expected: ExpectedProof, now: datetime) -
     try:
         key, claims = _verify(unverified_proof)
     except BadJws as error:
-        return InvalidDpopProof(f"the proof is not one JWT that its own public key signed: {error}")
+        return InvalidDpopProof(f"the proof is not a JWT that its own public key signed: {error}")
     if refusal := _judge_claims(claims, expected, now):
         return refusal
     made_at = datetime.fromtimestamp(claims["iat"], UTC)
@@ -83,12 +83,12 @@ def _judge_claims(claims: dict[str, Any], expected: ExpectedProof, now: datetime
     jti, nonce = claims.get("jti"), claims.get("nonce")
     iat: Any = claims.get("iat")
     if not isinstance(jti, str) or not 1 <= len(jti) <= 255:
-        return InvalidDpopProof("jti is missing or not a text of at most 255 characters")
+        return InvalidDpopProof("jti is missing or not a string of at most 255 characters")
     if claims.get("htm") != expected.method:
-        return InvalidDpopProof("htm is not this request's method")
+        return InvalidDpopProof("htm is not the method of this request")
     url = normalise(claims.get("htu"))
     if url is None or url not in {normalise(one) for one in expected.urls}:
-        return InvalidDpopProof("htu is not this endpoint's address")
+        return InvalidDpopProof("htu is not the address of this endpoint")
     if type(iat) not in (int, float) or not 0 < iat < 2**40:
         return InvalidDpopProof("iat is missing or not a time")
     if not now - PROOF_LIFETIME - CLOCK_SKEW <= datetime.fromtimestamp(iat, UTC) <= now + CLOCK_SKEW:

@@ -72,7 +72,7 @@ def judge_binding(proved: Binding, demand: Demand) -> Binding | ProtocolError:
     if demand.dpop and proved.jkt is None:
         return InvalidDpopProof("this agent's tokens are bound to a key: send a DPoP proof")
     if demand.mutual_tls and proved.x5t is None:
-        return InvalidRequest("this agent's tokens are bound to its certificate: connect by mutual TLS")
+        return InvalidRequest("this agent's tokens are bound to its certificate: connect with mutual TLS")
     # A client sends a proof in order to bind the token. It shows its certificate to every server,
     # so a certificate binds only if the agent requires it.
     bound = Binding(proved.jkt, proved.x5t if demand.mutual_tls else None)

@@ -88,12 +88,12 @@ def signing_key(algorithm: str, now: datetime) -> LoadedKey:
 def state_in_words(row: SigningKey, now: datetime) -> str:
     """The state of a key at this time, in words for the administration."""
     if row.withdrawn_at is not None and row.withdrawn_at <= now:
-        return "withdrawn: what it signed is refused"
+        return "withdrawn: its signatures are refused"
     if row.active_at > now:
-        return "listed; will sign"
+        return "in the JWKS; will sign"
     later = SigningKey.objects.filter(algorithm=row.algorithm, active_at__gt=row.active_at, active_at__lte=now)
     if later.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).exists():
-        return "no longer signs; listed for what it signed"
+        return "no longer signs; in the JWKS until its tokens expire"
     return "signs"
 
 

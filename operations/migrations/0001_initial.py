@@ -19,7 +19,7 @@ class Migration(migrations.Migration):
             name='OperationType',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=255, unique=True, validators=[django.core.validators.RegexValidator("^[A-Za-z0-9._~:/?#\\[\\]@!$&'()*+,;=%-]+\\Z", 'Letters, digits and the other characters of a URI.')])),
+                ('name', models.CharField(max_length=255, unique=True, validators=[django.core.validators.RegexValidator("^[A-Za-z0-9._~:/?#\\[\\]@!$&'()*+,;=%-]+\\Z", 'Only characters of a URI are allowed.')])),
                 ('is_active', models.BooleanField(default=True, verbose_name='active')),
             ],
             options={
@@ -87,7 +87,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=100, unique=True, validators=[django.core.validators.RegexValidator('^[\\x21\\x23-\\x5B\\x5D-\\x7E]+\\Z')])),
-                ('description', models.CharField(help_text='What a person reads: “Read your calendar”.', max_length=200)),
+                ('description', models.CharField(help_text='The text that users read, for example “Read your calendar”.', max_length=200)),
                 ('risk', models.CharField(choices=[('routine', 'routine'), ('sensitive', 'sensitive'), ('critical', 'critical')], default='routine', max_length=10)),
                 ('is_active', models.BooleanField(default=True, verbose_name='active')),
                 ('resource', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='scopes', to='operations.resource')),

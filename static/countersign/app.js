@@ -1,17 +1,17 @@
-// On every page of a signed-in person: the service worker, and keeping this browser's subscription alive.
+// On every page of a signed-in user: starts the service worker and renews this browser's subscription.
 
-export const KEPT = "countersign.device"; // { id, endpoint, key } of this browser, where it is enrolled
+export const DEVICE_KEY = "countersign.device"; // { id, endpoint, key } of this browser, if it is enrolled
 
-export function kept() {
+export function storedDevice() {
   try {
-    return JSON.parse(localStorage.getItem(KEPT) ?? "null");
+    return JSON.parse(localStorage.getItem(DEVICE_KEY) ?? "null");
   } catch {
     return null;
   }
 }
 
-export function keep(device) {
-  localStorage.setItem(KEPT, JSON.stringify(device));
+export function storeDevice(device) {
+  localStorage.setItem(DEVICE_KEY, JSON.stringify(device));
 }
 
 export function bytesOf(base64url) {
@@ -25,7 +25,7 @@ export async function subscribe(registration, key) {
 
 // The subscription ended, or the server's key was rotated: subscribe again, as the same device.
 async function renew(registration, key) {
-  const device = kept();
+  const device = storedDevice();
   if (!device || !key || Notification.permission !== "granted") return;
   const current = await registration.pushManager.getSubscription();
   if (current && current.endpoint === device.endpoint && device.key === key) return;
@@ -37,17 +37,17 @@ async function renew(registration, key) {
   body.set("subscription", JSON.stringify(subscription));
   body.set("key", key);
   const response = await fetch(`/devices/${device.id}/renew`, { method: "POST", body });
-  if (response.ok) keep({ ...device, endpoint: subscription.endpoint, key });
-  else if (response.status === 404) localStorage.removeItem(KEPT); // it was removed elsewhere
+  if (response.ok) storeDevice({ ...device, endpoint: subscription.endpoint, key });
+  else if (response.status === 404) localStorage.removeItem(DEVICE_KEY); // another browser removed it
 }
 
 async function start() {
   const registration = await navigator.serviceWorker.register("/sw.js", { updateViaCache: "none" });
   const key = document.querySelector("meta[name=push-key]")?.content;
-  // Not waited for: what fails here is tried again on the next page.
+  // Not awaited: the next page tries again after a failure.
   if ("PushManager" in window) renew(registration, key).catch((error) => console.warn("not subscribed again:", error));
 }
 
 const canWork = "serviceWorker" in navigator && window.isSecureContext;
-export const registered = canWork ? start() : Promise.reject(new Error("no service workers here"));
-registered.catch(() => {}); // whoever needs it awaits it, and says why
+export const registered = canWork ? start() : Promise.reject(new Error("this browser has no service workers"));
+registered.catch(() => {}); // a caller that needs it awaits it and shows the problem

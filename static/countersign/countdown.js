@@ -1,7 +1,7 @@
 // Counts down to each [data-expires] time; without this script the time itself is shown.
 
 function left(seconds) {
-  if (seconds <= 0) return "out of time";
+  if (seconds <= 0) return "expired";
   if (seconds < 60) return `${seconds} s left`;
   return `${Math.ceil(seconds / 60)} min left`;
 }

@@ -1,25 +1,25 @@
 // /devices: adds this browser, or says why it cannot be added.
 
-import { keep, kept, registered, subscribe } from "./app.js";
+import { registered, storeDevice, storedDevice, subscribe } from "./app.js";
 
 const section = document.getElementById("add");
 const state = document.getElementById("push-state");
 const form = document.getElementById("enrol");
 
-function whyNot() {
-  if (!window.isSecureContext) return "This page came over http. Push needs https: ask whoever runs this server.";
-  if (!("serviceWorker" in navigator)) return "This browser has no service workers (private windows often have none). Use another.";
+function problemWithBrowser() {
+  if (!window.isSecureContext) return "This page was loaded over http, and push messages need https. Ask the administrator of this server.";
+  if (!("serviceWorker" in navigator)) return "This browser has no service workers (private windows often have none). Use another browser.";
   // An iPad says that it is a Mac; a Mac has no touch screen.
   const isApple = /iPhone|iPad/.test(navigator.userAgent) || (navigator.platform === "MacIntel" && navigator.maxTouchPoints > 1);
   if (!("PushManager" in window) || !("Notification" in window)) {
     return isApple
-      ? "On an iPhone or iPad: add this page to the Home Screen (Share, then Add to Home Screen), open it from there, and come back here."
-      : "This browser cannot receive push messages. Use another.";
+      ? "On an iPhone or iPad: add this page to the Home Screen (Share, then Add to Home Screen), and open it from there."
+      : "This browser cannot receive push messages. Use another browser.";
   }
   if (Notification.permission === "denied") {
     return "Notifications from this site are blocked. Allow them in the browser's site settings, then reload this page.";
   }
-  if (!section.dataset.publicKey) return "This server has no push key yet. Ask whoever runs it.";
+  if (!section.dataset.publicKey) return "This server has no push key yet. Ask its administrator.";
   return "";
 }
 
@@ -30,7 +30,7 @@ function nameOf(agent) {
   return [find(browser), find(system)].filter(Boolean).join(" on ") || "My browser";
 }
 
-// Some browsers never answer where their push service is out of reach.
+// Some browsers never answer if they cannot reach their push service.
 function inTime(promise) {
   const late = new Promise((_, reject) => setTimeout(() => reject(new Error("it does not answer")), 20000));
   return Promise.race([promise, late]);
@@ -41,10 +41,10 @@ async function enrol(event) {
   state.textContent = "Asking the browser…";
   try {
     if ((await Notification.requestPermission()) !== "granted") {
-      state.textContent = whyNot() || "Without your permission this browser cannot be told.";
+      state.textContent = problemWithBrowser() || "Without your permission, Countersign cannot notify this browser.";
       return;
     }
-    await registered; // says why, where it failed
+    await registered; // throws its problem
     const registration = await navigator.serviceWorker.ready;
     const subscription = await inTime(subscribe(registration, section.dataset.publicKey));
     form.elements.subscription.value = JSON.stringify(subscription);
@@ -58,13 +58,13 @@ async function enrol(event) {
 
 const endpoint = sessionStorage.getItem("countersign.enrolling");
 if (section.dataset.added && endpoint) {
-  keep({ id: section.dataset.added, endpoint, key: section.dataset.publicKey });
+  storeDevice({ id: section.dataset.added, endpoint, key: section.dataset.publicKey });
   sessionStorage.removeItem("countersign.enrolling");
 }
-const here = document.querySelector(`[data-device="${CSS.escape(kept()?.id ?? "")}"]`);
-const problem = whyNot();
-if (here) {
-  here.querySelector("[data-here]").hidden = false;
+const thisDevice = document.querySelector(`[data-device="${CSS.escape(storedDevice()?.id ?? "")}"]`);
+const problem = problemWithBrowser();
+if (thisDevice) {
+  thisDevice.querySelector("[data-this-browser]").hidden = false;
   state.textContent = "This browser is one of your devices.";
 } else if (problem) {
   state.textContent = problem;

@@ -1,4 +1,4 @@
-// Being told by the server that something changed, while the page is looked at.
+// Receives the server's events while the page is visible.
 
 const LISTEN_AGAIN = 60000; // milliseconds
 

@@ -1,5 +1,4 @@
-// The inbox refreshes by itself while it is looked at: when the server says that something changed, and every
-// two seconds where it cannot say so.
+// The inbox refreshes while it is visible: when the server sends an event, or every two seconds without a stream.
 
 import { Events } from "./events.js";
 
@@ -35,7 +34,7 @@ function put(html) {
 
 async function refresh() {
   if (running) {
-    again = true; // what changed meanwhile may not be in the answer that is on its way
+    again = true; // the running fetch may not have the newest change
     return;
   }
   running = true;

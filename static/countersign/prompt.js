@@ -1,4 +1,4 @@
-// An open question notices that it was answered on another device, withdrawn, or ran out of time.
+// Reloads an open prompt when it was answered on another device, cancelled, or has expired.
 
 import { Events } from "./events.js";
 
@@ -11,7 +11,7 @@ async function look() {
     const isOver = response.ok && (await response.json()).state !== "pending";
     if (isOver || response.status === 403) location.reload(); // 403: signed out elsewhere
   } catch (error) {
-    console.warn("the question could not be looked at again:", error); // the next event, or the answer, tells
+    console.warn("the prompt could not be read again:", error); // the next event tries again
   }
 }
 

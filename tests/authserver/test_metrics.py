@@ -37,7 +37,7 @@ def workers_of(pid: int) -> set[int]:
     return {int(one) for one in children if b"granian" in Path(f"/proc/{one}/cmdline").read_bytes()}
 
 
-def test_every_worker_answers_for_all_and_a_dead_one_is_not_forgotten(django_db_setup: None, tmp_path: Path) -> None:
+def test_every_worker_answers_for_all_and_a_dead_one_is_counted(django_db_setup: None, tmp_path: Path) -> None:
     folder, port = tmp_path / "metrics", free_port()
     folder.mkdir()
     url = f"http://127.0.0.1:{port}"

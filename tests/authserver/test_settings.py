@@ -74,9 +74,9 @@ WRONG = [
      "ALLOWED_HOSTS has '"),
     ("DATABASE_URL", ["", "sqlite:///secret-word"], "DATABASE_URL must be"),
     ("DATABASE_URL", ["nonsense:secret-word", "postgres://app:secret-word@db:port/x", "postgres://[::1/secret-word",
-                      "mysql://app:secret-word@db/x"], "DATABASE_URL must be a URL that begins with postgres://"),
+                      "mysql://app:secret-word@db/x"], "DATABASE_URL must be a valid URL that begins with postgres://"),
     ("DATABASE_OWNER_URL", ["nonsense:secret-word", "postgres://app:secret-word@db:port/x", "redis://secret-word"],
-     "DATABASE_OWNER_URL must be a URL that begins with postgres://"),
+     "DATABASE_OWNER_URL must be a valid URL that begins with postgres://"),
     ("DATABASE_OWNER_URL", [GOOD["DATABASE_URL"]], "DATABASE_OWNER_URL must not be the application's role"),
     ("DATABASE_POOL_SIZE", ["0", "-5", "many"], "DATABASE_POOL_SIZE must be a whole number from 1"),
     ("REDIS_URL", [""], "REDIS_URL must be set."),
@@ -86,7 +86,7 @@ WRONG = [
     ("WEB_WAITING", ["-1", "1e4"], "WEB_WAITING must be a whole number from 0"),
     ("TRUSTED_PROXIES", ["proxy.example.com", "10.0.0.300", "10.0.0.0/33", "*"], "TRUSTED_PROXIES has '"),
     ("TRUSTED_PROXIES", ["10.0.0.5/8"], "but the network that holds this address is 10.0.0.0/8."),
-    ("TRUSTED_PROXIES", ["0.0.0.0/0", "::/0", "::ffff:0:0/96"], "but then everybody could write any address."),
+    ("TRUSTED_PROXIES", ["0.0.0.0/0", "::/0", "::ffff:0:0/96"], "but then anybody could send a false address."),
     ("MTLS_URL", ["mtls.example.com", "https://mtls.example.com/agents", "https://MTLS.example.com"],
      "MTLS_URL must look like"),
     ("MTLS_URL", ["http://mtls.example.com"], "MTLS_URL must be an https URL."),
@@ -100,7 +100,7 @@ WRONG = [
     ("PUSH_SERVICES", ["https://fcm.googleapis.com", "fcm.googleapis.com:443", "fcm googleapis com", ".google.com/../x",
                        ".google.com/a%2fb", "*.google.com", "Fcm.googleapis.com"], "PUSH_SERVICES has '"),
     ("EMAIL_URL", ["localhost", "smtp://", "http://secret-word@mail", "smtp://mail:port", "smtp+tls://u:secret-word@[::1"],
-     "EMAIL_URL must be a URL that begins with smtp://"),
+     "EMAIL_URL must be a valid URL that begins with smtp://"),
     ("EMAIL_FROM", ["countersign", "a@b@c d", "Countersign <>", "@company.com"], "EMAIL_FROM cannot be used"),
     ("OUTBOUND_CA_FILE", ["/nonexistent", "/", "/etc/passwd"], "OUTBOUND_CA_FILE must be a readable file"),
     ("OUTBOUND_EXCEPTIONS", ["127.0.0.1:8001"], "OUTBOUND_EXCEPTIONS is for the demo and tests"),
@@ -125,7 +125,7 @@ WRONG = [
     ("REGISTRATION", ["open"], "REGISTRATION must be closed or token"),
     ("REGISTRATION_USERS", ["pat", "pat@", "@company.com", "a@b.com c@b.com"], "REGISTRATION_USERS has '"),
     ("REGISTRATION_PRIVATE_USE_SCHEMES", ["javascript", "vscode,data", "file", "ms-settings", "intent", "mailto"],
-     "a browser or an operating system handles this scheme itself"),
+     "browsers or operating systems handle this scheme"),
     ("REGISTRATION_PRIVATE_USE_SCHEMES", ["VSCode", "vscode:", "com.example.app", "*"],
      "REGISTRATION_PRIVATE_USE_SCHEMES has '"),
     ("REGISTRATION_LIMIT", ["0", "x"], "REGISTRATION_LIMIT must be a whole number from 1"),
@@ -192,7 +192,7 @@ def test_each_key_file_that_cannot_be_read_says_why(problems: Any, tmp_path: Pat
         assert sentence in " ".join(problems(KEY_ENCRYPTION_KEYS_FILE=str(path))), content
 
 
-def test_every_problem_is_told_at_once(problems: Any) -> None:
+def test_every_problem_is_reported_at_once(problems: Any) -> None:
     assert len(problems(PORT="x", REDIS_URL="", REGISTRATION="opne", ISSUER_URL="http://a/b")) >= 4
 
 

@@ -234,7 +234,7 @@ def test_another_address_of_an_issuers_keys_counts_at_once(agent: Caller, user: 
 
 @pytest.mark.django_db
 class TestAcrValues:
-    def test_what_can_be_given_is_given_and_told(self, agent: Caller, user: User) -> None:
+    def test_what_can_be_given_is_given_and_reported(self, agent: Caller, user: User) -> None:
         auth_req_id = agent.ask(user, acr_values="passkey session").json()["auth_req_id"]
         assert BackchannelRequest.objects.get().assurance == "session"
         sign_in(user).post(f"/v1/prompts/{Prompt.objects.get().id}/approve")

@@ -1,6 +1,6 @@
 """Faults that other CIBA servers had, each as a test of this one.
 
-What a pushed ID token must hold is in test_delivery.py (TestPush), two redemptions at once in tests/races.
+What a pushed ID token must hold is in test_callbacks.py (TestPush), two redemptions at once in tests/races.
 """
 
 import re

@@ -65,7 +65,7 @@ def test_a_missing_or_unknown_id(agent: Caller) -> None:
         assert error_of(agent.poll(unknown)) == "invalid_grant"
 
 
-class TestPacing:
+class TestPollThrottle:
     def test_each_early_poll_adds_five_seconds_for_good(self, agent: Caller, sent: str) -> None:
         assert error_of(agent.poll(sent)) == "authorization_pending"
         descriptions = []
@@ -86,7 +86,7 @@ class TestPacing:
             assert error_of(other_agent.poll(sent)) == "invalid_grant"
         assert error_of(agent.poll(sent)) == "authorization_pending"
 
-    def test_forgotten_pacing_is_no_error(self, agent: Caller, sent: str) -> None:
+    def test_lost_throttle_state_is_no_error(self, agent: Caller, sent: str) -> None:
         agent.poll(sent)
         poll_throttle.get_poll_throttle()._volatile.client.flushdb()
         assert error_of(agent.poll(sent)) == "authorization_pending"

@@ -28,17 +28,17 @@ def public_client(
         "key": {**agent.key.as_dict(private=True), "kid": agent.key.kid}, "authorization_details": [PAYMENT],
     }  # fmt: skip
     with running(node_clients, "openid_client_ciba.mjs") as program:
-        program.tell(reply)
+        program.send(reply)
         yield program
 
 
-def test_it_polls_until_the_yes(
+def test_it_polls_until_the_approval(
     public_client: NodeProgram, browser_of_user: Client, user: User, bank: ResourceServer, agent: Caller
 ) -> None:
-    sent = public_client.hear()["asked"]
+    sent = public_client.receive()["asked"]
     assert sent["interval"] == 1 and BackchannelRequest.objects.get().binding_message == "From Node"
     assert browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/approve").status_code == 200
-    answer = public_client.hear()
+    answer = public_client.receive()
     assert answer["claims"]["sub"] == user.sub, "checked by the client: signature, issuer, audience, times"
     assert answer["claims"]["urn:openid:params:jwt:claim:auth_req_id"] == sent["auth_req_id"]
     digest = bank.digest(PAYMENT, agent.agent.client_id, user.sub)
@@ -46,6 +46,6 @@ def test_it_polls_until_the_yes(
 
 
 def test_it_reads_the_no(public_client: NodeProgram, browser_of_user: Client) -> None:
-    public_client.hear()
+    public_client.receive()
     browser_of_user.post(f"/v1/prompts/{Prompt.objects.get().id}/deny")
-    assert public_client.hear() == {"error": "access_denied", "status": 400}
+    assert public_client.receive() == {"error": "access_denied", "status": 400}

@@ -243,7 +243,7 @@ class TestRegistered:
 
     def test_unsigned_is_refused(self, strict: Caller, user: User) -> None:
         response = strict.ask(user)
-        assert refused(response) and "must be signed" in response.json()["error_description"]
+        assert refused(response) and "must sign its requests" in response.json()["error_description"]
 
     def test_signed_is_taken(self, strict: Caller, user: User) -> None:
         assert send(strict, strict.request_object(user)).status_code == 200

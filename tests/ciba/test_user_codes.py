@@ -142,7 +142,7 @@ class TestThePage:
         browser = Client()
         browser.post("/login", {"email": user.email, "password": "Sunflower-1888"})
         response = set_on_page(browser, "Sunflower-1888", "Sunflower-1888")
-        assert response.status_code == 400 and b"Never your password" in response.content
+        assert response.status_code == 400 and b"Do not use your password" in response.content
 
     def test_setting_it_anew_opens_a_closed_way(self, requesting: Caller, user: User, browser_of_user: Client) -> None:
         for _ in range(9):

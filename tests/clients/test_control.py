@@ -28,7 +28,7 @@ from foundation.models import Work
 from oauth.models import Grant
 from tests.ciba.conftest import TOKEN, endpoint  # noqa: F401 - a fixture
 from tests.clients.test_metadata_documents import Host, host  # noqa: F401 - a fixture
-from tests.clients.test_registering import REDIRECT, body, keys_of, manage, register, sent_back
+from tests.clients.test_registration import REDIRECT, body, keys_of, manage, register, sent_back
 from tests.support.agent_endpoint import AgentEndpoint
 from tests.support.certificates import dns, make_certificate
 from tests.support.consent import WebAgent, answer, go_to
@@ -173,7 +173,7 @@ class TestWithoutProof:
         assert manage("PUT", mine.reply, without | {"jwks_uri": f"{THIEF}jwks"}).status_code == 200
         assert mine.held() == NONE
 
-    def test_the_thief_gets_neither_tokens_nor_people(self, trusted: Callable[..., Trusted], user: User) -> None:
+    def test_the_thief_gets_neither_tokens_nor_users(self, trusted: Callable[..., Trusted], user: User) -> None:
         mine, stolen = trusted(), new_key("ES256")
         mine.put(jwks=keys_of(stolen))
         thief = Caller(mine.agent, stolen)
@@ -457,7 +457,7 @@ class TestRaces:
         mine.browser.post(f"/v1/prompts/{opened.request.prompts.get().id}/approve")
         assert not Grant.objects.filter(request_id=opened.request.pk).exists()
 
-    def test_a_person_stops_the_agent_at_the_same_moment(self, trusted: Callable[..., Trusted]) -> None:
+    def test_a_user_stops_the_agent_at_the_same_moment(self, trusted: Callable[..., Trusted]) -> None:
         """Both end the same things: neither waits for the other for ever."""
         from ciba import lifecycle as ciba
         from tests.support.duel import at_once
@@ -492,7 +492,7 @@ def test_an_administrator_is_trusted_with_keys_and_addresses(
     form["client_jwks"] = json.dumps(keys_of(new_key("ES256")))
     saved = browser.post(f"/admin/clients/agent/{mine.agent.pk}/change/", form, follow=True)
     text = saved.content.decode()
-    assert "users granted stays" in text, saved.context and saved.context["adminform"].form.errors
+    assert "Existing grants continue" in text, saved.context and saved.context["adminform"].form.errors
     assert mine.held() == ALL
 
 

@@ -20,7 +20,7 @@ from clients.metadata_documents import freshness
 from clients.models import Agent, AgentLink
 from foundation.models import Attempt
 from foundation.outbound import Lane, Trust
-from tests.clients.test_registering import keys_of
+from tests.clients.test_registration import keys_of
 from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
 from tests.support.world import Caller, sign_in
@@ -143,7 +143,7 @@ class TestTaking:
         assert "&lt;b&gt;Bank&lt;/b&gt;" in text and "<b>Bank" not in text
         assert "<dt>Verified host</dt><dd>127.0.0.1</dd>" in text
         assert "127.0.0.1:5555</dd>" in text
-        assert "a program on this device" in text and "own word" in text
+        assert "a program on this device" in text and "but not the agent's name" in text
 
     def test_not_from_hosts_that_are_not_listed(self, host: Host, settings: Any) -> None:
         for listed in ([], ["client.example.com"], ["27.0.0.1"], ["127.0.0.1.example.com"]):
@@ -259,7 +259,7 @@ class TestUnreachable:
             host.serve(status=request.param)
         return host
 
-    def test_the_browser_is_told(self, away: Host, user: User, signing: None) -> None:
+    def test_the_browser_shows_the_reason(self, away: Host, user: User, signing: None) -> None:
         query = {"response_type": "code", "client_id": away.url, "redirect_uri": "https://tool.example.com/cb"}
         page = sign_in(user).get("/authorize?" + urlencode(query))
         assert page.status_code == 503
@@ -347,7 +347,7 @@ class TestKeeping:
         host.serve()
         assert host.find(timedelta(hours=27)) is not None
 
-    def test_a_host_that_takes_it_back_ends_it_at_once(self, host: Host) -> None:
+    def test_a_host_that_revokes_it_ends_it_at_once(self, host: Host) -> None:
         assert host.find()
         host.serve(status="404 Not Found")
         assert host.find(timedelta(hours=2)) is None

@@ -16,12 +16,12 @@ from clients.models import CIBA, Agent, AgentLink
 from clients.names import passes_for_us, skeleton
 from clients.registration import problem_with_name
 from oauth.models import Grant
-from tests.clients.test_registering import body, keys_of, manage, register, sent_back
+from tests.clients.test_registration import body, keys_of, manage, register, sent_back
 from tests.support.consent import WebAgent, go_to
 from tests.support.keys import new_key
 from tests.support.world import Caller, sign_in
 
-MARK = "registered itself, not verified"
+MARK = "self-registered, not verified"
 OURS = {
     "as it is": "Countersign",
     "in a sentence": "Countersign security team",
@@ -173,7 +173,7 @@ class TestMark:
     def test_on_every_page(self, itself: Caller, user: User) -> None:
         for name, text in self.pages(itself, user).items():
             assert MARK in text, name
-            assert "NOT the agent of this name" not in text, name
+            assert "NOT the agent with this name" not in text, name
 
     def test_not_beside_an_administrators_agent(self, agent: Caller, user: User) -> None:
         for name, text in self.pages(agent, user).items():
@@ -183,7 +183,7 @@ class TestMark:
     def test_the_more_so_where_a_known_agent_has_the_name(self, itself: Caller, user: User, known: str) -> None:
         Agent.objects.create(name=known, grant_types=["client_credentials"])
         for name, text in self.pages(itself, user).items():
-            assert f"{MARK}: it is NOT the agent of this name that an administrator registered" in text, name
+            assert f"{MARK}: it is NOT the agent with this name that an administrator registered" in text, name
 
     def test_a_known_agent_that_is_renamed_counts_by_its_new_name(self, itself: Caller, agent: Caller) -> None:
         agent.agent.name = "Tidy"

@@ -276,7 +276,7 @@ class TestRegistering:
         "bad", ["http://agent.example.com/jwks", "https://u:p@agent.example.com/", "https://agent.example.com:22/", "x"]
     )
     def test_addresses_that_are_not_called(self, bad: str) -> None:
-        with pytest.raises(ValidationError, match="does not call there"):
+        with pytest.raises(ValidationError, match="does not call this address"):
             Agent(name="A", client_jwks_uri=bad, grant_types=["client_credentials"]).full_clean()
 
     def test_never_both(self) -> None:

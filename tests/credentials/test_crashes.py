@@ -71,7 +71,7 @@ def test_one_dead_backend_delays_nobody_else(
     assert Lease.objects.get(pk=bad_issued.lease.pk).state == "revoked"
 
 
-def test_pain_7_many_that_expire_at_once_while_others_are_served(
+def test_many_that_expire_at_once_while_others_are_served(
     holder: Holder, crash_role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
     """10,000 of them: `make bench-leases`. No batch holds more than a few in memory."""

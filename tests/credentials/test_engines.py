@@ -30,7 +30,7 @@ def test_every_engine_is_held_to_this() -> None:
     assert {name.split(",")[0] for name in SYSTEMS} == set(engine_names())
 
 
-def test_pain_1_an_open_session_ends_before_revoke_returns_and_the_account_is_gone(system: System) -> None:
+def test_an_open_session_ends_before_revoke_returns_and_the_account_is_gone(system: System) -> None:
     account, password = system.issue_lease()
     with system.engine.log_in(system.target, account.name, password) as session, system.link() as link:
         assert session.is_alive()

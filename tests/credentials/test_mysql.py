@@ -97,7 +97,7 @@ def test_nobody_gets_in_without_the_password(server: MariaDb, link: MysqlLink, a
             reads(server, account, "SELECT 1", wrong)
 
 
-def test_pain_1_taking_back_ends_the_open_session_before_it_returns(
+def test_revocation_ends_the_open_session_before_it_returns(
     server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
@@ -113,7 +113,7 @@ def test_pain_1_taking_back_ends_the_open_session_before_it_returns(
         reads(server, account, "SELECT 1")
 
 
-def test_pain_1_taking_back_ends_a_statement_that_is_running(
+def test_revocation_ends_a_statement_that_is_running(
     server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
@@ -134,7 +134,7 @@ def test_pain_1_taking_back_ends_a_statement_that_is_running(
     assert link.verify(account.name).is_gone
 
 
-def test_half_an_account_cannot_log_in_and_is_taken_back(
+def test_half_an_account_cannot_log_in_and_is_revoked(
     server: MariaDb, link: MysqlLink, account: DatabaseAccount
 ) -> None:
     """As after a crash in the middle: the grants fail, and what is left is locked."""
@@ -187,9 +187,9 @@ def test_a_role_that_gives_too_much_is_refused(settings: dict[str, Any], reason:
     assert list(Draft202012Validator(ENGINE.role_schema).iter_errors(settings)), reason
 
 
-def test_the_servers_own_database_is_never_lent() -> None:
+def test_the_servers_own_database_is_never_issued() -> None:
     problems = ENGINE.problems_with_role({"grants": [{"privileges": ["SELECT"], "database": "MySQL"}]})
-    assert problems == ["Nothing is lent from the server's own database mysql."]
+    assert problems == ["Countersign issues no leases for the server's own database mysql."]
 
 
 def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLink, account: DatabaseAccount) -> None:
@@ -242,9 +242,9 @@ def test_an_administrator_who_sees_no_sessions_confirms_nothing(
     with server.connect(account.name, PASSWORD) as session, session.cursor() as cursor:
         cursor.execute("SELECT 1")
         other = ENGINE.connect(blind)
-        with pytest.raises(EngineError, match="it needs PROCESS"):
+        with pytest.raises(EngineError, match="grant it PROCESS"):
             other.verify(account.name)
-        with pytest.raises(EngineError, match="it needs PROCESS"):
+        with pytest.raises(EngineError, match="grant it PROCESS"):
             other.revoke(account)
         other.close()
         cursor.execute("SELECT 1")
@@ -258,7 +258,7 @@ def test_an_administrator_who_sees_no_sessions_makes_nothing(
     server: MariaDb, link: MysqlLink, account: DatabaseAccount, blind: BackendAddress
 ) -> None:
     other = ENGINE.connect(blind)
-    with pytest.raises(EngineError, match="it needs PROCESS"):
+    with pytest.raises(EngineError, match="grant it PROCESS"):
         other.create(account, PASSWORD)
     other.close()
     assert link.verify(account.name).is_gone
@@ -276,7 +276,7 @@ def test_rights_lost_later_are_missed_by_the_next_connection(
         server.rows("GRANT PROCESS ON *.* TO %s@'%%'", target.settings["user"])
         with server.connect(account.name, PASSWORD):
             assert seeing.verify(account.name).sessions == 1
-            with pytest.raises(EngineError, match="it needs PROCESS"):
+            with pytest.raises(EngineError, match="grant it PROCESS"):
                 blind.verify(account.name)
         seeing.close()
         blind.close()

@@ -23,7 +23,7 @@ from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ABOUT = About(SYSTEM)
-USED = "make an account, log in with it, take it back, its session has ended, a read finds it gone"
+USED = "create an account, log in with it, revoke it, its session has ended, a read confirms that it is gone"
 
 
 def check(backend: Backend) -> preflight.Report:
@@ -32,14 +32,12 @@ def check(backend: Backend) -> preflight.Report:
     return report
 
 
-def test_preflight_makes_uses_and_takes_back_a_probe(
-    orders: Backend, role: Role, postgres_server: PostgresServer
-) -> None:
+def test_preflight_makes_uses_and_revokes_a_probe(orders: Backend, role: Role, postgres_server: PostgresServer) -> None:
     Backend.objects.update(status="new")
     report = check(orders)
     assert report.passed and report.excess == [] and report.used == [role.name]
     assert [step["step"] for step in report.steps] == [
-        "log in as the administrator", "make an account", "take it back", "a read finds it gone",
+        "log in as the administrator", "create an account", "revoke it", "a read confirms that it is gone",
         f"role orders-readonly: {USED}",
     ]  # fmt: skip
     assert orders.status == "enabled"
@@ -48,7 +46,7 @@ def test_preflight_makes_uses_and_takes_back_a_probe(
     assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE starts_with(rolname::text, %s)", orders.prefix) == 0
 
 
-def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend) -> None:
+def test_a_role_that_cannot_be_given_is_deactivate(orders: Backend) -> None:
     greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     report = preflight.check_role(greedy, ABOUT, timezone.now())
     assert not report.passed
@@ -56,25 +54,25 @@ def test_a_role_that_cannot_be_given_is_put_to_sleep(orders: Backend) -> None:
     assert not greedy.is_active and not greedy.operation_type.is_active
 
 
-def test_where_some_roles_can_be_given_the_others_are_put_to_sleep(orders: Backend, role: Role) -> None:
+def test_where_some_roles_can_be_given_the_others_are_deactivate(orders: Backend, role: Role) -> None:
     greedy = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     sleeping = make_role(orders, "sleeping", {"groups": ["no such group"]}, is_active=False)
     report = check(orders)
     assert report.passed and report.used == [role.name] and orders.status == "enabled"
-    assert list(report.asleep) == ["greedy"] and "permission denied" in report.asleep["greedy"]
+    assert list(report.deactivated) == ["greedy"] and "permission denied" in report.deactivated["greedy"]
     for one in (role, greedy, sleeping):
         one.refresh_from_db()
         one.operation_type.refresh_from_db()
         assert one.is_active is one.operation_type.is_active is (one == role)
     facts = json.loads(Event.objects.get(kind="backend.checked").body)["facts"]
-    assert (facts["used"], facts["asleep"]) == ([role.name], report.asleep)
+    assert (facts["used"], facts["deactivated"]) == ([role.name], report.deactivated)
 
 
-def test_where_no_role_can_be_given_the_backend_lends_nothing(orders: Backend) -> None:
+def test_where_no_role_can_be_given_the_backend_issues_nothing(orders: Backend) -> None:
     """It is the administrator, or may be: once that is mended the roles lend as before."""
     role = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     report = check(orders)
-    assert not report.passed and report.first_problem.startswith("role greedy: make an account: 42501")
+    assert not report.passed and report.first_problem.startswith("role greedy: create an account: 42501")
     assert orders.status == "new"
     role.refresh_from_db()
     assert role.is_active
@@ -102,7 +100,7 @@ AWAY = [
 
 
 @pytest.mark.parametrize(("owner", "method", "error"), AWAY)
-def test_a_system_that_goes_away_meanwhile_puts_no_role_to_sleep(
+def test_a_system_that_goes_away_meanwhile_deactivates_no_role(
     orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, error: EngineError
 ) -> None:
     """Not during the probe of one role either: the others' had passed, and nobody would have woken it."""
@@ -114,11 +112,11 @@ def test_a_system_that_goes_away_meanwhile_puts_no_role_to_sleep(
     report = check(orders)
     assert not report.passed and report.is_unreachable and orders.status == "new"
     assert str(error) in report.first_problem and "role third" not in report.first_problem
-    assert report.asleep == {} and set(Role.objects.values_list("is_active", flat=True)) == {True}
+    assert report.deactivated == {} and set(Role.objects.values_list("is_active", flat=True)) == {True}
     assert check(orders).used == ["orders-readonly", "other", "third"] and orders.status == "enabled"
 
 
-def test_a_role_that_was_saved_while_the_system_was_away_is_not_lent(
+def test_a_role_that_was_saved_while_the_system_was_away_is_inactive(
     orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever it gave before: nobody knows whether what was saved can be given."""
@@ -154,7 +152,7 @@ def test_one_that_goes_away_again_leaves_it_open(orders: Backend, role: Role, mo
     assert breaker.is_open(orders)
 
 
-def test_what_was_changed_meanwhile_puts_no_role_to_sleep(
+def test_what_was_changed_meanwhile_deactivates_no_role(
     orders: Backend, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an administrator who is not the one any more could not give says nothing of the role."""
@@ -170,7 +168,7 @@ def test_what_was_changed_meanwhile_puts_no_role_to_sleep(
     assert report.used == [role.name] and "changed meanwhile" in report.first_problem and orders.status == "new"
     assert set(Role.objects.values_list("is_active", flat=True)) == {True}
     facts = json.loads(Event.objects.get(kind="backend.checked").body)["facts"]
-    assert facts["asleep"] == report.asleep == orders.preflight["asleep"] == {}
+    assert facts["deactivated"] == report.deactivated == orders.preflight["deactivated"] == {}
 
 
 def test_what_was_changed_meanwhile_is_not_enabled(
@@ -194,7 +192,7 @@ def test_what_the_administrator_can_do_beyond_need_is_reported(postgres_server: 
     assert "It is a superuser." in check(backend).excess
 
 
-def test_a_new_backend_lends_nothing(holder: Holder, role: Role, orders: Backend) -> None:
+def test_a_new_backend_issues_nothing(holder: Holder, role: Role, orders: Backend) -> None:
     token = holder.approved_token(role)
     Backend.objects.update(status="new")
     assert holder.request_lease(token).json()["error"] == "not_issuing"
@@ -206,12 +204,12 @@ def test_the_page_says_what_was_used_and_what_was_not(
     browser, act = sign_in(administrator), {"action": "check_and_enable", "_selected_action": [str(orders.pk)]}
     make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     said = browser.post("/admin/credentials/backend/", act, follow=True).content.decode()
-    assert "an account was made, used and taken back." in said and "The role greedy was put to sleep" in said
+    assert "a probe account was created, used and revoked." in said and "The role greedy was deactivated" in said
     page = browser.get(f"/admin/credentials/backend/{orders.pk}/change/").content.decode()
-    assert f"✓ role orders-readonly: {USED}" in page and "✕ role greedy, which was put to sleep: " in page
+    assert f"✓ role orders-readonly: {USED}" in page and "✕ role greedy, which was deactivated: " in page
     Role.objects.update(is_active=False)
     said = browser.post("/admin/credentials/backend/", act, follow=True).content.decode()
-    assert "made and taken back; with no active role, none was used" in said
+    assert "created and revoked, but not used: no role is active" in said
 
 
 # --- administrators that may not, on a real MariaDB
@@ -243,9 +241,7 @@ def give(backend: Backend, target: BackendAddress, **fields: Any) -> None:
     backend.refresh_from_db()
 
 
-def test_pain_4_what_could_not_be_taken_back_is_never_lent(
-    shop: Backend, shop_role: Role, mysql_server: MariaDb
-) -> None:
+def test_what_could_not_be_revoked_is_never_issued(shop: Backend, shop_role: Role, mysql_server: MariaDb) -> None:
     """It makes and drops accounts, and may not end the session of one: only an account that is used shows it."""
     with mysql_server.administrator("CREATE USER, PROCESS") as target:
         give(shop, target, status="new")
@@ -259,11 +255,11 @@ def test_pain_4_what_could_not_be_taken_back_is_never_lent(
     drop_probes(mysql_server, shop)
 
 
-def test_pain_4_who_sees_no_sessions_confirms_none_gone(shop: Backend, shop_role: Role, mysql_server: MariaDb) -> None:
+def test_who_sees_no_sessions_confirms_none_gone(shop: Backend, shop_role: Role, mysql_server: MariaDb) -> None:
     with mysql_server.administrator("CREATE USER") as target:
         give(shop, target, status="new")
         report = check(shop)
-        assert "it needs PROCESS" in report.first_problem and shop.status == "new"
+        assert "grant it PROCESS" in report.first_problem and shop.status == "new"
         assert not report.used
 
 
@@ -287,7 +283,7 @@ def test_nothing_is_called_revoked_by_an_administrator_who_sees_no_sessions(
         give(shop, target)
         ended = shopper.revoke(issued["lease"]["lease_id"]).json()
         assert (ended["state"], ended["revoked_at"]) == ("revoking", None)
-        assert "it needs PROCESS" in Lease.objects.get().problem
+        assert "grant it PROCESS" in Lease.objects.get().problem
         cursor.execute("SELECT 1")  # it works on, and is not said to be gone
         refused = shopper.request_lease(shopper.approved_token(shop_role), shop_role.name)
         assert (refused.status_code, refused.json()["error"]) == (502, "backend_unavailable"), "nothing more is made"

@@ -69,7 +69,7 @@ def test_no_role_administers(nodes: list[Node], link: RedisLink, account: Databa
     holder.close()
 
 
-def test_pain_1_taking_back_ends_open_sessions_on_every_node(
+def test_revocation_ends_open_sessions_on_every_node(
     nodes: list[Node], link: RedisLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
@@ -85,7 +85,7 @@ def test_pain_1_taking_back_ends_open_sessions_on_every_node(
     assert link.verify(account.name).is_gone
 
 
-def test_pain_11_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
+def test_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
     nodes: list[Node], target: BackendAddress, link: RedisLink, account: DatabaseAccount
 ) -> None:
     """Vault's plugin forgets to save (redis#7988): there a restart takes accounts away, or brings them back."""
@@ -100,7 +100,7 @@ def test_pain_11_a_restart_keeps_an_account_only_where_there_is_an_acl_file(
         nodes[0].client(account.name, PASSWORD).get("orders:1")
 
 
-def test_pain_11_deleted_and_not_saved_is_saved_by_the_next_taking_back(
+def test_deleted_and_not_saved_is_saved_by_the_next_revocation(
     nodes: list[Node], target: BackendAddress, link: RedisLink, account: DatabaseAccount
 ) -> None:
     """A crash between DELUSER and SAVE: the user is gone from memory and would come back with a restart."""
@@ -111,7 +111,7 @@ def test_pain_11_deleted_and_not_saved_is_saved_by_the_next_taking_back(
     assert account.name not in nodes[0].acl_file.read_text()
 
 
-def test_pain_11_one_dead_node_keeps_the_others_from_nothing(
+def test_one_dead_node_keeps_the_others_from_nothing(
     nodes: list[Node], link: RedisLink, account: DatabaseAccount
 ) -> None:
     link.create(account, PASSWORD)
@@ -140,7 +140,7 @@ def test_the_password_is_in_no_log_of_the_server(nodes: list[Node], link: RedisL
     admin.close()
 
 
-def test_a_secret_that_not_every_node_took_is_taken_back_everywhere(
+def test_a_secret_that_not_every_node_took_is_revoked_everywhere(
     nodes: list[Node], target: BackendAddress, link: RedisLink
 ) -> None:
     nodes[1].process.stop()

@@ -77,7 +77,7 @@ def run(path: Path | None, job: dict[str, Any]) -> Any:
     return json.loads(done.stdout) if done.returncode == 0 else done.stderr
 
 
-def test_it_is_checked_lent_from_and_taken_back(example: Path, agent: Caller, user: User, tmp_path: Path) -> None:
+def test_it_is_checked_issues_leases_and_revokes_them(example: Path, agent: Caller, user: User, tmp_path: Path) -> None:
     (sites := tmp_path / "sites").mkdir()
     (sites / "reports").write_text("alice:{SHA}not-ours\n")
     job = {
@@ -139,15 +139,21 @@ BROKEN = {
         "the engine theirs of their-engine does not load: ZeroDivisionError: division by zero",
     ),
     "it is not there": ("", "the engine theirs of their-engine does not load: AttributeError"),
-    "it is something else": ("ENGINE = 7", "what their-engine brings as theirs is no engine: it has no title"),
-    "it is a class": (WHOLE.replace("Engine()", "Engine"), "is no engine: it is a class"),
-    "a method is missing": (WHOLE.replace("connect = ", ""), "is no engine: it has no connect()"),
-    "its names are short": (WHOLE.replace("64", "16"), "names of accounts have up to 32 characters, and it takes 16"),
+    "it is something else": (
+        "ENGINE = 7",
+        "their-engine provides theirs, which is not a usable engine: it has no title",
+    ),
+    "it is a class": (WHOLE.replace("Engine()", "Engine"), "is not a usable engine: it is a class"),
+    "a method is missing": (WHOLE.replace("connect = ", ""), "is not a usable engine: it has no connect()"),
+    "its names are short": (
+        WHOLE.replace("64", "16"),
+        "account names have up to 32 characters, but it accepts only 16",
+    ),
     "a fact of it fails": (
         WHOLE.replace("title, backend", "is_it, backend") + "Engine.title = property(lambda engine: 1 / 0)",
-        "is no engine: reading it fails: ZeroDivisionError",
+        "is not a usable engine: reading it fails: ZeroDivisionError",
     ),
-    "its schema is none": (WHOLE.replace("{}", "{'type': 'thing'}", 1), "its backend_schema is no JSON Schema"),
+    "its schema is none": (WHOLE.replace("{}", "{'type': 'thing'}", 1), "its backend_schema is not a JSON Schema"),
 }
 
 
@@ -186,7 +192,7 @@ def test_two_of_one_name_are_none(installed: Callable[..., None], db: None) -> N
     assert "theirs" in engine_names() and find_engine("theirs").title == "Theirs"
     third_party.find.cache_clear()
     installed(WHOLE, package="another-engine", value="another_engine:ENGINE")
-    with pytest.raises(UnknownEngine, match="several packages bring an engine named theirs: "):
+    with pytest.raises(UnknownEngine, match="several packages provide an engine named theirs: "):
         find_engine("theirs")
 
 
@@ -213,7 +219,7 @@ ENGINE = Engine()
 """
 
 
-def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
+def test_one_that_fails_in_its_own_way_is_as_one_that_refused(
     installed: Callable[..., None], holder: Holder, role: Role, caplog: pytest.LogCaptureFixture
 ) -> None:
     installed(FAILING)
@@ -226,7 +232,7 @@ def test_one_that_fails_in_its_own_way_is_as_one_that_said_no(
     assert lease.problem == "the engine theirs failed: KeyError"
     assert "ValueError at" in caplog.text and "their_engine.py:4" in caplog.text
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
-    assert report.first_problem == "make an account: the engine theirs failed: ValueError"
+    assert report.first_problem == "create an account: the engine theirs failed: ValueError"
     assert report.steps[-1]["problem"] == "the engine theirs failed: AttributeError", "a method is missing"
 
 
@@ -272,7 +278,7 @@ def test_an_answer_that_is_none_does_not_count(
     assert holder.revoke(issued).status_code == 200
     lease = Lease.objects.get()
     assert (lease.state, lease.claimed_until) == ("revoking", None)
-    assert lease.problem.startswith("the engine theirs failed: verify() answers ")
+    assert lease.problem.startswith("the engine theirs failed: verify() returned ")
     sweep_until_quiet()  # looks for accounts without a lease, too
     with pytest.raises(ValidationError, match="the engine theirs failed: ZeroDivisionError"):
         Role.objects.get(pk=role.pk).clean()
@@ -318,27 +324,27 @@ ENGINE = Engine()
 """
 
 
-def test_pain_10_what_nothing_can_take_back_is_short_and_nobody_is_told_otherwise(
+def test_what_nothing_can_revoke_is_short_and_nobody_is_told_otherwise(
     installed: Callable[..., None], holder: Holder, role: Role, administrator: User, user: User
 ) -> None:
     """Tickets that work until they expire: the lease does not lie about it."""
     installed(TICKETS)
     Backend.objects.update(engine="theirs")
     report = preflight.check_backend(Backend.objects.get(), About(SYSTEM), timezone.now())
-    assert report.passed and "nothing takes it back" in report.steps[-1]["step"]
+    assert report.passed and "accounts cannot be revoked" in report.steps[-1]["step"]
     issued = holder.issue_lease(role, lifetime=3600)["lease"]
     assert (issued["revocable"], issued["bound_by"]) == (False, "not_revocable")
     lease = Lease.objects.get()
     assert lease.expires_at <= lease.created_at + timedelta(minutes=15)
     assert json.loads(Event.objects.get(kind="lease.issued").body)["facts"]["revocable"] is False
     browser = sign_in(user)
-    assert "It cannot be taken back before." in browser.get("/activity").content.decode()
+    assert "It cannot be revoked earlier." in browser.get("/activity").content.decode()
 
     ended = holder.revoke(issued["lease_id"]).json()
     assert (ended["state"], ended["revocable"], ended["revoked_at"]) == ("revoking", False, None)
-    assert "it cannot be taken back: it works until" in browser.get("/activity").content.decode()
+    assert "it cannot be revoked: it works until" in browser.get("/activity").content.decode()
     lease.refresh_from_db()
-    assert "nothing can take it back: it works until" in lease.problem
+    assert "it cannot be revoked: it works until" in lease.problem
     assert lease.due_at == lease.expires_at + timedelta(seconds=5), "and nothing is tried before"
     page = sign_in(administrator).get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
     assert "Can be taken back" in page and "icon-no" in page

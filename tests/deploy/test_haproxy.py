@@ -154,7 +154,7 @@ def test_a_certificate_of_a_trusted_authority(site: Site, chained: Caller) -> No
     assert site.ask(chained, issued(site, dns("other.example.com")))[0] == 401
 
 
-def test_a_self_signed_certificate_gets_through_and_is_told_apart(site: Site, chained: Caller, user: User) -> None:
+def test_a_self_signed_certificate_gets_through_and_is_distinguished(site: Site, chained: Caller, user: User) -> None:
     holder = make_certificate("CN=Agent", dns(AGENT))
     assert site.ask(chained, holder)[0] == 401, "it has the right name, and nobody vouches for it"
     registered = make_caller("Self-signed")

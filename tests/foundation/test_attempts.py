@@ -18,7 +18,7 @@ from foundation.attempt_limits import AttemptLimit, is_reached
 from foundation.attempts import MAX_FOR_BEGINNING, MAX_FROM_ADDRESS, AttemptCounter, limited
 from foundation.errors import InvalidRequest
 from foundation.models import Attempt
-from tests.clients.test_registering import body, manage, register
+from tests.clients.test_registration import body, manage, register
 from tests.patience import PATIENCE
 from tests.support.duel import at_once
 

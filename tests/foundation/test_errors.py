@@ -41,7 +41,7 @@ def test_quotes_and_their_like_are_spelled_in_ascii(said: str, reply: str) -> No
 
 
 @given(st.text())
-def test_whatever_is_said_can_be_told(said: str) -> None:
+def test_whatever_is_said_can_be_reported(said: str) -> None:
     """Also inside the quotes of a WWW-Authenticate header."""
     assert ALLOWED.fullmatch(InvalidRequest(said).description)
 

@@ -291,7 +291,7 @@ class TestMemory:
         web.tokens(browser_of_user)
         assert "code" in query_of(browser_of_user.get(web.url(prompt="none"))["Location"])
 
-    def test_ending_the_grant_forgets(self, web: WebAgent, browser_of_user: Client) -> None:
+    def test_ending_the_grant_ends_the_consent(self, web: WebAgent, browser_of_user: Client) -> None:
         tokens = web.tokens(browser_of_user)
         web.post("/oauth/revoke", {"token": tokens["refresh_token"]})
         go_to(browser_of_user, web.url())
@@ -316,7 +316,7 @@ class TestMemory:
         assert web.exchange(reply["code"]).json()["scope"] == "openid"
 
     def test_staying_is_not_remembered_where_it_was_unticked(self, web: WebAgent, browser_of_user: Client) -> None:
-        answer(browser_of_user, go_to(browser_of_user, web.url()), "allow", stay="no")
+        answer(browser_of_user, go_to(browser_of_user, web.url()), "allow", offline_access="no")
         code = query_of(browser_of_user.get(web.url())["Location"])["code"]
         assert "refresh_token" not in web.exchange(code).json()
         go_to(browser_of_user, web.url(scope="openid calendar.read offline_access"))
@@ -359,8 +359,8 @@ class TestTheAnswer:
     def test_staying_cannot_be_added(self, bank: ResourceServer, signing: None, browser_of_user: Client) -> None:
         web = make_web_agent("Short", grant_types=["authorization_code"])
         page = go_to(browser_of_user, web.url())
-        assert "stay" not in form_of(page)
-        sent_to = answer(browser_of_user, page, "allow", stay="yes")["Location"]
+        assert "offline_access" not in form_of(page)
+        sent_to = answer(browser_of_user, page, "allow", offline_access="yes")["Location"]
         assert "refresh_token" not in web.exchange(query_of(sent_to)["code"]).json()
 
     def test_nothing_ticked_is_a_no(self, web: WebAgent, browser_of_user: Client) -> None:
@@ -486,8 +486,8 @@ class TestWhatThePageSays:
         page = go_to(browser_of_user, web.url(scope="openid email calendar.read accounts.close offline_access"))
         html = page.content.decode()
         for said in ("Web agent", "app.example.com", "An administrator", "Read your calendar", "See your e-mail",
-                     "Close accounts", "you are asked each time", "Go on while you are away", "Bank", "Pat Person",
-                     "Until "):  # fmt: skip
+                     "Close accounts", "you approve these each time", "Keep this access while you are away",
+                     "Bank", "Pat Person", "has this access until "):  # fmt: skip
             assert said in html, said
         assert form_of(page)["scope"] == ["email", "calendar.read"], "a critical scope has no tick"
 
@@ -503,10 +503,10 @@ class TestWhatThePageSays:
 
     def test_a_program_on_this_device(self, bank: ResourceServer, signing: None, browser_of_user: Client) -> None:
         native = make_web_agent("Native", method="none", redirect_uris="http://127.0.0.1/cb com.example.app:/cb")
-        assert "returns to a program on this device" in go_to(browser_of_user, native.url()).content.decode()
+        assert "returns you to a program on this device" in go_to(browser_of_user, native.url()).content.decode()
         native.redirect_uri = "com.example.app:/cb"
         page = go_to(browser_of_user, native.url()).content.decode()
-        assert "returns to the app on this device that opens <strong>com.example.app:</strong> addresses" in page
+        assert "returns you to the app on this device that opens <strong>com.example.app:</strong> addresses" in page
 
     @pytest.mark.parametrize(
         ("uri", "source"),

@@ -51,7 +51,7 @@ class TestFromConsentToTokens:
         stored = str([list(model.objects.values()) for model in (AuthorizationCode, RefreshToken, Grant, Event)])
         assert code not in stored and refresh_token not in stored
 
-    def test_the_user_is_linked_and_told(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
+    def test_the_user_is_linked_and_notified(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
         web.tokens(browser_of_user)
         assert AgentLink.objects.get(agent=web.agent, user=user).is_linked
         page = browser_of_user.get("/activity").content.decode()
@@ -60,7 +60,8 @@ class TestFromConsentToTokens:
     def test_denied(self, web: WebAgent, browser_of_user: Client) -> None:
         response = answer(browser_of_user, go_to(browser_of_user, web.url()), "deny")
         assert query_of(response["Location"]) == {
-            "error": "access_denied", "error_description": "the person said no", "state": web.state, "iss": ISSUER,
+            "error": "access_denied", "error_description": "the user denied the request", "state": web.state,
+            "iss": ISSUER,
         }  # fmt: skip
         assert not Grant.objects.exists()
         assert Event.objects.filter(kind="grant.declined").count() == 1
@@ -68,8 +69,8 @@ class TestFromConsentToTokens:
     def test_what_is_unticked_is_not_granted(self, web: WebAgent, browser_of_user: Client) -> None:
         url = web.url(scope="openid profile email calendar.read offline_access")
         page = go_to(browser_of_user, url)
-        assert form_of(page) == {"scope": ["profile", "email", "calendar.read"], "stay": "yes"}
-        sent_to = answer(browser_of_user, page, "allow", scope=["email"], stay="no")["Location"]
+        assert form_of(page) == {"scope": ["profile", "email", "calendar.read"], "offline_access": "yes"}
+        sent_to = answer(browser_of_user, page, "allow", scope=["email"], offline_access="no")["Location"]
         body = web.exchange(query_of(sent_to)["code"]).json()
         assert body["scope"] == "openid email" and "refresh_token" not in body
         assert claims_of(body["access_token"])["aud"] == f"{ISSUER}/userinfo"

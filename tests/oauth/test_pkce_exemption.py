@@ -168,7 +168,7 @@ class TestWhoSwitchesIt:
         assert "pkce_exempt" in Event.objects.filter(kind="agent.changed").latest("id").body
 
     def test_no_client_for_itself(self, signing: None, settings: Any) -> None:
-        from tests.clients.test_registering import body, register
+        from tests.clients.test_registration import body, register
 
         settings.REGISTRATION = "open"
         wishes = {"pkce_exempt": True, "requires_pkce": False, "require_pkce": False, "may_omit_pkce": True}

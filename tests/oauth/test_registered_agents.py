@@ -9,7 +9,7 @@ from django.test import Client
 from clients.models import Agent
 from oauth.models import Grant
 from operations.models import Resource, Scope
-from tests.clients.test_registering import REDIRECT, body, manage, register, sent_back
+from tests.clients.test_registration import REDIRECT, body, manage, register, sent_back
 from tests.support.consent import WebAgent, allow, go_to, query_of
 from tests.support.world import Caller, ResourceServer
 
@@ -87,7 +87,7 @@ class TestAnotherIdentity:
         assert manage("DELETE", reply).status_code == 204
         assert bank.introspect(tokens["access_token"]).json() == {"active": False}
         assert registered.refresh(tokens["refresh_token"]).json()["error"] == "invalid_client"
-        assert "It has unregistered itself" in browser_of_user.get("/agents").content.decode()
+        assert "It deleted its registration" in browser_of_user.get("/agents").content.decode()
 
 
 class TestResources:
@@ -165,7 +165,7 @@ class TestPrivateUseScheme:
     def test_the_consent_page_names_the_scheme(self, editor: WebAgent, browser_of_user: Client) -> None:
         page = browser_of_user.get(editor.url(scope="openid"), follow=True)
         text = page.content.decode()
-        assert "<strong>cursor:</strong>" in text and "another app could do that too" in text
+        assert "<strong>cursor:</strong>" in text and "Another app could open them too" in text
         assert "cursor://anysphere.cursor-mcp</dd>" in text
         assert "cursor://anysphere.cursor-mcp" in page["Content-Security-Policy"]
 
@@ -186,5 +186,5 @@ class TestPrivateUseScheme:
         """An administrator's too: such an agent may be exempt from PKCE."""
         editor.agent.full_clean()
         editor.agent.token_endpoint_auth_method = method
-        with pytest.raises(ValidationError, match="neither https nor of a private-use scheme"):
+        with pytest.raises(ValidationError, match="neither the scheme https nor a private-use scheme"):
             editor.agent.full_clean()

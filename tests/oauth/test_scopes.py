@@ -155,7 +155,7 @@ class TestNoScopeInTheBrowser:
         assert form_of(page)["scope"] == ["accounts.read", "calendar.read"]
         html = page.content.decode()
         assert "See your accounts" in html and "Read your calendar" in html
-        assert "Close accounts" not in html and "Know which account here is yours" not in html
+        assert "Close accounts" not in html and "Know which account is yours" not in html
         sent_to = answer(browser_of_user, page, "allow")["Location"]
         tokens = web.exchange(query_of(sent_to)["code"]).json()
         assert tokens["scope"] == "accounts.read calendar.read"
@@ -245,7 +245,7 @@ class TestNoScopeInTheBrowser:
         Scope.objects.create(resource=bank.resource, name="accounts.read", description="See your accounts")
         web.agent.scopes.set(Scope.objects.all())
         page = go_to(browser_of_user, web.url(scope=None))
-        sent_to = answer(browser_of_user, page, "allow", scope=["accounts.read"], stay="no")["Location"]
+        sent_to = answer(browser_of_user, page, "allow", scope=["accounts.read"], offline_access="no")["Location"]
         tokens = web.exchange(query_of(sent_to)["code"]).json()
         assert tokens["scope"] == "accounts.read" and "refresh_token" not in tokens
 

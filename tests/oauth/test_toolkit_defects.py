@@ -43,7 +43,7 @@ WHERE = {
         )
     },
     "9 hidden fields of the consent page widen it": "test_the_consent_page_cannot_be_widened",
-    "10 a replayed code ends nothing": "test_a_replayed_code_ends_what_it_bought",
+    "10 a replayed code ends nothing": "test_a_replayed_code_ends_what_it_issued",
     "11 tokens are saved before the code is used up": "test_the_code_is_used_up_first",
     "12 every scope is every client's": "test_a_scope_is_for_whom_it_was_given",
     "13 a token in the address works": "test_a_token_in_the_address_does_not_work",
@@ -169,7 +169,7 @@ def test_the_consent_page_cannot_be_widened(web: WebAgent, browser_of_user: Clie
     assert web.exchange(query_of(sent_to["Location"])["code"]).json()["scope"] == "calendar.read"
 
 
-def test_a_replayed_code_ends_what_it_bought(web: WebAgent, browser_of_user: Client, bank: ResourceServer) -> None:
+def test_a_replayed_code_ends_what_it_issued(web: WebAgent, browser_of_user: Client, bank: ResourceServer) -> None:
     code = query_of(allow(browser_of_user, web.url()))["code"]
     requested = web.exchange(code).json()
     assert web.exchange(code).status_code == 400

@@ -32,7 +32,7 @@ OTHER = [
     pytest.param("https://bank.example.com/\x00", id="a NUL"),
     pytest.param("https://bank.exaⓜple.com/", id="a letter that some readers fold"),
     pytest.param("https:bank.example.com/", id="no authority"),
-    pytest.param("https://[bank.example.com/", id="an authority that cannot be read"),
+    pytest.param("https://[bank.example.com/", id="a malformed authority"),
     pytest.param("", id="nothing"),
 ]
 OTHER_KINDS = [

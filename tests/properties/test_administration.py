@@ -70,7 +70,7 @@ def test_an_empty_form(admin: Client, path: str, form: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("user", ["\u0496n", "7", "x", "00000000-0000-4000-8000-000000000000", "", "9" * 40])
-def test_a_person_who_cannot_be_one(admin: Client, user: str) -> None:
+def test_a_user_who_cannot_be_one(admin: Client, user: str) -> None:
     assert admin.get("/admin/clients/agent/add/", {"user": user}).status_code == 200
     response = admin.post("/admin/clients/agent/add/", {"user": user, "name": "x"})
     assert response.status_code == 200 and response.context["adminform"].form.errors

@@ -44,7 +44,7 @@ def fresh(role: Role) -> Role:
     return Role.objects.select_related("backend", "operation_type__resource").get(pk=role.pk)
 
 
-def test_one_use_buys_one_lease(holder: Holder, role: Role) -> None:
+def test_one_use_allows_one_lease(holder: Holder, role: Role) -> None:
     for _ in range(ROUNDS):
         grant = make_grant(holder, role)
         answers = at_once(*[lambda: lifecycle.request_lease(wanted(grant, fresh(role)), timezone.now())] * 2)  # noqa: B023

@@ -86,7 +86,7 @@ def test_a_registered_certificate() -> None:
     assert problem_with(registered) is None
     assert problem_with_self_signed(HOLDER.parsed(is_trusted=False), registered, NOW) is None
     twin = make_certificate("CN=Assistant")
-    assert problem_with_self_signed(twin.parsed(), registered, NOW) == "the certificate is not a registered one"
+    assert problem_with_self_signed(twin.parsed(), registered, NOW) == "the certificate is not registered"
     for nothing in (None, {}, {"keys": []}, {"keys": [{"kty": "EC"}]}):
         assert problem_with_self_signed(HOLDER.parsed(), nothing, NOW)
 
@@ -101,8 +101,8 @@ def jwk(**changes: Any) -> dict[str, Any]:
         pytest.param([], "list of 1 to 5", id="none"),
         pytest.param("x", "list of 1 to 5", id="a text"),
         pytest.param([7], "list of 1 to 5", id="a number"),
-        pytest.param(["AAAA"], "cannot be read", id="no certificate"),
-        pytest.param(["%%%"], "cannot be read", id="no base64"),
+        pytest.param(["AAAA"], "is malformed", id="no certificate"),
+        pytest.param(["%%%"], "is malformed", id="no base64"),
         pytest.param([b64encode(HOLDER.der).decode()], "another key", id="another key's certificate"),
     ],
 )
@@ -120,8 +120,8 @@ def test_certificates_in_registered_keys(x5c: Any, problem: str) -> None:
         ({}, "exactly one"),
         ({"san_dns": "", "san_uri": ""}, "exactly one"),
         ({"san_dns": "a", "san_uri": "b"}, "exactly one"),
-        ({"subject_dn": "Assistant"}, "cannot be read"),
-        ({"san_ip": "192.0.2"}, "cannot be read"),
+        ({"subject_dn": "Assistant"}, "is malformed"),
+        ({"san_ip": "192.0.2"}, "is malformed"),
         ({"san_dns": "*.example.com"}, "wildcard"),
     ],
 )

@@ -113,8 +113,8 @@ def ask_facts(**changed: object) -> RequestFacts:
 
 
 SESSION = [Assurance.SESSION]
-NO_SUCH_USER = "no person whom this agent may ask, or not with that user_code"
-TOO_MANY = "too many requests of this agent wait for the person's answer"
+NO_SUCH_USER = "no user whom this agent may ask, or not with this user_code"
+TOO_MANY = "too many requests of this agent wait for the user's answer"
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ SMALL_RSA = {"kty": "RSA", "e": "AQAB", "n": b64url(b"\xff" * 128)}
         pytest.param({"keys": [public(key_ops=["encrypt"])]}, "not for signing", id="a key to encrypt with"),
         pytest.param({"keys": [public(key_ops="verify")]}, "not for signing", id="operations that are no list"),
         pytest.param({"keys": [public(key_ops=7)]}, "not for signing", id="operations that are a number"),
-        pytest.param({"keys": [public(kid="a"), public(kid="a")]}, "of their own", id="two keys with one id"),
-        pytest.param({"keys": [without_id(), without_id()]}, "of their own", id="two keys without ids"),
-        pytest.param({"keys": [without_id(), public(kid="a")]}, "of their own", id="one of two without an id"),
-        pytest.param({"keys": [public(x="AAAA")]}, "cannot be read", id="a point that is not on the curve"),
-        pytest.param({"keys": [{"kty": "XX"}]}, "keys are", id="an unknown kind of key"),
+        pytest.param({"keys": [public(kid="a"), public(kid="a")]}, "its own `kid`", id="two keys with one id"),
+        pytest.param({"keys": [without_id(), without_id()]}, "its own `kid`", id="two keys without ids"),
+        pytest.param({"keys": [without_id(), public(kid="a")]}, "its own `kid`", id="one of two without an id"),
+        pytest.param({"keys": [public(x="AAAA")]}, "is malformed", id="a point that is not on the curve"),
+        pytest.param({"keys": [{"kty": "XX"}]}, "keys must be", id="an unknown kind of key"),
     ],
 )
 def test_refused(jwks: Any, reason: str) -> None:

@@ -36,7 +36,7 @@ def test_nothing_leaves_revoked_and_everything_leads_there() -> None:
         assert State.REVOKED in reached, state
 
 
-def test_an_account_that_may_live_is_never_called_revoked_without_being_taken_back() -> None:
+def test_an_account_that_may_live_is_never_called_revoked_without_a_revocation() -> None:
     sources = LEASE_STATES.sources
     assert set(sources(State.REVOKED)) == ENDING_STATES | {State.WRAPPED}, "wrapped: there never was an account"
     assert set(sources(State.ACTIVE)) == {State.CREATING}, "and nothing becomes active again"
@@ -178,7 +178,7 @@ ISSUE = LeaseFacts(
         ({"requested_in_last_minute": 60}, LeaseVerdict.TOO_FAST),
     ],
 )
-def test_may_it_be_bought(changes: dict[str, object], verdict: LeaseVerdict) -> None:
+def test_may_it_be_requested(changes: dict[str, object], verdict: LeaseVerdict) -> None:
     assert judge_lease_request(replace(ISSUE, **changes)) is verdict  # type: ignore[arg-type]
 
 

@@ -265,7 +265,7 @@ def test_a_title_behind_a_reference_is_the_label() -> None:
         ("x" * 301, "longer"),
         ("Pay {amount", "brace"),
         ("Pay }amount{", "brace"),
-        ("Pay {amount|shout}", "no formatter shout"),
+        ("Pay {amount|shout}", "the formatter shout does not exist"),
         ("Pay {note}", "not a required field"),
         ("Pay {to.iban}", "not a required field"),
         ("Pay {amount|money:nothing}", "not a required field"),

@@ -178,7 +178,7 @@ class TestRunning:
         assert "Stopped. Your data is kept." in product.output()
         assert not (product.data_dir / "run.env").exists()
 
-    def test_a_killed_database_comes_back_and_requests_go_on(self, product: Product) -> None:
+    def test_a_killed_database_comes_back_and_requests_continue(self, product: Product) -> None:
         product.start()
         assert product.process is not None
         # Browsers keep connections open: a hundred that say nothing shut nobody out.

@@ -181,7 +181,7 @@ def test_what_the_user_sees_and_can_leave_out(
     page.emulate_media(color_scheme="light")
     page.screenshot(path=output / "consent-desk-light.png", full_page=True)
     expect(page.get_by_text("Nobody has checked its name")).to_be_visible()
-    expect(page.get_by_text("Not included: you are asked each time")).to_be_visible()
+    expect(page.get_by_text("Not included: you approve these each time")).to_be_visible()
     expect(page.get_by_label("Close accounts")).to_have_count(0)
 
     # By keyboard alone: every tick is reached, has a name, and Deny comes before Allow.
@@ -190,7 +190,13 @@ def test_what_the_user_sees_and_can_leave_out(
     for _ in range(12):
         page.keyboard.press("Tab")
         names.append(page.evaluate("(document.activeElement.labels?.[0] ?? document.activeElement).innerText.trim()"))
-    order = ["See your e-mail address", "Read your calendar", "Go on while you are away", "✕ Deny", "✓ Allow"]
+    order = [
+        "See your e-mail address",
+        "Read your calendar",
+        "Keep this access while you are away",
+        "✕ Deny",
+        "✓ Allow",
+    ]
     found = [next(i for i, name in enumerate(names) if name.startswith(wanted)) for wanted in order]
     assert found == sorted(found), names
     page.get_by_label("See your e-mail address").focus()

@@ -56,7 +56,7 @@ def sign_in(page: Page, product: Product, email: str = "demo@example.com") -> No
     expect(page.get_by_role("button", name="Sign out")).to_be_visible()
 
 
-def test_an_agent_asks_a_user_says_yes_the_agent_goes_on(
+def test_an_agent_asks_a_user_approves_the_agent_continues(
     page: Page, product: Product, agent: subprocess.Popen[str]
 ) -> None:
     sign_in(page, product)
@@ -92,22 +92,22 @@ def test_an_agent_asks_a_user_says_yes_the_agent_goes_on(
     for content in (
         "2 orders of Acme, together 167.90",
         "writing is refused",
-        "without its password nobody gets in",
-        "Countersign's own database is closed to it",
-        "the open connection is dead",
-        "and the account is gone",
+        "a wrong password is refused",
+        "the account cannot open Countersign's own database",
+        "the open connection is closed",
+        "the account is gone",
     ):
         assert f"✓ {content}" in output
 
     page.get_by_role("navigation").get_by_role("link", name="Activity").click()
-    for line in ("An agent asked for your approval", "You approved", "The agent took the approval up"):
+    for line in ("An agent asked for your approval", "You approved", "The agent fetched the tokens"):
         expect(page.get_by_role("listitem").filter(has_text=line).first).to_be_visible()
     expect(done).to_have_count(done_before + 2)
     expect(gone).to_have_count(gone_before + 1)
 
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, product, "admin@example.com")
-    sent = ["An agent asked for an approval", "A user approved", "An agent fetched the approved token"]
+    sent = ["An agent asked for an approval", "A user approved", "An agent fetched the tokens of an approved request"]
     lease = [
         "A use was spent",
         "A lease was requested; its account does not exist yet",
@@ -130,7 +130,7 @@ def test_a_denial_stops_the_agent(page: Page, product: Product, agent: subproces
     expect(page.get_by_role("heading", name="You denied this")).to_be_visible()
     output, _ = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 1
-    assert "The person said no" in output
+    assert "The user denied the request" in output
 
 
 def test_a_prompt_is_answered_by_keyboard_alone(page: Page, product: Product, agent: subprocess.Popen[str]) -> None:
@@ -169,7 +169,7 @@ def test_stopping_the_agent_cancels_what_it_asks(page: Page, product: Product, a
     output, _ = agent.communicate(timeout=PATIENCE)
     assert agent.returncode == 1
     assert "invalid_grant" in output
-    page.get_by_role("button", name="Let it ask again").click()
+    page.get_by_role("button", name="Allow it to ask again").click()
     expect(page.get_by_text("May ask you", exact=False).first).to_be_visible()
 
 

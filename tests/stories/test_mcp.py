@@ -336,15 +336,15 @@ class TypescriptSdk:
         self, program: NodeProgram, notebook: Notebook, somebody: ConsentingUser, grant_types: list[str]
     ) -> None:
         self.program, self.somebody = program, somebody
-        program.tell({"url": notebook.url, "redirect_uri": somebody.callback.url, "grant_types": grant_types})
+        program.send({"url": notebook.url, "redirect_uri": somebody.callback.url, "grant_types": grant_types})
 
     def call(self, tool: str, **parameters: str) -> None:
-        self.program.tell({"tool": tool, "parameters": parameters})
+        self.program.send({"tool": tool, "parameters": parameters})
 
     def requested_scopes(self) -> set[str]:
         """The browser goes where the SDK sends it, and the person allows it."""
-        url = self.program.hear()["authorize"]
-        self.program.tell({"arrived": f"http://localhost{self.somebody.allows_at(url)}"})
+        url = self.program.receive()["authorize"]
+        self.program.send({"arrived": f"http://localhost{self.somebody.allows_at(url)}"})
         return set(parse_qs(urlsplit(url).query)["scope"][0].split())
 
     def lose_access_token(self, called: dict[str, Any]) -> None:
@@ -374,18 +374,18 @@ def test_the_typescript_sdk_registers_itself_and_asks_for_more(typescript_sdk: T
     sdk = typescript_sdk
     assert sdk.requested_scopes() == {READ}
     sdk.call("read_notes")
-    first = sdk.program.hear()
+    first = sdk.program.receive()
     assert first["text"] == "Buy milk" and "refresh_token" not in first["tokens"]
 
     sdk.call("write_note", text="Call mum")
     assert sdk.requested_scopes() == {READ, WRITE}
-    written = sdk.program.hear()
+    written = sdk.program.receive()
     assert written["text"] == "2 notes"
 
     sdk.lose_access_token(written)
     sdk.call("read_notes")
     assert sdk.requested_scopes() == {READ}
-    assert sdk.program.hear()["text"] == "Buy milk\nCall mum"
+    assert sdk.program.receive()["text"] == "Buy milk\nCall mum"
 
 
 @pytest.mark.parametrize("typescript_sdk", [[AUTHORIZATION_CODE, REFRESH_TOKEN]], indirect=True, ids=["refreshes"])
@@ -397,17 +397,17 @@ def test_the_typescript_sdk_refreshes_and_then_never_asks_for_more(
     sdk = typescript_sdk
     assert sdk.requested_scopes() == set(first_scopes)
     sdk.call("read_notes")
-    first = sdk.program.hear()
+    first = sdk.program.receive()
     assert first["text"] == "Buy milk"
 
     sdk.lose_access_token(first)
     sdk.call("read_notes")  # and nobody is asked
-    second = sdk.program.hear()
+    second = sdk.program.receive()
     assert second["text"] == "Buy milk"
     assert second["tokens"]["refresh_token"] != first["tokens"]["refresh_token"]
 
     sdk.call("write_note", text="Call mum")
-    written = sdk.program.hear()
+    written = sdk.program.receive()
     if WRITE in first_scopes:
         assert written["text"] == "2 notes"
     else:

@@ -34,24 +34,24 @@ def reply(product: Product, **more: Any) -> dict[str, Any]:
 
 def go_the_whole_way(program: NodeProgram, somebody: SignedIn, token_type: str) -> None:
     """What the library refuses by itself ends the program."""
-    program.tell({"arrived": somebody.allow(program.hear()["authorize"])})
-    issued = program.hear()
+    program.send({"arrived": somebody.allow(program.receive()["authorize"])})
+    issued = program.receive()
     assert set(issued["tokens"]["scope"].split()) == {"openid", "calendar.read", "offline_access"}
     assert issued["tokens"]["token_type"].lower() == token_type
     subject = issued["claims"]["sub"]
-    assert program.hear()["userinfo"]["sub"] == subject
+    assert program.receive()["userinfo"]["sub"] == subject
 
-    refreshed = program.hear()
+    refreshed = program.receive()
     assert refreshed["userinfo"]["sub"] == subject
     assert refreshed["tokens"]["access_token"] != issued["tokens"]["access_token"]
 
-    program.hear()  # it has asked
+    program.receive()  # it has asked
     somebody.approve("From Node")
-    approved = program.hear()
+    approved = program.receive()
     assert approved["claims"]["sub"] == approved["userinfo"]["sub"] == subject
     assert approved["tokens"]["authorization_details"] == [PAYMENT]
 
-    assert program.hear() == {"after_revocation": "invalid_grant"}
+    assert program.receive() == {"after_revocation": "invalid_grant"}
     assert program.exit_code() == 0, program.stderr()
 
 
@@ -68,5 +68,5 @@ def test_code_flow_userinfo_refresh_ciba_and_revocation(
     client: str, token_type: str, changed: dict[str, Any], node_clients: Path, product: Product, somebody: SignedIn
 ) -> None:
     with running(node_clients, client) as program:
-        program.tell(reply(product, **changed))
+        program.send(reply(product, **changed))
         go_the_whole_way(program, somebody, token_type)

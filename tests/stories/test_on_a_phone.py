@@ -115,7 +115,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     worker = Worker(page, product.url)
     adding = page.get_by_role("region", name="Add this browser")
     adding.get_by_label("Name of this device").fill("Phone of the story")
-    adding.get_by_label("Your password, once more").fill(product.password)
+    adding.get_by_label("Your password").fill(product.password)
     adding.get_by_role("button", name="Add this browser").click()
     expect(page.get_by_role("heading", name="Phone of the story")).to_be_visible()
     expect(page.get_by_text("This browser is one of your devices.")).to_be_visible()
@@ -186,4 +186,4 @@ def test_without_a_network_the_app_says_so_and_keeps_nothing_personal(phone: Bro
         }"""
     )
     assert len(stored) == 3
-    assert not any("demo@example.com" in text or "Demo Person" in text for text in stored)
+    assert not any("demo@example.com" in text or "Demo User" in text for text in stored)

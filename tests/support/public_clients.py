@@ -63,8 +63,8 @@ def form_in(html: str) -> dict[str, Any]:
     """What the consent page's form would send as it stands: every tick, and no button."""
     ticked = re.findall(r'<input type="checkbox" name="(\w+)" value="([^"]+)" checked>', html)
     form: dict[str, Any] = {"scope": [value for name, value in ticked if name == "scope"]}
-    if ("stay", "yes") in ticked:
-        form["stay"] = "yes"
+    if ("offline_access", "yes") in ticked:
+        form["offline_access"] = "yes"
     return form
 
 

@@ -33,7 +33,7 @@ async def connected(hub: Hub) -> Hub:
     return hub
 
 
-async def heard(hub: Hub, topic: str) -> None:
+async def receive_wakeup(hub: Hub, topic: str) -> None:
     """Publishes, and waits until it was received."""
     before = hub.mark()
     await asyncio.to_thread(wakeups._publish, [topic])
@@ -59,10 +59,10 @@ def listener(revision: int | None = None) -> Listener:
     return Listener([Watch("thing:1", revision)])
 
 
-def test_what_is_woken_after_the_mark_and_before_the_waiting_is_told(own_redis: OwnRedis) -> None:
+def test_what_is_woken_after_the_mark_and_before_the_waiting_is_reported(own_redis: OwnRedis) -> None:
     async def test(hub: Hub) -> None:
         mark = hub.mark()
-        await heard(hub, "thing:1")
+        await receive_wakeup(hub, "thing:1")
         with hub.listening(listener(), mark) as one:
             assert await one.wait(1) == {"thing:1"}
 
@@ -71,7 +71,7 @@ def test_what_is_woken_after_the_mark_and_before_the_waiting_is_told(own_redis: 
 
 def test_what_was_woken_before_the_mark_is_not(own_redis: OwnRedis, state: dict[str, int]) -> None:
     async def test(hub: Hub) -> None:
-        await heard(hub, "thing:1")
+        await receive_wakeup(hub, "thing:1")
         with hub.listening(listener(), hub.mark()) as one:
             assert await one.wait(0.3) == set()
 
@@ -87,14 +87,14 @@ def test_a_mark_older_than_what_is_remembered_makes_it_look(
         state["1"] = 1
         mark = hub.mark()
         for topic in ("thing:1", "thing:2", "thing:3", "thing:4"):
-            await heard(hub, topic)
+            await receive_wakeup(hub, topic)
         with hub.listening(listener(0), mark) as one:
             assert await one.wait(2) == {"thing:1"}
 
     run(test, own_redis.url)
 
 
-def test_a_changed_revision_is_told_once_and_a_missing_one_is_a_change(
+def test_a_changed_revision_is_reported_once_and_a_missing_one_is_a_change(
     own_redis: OwnRedis, state: dict[str, int]
 ) -> None:
     async def test(hub: Hub) -> None:

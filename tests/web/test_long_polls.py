@@ -92,7 +92,7 @@ def looking_poller(looking: Served) -> Iterator[Poller]:
 
 
 class TestHeld:
-    def test_until_the_yes_and_answered_at_once(
+    def test_until_the_approval_and_answered_at_once(
         self, poller: Poller, agent: Caller, user: User, browser_of_user: Client
     ) -> None:
         polling = poller.poll_and_hold(agent, ask(agent, user))
@@ -192,7 +192,7 @@ def quick(django_db_setup: None) -> Iterator[Served]:
         yield one
 
 
-class TestPacing:
+class TestPollThrottle:
     """An interval of one second, so that what the interval alone refuses is told apart."""
 
     @pytest.fixture
@@ -343,7 +343,7 @@ def test_redis_restarted_while_many_wait(
     assert BackchannelRequest.objects.filter(state="redeemed").count() == 50
 
 
-def test_forgotten_pacing_is_no_error(poller: Poller, agent: Caller, user: User, browser_of_user: Client) -> None:
+def test_lost_throttle_state_is_no_error(poller: Poller, agent: Caller, user: User, browser_of_user: Client) -> None:
     polling = poller.poll_and_hold(agent, ask(agent, user))
     poll_throttle.get_poll_throttle()._volatile.client.flushdb()
     answer(waiting_prompt(), browser_of_user)

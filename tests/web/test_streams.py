@@ -51,7 +51,7 @@ def ask(agent: Caller, user: User, **parameters: str) -> Prompt:
     return Prompt.objects.order_by("request__created_at").last()  # type: ignore[return-value]
 
 
-class TestTold:
+class TestNotifications:
     def test_of_a_new_prompt_an_answer_a_redemption_an_expiry_and_a_stop(
         self, inbox: Inbox, agent: Caller, user: User, browser_of_user: Client
     ) -> None:
@@ -208,7 +208,7 @@ class TestTheProcess:
 
 
 @pytest.mark.parametrize("trouble", ["stopped", "hung"])
-def test_without_redis_it_is_told_within_seconds_and_with_it_again_at_once(
+def test_without_redis_it_is_reported_within_seconds_and_with_it_again_at_once(
     own_redis: OwnRedis,
     trouble: str,
     browser_of_user: Client,

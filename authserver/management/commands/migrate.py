@@ -59,7 +59,9 @@ def check_roles() -> None:
     if "owner" not in settings.DATABASES:
         raise CommandError("DATABASE_OWNER_URL must be set: migrations run as the owner of the database.")
     if settings.DATABASES["owner"]["USER"] == settings.DATABASES["default"]["USER"]:
-        raise CommandError("DATABASE_OWNER_URL must not be the application's role: it could change the audit trail.")
+        raise CommandError(
+            "DATABASE_OWNER_URL must not be the application's role: that role could change the audit log."
+        )
 
 
 def append_only_tables() -> list[str]:

@@ -12,7 +12,7 @@ from authserver.checks import problems
 
 
 class Command(BaseCommand):
-    help = "Checks the settings, migrates the database, makes missing keys; in the demo, seeds it."
+    help = "Checks the settings, migrates the database and creates missing keys. In the demo, also seeds the demo data."
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:

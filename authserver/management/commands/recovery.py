@@ -14,8 +14,8 @@ from credentials.backends import drift_report, recovery
 
 class Command(BaseCommand):
     help = (
-        "start: nothing is lent or taken back any more. report: what backends have and what our table says. "
-        "end: what is due is taken back, accounts without a lease too."
+        "start: pause issuing and revocation. report: compare the accounts on the backends with the leases in the "
+        "database. end: revoke everything that is due, also accounts without a lease."
     )
     requires_system_checks = ()
 
@@ -27,18 +27,18 @@ class Command(BaseCommand):
         match options["act"]:
             case "start":
                 started = recovery.start(SYSTEM, now)
-                self.stdout.write("Taking back is paused." if started else "It was paused already.")
+                self.stdout.write("Revocation is paused." if started else "Revocation was already paused.")
             case "end":
                 ended = recovery.end(SYSTEM, now)
-                self.stdout.write("Taking back goes on." if ended else "It was not paused.")
+                self.stdout.write("Revocation continues." if ended else "Revocation was not paused.")
             case _:
                 self.report()
 
     def report(self) -> None:
         for one in drift_report.find_differences(timezone.now()):
             self.stdout.write(f"{one.backend}: {one.problem or 'answers'}")
-            self.stdout.write(f"  {one.overdue} leases would be taken back")
-            self.stdout.write(f"  {len(one.orphans)} accounts without a lease would be taken back")
+            self.stdout.write(f"  {one.overdue} leases would be revoked")
+            self.stdout.write(f"  {len(one.orphans)} accounts without a lease would be revoked")
             self.stdout.writelines(f"    {name}" for name in one.orphans)
-            self.stdout.write(f"  {len(one.gone)} leases are taken for active, and their account is gone")
+            self.stdout.write(f"  {len(one.gone)} leases are active, but their account is gone")
             self.stdout.writelines(f"    {name}" for name in one.gone)

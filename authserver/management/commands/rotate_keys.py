@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
 from ciba import repeats
-from ciba.callbacks import state as delivery
+from ciba.callbacks import state as callbacks
 from credentials.backends import rotation
 from devices import lifecycle as devices
 from devices import vapid
@@ -17,18 +17,20 @@ from oauth.tokens import signing_keys
 
 class Command(BaseCommand):
     help = (
-        "Makes a new signing key for each algorithm (ES256, RS256, PS256). It is listed in the JWKS at once and signs "
-        "after SIGNING_KEY_LEAD seconds; the old one stays listed until what it signed has expired."
+        "Creates a new signing key for each algorithm (ES256, RS256, PS256). The JWKS lists it at once. It signs after "
+        "SIGNING_KEY_LEAD seconds. The old key stays in the JWKS until every token that it signed has expired."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--if-missing", action="store_true", help="only where there is no key that signs")
-        parser.add_argument("--now", action="store_true", help="the new keys sign at once (resource servers may lag)")
-        parser.add_argument("--withdraw", metavar="KID", help="take this key off the list at once: it leaked")
+        parser.add_argument("--if-missing", action="store_true", help="only for algorithms that have no signing key")
+        parser.add_argument(
+            "--now", action="store_true", help="sign with the new keys at once (resource servers may not know them yet)"
+        )
+        parser.add_argument("--withdraw", metavar="KID", help="remove this leaked key from the JWKS at once")
         parser.add_argument(
             "--reseal",
             action="store_true",
-            help="encrypt everything that is sealed under the newest key-encryption key",
+            help="encrypt all sealed values again, with the newest key-encryption key",
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -38,13 +40,13 @@ class Command(BaseCommand):
             self.stdout.write(f"{vapid.reseal_all()} push keys sealed again")
             self.stdout.write(f"{devices.reseal_all()} push subscriptions sealed again")
             self.stdout.write(f"{rotation.reseal_all()} backend secrets sealed again")
-            self.stdout.write(f"{delivery.reseal_all()} undelivered requests sealed again")
-            self.stdout.write(f"{repeats.reseal_all()} answers kept for repeats sealed again")
+            self.stdout.write(f"{callbacks.reseal_all()} undelivered requests sealed again")
+            self.stdout.write(f"{repeats.reseal_all()} responses for repeated requests sealed again")
             return
         if kid := options["withdraw"]:
             if not signing_keys.withdraw(kid, now):
                 raise CommandError(f"no listed signing key has the kid {kid}")
-            self.stdout.write(f"{kid} is withdrawn: what it signed no longer verifies")
+            self.stdout.write(f"{kid} is withdrawn: its signatures are no longer valid")
         missing = signing_keys.is_missing(now)
         for algorithm in signing_keys.ALGORITHMS:
             if (options["if_missing"] or options["withdraw"]) and algorithm not in missing:

@@ -10,14 +10,14 @@ from devices import vapid
 
 class Command(BaseCommand):
     help = (
-        "Makes a new VAPID key. Browsers that subscribed under the old one are reached as before, and subscribe "
-        "again under the new one when their person next opens a page."
+        "Creates a new VAPID key. Browsers that subscribed with the old key still receive messages. They subscribe "
+        "with the new key when their user next opens a page."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--if-missing", action="store_true", help="only where there is none")
+        parser.add_argument("--if-missing", action="store_true", help="only if there is no push key")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["if_missing"] and vapid.current_key():
             return
-        self.stdout.write(f"push key {vapid.make_key(timezone.now())} made")
+        self.stdout.write(f"push key {vapid.make_key(timezone.now())} created")

@@ -90,7 +90,7 @@ def _make_user(fields: dict[str, str], write_line: Any, *, is_superuser: bool) -
         password = given or new_handle()[:16]
         make = User.objects.create_superuser if is_superuser else User.objects.create_user
         user = make(fields["email"], password, name=fields["name"])
-        content = "the password of DEMO_PASSWORD" if given else f"the password {password} (shown this once)"
+        content = "the password of DEMO_PASSWORD" if given else f"the password {password} (shown only now)"
         write_line(f"Sign in as {user.email} with {content}")
     elif given and not user.check_password(given):
         user.set_password(given)
@@ -149,7 +149,7 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, write_
     if backend.status == Backend.Status.NEW:
         report = preflight.check_backend(backend, ABOUT, now)
         if not report.passed:
-            write_line(f"The demo's database lends no accounts: {report.first_problem}")
+            write_line(f"The demo's backend issues no leases: {report.first_problem}")
     own_resource()  # updates its identifier from ISSUER_URL
 
 

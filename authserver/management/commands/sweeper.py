@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Expires what is due and clears what is spent, every second."
+    help = "Expires and revokes everything that is due, and deletes old rows, every second."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -138,4 +138,4 @@ def _refund(lease: Lease, now: datetime) -> None:
             if unused.select_for_update().first():
                 refund_use(lease.use_id, now)
     except DatabaseError as error:
-        log.error("the use of lease %s could not be given back: %s", lease.id, error)
+        log.error("the use of lease %s could not be refunded: %s", lease.id, error)

@@ -64,9 +64,9 @@ def start_renewal(lease: Lease, requested: int | None, now: datetime) -> Life | 
         case RenewVerdict.NOT_ISSUING:
             refusal = NotIssuing()
         case RenewVerdict.NOT_ALLOWED:
-            refusal = NotRenewable("this agent may not ask for the role any more: it lasts until its end")
+            refusal = NotRenewable("this agent may no longer request this role; the lease works until its end")
         case RenewVerdict.AT_MAXIMUM:
-            refusal = NotRenewable(f"it already lasts as long as it may: {life.bound_by} sets its end")
+            refusal = NotRenewable(f"the lease already has its maximum lifetime: {life.bound_by} sets its end")
     record(events.LEASE_REFUSED, about_lease(lease, actor_of(lease)), now, **facts_of(lease), error=refusal.code)
     return refusal
 
@@ -112,8 +112,8 @@ def _claim_active(lease: Lease, now: datetime) -> bool:
 
 
 def _release_active(lease: Lease) -> bool:
-    mine = Lease.objects.filter(pk=lease.pk, state=State.ACTIVE, claimed_until=lease.claimed_until)
-    return bool(mine.update(claimed_until=None))
+    claimed = Lease.objects.filter(pk=lease.pk, state=State.ACTIVE, claimed_until=lease.claimed_until)
+    return bool(claimed.update(claimed_until=None))
 
 
 def release(lease: Lease) -> None:

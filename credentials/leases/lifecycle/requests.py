@@ -146,9 +146,11 @@ def _refusal(verdict: LeaseVerdict, facts: LeaseFacts) -> ProtocolError | None:
             return NoAnswer()
         case LeaseVerdict.FULL:
             full = facts.full
-            return QuotaExceeded(f"the {full.counted} are {full.live}, and may be {full.max_live}" if full else "")
+            return QuotaExceeded(
+                f"the limit of the {full.counted} is reached: {full.live} of {full.max_live}" if full else ""
+            )
         case LeaseVerdict.TOO_FAST:
-            return QuotaExceeded("the agent buys too many leases a minute")
+            return QuotaExceeded("the agent requests too many leases per minute")
 
 
 def _write_down(
@@ -245,10 +247,10 @@ def unwrap(unverified_handle: str, now: datetime, *, may_open: bool) -> Lease | 
         return NoAnswer()
     if lease.state == State.WRAPPED and not may_open:
         return SlowAnswer()
-    lends = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
+    backend_issues = Exists(Backend.objects.filter(pk=lease.backend_id, status=Backend.Status.ENABLED))
     recovering = Exists(Recovery.objects.filter(ended_at=None))
     openable = Lease.objects.entitled(now).filter(
-        lends, ~recovering, pk=lease.pk, wrap_expires_at__gt=now, expires_at__gt=now
+        backend_issues, ~recovering, pk=lease.pk, wrap_expires_at__gt=now, expires_at__gt=now
     )
     if LEASE_STATES.move(openable, State.CREATING, claimed_until=now + CLAIM_DURATION):
         lease.state, lease.claimed_until = State.CREATING, now + CLAIM_DURATION
@@ -263,7 +265,7 @@ def unwrap(unverified_handle: str, now: datetime, *, may_open: bool) -> Lease | 
         return None  # it ended before anything was delivered: an alarm would be false
     record_revocation(events.LEASE_UNWRAPPED_TWICE, about_lease(lease, SYSTEM), now, **facts_of(lease))
     ALARMS.labels("unwrapped twice").inc()
-    log.error("the handle of lease %s was unwrapped a second time; the lease is ended", lease.id)
+    log.error("the handle of lease %s was unwrapped a second time; Countersign ended the lease", lease.id)
     return AlreadyUnwrapped(lease.id)
 
 

@@ -69,15 +69,15 @@ def record_revocation_result(lease: Lease, presence: Presence | None, problem: s
     elif is_stuck(lease.attempts):
         state = State.STUCK
     due = now + pause(lease.attempts, harmless=state is State.DISABLED)
-    mine = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until)
+    claimed = Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until)
     values = {"due_at": due, "claimed_until": None, "problem": problem[:300]}
     if state is before:
-        mine.filter(state=before).update(**values)
-    elif LEASE_STATES.move(mine, state, leaving=[before], **values):
+        claimed.filter(state=before).update(**values)
+    elif LEASE_STATES.move(claimed, state, leaving=[before], **values):
         kind = events.LEASE_STUCK if state is State.STUCK else events.LEASE_DISABLED
         record_revocation(kind, about_lease(lease, SYSTEM), now, **facts_of(lease), problem=problem[:300])
         if state is State.STUCK:
-            log.error("lease %s could not be taken back after %s attempts: %s", lease.id, lease.attempts, problem)
+            log.error("lease %s could not be revoked after %s attempts: %s", lease.id, lease.attempts, problem)
     return state
 
 
@@ -105,7 +105,7 @@ def record_not_revocable(lease: Lease, until: datetime) -> None:
     """
     Lease.objects.filter(pk=lease.pk, claimed_until=lease.claimed_until, state__in=ENDING_STATES).update(
         claimed_until=None, due_at=until, attempts=F("attempts") - 1,
-        problem=f"nothing can take it back: it works until {until:%H:%M:%S} UTC",
+        problem=f"it cannot be revoked: it works until {until:%H:%M:%S} UTC",
     )  # fmt: skip
 
 
@@ -138,10 +138,10 @@ def abandon(lease: Lease, reason: str, actor: str, now: datetime) -> bool:
     """
     abandoned = LEASE_STATES.move(
         Lease.objects.filter(pk=lease.pk), State.ABANDONED, due_at=None, claimed_until=None,
-        problem=f"forgotten: {reason}"[:300],
+        problem=f"abandoned: {reason}"[:300],
     )  # fmt: skip
     if abandoned:
         record(events.LEASE_ABANDONED, about_lease(lease, actor), now, **facts_of(lease), reason=reason,
                backend=lease.backend.name, attempts=lease.attempts, problem=lease.problem)  # fmt: skip
-        log.error("lease %s was forgotten by %s; its account may live: %s", lease.id, actor, lease.account_name)
+        log.error("lease %s was abandoned by %s; its account may still work: %s", lease.id, actor, lease.account_name)
     return abandoned

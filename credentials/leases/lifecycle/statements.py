@@ -96,7 +96,7 @@ def lock_agent_and_user(agent: int, user: UUID | None) -> None:
     Their rows are not locked: stopping an agent locks its row first and its grants after, and a
     lease request has already locked the grant.
     """
-    names = [f"leases of agent {agent}"] + ([f"leases of person {user}"] if user else [])
+    names = [f"leases of agent {agent}"] + ([f"leases of user {user}"] if user else [])
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(%s::text[]) AS name", [names]

@@ -88,7 +88,7 @@ def test_a_key_whose_life_is_over_is_taken_by_one(agent: Caller, user: User) -> 
         IdempotencyKey.objects.all().delete()
 
 
-def test_a_yes_in_time_against_the_poll_after_the_end(agent: Caller, user: User) -> None:
+def test_an_approval_in_time_against_the_poll_after_the_end(agent: Caller, user: User) -> None:
     """Whoever is told `expired_token` is never approved after that."""
     from tests.races.test_one_winner import open_request
 

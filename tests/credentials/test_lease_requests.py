@@ -29,7 +29,7 @@ def connect(server: PostgresServer, issued: dict[str, Any]) -> psycopg.Connectio
     return server.connect(credential["username"], credential["password"], at["database"])
 
 
-def test_from_the_yes_to_the_account_and_back(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
+def test_from_the_approval_to_the_account_and_back(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     token = holder.approved_token(role)
     answer = holder.request_lease(token)
     assert answer.status_code == 201
@@ -103,7 +103,7 @@ def test_a_routine_role_needs_nobody(holder: Holder, routine_role: Role, postgre
     assert Lease.objects.get().user is None
 
 
-def test_one_yes_buys_one_lease(holder: Holder, role: Role) -> None:
+def test_one_approval_allows_one_lease(holder: Holder, role: Role) -> None:
     token = holder.approved_token(role)
     assert holder.request_lease(token).status_code == 201
     again = holder.request_lease(token)
@@ -132,14 +132,14 @@ def test_another_grants_key_is_another_key(holder: Holder, role: Role) -> None:
     assert first["lease"]["lease_id"] != second["lease"]["lease_id"]
 
 
-def test_the_key_of_an_ended_lease_buys_nothing(holder: Holder, role: Role) -> None:
+def test_the_key_of_an_ended_lease_allows_nothing(holder: Holder, role: Role) -> None:
     token = holder.approved_token(role)
     issued = holder.request_lease(token, key="one").json()
     holder.revoke(issued["lease"]["lease_id"])
     assert holder.request_lease(token, key="one").json()["error"] == "lease_ended"
 
 
-def test_pain_15_a_stranger_learns_nothing(holder: Holder, role: Role, other_agent: Caller) -> None:
+def test_a_stranger_learns_nothing(holder: Holder, role: Role, other_agent: Caller) -> None:
     issued = holder.issue_lease(role)
     lease_id = issued["lease"]["lease_id"]
     stranger = allow_leases(other_agent, holder.user)
@@ -173,7 +173,7 @@ def test_only_a_live_token_for_this_api(holder: Holder, role: Role, other: str) 
     assert "WWW-Authenticate" in answer
 
 
-def test_a_dead_grant_buys_nothing(holder: Holder, role: Role) -> None:
+def test_a_dead_grant_allows_nothing(holder: Holder, role: Role) -> None:
     token = holder.approved_token(role)
     Grant.objects.update(revoked_at=timezone.now())
     assert holder.request_lease(token).status_code == 401
@@ -191,7 +191,7 @@ def test_a_dead_grant_buys_nothing(holder: Holder, role: Role) -> None:
         ({}, 7200, None, 3600, "grant"),
     ],
 )
-def test_pain_8_the_answer_says_which_limit_bound(
+def test_the_answer_says_which_limit_bound(
     holder: Holder,
     role: Role,
     role_life: dict[str, int],
@@ -217,7 +217,7 @@ def test_pain_8_the_answer_says_which_limit_bound(
     assert lease["renewable"] == (bound in ("role_default", "requested"))
 
 
-def test_pain_9_what_else_ends_it_is_said(holder: Holder, role: Role, routine_role: Role) -> None:
+def test_what_else_ends_it_is_said(holder: Holder, role: Role, routine_role: Role) -> None:
     assert holder.issue_lease(role)["lease"]["ends_with"] == ["grant", "agent", "user"]
 
 
@@ -236,7 +236,7 @@ def test_renewing_counts_from_now_and_never_beyond(holder: Holder, role: Role, p
 
 
 @pytest.mark.parametrize("what", ["grant", "agent", "user", "resource"])
-def test_pain_9_a_lease_ends_with_what_it_hangs_on(
+def test_a_lease_ends_with_what_it_belongs_to(
     holder: Holder, role: Role, what: str, administrator: Any, postgres_server: PostgresServer
 ) -> None:
     issued = holder.issue_lease(role)
@@ -259,7 +259,7 @@ def test_pain_9_a_lease_ends_with_what_it_hangs_on(
         session.execute("SELECT 1")
 
 
-def test_pain_15_a_lease_whose_time_is_up_is_gone_within_a_sweep(
+def test_a_lease_whose_time_is_up_is_gone_within_a_sweep(
     holder: Holder, role: Role, postgres_server: PostgresServer
 ) -> None:
     issued = holder.issue_lease(role, lifetime=60)
@@ -283,7 +283,7 @@ def test_pain_15_a_lease_whose_time_is_up_is_gone_within_a_sweep(
         "user's leases", "leases of this role", "backend's leases",
     ],
 )  # fmt: skip
-def test_pain_7_quotas_are_kept(holder: Holder, role: Role, routine_role: Role, settings: Any, holder_of: str) -> None:
+def test_quotas_are_kept(holder: Holder, role: Role, routine_role: Role, settings: Any, holder_of: str) -> None:
     first_of, words = role, holder_of
     match holder_of:
         case "agent's leases of this role":
@@ -305,7 +305,7 @@ def test_pain_7_quotas_are_kept(holder: Holder, role: Role, routine_role: Role, 
     token = holder.approved_token(role)
     full = holder.request_lease(token)
     assert (full.status_code, full.json()["error"]) == (429, "quota_exceeded")
-    assert full.json()["error_description"] == f"the {words} are 1, and may be 1"
+    assert full.json()["error_description"] == f"the limit of the {words} is reached: 1 of 1"
     assert Grant.objects.latest("created_at").uses_left == 1, "nothing was spent"
     holder.revoke(first["lease"]["lease_id"])
     assert holder.request_lease(token).status_code == 201
@@ -363,7 +363,7 @@ def test_lease_bodies_are_read_strictly(holder: Holder, role: Role) -> None:
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), body
 
 
-def test_a_fast_buyer_is_slowed_down(holder: Holder, routine_role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fast_agent_is_slowed_down(holder: Holder, routine_role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
     from credentials.leases import policy
 
     monkeypatch.setattr(policy, "MAX_PER_MINUTE", 2)
@@ -373,14 +373,14 @@ def test_a_fast_buyer_is_slowed_down(holder: Holder, routine_role: Role, monkeyp
     assert codes == [201, 201, 429]
 
 
-def test_pain_13_what_is_read_from_the_lease_alone_takes_it_back(holder: Holder, role: Role) -> None:
+def test_what_is_read_from_the_lease_alone_revokes_it(holder: Holder, role: Role) -> None:
     """The role may have changed or gone to sleep since."""
     issued = holder.issue_lease(role)
     Role.objects.update(settings={"groups": ["somebody else"]}, is_active=False)
     assert holder.revoke(issued["lease"]["lease_id"]).json()["state"] == "revoked"
 
 
-def test_pain_12_ending_is_not_held_up_by_audit(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
+def test_ending_is_not_held_up_by_audit(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     """The events are set aside, and the account is gone all the same; health is red, during and after."""
     from audit.models import SetAsideEvent
 
@@ -409,7 +409,7 @@ def test_the_sweeper_is_not_held_up_by_audit(holder: Holder, role: Role) -> None
     assert kinds == ["lease.ended"] * 3 + ["lease.revoked"] * 3
 
 
-def test_pain_12_no_event_no_lease(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
+def test_no_event_no_lease(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     """Issuing fails closed."""
 
     token = holder.approved_token(role)

@@ -52,7 +52,7 @@ class TestAPrompt:
         device.refresh_from_db()
         assert device.last_reached_at is not None
 
-    def test_strangers_and_removed_devices_are_not_told(
+    def test_strangers_and_removed_devices_are_not_notified(
         self, agent: Caller, user: User, stranger: User, push_service: PushService, device: Device,
         vapid_key: VapidKey,
     ) -> None:  # fmt: skip
@@ -61,7 +61,7 @@ class TestAPrompt:
         ask(agent, user)
         assert do_due_work() == [] and not push_service.received
 
-    def test_a_device_removed_meanwhile_is_not_told(
+    def test_a_device_removed_meanwhile_is_not_notified(
         self, agent: Caller, user: User, push_service: PushService, device: Device
     ) -> None:
         ask(agent, user)
@@ -69,7 +69,7 @@ class TestAPrompt:
         assert do_due_work() == ["abandoned"]
         assert not push_service.received
 
-    def test_a_disabled_user_is_not_told(
+    def test_a_disabled_user_is_not_notified(
         self, agent: Caller, user: User, push_service: PushService, device: Device
     ) -> None:
         ask(agent, user)

@@ -47,7 +47,7 @@ def test_nobody_and_a_wrong_password_are_one_answer(user: User) -> None:
     def page(response: Any, email: str) -> str:
         assert response.status_code == 400
         text = response.content.decode()
-        assert "do not go together" in text
+        assert "or the password is wrong" in text
         return str(text.replace(email, "")).partition("<form")[0]
 
     assert page(attempt(user.email, "wrong"), user.email) == page(attempt("no@example.com", "x"), "no@example.com")
@@ -56,7 +56,7 @@ def test_nobody_and_a_wrong_password_are_one_answer(user: User) -> None:
 def test_a_disabled_user_cannot_sign_in_and_is_not_told_why(user: User) -> None:
     User.objects.filter(pk=user.pk).update(is_active=False)
     response = attempt(user.email, PASSWORD)
-    assert response.status_code == 400 and "do not go together" in response.content.decode()
+    assert response.status_code == 400 and "or the password is wrong" in response.content.decode()
 
 
 @pytest.mark.parametrize("field", ["email", "password"])
@@ -168,7 +168,7 @@ class TestGuessing:
         Attempt.objects.update(expires_at=timezone.now())
         assert attempt(user.email, PASSWORD).status_code == 302
 
-    def test_a_sign_in_forgets_the_guesses_before_it(self, user: User) -> None:
+    def test_a_sign_in_deletes_the_guesses_before_it(self, user: User) -> None:
         self.guess(4, user.email)
         assert attempt(user.email, PASSWORD).status_code == 302
         assert self.guess(5, user.email) == ["wrong"] * 5

@@ -14,7 +14,7 @@ from accounts import lifecycle
 from accounts.models import Invitation, User
 from devices.models import Device
 from foundation.models import Work
-from tests.accounts.test_inviting import NEW_PASSWORD
+from tests.accounts.test_invitations import NEW_PASSWORD
 from tests.devices.conftest import device, do_due_work, push_service, vapid_key  # noqa: F401 - fixtures
 from tests.support.push_service import PushService
 from tests.support.world import make_user, sign_in
@@ -144,7 +144,7 @@ class TestWhatIdentifiesAUser:
 
 
 @pytest.mark.django_db(transaction=True)
-class TestTheUserIsTold:
+class TestTheUserIsNotified:
     """On every device and by mail: whoever opens the link acts as them."""
 
     @pytest.fixture(autouse=True)
@@ -183,7 +183,7 @@ class TestTheUserIsTold:
     def test_and_sees_it_under_activity(self, user: User, administrator: User) -> None:
         browser = sign_in(user)
         lifecycle.invite(user.email, "", administrator, timezone.now() - timedelta(seconds=1))
-        assert "An administrator made a sign-in link for you" in browser.get("/activity").content.decode()
+        assert "An administrator created a sign-in link for you" in browser.get("/activity").content.decode()
 
 
 @pytest.mark.parametrize("became", ["is_staff", "is_superuser"])

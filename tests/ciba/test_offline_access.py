@@ -76,8 +76,8 @@ def test_the_user_reads_what_it_means(offline: Caller, user: User, browser_of_us
     offline.ask(user, scope=OFFLINE)
     prompt = Prompt.objects.get()
     page = browser_of_user.get(f"/prompts/{prompt.id}").content.decode()
-    assert "Go on while you are away, without asking you again" in page
-    assert "within 90 days" in page
+    assert "Keep this access while you are away, without asking you again" in page
+    assert "for the next 90 days" in page
     approve(browser_of_user)
     grant = Grant.objects.get()
     assert grant.is_offline and grant.expires_at == prompt_end(prompt, settings.GRANT_LIFETIME)
@@ -110,7 +110,7 @@ def test_nor_a_scope_that_is_asked_for_each_time(offline: Caller, user: User) ->
     assert offline.ask(user, scope="openid calendar.read").status_code == 200
 
 
-def test_an_agent_that_may_not_refresh_may_not_stay(
+def test_an_agent_that_may_not_refresh_may_not_have_offline_access(
     agent: Caller, offline: Caller, user: User, browser_of_user: Client
 ) -> None:
     auth_req_id = offline.ask(user, scope=OFFLINE).json()["auth_req_id"]

@@ -29,7 +29,7 @@ from foundation import endpoint as endpoints
 from foundation.models import Work
 from foundation.pending_answers import FRONT, Pause, parked
 from tests.ciba.conftest import TOKEN, do_due_work
-from tests.devices.conftest import do_due_work as do_all_owed
+from tests.devices.conftest import do_due_work as do_all_due_work
 from tests.devices.conftest import enrol
 from tests.support.agent_endpoint import AgentEndpoint
 from tests.support.duel import at_once
@@ -112,12 +112,10 @@ class TestNobody:
         assert error_of(agent.poll(auth_req_id)) == "invalid_grant"
         assert BackchannelRequest.objects.get().state == State.CANCELLED
 
-    def test_the_trail_says_that_it_was_put_to_nobody(
-        self, agent: Caller, user: User, stranger: User, name: str
-    ) -> None:
+    def test_the_trail_says_that_it_is_a_decoy(self, agent: Caller, user: User, stranger: User, name: str) -> None:
         agent.ask(login_hint=no_one(name, agent, user, stranger))
         event = Event.objects.get(kind="request.opened")
-        assert event.user_id is None and "no person whom this agent may ask" in event.body
+        assert event.user_id is None and "no user whom this agent may ask" in event.body
         assert not Event.objects.filter(kind="request.refused").exists()
 
 
@@ -162,7 +160,7 @@ def test_the_administrations_pages(agent: Caller, administrator: User) -> None:
     for page in pages:
         assert browser.get(f"/admin/{page}").status_code == 200, page
     trail = browser.get(f"/admin/ciba/backchannelrequest/{request.id}/change/")
-    assert "no person whom this agent may ask" in trail.content.decode()
+    assert "no user whom this agent may ask" in trail.content.decode()
 
 
 def test_everything_of_the_agent_is_stopped(agent: Caller, user: User, administrator: User) -> None:
@@ -198,7 +196,7 @@ class TestWhatIsRefused:
             assert somebody.content == no_one.content
         assert not BackchannelRequest.objects.exists()
 
-    def test_too_many_that_wait_is_not_told(self, agent: Caller, user: User, settings: Any) -> None:
+    def test_too_many_that_wait_is_not_revealed(self, agent: Caller, user: User, settings: Any) -> None:
         """It would tell that somebody is there for whom they wait, and that two hints are one person's."""
         settings.MAX_PENDING_PER_USER = 2
         shapes = [shape(agent.ask(user)) for _ in range(3)]
@@ -258,7 +256,7 @@ class TestTheSameWork:
     def two_devices(self, user: User, push_service: PushService, vapid_key: VapidKey) -> None:
         for name in ("Phone", "Laptop"):
             enrol(user, push_service, vapid_key, name)
-        do_all_owed()  # the first was told of the second
+        do_all_due_work()  # the first was told of the second
 
     def of_both(self, agent: Caller, user: User, act: Callable[[str], Any]) -> list[list[str]]:
         return [self.statements(lambda hint=hint: act(hint)) for hint in (user.email, "nobody@example.com")]
@@ -287,8 +285,8 @@ class TestTheSameWork:
     def test_to_cancel(self, agent: Caller, user: User) -> None:
         agent.post("/oauth/revoke", token="unheard-of")  # whatever is only done once
         ids = {hint: agent.ask(login_hint=hint).json()["auth_req_id"] for hint in (user.email, "nobody@example.com")}
-        do_all_owed()
-        do_all_owed()  # both devices know
+        do_all_due_work()
+        do_all_due_work()  # both devices know
         somebody, no_one = self.of_both(agent, user, lambda hint: agent.post("/oauth/revoke", token=ids[hint]))
         assert somebody == no_one
 
@@ -298,30 +296,30 @@ class TestCalling:
 
     @pytest.fixture(autouse=True)
     def a_device(self, device: Device) -> None:
-        do_all_owed()
+        do_all_due_work()
 
-    def test_the_device_is_told_once(self, agent: Caller, user: User, push_service: PushService) -> None:
+    def test_the_device_is_notified_once(self, agent: Caller, user: User, push_service: PushService) -> None:
         agent.ask(user)
         prompt, work = Prompt.objects.get(), Work.objects.get(kind=devices.NOTIFY)
-        assert do_all_owed() == ["done"]
+        assert do_all_due_work() == ["done"]
         Work.objects.filter(pk=work.pk).update(state="pending")  # whoever did it was killed before it was recorded
-        assert do_all_owed() == ["done", "done"]
+        assert do_all_due_work() == ["done", "done"]
         assert [one.message for one in push_service.received] == [{"kind": "prompt", "prompt": str(prompt.id)}]
 
     @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
     def test_then_it_is_told_of_the_end(self, agent: Caller, user: User, push_service: PushService, end: str) -> None:
-        auth_req_id = self.ask_and_tell(agent, user)
+        auth_req_id = self.ask_and_notify(agent, user)
         self.end(end, agent, user, auth_req_id)
-        assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
+        assert do_all_due_work() == ["done"] and do_all_due_work() == ["done"]
         assert [one.message["kind"] for one in push_service.received] == ["prompt", "answered"]
 
     @pytest.mark.parametrize("end", ["cancel", "deny", "expire"])
-    def test_what_ended_before_is_not_told(
+    def test_what_ended_before_is_not_reported(
         self, agent: Caller, user: User, push_service: PushService, end: str
     ) -> None:
         auth_req_id = agent.ask(user).json()["auth_req_id"]
         self.end(end, agent, user, auth_req_id)
-        while do_all_owed():
+        while do_all_due_work():
             pass
         assert not push_service.received and Work.objects.get(kind=devices.NOTIFY).state == "withdrawn"
 
@@ -336,12 +334,12 @@ class TestCalling:
 
     def test_one_on_its_way_does_not_arrive_last(self, agent: Caller, user: User, push_service: PushService) -> None:
         auth_req_id = agent.ask(user).json()["auth_req_id"]
-        assert do_all_owed() == ["done"]
+        assert do_all_due_work() == ["done"]
         pushes = Work.objects.filter(kind=devices.PUSH, payload__message__prompt=str(Prompt.objects.get().id))
         pushes.update(claimed_until=timezone.now() + timedelta(seconds=30), attempts=1)
         before = timezone.now()
         self.end("cancel", agent, user, auth_req_id)
-        do_all_owed()
+        do_all_due_work()
         answered = pushes.get(payload__message__kind="answered")
         assert answered.due_at - before >= timedelta(seconds=2)
 
@@ -356,9 +354,9 @@ class TestCalling:
             devices.withdraw_late({"prompt": call.payload["prompt"]}, timezone.now())
             assert not Work.objects.filter(about=call.about, state="pending").exists()
 
-    def ask_and_tell(self, agent: Caller, user: User) -> str:
+    def ask_and_notify(self, agent: Caller, user: User) -> str:
         auth_req_id = str(agent.ask(user).json()["auth_req_id"])
-        assert do_all_owed() == ["done"] and do_all_owed() == ["done"]
+        assert do_all_due_work() == ["done"] and do_all_due_work() == ["done"]
         return auth_req_id
 
     def end(self, how: str, agent: Caller, user: User, auth_req_id: str) -> None:

@@ -22,7 +22,7 @@ from devices import user_codes
 from foundation.models import Attempt, Work
 from operations.models import Scope
 from tests.ciba.conftest import TOKEN
-from tests.ciba.test_hidden_people import NOBODIES, no_one
+from tests.ciba.test_hidden_users import NOBODIES, no_one
 from tests.support.push_service import PushService
 from tests.support.world import CALENDAR, PAYMENT, Caller, sign_in
 
@@ -281,7 +281,7 @@ class TestWhoseKey:
 class TestAFreeKey:
     """What opened no request keeps no key."""
 
-    def test_after_an_unknown_person(self, agent: Caller, user: User) -> None:
+    def test_after_an_unknown_user(self, agent: Caller, user: User) -> None:
         assert ask(agent, login_hint="nobody@example.com").json()["error"] == "unknown_user_id"
         assert ask(agent, user).status_code == 200
 
@@ -376,7 +376,7 @@ class TestWhatIsKept:
         assert ask(agent, user, key="one").status_code == 500
 
 
-class TestWherePeopleAreHidden:
+class TestWhereUsersAreHidden:
     @pytest.fixture(autouse=True)
     def hidden(self, settings: Any) -> None:
         settings.HIDE_UNKNOWN_USERS = True
@@ -394,7 +394,7 @@ class TestWherePeopleAreHidden:
         about_somebody = reply(user.email, "somebody")
         assert reply(no_one(name, agent, user, stranger), "nobody") == about_somebody
 
-    def test_a_wrong_user_code_is_not_told_by_its_repeat(self, agent: Caller, user: User) -> None:
+    def test_a_wrong_user_code_is_not_revealed_by_its_repeat(self, agent: Caller, user: User) -> None:
         Agent.objects.filter(pk=agent.agent.pk).update(backchannel_user_code_parameter=True)
         user_codes.set_code(user, CODE, timezone.now())
         for code in (CODE, "wrong-1"):
@@ -402,7 +402,7 @@ class TestWherePeopleAreHidden:
             assert id_of(ask(agent, user, key=code, user_code=code)) == first
             refused(ask(agent, user, key=code, user_code=f"{code}x"))
 
-    def test_other_issuers_people_are_not_one(self, agent: Caller) -> None:
+    def test_other_issuers_users_are_not_one(self, agent: Caller) -> None:
         hint = '{"format":"iss_sub","iss":"https://other.example","sub":"%s"}'
         id_of(ask(agent, login_hint=hint % 1))
         refused(ask(agent, login_hint=hint % 2))

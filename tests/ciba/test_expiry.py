@@ -95,7 +95,7 @@ class TestAYesAtTheLastSecond:
         assert do_due_work() == ["done"]
         assert "access_token" in endpoint.received[-1].json()
 
-    def test_what_it_grants_lives_from_the_yes_on(self, agent: Caller, user: User) -> None:
+    def test_what_it_grants_lives_from_the_approval_on(self, agent: Caller, user: User) -> None:
         sent = ask(agent, user, "3600")
         browser = sign_in(user)
         pass_time(3530)
@@ -128,23 +128,23 @@ def state() -> str:
 
 
 class TestWhenThePromptCloses:
-    def test_a_yes_is_too_late(self, closed: str, user: User) -> None:
+    def test_an_approval_is_too_late(self, closed: str, user: User) -> None:
         browser = sign_in(user)
         assert approve(browser) == 409
         assert not Grant.objects.exists()
 
     def test_the_page_says_so(self, closed: str, user: User) -> None:
         page = sign_in(user).get(f"/prompts/{Prompt.objects.get().id}").content.decode()
-        assert "This ran out of time" in page and "Approve" not in page
+        assert "This request expired" in page and "Approve" not in page
 
     def test_the_api_and_the_inbox_say_so(self, closed: str, user: User) -> None:
         browser = sign_in(user)
         assert browser.get(f"/v1/prompts/{Prompt.objects.get().id}").json()["state"] == "expired"
         assert browser.get("/v1/prompts").json() == {"prompts": []}
         assert not waiting_prompts(user, timezone.now()).exists()
-        assert "Ran out of time" in browser.get("/").content.decode()
+        assert "Expired" in browser.get("/").content.decode()
 
-    def test_the_agent_is_told_at_once(self, agent: Caller, closed: str) -> None:
+    def test_the_agent_is_notified_at_once(self, agent: Caller, closed: str) -> None:
         for _ in range(2):
             assert agent.poll(closed).json()["error"] == "expired_token"
         assert state() == "expired", "so that no yes comes after that"
@@ -164,14 +164,14 @@ class TestWhenThePromptCloses:
 
     def test_the_kill_switch_finds_nothing_open(self, agent: Caller, closed: str) -> None:
         left = {one.what: one.count for one in find_remainder(agent.agent, timezone.now())}
-        assert left["Prompts that wait for an answer"] == left["Requests that are open or approved"] == 0
+        assert left["Prompts without an answer"] == left["Open and approved requests"] == 0
 
     def test_there_is_nothing_to_cancel(self, agent: Caller, closed: str) -> None:
         assert agent.post("/oauth/revoke", token=closed).status_code == 200
         assert state() == "pending"
 
     @pytest.mark.parametrize("ends_by", ["a sweep", "a poll"])
-    def test_an_agent_that_gets_pings_is_told(
+    def test_an_agent_that_gets_pings_is_notified(
         self, pinged: Caller, endpoint: AgentEndpoint, user: User, ends_by: str
     ) -> None:
         sent = ask(pinged, user, None)
@@ -183,7 +183,7 @@ class TestWhenThePromptCloses:
         assert do_due_work() == ["done"]
         assert endpoint.received[-1].json() == {"auth_req_id": sent["auth_req_id"]}
 
-    def test_an_agent_that_gets_pushes_is_told(self, pushed: Caller, endpoint: AgentEndpoint, user: User) -> None:
+    def test_an_agent_that_gets_pushes_is_notified(self, pushed: Caller, endpoint: AgentEndpoint, user: User) -> None:
         ask(pushed, user, None)
         pass_time(240)
         lifecycle.expire_due(timezone.now(), 10)

@@ -46,7 +46,7 @@ def test_adding_this_browser(user: User, vapid_key: VapidKey, fresh: Browser, br
     assert Event.objects.get(kind="device.added").user_id == user.id
 
 
-def test_the_other_devices_are_told(
+def test_the_other_devices_are_notified(
     user: User, vapid_key: VapidKey, device: Device, push_service: PushService, browser_of_user: Client
 ) -> None:
     add(browser_of_user, push_service.new_browser().subscription())
@@ -139,7 +139,7 @@ def test_the_key_is_the_one_that_the_browser_subscribed_under(
 )  # fmt: skip
 def test_only_known_push_services(vapid_key: VapidKey, browser_of_user: Client, endpoint: str) -> None:
     page = add(browser_of_user, Browser(endpoint).subscription())
-    assert page.status_code == 400 and b"This browser cannot be added" in page.content
+    assert page.status_code == 400 and b"Countersign cannot add this browser" in page.content
     assert not Device.objects.exists()
 
 
@@ -166,7 +166,7 @@ def test_nobody_has_more_than_twenty(
     for number in range(20):
         enrol(user, push_service, vapid_key, f"Device {number}")
     page = add(browser_of_user, push_service.new_browser().subscription())
-    assert page.status_code == 400 and b"the most there may be" in page.content
+    assert page.status_code == 400 and b"which is the limit" in page.content
 
 
 class TestOthersDevices:

@@ -161,7 +161,7 @@ def test_secrets_are_sealed_again_under_a_new_key(orders: Backend, settings: Any
 # --- what is left, or was never known
 
 
-def test_an_account_without_a_lease_is_found_and_taken_back(
+def test_an_account_without_a_lease_is_found_and_revoked(
     orders: Backend, role: Role, holder: Holder, postgres_server: PostgresServer
 ) -> None:
     issued = holder.issue_lease(role)
@@ -195,7 +195,7 @@ def test_another_servers_accounts_on_the_same_system_are_not_touched(
     drop_everything(postgres_server)
 
 
-def test_pain_6_after_a_restore_nothing_is_taken_back_until_a_user_says_so(
+def test_after_a_restore_nothing_is_revoked_until_a_user_says_so(
     holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     issued = holder.issue_lease(role)
@@ -213,7 +213,7 @@ def test_pain_6_after_a_restore_nothing_is_taken_back_until_a_user_says_so(
     command = RecoveryCommand()
     command.handle(act="report")
     report = capsys.readouterr().out
-    assert "1 leases would be taken back" in report and abandoned["credential"]["username"] in report
+    assert "1 leases would be revoked" in report and abandoned["credential"]["username"] in report
     assert issued["credential"]["username"] not in report
 
     command.handle(act="end")
@@ -237,7 +237,7 @@ def attempts(lease: Lease, count: int) -> None:
         revocation.revoke_now(lease.pk)
 
 
-def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
+def test_what_cannot_be_revoked_is_visible_alarmed_and_still_tried(
     holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
@@ -255,9 +255,9 @@ def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
         assert (lease.state, lease.attempts) == ("stuck", 7)
         assert lease.due_at and lease.due_at > timezone.now(), "and it is tried again"
         assert Event.objects.filter(kind="lease.stuck").count() == 1, "one alarm"
-        assert "could not be taken back" in caplog.text
+        assert "could not be revoked" in caplog.text
         health = Client().get("/readyz")
-        assert health.status_code == 200 and "could not be taken back" in health.json()["leases"][0]
+        assert health.status_code == 200 and "could not be revoked" in health.json()["leases"][0]
         figures = figures_of(metrics.read_figures(timezone.now()))
         assert figures["countersign_leases_oldest_overdue_seconds", "orders"] > 0
         assert figures["countersign_leases", "orders", "stuck"] == 1
@@ -266,7 +266,7 @@ def test_pain_2_what_cannot_be_taken_back_is_visible_alarmed_and_still_tried(
     assert lease.state == "revoked"
 
 
-def test_pain_3_disabled_is_a_state_of_its_own(
+def test_disabled_is_a_state_of_its_own(
     holder: Holder, orders: Backend, role: Role, postgres_server: PostgresServer
 ) -> None:
     """What others built on it keeps it; nobody can use it; when they are done it goes."""
@@ -287,7 +287,7 @@ def test_pain_3_disabled_is_a_state_of_its_own(
     assert Lease.objects.get().state == "revoked"
 
 
-def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(holder: Holder, role: Role, orders: Backend) -> None:
+def test_an_engine_that_is_gone_is_a_state_and_not_a_crash(holder: Holder, role: Role, orders: Backend) -> None:
     holder.issue_lease(role)
     Backend.objects.update(engine="no longer installed")
     links.close_all()
@@ -306,7 +306,7 @@ def test_pain_13_an_engine_that_is_gone_is_a_state_and_not_a_crash(holder: Holde
     assert lease.state == "revoked"
 
 
-def test_pain_1_and_14_the_order_leaves_it_harmless_wherever_it_stops(
+def test_the_order_leaves_it_harmless_wherever_it_stops(
     holder: Holder, role: Role, orders: Backend, postgres_server: PostgresServer
 ) -> None:
     """Login off, then sessions: even where the rest fails nobody works on with it."""
@@ -376,15 +376,15 @@ def backend_form(server: PostgresServer, **more: Any) -> dict[str, Any]:
     return form | {"secret": "what lends", "max_leases": "100"} | more
 
 
-def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
+def test_a_backend_is_saved_checked_drained_and_never_deleted(
     admin_browser: Client, postgres_server: PostgresServer, holder: Holder, role: Role, orders: Backend
 ) -> None:
     answer = admin_browser.post("/admin/credentials/backend/add/", backend_form(postgres_server), follow=True)
-    assert b"was made and taken back; with no active role, none was used" in answer.content
+    assert b"was created and revoked, but not used: no role is active" in answer.content
     backend = Backend.objects.get(name="new-one")
     assert backend.status == "enabled"
     page = admin_browser.get(f"/admin/credentials/backend/{backend.pk}/change/").content
-    assert b"what lends" not in page and b"a read finds it gone" in page
+    assert b"what lends" not in page and b"a read confirms that it is gone" in page
     assert admin_browser.post(f"/admin/credentials/backend/{orders.pk}/delete/", {"post": "yes"}).status_code == 403
 
     issued = holder.issue_lease(role)
@@ -403,12 +403,12 @@ def test_pain_5_a_backend_is_saved_checked_drained_and_never_deleted(
     assert Lease.objects.get().state == "revoked"
 
 
-def test_a_backend_with_a_wrong_secret_lends_nothing_and_the_page_says_why(
+def test_a_backend_with_a_wrong_secret_issues_nothing_and_the_page_says_why(
     admin_browser: Client, postgres_server: PostgresServer
 ) -> None:
     form = backend_form(postgres_server, secret="wrong")
     answer = admin_browser.post("/admin/credentials/backend/add/", form, follow=True)
-    assert b"lends nothing" in answer.content and b"authentication failed" in answer.content
+    assert b"issues no leases" in answer.content and b"authentication failed" in answer.content
     assert Backend.objects.get().status == "new"
 
 
@@ -452,7 +452,7 @@ def test_a_role_takes_no_type_that_is_there_already(admin_browser: Client, order
     OperationType.objects.create(resource=role.operation_type.resource, name="credential:taken")
     form = {"backend": str(orders.pk), "name": "taken", "settings": "{}"}
     assert (
-        b"There is an operation type credential:taken already"
+        b"The operation type credential:taken already exists"
         in admin_browser.post("/admin/credentials/role/add/", form).content
     )
 
@@ -465,7 +465,7 @@ def test_a_role_writes_its_operation_type(admin_browser: Client, orders: Backend
         "max_per_user": "1", "is_active": "on",
     }  # fmt: skip
     answer = admin_browser.post("/admin/credentials/role/add/", form, follow=True)
-    assert b"was made, used and taken back" in answer.content, answer.content
+    assert b"was created, used and revoked" in answer.content, answer.content
     role = Role.objects.get(name="reports")
     version = role.operation_type.current
     assert version and (version.risk, version.uses, version.lifetime) == ("sensitive", 2, 600)
@@ -503,15 +503,15 @@ def test_the_kill_switch_shows_progress_until_all_is_gone(
 
         broken.setattr(PostgresLink, "revoke", away)
         during = admin_browser.post(url, follow=True).content.decode()
-        assert "What is left is being taken back" in during and "1 revoking" in during
+        assert "is revoking the remaining accounts" in during and "1 revoking" in during
         due = Lease.objects.get(pk=lease.pk).due_at
         admin_browser.get(url)
         assert Lease.objects.get(pk=lease.pk).due_at == due, "looking is not trying"
     admin_browser.post(url)
     sweep_until_quiet()
     after = admin_browser.get(url).content.decode()
-    assert "confirmed gone" in after and "is being taken back" not in after
-    assert "validates them by itself accepts" in " ".join(after.split()), "the agent's tokens have not ended yet"
+    assert "confirmed gone" in after and "is revoking the remaining accounts" not in after
+    assert "validates them locally accepts" in " ".join(after.split()), "the agent's tokens have not ended yet"
     assert BackchannelRequest.objects.filter(state="cancelled").count() == 1
     assert not Grant.objects.filter(agent=holder.caller.agent, revoked_at=None).exists()
     assert holder.call("GET", "/v1/leases", token).status_code == 401

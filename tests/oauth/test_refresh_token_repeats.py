@@ -196,7 +196,7 @@ def test_the_user_ended_the_successor(web: WebAgent, browser_of_user: Client) ->
     assert refused(web.refresh(token)), "it does not come back"
 
 
-def test_the_agent_gave_the_successor_back(anybody: WebAgent, browser_of_user: Client) -> None:
+def test_the_agent_revoked_the_successor(anybody: WebAgent, browser_of_user: Client) -> None:
     token = anybody.tokens(browser_of_user)["refresh_token"]
     successor = refresh(anybody, token)["refresh_token"]
     assert anybody.post("/oauth/revoke", {"token": successor}).status_code == 200

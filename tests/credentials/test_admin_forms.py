@@ -22,7 +22,7 @@ from credentials.backends import roles, rotation
 from credentials.backends.secrets import sealed, target_of
 from credentials.models import Backend, Role
 from operations.models import OperationType
-from tests.credentials.test_looking_after import admin_browser, reset_secret
+from tests.credentials.test_backend_administration import admin_browser, reset_secret
 from tests.support.duel import at_once
 from tests.support.leases import Holder
 from tests.support.systems import PostgresServer
@@ -100,7 +100,7 @@ def test_a_secret_that_is_typed_in_counts_and_a_drained_backend_stays_drained(
     assert backend.status == "draining"
 
 
-def test_saving_a_role_wakes_none_that_was_put_to_sleep(
+def test_saving_a_role_wakes_none_that_was_deactivate(
     admin_browser: Client, role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a preflight that found that it cannot be given."""

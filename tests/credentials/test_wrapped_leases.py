@@ -105,7 +105,7 @@ def test_a_repeat_replaces_the_handle(holder: Holder, role: Role) -> None:
 
 
 @pytest.mark.parametrize("what", ["draining", "recovering"])
-def test_nothing_is_unwrapped_or_renewed_while_nothing_is_lent(holder: Holder, role: Role, what: str) -> None:
+def test_nothing_is_unwrapped_or_renewed_while_nothing_is_issued(holder: Holder, role: Role, what: str) -> None:
     handle, _ = wrap(holder, role)
     issued = holder.issue_lease(role)["lease"]["lease_id"]
     if what == "draining":

@@ -38,7 +38,7 @@ class TestTheUser:
         page = browser_of_user.get("/agents").content.decode()
         assert f"/grants/{grant.id}" in page and "Read your calendar at Bank" in page
         page = browser_of_user.get(f"/grants/{grant.id}").content.decode()
-        assert "Refresh tokens" in page and "Access tokens that are still good" in page and "In force" in page
+        assert "Refresh tokens" in page and "Access tokens" in page and "● Active" in page
 
     def test_sees_it_where_the_agent_may_not_ask_any_more(self, grant: Grant, browser_of_user: Client) -> None:
         AgentLink.objects.update(is_linked=False)
@@ -78,7 +78,7 @@ class TestTheUser:
         assert web.refresh(tokens["refresh_token"]).json()["error"] == "invalid_grant"
         assert Event.objects.filter(kind="grant.revoked").count() == 1
         page = browser_of_user.get(f"/grants/{grant.id}").content.decode()
-        assert "In force" not in page and "danger" not in page
+        assert "● Active" not in page and "danger" not in page
 
     def test_sees_what_was_done(self, agent: Caller, user: User, browser_of_user: Client, bank: ResourceServer) -> None:
         sent = agent.ask(user, authorization_details=[PAYMENT]).json()
@@ -140,7 +140,7 @@ class TestAnAdministrator:
         browser = sign_in(administrator)
         address = f"/admin/oauth/grant/{grant.id}/"
         page = browser.get(f"{address}change/").content.decode()
-        assert "Refresh tokens" in page and "Access tokens that are still good" in page
+        assert "Refresh tokens" in page and "Access tokens" in page
         (branch,) = BRANCH_KINDS["access-token"].find(grant, grant.created_at)
         assert browser.post(f"{address}end/", {"kind": "access-token", "branch": branch.id}).status_code == 302
         assert bank.introspect(tokens["access_token"]).json() == {"active": False}

@@ -13,7 +13,7 @@ from tests.support.world import CALENDAR, PAYMENT, Caller, ResourceServer
 pytestmark = pytest.mark.django_db
 
 
-def test_an_agent_asks_a_user_says_yes_the_agent_goes_on(
+def test_an_agent_asks_a_user_approves_the_agent_continues(
     agent: Caller, user: User, bank: ResourceServer, browser_of_user: Client
 ) -> None:
     sent = agent.ask(user, authorization_details=[PAYMENT], binding_message="Invoice 7")

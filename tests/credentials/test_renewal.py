@@ -54,7 +54,7 @@ def until(server: PostgresServer, lease: Lease) -> Any:
 
 
 @pytest.mark.parametrize(("dies", "status"), HANGS_ON.items(), indirect=["dies"], ids=HANGS_ON)
-def test_nothing_is_renewed_that_hangs_on_something_dead(
+def test_nothing_is_renewed_that_belongs_to_something_dead(
     holder: Holder, role: Role, postgres_server: PostgresServer, dies: Die, status: int
 ) -> None:
     """And the system is told nothing of it."""
@@ -74,15 +74,15 @@ def test_nothing_is_renewed_that_hangs_on_something_dead(
 
 
 @pytest.mark.parametrize("dies", HANGS_ON, indirect=True)
-def test_what_dies_while_the_system_is_told_is_not_renewed(
+def test_what_dies_while_the_system_is_called_is_not_renewed(
     holder: Holder, role: Role, dies: Die, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lease = requested(holder, role, lifetime=60)
-    tell = PostgresLink.renew
+    renew_account = PostgresLink.renew
 
     def meanwhile(link: PostgresLink, account: DatabaseAccount) -> None:
         dies()
-        tell(link, account)
+        renew_account(link, account)
 
     monkeypatch.setattr(PostgresLink, "renew", meanwhile)
     answer = renew(holder, lease, lifetime=300)
@@ -103,13 +103,13 @@ def test_what_the_agent_may_not_ask_for_any_more_lasts_until_its_end(
         OperationType.objects.filter(pk=role.operation_type_id).update(is_active=False)
     answer = renew(holder, lease, lifetime=300)
     assert (answer.status_code, answer.json()["error"]) == (409, "not_renewable")
-    assert "may not ask for the role any more" in answer.json()["error_description"]
+    assert "may no longer request this role" in answer.json()["error_description"]
     assert until(postgres_server, lease) == before and Lease.objects.get().state == "active"
     assert Event.objects.filter(kind="lease.refused").count() == 1
 
 
 @pytest.mark.parametrize("what", ["role", "backend"])
-def test_what_lends_no_more_renews_no_more(holder: Holder, role: Role, what: str) -> None:
+def test_what_issues_no_more_renews_no_more(holder: Holder, role: Role, what: str) -> None:
     lease = requested(holder, role, lifetime=60)
     if what == "role":
         Role.objects.update(is_active=False)
@@ -120,7 +120,7 @@ def test_what_lends_no_more_renews_no_more(holder: Holder, role: Role, what: str
 
 
 @pytest.mark.parametrize("holder_of", ["agent_maximum", "role_maximum"])
-def test_limits_that_were_lowered_count_from_the_purchase(
+def test_limits_that_were_lowered_count_from_the_request(
     holder: Holder, role: Role, postgres_server: PostgresServer, holder_of: str
 ) -> None:
     lease = requested(holder, role, lifetime=60)
@@ -144,7 +144,7 @@ def test_a_limit_lower_than_what_it_has_takes_nothing_away(holder: Holder, role:
     assert Lease.objects.get().expires_at == lease.expires_at
 
 
-def test_a_renewal_that_asks_for_nothing_is_for_as_long_as_the_purchase(holder: Holder, role: Role) -> None:
+def test_a_renewal_that_asks_for_nothing_is_for_as_long_as_the_request(holder: Holder, role: Role) -> None:
     lease = requested(holder, role, lifetime=60)
     before = timezone.now()
     answer = renew(holder, lease).json()

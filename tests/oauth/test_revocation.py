@@ -231,7 +231,7 @@ class TestUserinfo:
             assert response.json() == {"sub": str(user.id), "name": "Pat Person", "email": "person@example.com"}
             assert response["Cache-Control"] == "no-store"
 
-    def test_what_was_not_granted_is_not_told(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
+    def test_what_was_not_granted_is_not_revealed(self, web: WebAgent, browser_of_user: Client, user: User) -> None:
         token = web.tokens(browser_of_user, scope="openid")["access_token"]
         assert self.call(token).json() == {"sub": str(user.id)}
 
@@ -246,7 +246,7 @@ class TestUserinfo:
         assert response.status_code == 401 and "error" not in response["WWW-Authenticate"]
         assert Client().get("/userinfo").status_code == 401
 
-    def test_it_ends_with_all_that_it_hangs_on(
+    def test_it_ends_with_all_that_it_belongs_to(
         self, token: str, web: WebAgent, user: User, administrator: User
     ) -> None:
         revoke(web, token)

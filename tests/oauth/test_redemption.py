@@ -90,7 +90,7 @@ class TestACode:
     def test_the_granted_resource_may_be_named(self, web: WebAgent, code: str, bank: ResourceServer) -> None:
         assert web.exchange(code, resource=bank.resource.identifier).status_code == 200
 
-    def test_a_second_use_ends_the_grant_and_all_it_bought(
+    def test_a_second_use_ends_the_grant_and_all_that_it_issued(
         self, web: WebAgent, code: str, bank: ResourceServer, browser_of_user: Client
     ) -> None:
         tokens = web.exchange(code).json()
@@ -100,7 +100,7 @@ class TestACode:
         assert Grant.objects.get().revoked_at is not None
         (ended,) = Event.objects.filter(kind="grant.revoked")
         assert "a code was used twice" in ended.body and ended.actor == "system"
-        assert "What you had granted was revoked" in browser_of_user.get("/activity").content.decode()
+        assert "A grant of yours was revoked" in browser_of_user.get("/activity").content.decode()
         assert browser_of_user.get(web.url())["Location"].startswith("/consents/"), "and it is asked anew"
 
     def test_also_with_a_wrong_verifier_and_after_its_time(self, web: WebAgent, code: str) -> None:
@@ -204,7 +204,7 @@ class TestARefreshToken:
         Grant.objects.update(expires_at=timezone.now())
         assert refused(web.refresh(fresh["refresh_token"]))
 
-    def test_what_an_administrator_took_back_is_not_issued_again(self, web: WebAgent, tokens: dict[str, Any]) -> None:
+    def test_what_an_administrator_revoked_is_not_issued_again(self, web: WebAgent, tokens: dict[str, Any]) -> None:
         web.agent.scopes.clear()
         fresh = web.refresh(tokens["refresh_token"]).json()
         assert fresh["scope"] == "openid"

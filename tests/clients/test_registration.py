@@ -248,7 +248,7 @@ class TestWhoMayRegister:
     def test_production_does_not_start_open(self, settings: Any, mode: str, starts: bool) -> None:
         settings.TESTING = settings.DEMO = False
         settings.REGISTRATION = mode
-        sentence = "REGISTRATION must be closed or token: open registration lets anybody in."
+        sentence = "REGISTRATION must be closed or token: with open, anybody can register an agent."
         assert (sentence not in problems()) is starts
 
     def test_nobody_where_it_is_closed(self) -> None:

@@ -59,7 +59,7 @@ def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, holder:
         links.close_all()
 
 
-def test_pain_2_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(holder: Holder, far: Far) -> None:
+def test_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(holder: Holder, far: Far) -> None:
     issued = [request_lease(make_grant(holder, far.role), far.role) for _ in range(3)]
     with far.system.engine.log_in(far.system.target, issued[0].lease.account_name, issued[0].password) as session:
         far.cable.cut()
@@ -96,7 +96,7 @@ def test_a_backend_is_asked_again_with_every_sweep(far: Far) -> None:
 
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
-def test_one_that_says_no_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_refuses_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else it would never lend again."""
 
     def refuse(*_: Any) -> list[str]:
@@ -265,7 +265,7 @@ def test_who_unwraps_when_it_has_just_gone_raises_no_alarm(holder: Holder, far: 
     assert isinstance(wrapped, lifecycle.RequestedLease) and wrapped.handle
     far.cable.cut()
     answer: Any = issuance.unwrap(wrapped.handle, timezone.now())
-    assert (answer.status, answer.retry_after) == (502, None) and "buy it again" in answer.description
+    assert (answer.status, answer.retry_after) == (502, None) and "request a new lease" in answer.description
     assert issuance.unwrap(wrapped.handle, timezone.now()) is None
     assert not Event.objects.filter(kind="lease.unwrapped_twice").exists()
     far.cable.mend()

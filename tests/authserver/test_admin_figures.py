@@ -73,15 +73,15 @@ class TestSigningKeys:
         now = timezone.now()
         old = SigningKey.objects.get(algorithm="ES256")
         new = signing_keys.make_key("ES256", now, active_at=now + timedelta(hours=1))
-        assert self.states() == {old.kid: "signs", new: "listed; will sign"}
+        assert self.states() == {old.kid: "signs", new: "in the JWKS; will sign"}
         text = content(browser, self.LIST)
-        assert "Withdrawn at" not in text and "In the key list until" in text and "its successor is made" in text
+        assert "Withdrawn at" not in text and "In the key list until" in text and "its successor is created" in text
 
     def test_one_whose_successor_signs(self, signing: None) -> None:
         old = SigningKey.objects.get(algorithm="ES256")
         now = timezone.now()
         new = signing_keys.make_key("ES256", now, active_at=now)
-        assert self.states() == {old.kid: "no longer signs; listed for what it signed", new: "signs"}
+        assert self.states() == {old.kid: "no longer signs; in the JWKS until its tokens expire", new: "signs"}
 
     def test_one_that_was_withdrawn(self, signing: None) -> None:
         old = SigningKey.objects.get(algorithm="ES256")
@@ -106,7 +106,7 @@ class TestABackendsHealth:
         return re.search(r'class="field-health">([^<]*)<', text)[1]  # type: ignore[index]
 
     def test_one_that_was_never_asked(self, browser: Client, backend: Backend) -> None:
-        assert self.health(browser) == "not asked yet"
+        assert self.health(browser) == "no call yet"
 
     def test_one_that_answers_and_refuses_the_login(self, browser: Client, backend: Backend) -> None:
         """The probe's own report of a refused login, as an engine that answered writes it."""
@@ -142,7 +142,7 @@ class TestTheKillSwitch:
         assert ends_at and abs(ends_at - timezone.now() - timedelta(seconds=answer.json()["expires_in"])) < timedelta(
             seconds=60
         )
-        assert "An API that validates them by itself accepts" in self.page(browser, agent)
+        assert "An API that validates them locally accepts" in self.page(browser, agent)
         self.stop(browser, agent)
         text = self.page(browser, agent)
         assert f"until {ends_at:%Y-%m-%d %H:%M:%S} UTC, for another " in text
@@ -170,7 +170,7 @@ class TestTheKillSwitch:
     def test_with_no_token_it_is_done_at_once(self, browser: Client, agent: Caller) -> None:
         self.stop(browser, agent)
         text = self.page(browser, agent)
-        assert "is confirmed gone" in text and "validates them by itself" not in text and 'content="2"' not in text
+        assert "is confirmed gone" in text and "validates them locally" not in text and 'content="2"' not in text
 
     @pytest.mark.parametrize(
         ("seconds", "words"), [(0.5, "1 s"), (59, "1 min"), (251.9, "4 min 12 s"), (3600, "1 h 1 s"), (86399, "24 h")]
@@ -190,10 +190,10 @@ class TestWhatAnAgentHolds:
     @pytest.mark.parametrize(
         ("uses", "said"),
         [
-            ([], "It holds nothing of yours now."),
-            ([0, 0], "It has used up what you approved."),
-            ([1, 0], "It holds 1 approval of yours that can still be used."),
-            ([2, None, 0], "It holds 2 approvals of yours that can still be used."),
+            ([], "It has no grant from you now."),
+            ([0, 0], "It has used up everything that you approved."),
+            ([1, 0], "It has 1 grant from you that it can still use."),
+            ([2, None, 0], "It has 2 grants from you that it can still use."),
         ],
     )
     def test_the_page_counts_what_can_still_be_used(
@@ -206,9 +206,9 @@ class TestWhatAnAgentHolds:
         assert text.count("(used up)") == uses.count(0)
         for grant in grants:
             page = browser.get(f"/grants/{grant.pk}").content.decode()
-            assert ("Used up" in page) == (grant.uses_left == 0) and ("In force" in page) == (grant.uses_left != 0)
+            assert ("Used up" in page) == (grant.uses_left == 0) and ("● Active" in page) == (grant.uses_left != 0)
 
     def test_nothing_of_a_stopped_agent_can_be_used(self, agent: Caller, user: User, bank: ResourceServer) -> None:
         self.grant(agent, user, bank, 1)
         Agent.objects.filter(pk=agent.agent.pk).update(status=Agent.Status.SUSPENDED)
-        assert "It holds nothing of yours now." in sign_in(user).get("/agents").content.decode()
+        assert "It has no grant from you now." in sign_in(user).get("/agents").content.decode()

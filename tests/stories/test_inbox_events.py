@@ -72,7 +72,7 @@ def test_a_quiet_inbox_asks_for_nothing(page: Page, product: Product) -> None:
     assert len(seen) <= 1
 
 
-def test_where_it_cannot_be_told_it_asks(page: Page, product: Product) -> None:
+def test_without_a_stream_it_polls(page: Page, product: Product) -> None:
     page.route("**/v1/prompts/events", lambda route: route.fulfill(status=429))
     sign_in(page, product)
     seen = looks(page)

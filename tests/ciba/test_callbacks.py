@@ -141,14 +141,14 @@ class TestPing:
         do_due_work()
         assert pinged.poll(auth_req_id).status_code == 200, "the interval does not hold it up"
 
-    def test_expiry_is_told(self, pinged: Caller, user: User, endpoint: AgentEndpoint) -> None:
+    def test_expiry_is_reported(self, pinged: Caller, user: User, endpoint: AgentEndpoint) -> None:
         auth_req_id = ask(pinged, user)
         assert lifecycle.expire_due(row().expires_at, 10) == 1
         assert do_due_work() == ["done"]
         assert endpoint.received[0].json() == {"auth_req_id": auth_req_id}
         assert pinged.poll(auth_req_id).json()["error"] == "expired_token"
 
-    def test_what_was_told_once_is_not_told_again_at_expiry(
+    def test_what_was_reported_once_is_not_reported_again_at_expiry(
         self, pinged: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint
     ) -> None:
         ask(pinged, user)
@@ -321,7 +321,11 @@ class TestPush:
         decide(browser_of_user, "deny")
         assert do_due_work() == ["done"]
         body = endpoint.received[0].json()
-        assert body == {"auth_req_id": auth_req_id, "error": "access_denied", "error_description": "the person said no"}
+        assert body == {
+            "auth_req_id": auth_req_id,
+            "error": "access_denied",
+            "error_description": "the user denied the request",
+        }
         assert nothing_is_stored()
 
     def test_expired(self, pushed: Caller, user: User, endpoint: AgentEndpoint) -> None:
@@ -379,7 +383,7 @@ class TestPush:
         ask(pushed, user)
         decide(browser_of_user, "approve")
         page = f"/prompts/{Prompt.objects.get().id}"
-        for status, words in ((503, b"You approved this"), (404, b"The agent was not reached")):
+        for status, words in ((503, b"You approved this"), (404, b"Countersign could not reach the agent")):
             endpoint.answers = [(status, {}, b"")]
             do_due_work()
             assert words in browser_of_user.get(page).content

@@ -57,7 +57,7 @@ def test_all_of_them(
 
         broken.setattr(PostgresLink, "revoke", away)
         during = admin_browser.post(ALL, follow=True).content.decode()
-    assert "are being taken back" in during and "it is locked" in during and 'content="2"' in during
+    assert "is revoking the accounts" in during and "it is locked" in during and 'content="2"' in during
     assert holder.call("POST", "/v1/leases/unwrap", None, {"handle": wrapped}).status_code == 404
     admin_browser.post(ALL)
     sweep_until_quiet()
@@ -122,7 +122,7 @@ def other_lease(other_agent: Caller, holder: Holder, postgres_server: PostgresSe
 
 
 @pytest.mark.parametrize("by", ["agent", "user", "grant", "role", "backend"])
-def test_by_what_it_hangs_on(admin_browser: Client, holder: Holder, role: Role, other_lease: Lease, by: str) -> None:
+def test_by_what_it_belongs_to(admin_browser: Client, holder: Holder, role: Role, other_lease: Lease, by: str) -> None:
     lease = Lease.objects.get(pk=holder.issue_lease(role)["lease"]["lease_id"])
     found = getattr(lease, {"user": "user"}.get(by, by))
     app = {"agent": "clients/agent", "user": "accounts/user", "grant": "oauth/grant"}.get(by, f"credentials/{by}")
@@ -180,7 +180,7 @@ def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
         assert (facts["reason"], facts["account"]) == (reason["reason"], lease.account_name)
         sweep_until_quiet()
         assert holder.call("GET", "/v1/leases", holder.routine_token()).json()["leases"] == []
-        assert "except 1 that was forgotten" in admin_browser.get(ALL).content.decode()
+        assert "except 1 whose lease was abandoned" in admin_browser.get(ALL).content.decode()
         assert admin_browser.post(url, reason).status_code == 404, "once"
     # It was not gone after all.
     assert postgres_server.one("SELECT 1 FROM pg_roles WHERE rolname = %s", lease.account_name) == 1

@@ -48,4 +48,4 @@ def test_a_button_that_was_opened_like_a_page_says_so(user: User) -> None:
     """The session had ended: after signing in again the browser opens the address by GET."""
     answer = sign_in(user).get("/agents/7/stop")
     assert answer.status_code == 405 and answer["Allow"] == "POST"
-    assert b"This address is for a button" in answer.content
+    assert b"This address only accepts forms" in answer.content

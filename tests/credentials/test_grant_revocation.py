@@ -56,7 +56,7 @@ def test_the_account_alone(
     browser_of_user: Client, grant: Grant, issued: dict[str, Any], session: Any, postgres_server: PostgresServer
 ) -> None:
     page = browser_of_user.get(f"/grants/{grant.id}").content.decode()
-    assert "Accounts on lease" in page and "orders-readonly on orders" in page
+    assert ">Leases</h2>" in page and "orders-readonly on orders" in page
     end = action(page, f"/lease/{issued['lease']['lease_id']}/end")
     assert browser_of_user.post(end).status_code == 302
     assert is_gone(postgres_server, issued, session), "at once: no sweep was needed"
