@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from lint import phrases
 from lint.vocabulary import INSTEAD
 
 # Files whose every function is an entry point: a request, a task or a command begins there.
@@ -38,6 +39,8 @@ STATE_FOLDERS = ("web/", "runtime/", "bench/", "examples/", "tests/", "lint/")
 # Methods of a queryset or a manager that write columns named by keywords, or by strings.
 _WRITES = frozenset({"update", "create", "get_or_create", "update_or_create", "bulk_update", "save", "CompiledUpdate"})
 _MOVES = frozenset({"move", "move_all"})
+# Folders whose string literals no user of the product reads.
+NO_TEXTS = ("tests/", "lint/", "bench/")
 # Types of the parameter that a view has.
 _REQUESTS = frozenset({"HttpRequest", "Request"})
 
@@ -101,7 +104,42 @@ def check_state_writers(path: str, tree: ast.Module) -> Iterator[Problem]:
             yield Problem(path, node.lineno, text)
 
 
-RULES: tuple[Rule, ...] = (check_vocabulary, check_clock_readers, check_transaction_tests, check_state_writers)
+def check_phrases(path: str, tree: ast.Module) -> Iterator[Problem]:
+    """String literals say what happens in the words of the field (lint/phrases.py). Docstrings are not checked."""
+    if path.startswith(NO_TEXTS):
+        return
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            for _, text in find_phrases(node.value):
+                yield Problem(path, node.lineno, text)
+
+
+def check_template(path: str, source: str) -> list[Problem]:
+    """The same for a template or a script. Tags of the template language are code and are not checked."""
+    visible = _TAG.sub(lambda tag: re.sub(r"[^\n]", " ", tag[0]), source)
+    return [Problem(path, visible.count("\n", 0, start) + 1, text) for start, text in find_phrases(visible)]
+
+
+def find_phrases(text: str) -> Iterator[tuple[int, str]]:
+    """Where `text` uses a phrase of lint/phrases.py, and what to say instead."""
+    for found in _PHRASES.finditer(text):
+        phrase = " ".join(found[0].lower().split())
+        yield found.start(), f"the text says '{phrase}': say {phrases.INSTEAD[phrase]}"
+
+
+_TAG = re.compile(r"\{%.*?%\}|\{\{.*?\}\}|\{#.*?#\}", re.DOTALL)
+_PHRASES = re.compile(
+    r"\b(?:" + "|".join(r"\s+".join(phrase.split()) for phrase in phrases.INSTEAD) + r")\b", re.IGNORECASE
+)
+
+RULES: tuple[Rule, ...] = (
+    check_vocabulary,
+    check_clock_readers,
+    check_transaction_tests,
+    check_state_writers,
+    check_phrases,
+)
 
 
 def check_source(path: str, source: str) -> list[Problem]:

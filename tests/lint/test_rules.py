@@ -2,7 +2,8 @@
 
 import pytest
 
-from lint.rules import check_source
+from lint import phrases
+from lint.rules import check_source, check_template
 from lint.vocabulary import INSTEAD
 
 
@@ -83,3 +84,37 @@ class TestStateWriters:
     )  # fmt: skip
     def test_reading_a_state_and_other_calls_pass(self, source: str) -> None:
         assert problems("credentials/backends/preflight.py", source) == []
+
+
+class TestPhrases:
+    @pytest.mark.parametrize(
+        "source",
+        ['x = "The use was given back."', 'f"{n} leases are taken\\nback"', 'x = ("it was", " put to sleep")',
+         'log.error("lease %s was Forgotten", lease)', 'f(help_text="What a person reads")'],
+    )  # fmt: skip
+    def test_a_text_with_a_phrase_of_our_own_is_refused(self, source: str) -> None:
+        assert len(problems("oauth/x.py", source)) == 1
+
+    @pytest.mark.parametrize(
+        "source",
+        ['"""A use that was given back."""', "x = 1  # given back", 'x = "A use is refunded, silently and personally."',
+         'def f() -> None:\n    """Taken back."""', 'x = "buyers"'],
+    )  # fmt: skip
+    def test_other_texts_docstrings_and_comments_pass(self, source: str) -> None:
+        assert problems("oauth/x.py", source) == []
+
+    def test_only_texts_of_the_product_are_checked(self) -> None:
+        source = 'x = "given back"'
+        assert [problems(path, source) for path in ("tests/x.py", "lint/x.py", "bench/x.py")] == [[], [], []]
+        assert len(problems("examples/agent.py", source)) == 1
+
+    def test_a_template_is_checked_without_its_tags(self) -> None:
+        source = "<p>{% if lent %}\n{{ person }}</p>{# given\nback #}\n<p>It was taken\nback, person.</p>"
+        assert [(one.line, one.text.split("'")[1]) for one in check_template("templates/x.html", source)] == [
+            (4, "taken back"), (5, "person")
+        ]  # fmt: skip
+
+    def test_each_phrase_says_what_to_use_instead(self) -> None:
+        for phrase, instead in phrases.INSTEAD.items():
+            (text,) = problems("oauth/x.py", f"x = {phrase!r}")
+            assert instead in text

@@ -1,0 +1,43 @@
+"""Phrases that texts for people may not use, each with what to say instead.
+
+The texts are the string literals of the product, its templates and its scripts.
+"""
+
+INSTEAD: dict[str, str] = {
+    "borrow": "request",
+    "bought": "requested",
+    "buy": "request",
+    "buys": "allows, requests",
+    "forgotten": "abandoned, deleted, unknown",
+    "gave back": "refunded, revoked",
+    "give back": "refund, revoke",
+    "given back": "refunded, revoked",
+    "gives back": "refunds, revokes",
+    "giving back": "refund, revocation",
+    "goes on": "continues",
+    "go on": "continue",
+    "hangs on": "belongs to",
+    "lend": "issue",
+    "lending": "issuing",
+    "lends": "issues",
+    "lent": "issued",
+    "loan": "lease",
+    "on lease": "leased",
+    "people": "users",
+    "person": "user",
+    "put to": "sent to, deactivated",
+    "ran out of time": "expired",
+    "said no": "denied",
+    "said yes": "approved",
+    "says no": "denies",
+    "says yes": "approves",
+    "stands against": "a noun: problem",
+    "take back": "revoke",
+    "taken back": "revoked",
+    "takes back": "revokes",
+    "taking back": "revocation, revoking",
+    "take it back": "revoke it",
+    "takes it back": "revokes it",
+    "work owed": "pending work",
+    "your yes": "your approval",
+}
