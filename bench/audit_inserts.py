@@ -68,7 +68,8 @@ SELECT 1,
  CASE WHEN i % 10 >= 5 THEN md5('u' || (i / 10 % 20000))::uuid END,
  CASE WHEN i % 10 BETWEEN 5 AND 7 THEN md5('r' || i / 10)::uuid END,
  CASE WHEN i % 10 >= 6 THEN md5('g' || i / 10)::uuid END,
- rpad(md5(i::text), 550, md5('b' || i)), decode(md5('s' || i), 'hex'),
+ format('{{"facts":{{"expires_in":300,"jti":"%s"}},"rest":"%s"}}', md5(i::text), rpad('', 473, md5('b' || i))),
+ decode(md5('s' || i), 'hex'),
  CASE WHEN i % 20 = 19 THEN sha256(i::text::bytea) END
 FROM generate_series({first}::bigint, {last}::bigint) i
 """
