@@ -32,12 +32,13 @@ from credentials.engines import (
     EngineError,
     LoginRefused,
     Presence,
+    postgres_objects,
 )
 from credentials.engines.time_limits import close_after
 from foundation.handles import random_bytes
 
 CALL_TIMEOUT_S = 2.0 * STATEMENT_TIMEOUT_S  # seconds for one call of several statements, even if the server hangs
-LARGE_OBJECTS = 1000  # unlinked per transaction
+DROP_TIME_S = 0.6 * CALL_TIMEOUT_S  # seconds of a call after which no further batch of objects is dropped
 SESSION_END_TIMEOUT_S = 3.0  # seconds that sessions may take to end
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
@@ -263,26 +264,21 @@ class PostgresLink:
                 self._do("ROLLBACK PREPARED {}", gid, connection=connection)
 
     def _clear(self, account: DatabaseAccount, role_id: int, databases: list[str]) -> None:
+        give_up = time.monotonic() + DROP_TIME_S
         for database in databases:
             with self._in_database(database) as connection:
-                if account.settings.get("objects") != "reassign":
-                    self._unlink_large_objects(role_id, connection)
-                with connection.transaction():
-                    self._clear_one(account, role_id, connection)
-
-    def _unlink_large_objects(self, role_id: int, connection: psycopg.Connection) -> None:
-        """Unlinks large objects, LARGE_OBJECTS per transaction.
-
-        Each takes a lock until its transaction ends, and an account may have created more than the
-        server has locks for. DROP OWNED would then fail forever.
-        """
-        has_any = connection.execute(_MAY_UNLINK, {"id": role_id}).fetchone()
-        if not has_any or not has_any[0]:
-            return
-        while True:
-            gone = connection.execute(_UNLINK, {"id": role_id, "batch": LARGE_OBJECTS}).fetchone()
-            if not gone or gone[0] < LARGE_OBJECTS:
-                return
+                objects = account.settings.get("objects", "drop")
+                if objects != "reassign":
+                    postgres_objects.unlink_large_objects(role_id, connection)
+                    postgres_objects.drop_down_to_few(
+                        role_id, connection, cascade=objects == "cascade", give_up=give_up
+                    )
+                try:
+                    with connection.transaction():
+                        self._clear_one(account, role_id, connection)
+                except psycopg.errors.OutOfMemory:
+                    # About this account, and not about the server: others can still be revoked.
+                    raise EngineError(postgres_objects.TOO_MANY_LOCKS) from None
 
     def _clear_one(self, account: DatabaseAccount, role_id: int, connection: psycopg.Connection) -> None:
         name, objects = sql.Identifier(account.name), account.settings.get("objects", "drop")
@@ -290,7 +286,7 @@ class PostgresLink:
             heir = account.settings["reassign_to"]
             if self._is_powerful(heir):
                 raise EngineError(f"{heir} is an administrator, and must not inherit objects from an account")
-            for statement in _owners_rights(role_id, connection):
+            for statement in postgres_objects.owners_rights(role_id, connection):
                 connection.execute(statement)
             self._do("REASSIGN OWNED BY {} TO {}", name, sql.Identifier(heir), connection=connection)
         cascade = " CASCADE" if objects == "cascade" else ""
@@ -489,30 +485,3 @@ SELECT p.oid::regprocedure::text FROM pg_proc p
    AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                 WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') ORDER BY 1
 """
-_MAY_UNLINK = """
-SELECT EXISTS (SELECT FROM pg_largeobject_metadata WHERE lomowner = %(id)s)
-       AND has_function_privilege('lo_unlink(oid)', 'EXECUTE')
-"""
-_UNLINK = """
-SELECT count(lo_unlink(oid)) FROM (
-    SELECT oid FROM pg_largeobject_metadata WHERE lomowner = %(id)s LIMIT %(batch)s) AS mine
-"""
-_OWNERS_RIGHTS = """
-SELECT format('DROP RULE IF EXISTS %%I ON %%s CASCADE', rulename, ev_class::regclass)
-    FROM pg_rewrite JOIN pg_class c ON c.oid = ev_class WHERE c.relowner = %(id)s AND rulename <> '_RETURN'
-UNION ALL
-SELECT format('DROP %%s IF EXISTS %%s CASCADE', CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'MATERIALIZED VIEW' END,
-              oid::regclass)
-    FROM pg_class WHERE relowner = %(id)s AND relkind IN ('v', 'm')
-UNION ALL
-SELECT format('DROP ROUTINE IF EXISTS %%s CASCADE', oid::regprocedure) FROM pg_proc WHERE proowner = %(id)s
-"""
-
-
-def _owners_rights(role_id: int, connection: psycopg.Connection) -> list[sql.SQL]:
-    """Drops the objects that run with their owner's rights: under a new owner they would give
-    access to that owner's rights.
-    """
-    found = connection.execute(_OWNERS_RIGHTS, {"id": role_id}).fetchall()
-    # The server has quoted the names (regclass and similar types, under our search_path).
-    return [sql.SQL(statement) for (statement,) in found]

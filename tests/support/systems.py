@@ -67,6 +67,7 @@ class PostgresServer:
         self.embedded = postgres.start(folder, durable=False)
         with self.superuser() as connection:
             connection.execute("ALTER SYSTEM SET max_prepared_transactions = 5")
+            connection.execute("ALTER SYSTEM SET max_locks_per_transaction = 10")  # 2,000 and some more in all
         self.embedded.process.stop()
         self.embedded = postgres.start(folder, durable=False)
         self.port = self.embedded.port
