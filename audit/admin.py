@@ -103,8 +103,8 @@ class EventAdmin(ReadOnly):
         term = search_term.strip()
         if not term:
             return queryset, False
-        # Names become ids first, and what finds nothing is left out: PostgreSQL uses no index for an OR with subqueries,
-        # and it overestimates an unknown agent and then reads all events in the order of time.
+        # Names become ids first, because PostgreSQL uses no index for an OR with subqueries. What finds nothing is left
+        # out, because PostgreSQL overestimates an unknown agent and then reads all events in the order of time.
         named = _agents().filter(name__iexact=term).values_list("client_id", flat=True)
         users = get_user_model().objects.filter(email=term.lower()).values_list("pk", flat=True)
         wanted = [Q(client_id__in=[term, *named]), Q(user_id__in=list(users))]

@@ -86,7 +86,7 @@ def _drop(found: Owned, connection: psycopg.Connection, *, cascade: bool) -> Non
         for kind in _KINDS:
             if names := ", ".join(name for _, of_kind, name in found if of_kind == kind):
                 statement = f"DROP {kind} IF EXISTS {names} {'CASCADE' if cascade else 'RESTRICT'}"
-                connection.execute(sql.SQL(statement))  # type: ignore[arg-type]  # the server has quoted the names
+                connection.execute(sql.SQL(statement))  # the server has quoted the names
 
 
 def owners_rights(role_id: int, connection: psycopg.Connection) -> list[sql.SQL]:
