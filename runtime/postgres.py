@@ -269,9 +269,12 @@ def _make_roles(embedded: EmbeddedPostgres) -> None:
             close_database(connection, DATABASE, APPLICATION)
 
 
-def make_database(connection: psycopg.Connection, name: str, owner: str, application: str) -> None:
+def make_database(
+    connection: psycopg.Connection, name: str, owner: str, application: str, template: str = "template1"
+) -> None:
     """Creates a database of the owner to which only the two roles may connect. The connection is in autocommit."""
-    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(name), sql.Identifier(owner)))
+    names = map(sql.Identifier, (name, owner, template))
+    connection.execute(sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(*names))
     close_database(connection, name, application)
 
 
@@ -303,6 +306,11 @@ def _connect(embedded: EmbeddedPostgres) -> psycopg.Connection:
             time.sleep(0.03)
 
 
+def cluster_of(data_dir: Path) -> Path:
+    """The folder of the cluster that belongs to a data directory."""
+    return _cluster(data_dir, _account())
+
+
 def delete_cluster(data_dir: Path) -> None:
     """Deletes the cluster of a data directory that is about to be deleted. Its server must have stopped."""
-    shutil.rmtree(_cluster(data_dir, _account()))
+    shutil.rmtree(cluster_of(data_dir))

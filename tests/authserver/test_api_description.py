@@ -48,7 +48,7 @@ def test_no_endpoint_under_v1_is_missing() -> None:
     assert description().operations.keys() == OPERATIONS
 
 
-@pytest.mark.parametrize("operation_id", OPERATIONS)
+@pytest.mark.parametrize("operation_id", sorted(OPERATIONS))
 def test_every_operation_says_what_it_does_for_whom_and_its_errors(operation_id: str) -> None:
     operation = description().operations[operation_id]
     assert re.search(r"^For ", operation["description"], re.MULTILINE), "say who may call it"

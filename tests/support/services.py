@@ -20,6 +20,7 @@ from psycopg import sql
 
 from runtime import CannotStart, postgres, redis
 from runtime.processes import ReservedPort
+from tests.support import postgres_template
 
 RULES = Path(__file__).parent.parent / "rules"
 ADDRESSES = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL")
@@ -43,9 +44,11 @@ def pytest_load_initial_conftests() -> None:
     _at_end.append(lambda: shutil.rmtree(data_dir))
     if "REDIS_URL" not in given:
         _plan_redis(data_dir)
-    if "DATABASE_URL" not in given:
+    if "DATABASE_URL" in given:
+        _use_own_database("template1")
+    else:
         _plan_postgres(data_dir)
-    _use_own_database()
+        _use_own_database(postgres.DATABASE)
     os.environ[OURS] = " ".join(variable for variable in ADDRESSES if variable not in given)
     os.environ |= {"COUNTERSIGN_TESTING": "1", "DATA_DIR": str(data_dir), "LOG_LEVEL": "ERROR"}
 
@@ -62,19 +65,20 @@ def _plan_redis(data_dir: Path) -> None:
 
 
 def _plan_postgres(data_dir: Path) -> None:
-    port, planned = ReservedPort(), postgres.passwords(data_dir)
+    port, passwords = ReservedPort(), postgres_template.passwords()
     _at_end.append(port.release)
-    os.environ["DATABASE_URL"] = postgres.url(postgres.APPLICATION, planned, port.number)
-    os.environ["DATABASE_OWNER_URL"] = postgres.url(postgres.OWNER, planned, port.number)
+    os.environ["DATABASE_URL"] = postgres.url(postgres.APPLICATION, passwords, port.number)
+    os.environ["DATABASE_OWNER_URL"] = postgres.url(postgres.OWNER, passwords, port.number)
 
     def start() -> None:
+        postgres_template.copy_to(data_dir)
         _at_end.append(lambda: postgres.delete_cluster(data_dir))
         _at_end.append(postgres.start(data_dir, port.release(), durable=False).process.stop)
 
     _to_start.append(start)
 
 
-def _use_own_database() -> None:
+def _use_own_database(template: str) -> None:
     """A fresh database for this run, so that runs beside each other do not meet."""
     name = f"test_{secrets.token_hex(6)}"
     owner_url = os.environ["DATABASE_OWNER_URL"]
@@ -84,7 +88,7 @@ def _use_own_database() -> None:
 
     def start() -> None:
         with psycopg.connect(owner_url, autocommit=True) as connection:
-            postgres.make_database(connection, name, urlsplit(owner_url).username or "", application)
+            postgres.make_database(connection, name, urlsplit(owner_url).username or "", application, template)
         _at_end.append(drop)
 
     def drop() -> None:
