@@ -7,6 +7,7 @@ succeeded only if `verify` confirms that the account is gone. The absence of an 
 nothing. Nothing here retries; credentials/leases/revocation.py does.
 
 postgres.py, mysql.py, redis.py   PostgreSQL; MySQL and MariaDB; Redis and Valkey
+postgres_objects.py               drops the many objects of a PostgreSQL account in batches
 time_limits.py                    closes the connection of a call that takes too long
 third_party.py                    finds third-party engines, checks them and guards their calls
 
