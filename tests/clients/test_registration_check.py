@@ -15,7 +15,7 @@ from tests.support.consent import WebAgent, make_web_agent, query_of
 from tests.support.world import Caller, sign_in
 
 pytestmark = pytest.mark.django_db
-PROBLEM = "fapi2-ciba demands tokens bound by DPoP or mutual TLS"
+PROBLEM = "fapi2-ciba requires tokens bound by DPoP or mutual TLS"
 
 
 def change_demands(agent: Agent) -> None:
