@@ -86,7 +86,7 @@ class Seconds(Number):
 
     @property
     def values(self) -> str:
-        return f"seconds, {self.least} to {self.greatest} (ten years)"
+        return f"seconds, {self.least} to {self.greatest}{' (ten years)' if self.greatest == TEN_YEARS else ''}"
 
 
 @dataclass(frozen=True)

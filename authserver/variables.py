@@ -22,6 +22,7 @@ from authserver.environment import (
     read_redis_url,
 )
 from clients import uris
+from operations.lifetimes import MAX_TOKEN_LIFETIME_S
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ SESSION_ASSURANCE_AGE = Seconds(
 )  # fmt: skip
 ACCESS_TOKEN_LIFETIME = Seconds(
     "ACCESS_TOKEN_LIFETIME", 300, "Time for which an access token is valid. If the token is for an operation type, the "
-    "type's own lifetime applies.",
+    "type's own lifetime applies.", greatest=MAX_TOKEN_LIFETIME_S,
 )  # fmt: skip
 GRANT_LIFETIME = Seconds(
     "GRANT_LIFETIME", 90 * 86_400, "Time until a browser consent ends (90 days). No refresh token outlives it."

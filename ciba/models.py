@@ -13,6 +13,7 @@ from clients.models import Agent, AgentLink
 from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.outbound import MAX_URL
 from foundation.remote_jwks import StoredKeySet
+from foundation.sealed_columns import SealedField
 from oauth.models import Grant
 from operations.models import OperationTypeVersion, Resource
 
@@ -64,9 +65,9 @@ class BackchannelRequest(models.Model):
     # Where ping and push go: as registered when the agent asked, whatever it registers meanwhile.
     notification_endpoint = models.CharField(max_length=MAX_URL, blank=True, default="", db_default="")
     # For ping and push alone; erased when there is nothing more to send (ciba/callbacks/state.py).
-    sealed_auth_req_id = models.BinaryField(null=True)
-    sealed_notification_token = models.BinaryField(null=True)
-    sealed_token_response = models.BinaryField(null=True)  # the pushed tokens, sent again as they are
+    sealed_auth_req_id = SealedField(null=True)
+    sealed_notification_token = SealedField(null=True)
+    sealed_token_response = SealedField(null=True)  # the pushed tokens, sent again as they are
     callback_deadline_at = models.DateTimeField(null=True)
     interval = models.PositiveSmallIntegerField()  # seconds, as first told
     created_at = models.DateTimeField()
@@ -119,7 +120,9 @@ class IdempotencyKey(models.Model):
     )
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
     key_digest = models.BinaryField(max_length=32)
-    sealed_response = models.BinaryField()  # the auth_req_id, and the digest of what was asked
+    sealed_response = SealedField(
+        identified_by="request_id",
+    )  # the auth_req_id, and the digest of what was asked
     expires_at = models.DateTimeField()
 
     class Meta:

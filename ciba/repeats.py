@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 
 from ciba.attempt import BackchannelAttempt
@@ -22,6 +22,7 @@ from clients.models import Agent
 from foundation.canonical import canonical_json
 from foundation.handles import b64url, digest
 from foundation.keyring import open_sealed, seal
+from foundation.sealed_columns import place_of
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _plain(row: IdempotencyKey) -> bytes:
 
 
 def _place(request_id: UUID) -> str:
-    return f"ciba_idempotencykey:sealed_response:{request_id}"
+    return place_of(IdempotencyKey, "sealed_response", request_id)
 
 
 def sweep(now: datetime, batch: int) -> int:
@@ -111,13 +112,3 @@ def sweep(now: datetime, batch: int) -> int:
     due = IdempotencyKey.objects.filter(expires_at__lte=now).order_by("expires_at").values("pk")[:batch]
     gone, _ = IdempotencyKey.objects.filter(pk__in=due, expires_at__lte=now).delete()
     return gone
-
-
-@transaction.atomic(durable=True)
-def reseal_all() -> int:
-    """Reseals every stored answer under the first key-encryption key of the file."""
-    rows = list(IdempotencyKey.objects.select_for_update())
-    for row in rows:
-        sealed = seal(_plain(row), place=_place(row.request_id))
-        IdempotencyKey.objects.filter(pk=row.pk).update(sealed_response=sealed)
-    return len(rows)

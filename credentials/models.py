@@ -17,7 +17,9 @@ from credentials.engines import Engine, EngineError, UnknownEngine, engine_names
 from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
 from foundation.compiled_queries import Parameter
 from foundation.handles import random_bytes
+from foundation.sealed_columns import SealedField
 from oauth.models import Grant
+from operations.lifetimes import MAX_TOKEN_LIFETIME_S
 from operations.models import OperationType
 
 NAME = RegexValidator(r"^[a-z][a-z0-9-]{0,40}\Z", "Lower-case letters, digits and hyphens.")
@@ -26,7 +28,6 @@ STATUS_LABELS = {
     BackendStatus.ENABLED: "enabled: issues leases",
     BackendStatus.DRAINING: "draining: issues no more leases; live leases end in time",
 }
-MAX_LIFETIME_S = 86_400  # seconds: a lease lasts minutes, at most a working day
 
 
 def new_prefix() -> str:
@@ -73,10 +74,10 @@ class Backend(models.Model):
     settings = models.JSONField(
         help_text="The address of the system and the name of the administrator account. Never a secret."
     )
-    sealed_secret = models.BinaryField(editable=False)
+    sealed_secret = SealedField(editable=False)
     # Root rotation: stored before the backend is changed, until one of the two secrets is known to
     # work.
-    sealed_next_secret = models.BinaryField(null=True, editable=False)
+    sealed_next_secret = SealedField(null=True, editable=False)
     prefix = models.CharField(max_length=12, unique=True, default=new_prefix, editable=False)
     max_leases = models.PositiveIntegerField(default=1000, validators=[MinValueValidator(1)])
     status = models.CharField(
@@ -142,11 +143,11 @@ class Role(models.Model):
     )
     settings = models.JSONField(help_text="The rights of the account, in the terms of the engine's terms.")
     default_lifetime = models.PositiveIntegerField(
-        default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_LIFETIME_S)], help_text="Seconds."
+        default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_TOKEN_LIFETIME_S)], help_text="Seconds."
     )
     max_lifetime = models.PositiveIntegerField(
         default=3600,
-        validators=[MinValueValidator(30), MaxValueValidator(MAX_LIFETIME_S)],
+        validators=[MinValueValidator(30), MaxValueValidator(MAX_TOKEN_LIFETIME_S)],
         help_text="Seconds, with all renewals.",
     )
     max_leases = models.PositiveIntegerField(default=100, validators=[MinValueValidator(1)])

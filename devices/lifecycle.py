@@ -24,6 +24,7 @@ from foundation.handles import digest, new_id
 from foundation.keyring import open_sealed, seal
 from foundation.models import Work
 from foundation.outbox import Completed, Outcome
+from foundation.sealed_columns import place_of
 from foundation.transactions import inside_transaction
 
 PUSH, MAIL = "push", "e-mail"
@@ -45,7 +46,7 @@ def live_devices(user: User) -> list[Device]:
 
 
 def _place(device_id: UUID) -> str:
-    return f"devices_device:sealed_subscription:{device_id}"
+    return place_of(Device, "sealed_subscription", device_id)
 
 
 def open_subscription(device: Device) -> Subscription | None:
@@ -128,16 +129,6 @@ def _end(device: Device, now: datetime, problem: str) -> None:
         record_revocation(
             events.DEVICE_REMOVED, _about(device), now, device=str(device.id), name=device.name, problem=problem
         )
-
-
-@transaction.atomic(durable=True)
-def reseal_all() -> int:
-    """Seals every subscription again under the first key-encryption key of the file. Returns their number."""
-    devices = list(Device.objects.select_for_update().filter(removed_at=None))
-    for device in devices:
-        if subscription := open_subscription(device):
-            Device.objects.filter(pk=device.pk).update(**_sealed(device.id, subscription))
-    return len(devices)
 
 
 def note_reached(device: Device, now: datetime) -> None:

@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 
 from foundation.handles import new_id
+from foundation.sealed_columns import SealedField
 
 
 class VapidKey(models.Model):
@@ -13,7 +14,9 @@ class VapidKey(models.Model):
     """
 
     public_key = models.CharField(primary_key=True, max_length=87)  # uncompressed point, base64url
-    sealed_private_key = models.BinaryField()  # scalar of 32 bytes, base64url, sealed
+    sealed_private_key = SealedField(
+        identified_by="public_key",
+    )  # scalar of 32 bytes, base64url, sealed
     created_at = models.DateTimeField()
 
     class Meta:
@@ -31,7 +34,7 @@ class Device(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="devices")
     name = models.CharField(max_length=60)
-    sealed_subscription = models.BinaryField(null=True)  # JSON with endpoint, p256dh and auth
+    sealed_subscription = SealedField(null=True)  # JSON with endpoint, p256dh and auth
     endpoint_digest = models.BinaryField(max_length=32, null=True, unique=True)
     push_service = models.CharField(max_length=255)  # host of the endpoint, for display
     vapid_key = models.ForeignKey(VapidKey, on_delete=models.PROTECT, related_name="devices")

@@ -16,10 +16,11 @@ from audit.record import SYSTEM, About, record
 from devices.models import VapidKey
 from foundation.handles import b64url
 from foundation.keyring import open_sealed, seal
+from foundation.sealed_columns import place_of
 
 
 def _place(public_key: str) -> str:
-    return f"devices_vapidkey:sealed_private_key:{public_key}"
+    return place_of(VapidKey, "sealed_private_key", public_key)
 
 
 @transaction.atomic(durable=True)
@@ -45,13 +46,3 @@ def current_key() -> VapidKey | None:
 def private_scalar(key: VapidKey) -> bytes:
     """The 32 bytes of the private key in base64url."""
     return open_sealed(bytes(key.sealed_private_key), place=_place(key.public_key))
-
-
-@transaction.atomic(durable=True)
-def reseal_all() -> int:
-    """Seals every private key again under the first key-encryption key of the file."""
-    keys = list(VapidKey.objects.select_for_update())
-    for key in keys:
-        key.sealed_private_key = seal(private_scalar(key), place=_place(key.public_key))
-        key.save(update_fields=["sealed_private_key"])
-    return len(keys)

@@ -1,6 +1,7 @@
 """What every other package needs. It knows no domain.
 
 keyring.py                       encryption at rest, under rotatable key-encryption keys
+sealed_columns.py                which columns are encrypted, and their re-encryption under a new key
 handles.py                       random values and their digests
 generated_secrets.py             client secrets that the server generates
 attempts.py                      one counter of attempts: wrong passwords, codes and secrets, registrations

@@ -21,6 +21,7 @@ from oauth2_provider.models import (
 from accounts.models import User
 from clients.models import ID_TOKEN_ALGORITHMS, Agent
 from foundation.compiled_queries import Parameter
+from foundation.sealed_columns import SealedField
 from operations.models import Resource
 
 
@@ -125,7 +126,7 @@ class SigningKey(models.Model):
     kid = models.CharField(primary_key=True, max_length=43)
     algorithm = models.CharField(max_length=5, choices=[(name, name) for name in ID_TOKEN_ALGORITHMS])
     public_jwk = models.JSONField()
-    sealed_private_jwk = models.BinaryField()
+    sealed_private_jwk = SealedField()
     created_at = models.DateTimeField()
     active_at = models.DateTimeField()
     withdrawn_at = models.DateTimeField(null=True)

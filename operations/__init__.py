@@ -7,6 +7,7 @@ own: which agent may ask for it (clients), and the requests (ciba, oauth).
 
 models.py        the tables; an edit creates a new version, and a version never changes
 identifiers.py   which URIs identify a resource, and which two are the same (pure)
+lifetimes.py     the longest lifetime of a token, a lease and an operation type (pure)
 risk.py          risk and assurance, in order (pure)
 schemas.py       which JSON Schemas are accepted, and checking a value against one (pure)
 patterns.py, formats.py   `pattern` and `format` in schemas (pure)

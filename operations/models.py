@@ -10,6 +10,7 @@ from django.db import models
 from foundation.generated_secrets import GeneratedSecret
 from operations import schemas, wording
 from operations.identifiers import is_identifier, is_same_resource
+from operations.lifetimes import MAX_TOKEN_LIFETIME_S
 from operations.risk import Assurance, Risk, may_run_unasked
 
 # OpenID Connect's own scopes. They belong to no Resource and never decide `aud`.
@@ -130,7 +131,7 @@ class OperationTypeVersion(models.Model):
     risk = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Risk])
     assurance = models.CharField(max_length=10, choices=[(a.value, a.value) for a in Assurance])
     uses = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)])
-    lifetime = models.PositiveIntegerField(validators=[MinValueValidator(30), MaxValueValidator(86_400)])
+    lifetime = models.PositiveIntegerField(validators=[MinValueValidator(30), MaxValueValidator(MAX_TOKEN_LIFETIME_S)])
     created_at = models.DateTimeField()
 
     # The fields that define a version. The form and the comparison of versions use this list.

@@ -11,19 +11,18 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
-
 from ciba.models import BackchannelRequest
 from ciba.states import State
 from clients.models import Agent
 from foundation import outbox
 from foundation.keyring import open_sealed, seal
+from foundation.sealed_columns import place_of, sealed_fields
 from foundation.transactions import inside_transaction
 
 KIND = "delivery"
 # How long after a request's end the agent may still be notified of it.
 NOTICE_LIFETIME = timedelta(minutes=5)
-_SEALED = ("sealed_auth_req_id", "sealed_notification_token", "sealed_token_response")
+_SEALED = tuple(field.name for field in sealed_fields(BackchannelRequest))
 _ERASED: dict[str, Any] = {**dict.fromkeys(_SEALED), "callback_deadline_at": None}
 
 
@@ -37,7 +36,7 @@ class CallbackData:
 
 
 def _place(column: str, request_id: UUID) -> str:
-    return f"ciba_backchannelrequest:{column}:{request_id}"
+    return place_of(BackchannelRequest, column, request_id)
 
 
 def seal_callback_data(agent: Agent, request_id: UUID, auth_req_id: str, token: str, until: datetime) -> dict[str, Any]:
@@ -110,14 +109,3 @@ def erase_late(now: datetime, batch: int) -> int:
     """Erases the data of callbacks that are no longer made; at most `batch`."""
     late = BackchannelRequest.objects.filter(callback_deadline_at__lte=now).exclude(state=State.DELIVERING)
     return erase(late.order_by("callback_deadline_at").values_list("pk", flat=True)[:batch])
-
-
-@transaction.atomic(durable=True)
-def reseal_all() -> int:
-    """Reseals the callback data under the first key-encryption key of the file."""
-    requests = list(BackchannelRequest.objects.select_for_update().filter(callback_deadline_at__isnull=False))
-    for request in requests:
-        opened = {name: _open(request, name) for name in _SEALED}
-        fields = {n: seal(v, place=_place(n, request.id)) for n, v in opened.items() if v is not None}
-        BackchannelRequest.objects.filter(pk=request.pk).update(**fields)
-    return len(requests)

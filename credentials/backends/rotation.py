@@ -107,15 +107,3 @@ def settle_left_over(now: datetime, batch: int) -> int:
     """
     left = Backend.objects.filter(rotating_since__lte=now - SETTLE_AFTER).values_list("id", flat=True)[:batch]
     return sum(settle(backend_id, About(SYSTEM), now) is not None for backend_id in left)
-
-
-@transaction.atomic(durable=True)
-def reseal_all() -> int:
-    """Reseals every secret under the first key-encryption key of the file."""
-    backends = list(Backend.objects.select_for_update())
-    for backend in backends:
-        fields = {"sealed_secret": sealed(backend, target_of(backend).secret)}
-        if following := next_target_of(backend):
-            fields["sealed_next_secret"] = sealed(backend, following.secret, is_next=True)
-        Backend.objects.filter(pk=backend.pk).update(**fields)
-    return len(backends)

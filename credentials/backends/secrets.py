@@ -14,6 +14,7 @@ from django.core.exceptions import ValidationError
 from credentials.engines import BackendAddress, DatabaseAccount, SessionTrace
 from credentials.models import Backend, Lease
 from foundation.keyring import open_sealed, seal
+from foundation.sealed_columns import place_of
 from operations.models import Resource, Scope
 
 LEASES_SCOPE = "leases"
@@ -49,7 +50,7 @@ def own_resource() -> Resource:
 
 
 def _place(backend_id: UUID, column: str = "sealed_secret") -> str:
-    return f"credentials_backend:{column}:{backend_id}"
+    return place_of(Backend, column, backend_id)
 
 
 def sealed(backend: Backend, secret: str, *, is_next: bool = False) -> bytes:

@@ -10,7 +10,7 @@ from credentials.backends.roles import MIN_LIFETIME_S
 from credentials.leases.lifecycle import EndReason
 from credentials.leases.limits import LifetimeLimit
 from credentials.leases.states import State
-from credentials.models import MAX_LIFETIME_S, Lease
+from credentials.models import Lease
 from foundation.serializers import (
     ClosedRequestBody,
     ErrorSerializer,
@@ -19,6 +19,7 @@ from foundation.serializers import (
     TextField,
     TimeField,
 )
+from operations.lifetimes import MAX_TOKEN_LIFETIME_S
 
 DIRECT, WRAPPED = "direct", "wrapped"
 DEFAULT_WRAP_S, MAX_WRAP_S = 60, 600  # seconds
@@ -31,7 +32,7 @@ class LeaseRequestSerializer(ClosedRequestBody):
 
     role = TextField(help_text="The name of the role.")
     lifetime = SecondsField(
-        min_value=MIN_LIFETIME_S, max_value=MAX_LIFETIME_S, required=False, allow_null=True,
+        min_value=MIN_LIFETIME_S, max_value=MAX_TOKEN_LIFETIME_S, required=False, allow_null=True,
         help_text="Seconds. Default: the role's default lifetime. The role, the agent, the approval and the grant may "
         "limit it further.",
     )  # fmt: skip
@@ -60,7 +61,7 @@ class LeaseRenewalSerializer(ClosedRequestBody):
     """How long a lease shall go on."""
 
     lifetime = SecondsField(
-        min_value=MIN_LIFETIME_S, max_value=MAX_LIFETIME_S, required=False, allow_null=True,
+        min_value=MIN_LIFETIME_S, max_value=MAX_TOKEN_LIFETIME_S, required=False, allow_null=True,
         help_text="Seconds from now. Default: the lifetime of the lease request.",
     )  # fmt: skip
 

@@ -22,11 +22,11 @@ from audit.record import About, record_revocation
 from foundation.handles import digest
 from oauth.grants import lifecycle
 from oauth.models import Grant, RefreshToken, RevokedToken, Use
+from operations.lifetimes import MAX_TOKEN_LIFETIME
 from operations.models import OFFLINE_ACCESS, OperationType, Scope
 from operations.wording import IDENTITY_WORDS
 
 MAX_LISTED = 50  # newest branches of each kind
-MAX_ACCESS_TOKEN_LIFETIME = timedelta(days=1)  # an operation type's longest lifetime
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,7 @@ def _access_tokens(grant: Grant, now: datetime) -> list[Branch]:
 
     They are read from the audit log, because access tokens are not stored.
     """
-    issued = Event.objects.filter(
-        kind=events.TOKEN_ISSUED.name, grant_id=grant.id, at__gt=now - MAX_ACCESS_TOKEN_LIFETIME
-    )
+    issued = Event.objects.filter(kind=events.TOKEN_ISSUED.name, grant_id=grant.id, at__gt=now - MAX_TOKEN_LIFETIME)
     tokens = []
     for event in issued.order_by("-id")[:MAX_LISTED]:
         facts = json.loads(event.body)["facts"]
@@ -101,9 +99,7 @@ def last_token_ends_at(client_id: str, now: datetime) -> datetime | None:
 
     An API that validates tokens locally, without introspection, accepts the token until then.
     """
-    issued = Event.objects.filter(
-        kind=events.TOKEN_ISSUED.name, client_id=client_id, at__gt=now - MAX_ACCESS_TOKEN_LIFETIME
-    )
+    issued = Event.objects.filter(kind=events.TOKEN_ISSUED.name, client_id=client_id, at__gt=now - MAX_TOKEN_LIFETIME)
     lifetime = KeyTextTransform("expires_in", KeyTransform("facts", Cast("body", JSONField())))
     ends_at = F("at") + Cast(lifetime, IntegerField()) * Value(timedelta(seconds=1), DurationField())
     last: datetime | None = issued.aggregate(last=Max(ends_at, output_field=DateTimeField()))["last"]

@@ -22,12 +22,11 @@ from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
 from clients.models import ID_TOKEN_ALGORITHMS
 from foundation.keyring import open_sealed, seal
+from foundation.sealed_columns import place_of
 from oauth.models import SigningKey
+from operations.lifetimes import MAX_TOKEN_LIFETIME
 
 ALGORITHMS = ID_TOKEN_ALGORITHMS
-# The longest lifetime of any signed token: a token of a grant lives as long as its operation type's
-# lifetime (at most a day).
-MAX_TOKEN_LIFETIME = timedelta(days=1)
 CACHE_FOR_S = 15.0  # seconds: the longest delay until a rotation in another process is seen
 
 
@@ -47,7 +46,7 @@ _cache_until = 0.0  # on the monotonic clock
 
 
 def _place(kid: str) -> str:
-    return f"oauth_signingkey:sealed_private_jwk:{kid}"
+    return place_of(SigningKey, "sealed_private_jwk", kid)
 
 
 def listed_keys(now: datetime) -> list[LoadedKey]:
@@ -137,17 +136,6 @@ def withdraw(kid: str, now: datetime) -> bool:
     record_revocation(events.SIGNING_KEY_WITHDRAWN, About(SYSTEM), now, kid=kid)
     transaction.on_commit(clear_cache)
     return True
-
-
-def reseal_all() -> int:
-    """Seals every private key again, under the first key-encryption key of the file."""
-    with transaction.atomic(durable=True):
-        rows = list(SigningKey.objects.select_for_update())
-        for row in rows:
-            plain = open_sealed(bytes(row.sealed_private_jwk), place=_place(row.kid))
-            row.sealed_private_jwk = seal(plain, place=_place(row.kid))
-            row.save(update_fields=["sealed_private_jwk"])
-    return len(rows)
 
 
 def sweep(now: datetime, batch: int) -> int:

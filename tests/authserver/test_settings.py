@@ -114,6 +114,7 @@ WRONG = [
     *[(name, ["maybe", "ture", "2", "-"], f"{name} must be on or off.")
       for name in ("DPOP_NONCE_REQUIRED", "CIBA_EXPIRED_ID_TOKEN_HINTS", "CIBA_HIDE_UNKNOWN_USERS",
                    "REGISTRATION_SECRETS", "LOG_JSON", "DEMO", "COUNTERSIGN_TESTING")],
+    ("ACCESS_TOKEN_LIFETIME", ["86401"], "ACCESS_TOKEN_LIFETIME must be a whole number from 1 to 86400"),
     ("CIBA_REQUEST_LIFETIME", ["3601"], "CIBA_REQUEST_LIFETIME must not be longer than CIBA_REQUEST_LIFETIME_MAX."),
     ("CIBA_POLL_INTERVAL", ["300"], "CIBA_POLL_INTERVAL must be shorter than CIBA_REQUEST_LIFETIME"),
     ("CIBA_MAX_PENDING_PER_USER", ["0", "-1"], "CIBA_MAX_PENDING_PER_USER must be a whole number from 1"),

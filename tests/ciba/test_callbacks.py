@@ -24,6 +24,7 @@ from clients import lifecycle as agents
 from clients.models import Agent
 from foundation import outbox
 from foundation.models import Work
+from foundation.sealed_columns import reseal
 from oauth.models import Grant
 from oauth.tokens.issuance import RT_HASH_CLAIM, Issue, UserAuthentication, half_hash, mint
 from oauth.tokens.key_binding import UNBOUND
@@ -113,7 +114,7 @@ class TestAsking:
     def test_another_key_encryption_key(self, pushed: Caller, user: User, settings: Any) -> None:
         ask(pushed, user)
         settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32, **settings.KEY_ENCRYPTION_KEYS}
-        assert delivery.reseal_all() == 1
+        assert reseal(BackchannelRequest) == 1
         settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32}
         stored = delivery.open_callback_data(row())
         assert stored is not None and stored.notification_token == TOKEN

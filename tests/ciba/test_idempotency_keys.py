@@ -20,6 +20,7 @@ from clients import lifecycle as agents
 from clients.models import Agent, AgentLink
 from devices import user_codes
 from foundation.models import Attempt, Work
+from foundation.sealed_columns import reseal
 from operations.models import Scope
 from tests.ciba.conftest import TOKEN
 from tests.ciba.test_hidden_users import NOBODIES, no_one
@@ -362,7 +363,7 @@ class TestWhatIsKept:
     def test_another_key_encryption_key(self, agent: Caller, user: User, settings: Any) -> None:
         first = id_of(ask(agent, user))
         settings.KEY_ENCRYPTION_KEYS = {"new": b"k" * 32, **settings.KEY_ENCRYPTION_KEYS}
-        assert repeats.reseal_all() == 1
+        assert reseal(IdempotencyKey) == 1
         row = IdempotencyKey.objects.get()
         assert b"new" in bytes(row.sealed_response)[:10]
         assert id_of(ask(agent, user)) == first

@@ -21,6 +21,7 @@ from credentials.engines import BackendAddress, EngineError, LoginRefused
 from credentials.engines.postgres import Postgres, PostgresLink
 from credentials.leases import lifecycle, revocation
 from credentials.models import Backend, Lease, Role
+from foundation.sealed_columns import reseal
 from oauth.models import Grant
 from tests.support.leases import Holder, allow_leases, can_log_in, figures_of, make_backend, sweep_until_quiet
 from tests.support.systems import PostgresServer, drop_everything
@@ -152,7 +153,7 @@ def test_two_rotations_do_not_meet(orders: Backend) -> None:
 def test_secrets_are_sealed_again_under_a_new_key(orders: Backend, settings: Any) -> None:
     before = target_of(orders).secret
     settings.KEY_ENCRYPTION_KEYS = {"new": b"n" * 32, **settings.KEY_ENCRYPTION_KEYS}
-    assert rotation.reseal_all() == 1
+    assert reseal(Backend) == 1
     settings.KEY_ENCRYPTION_KEYS = {"new": b"n" * 32}
     orders.refresh_from_db()
     assert target_of(orders).secret == before

@@ -7,11 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 
-from ciba import repeats
-from ciba.callbacks import state as callbacks
-from credentials.backends import rotation
-from devices import lifecycle as devices
-from devices import vapid
+from foundation.sealed_columns import reseal, sealed_columns
 from oauth.tokens import signing_keys
 
 
@@ -36,12 +32,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         now = timezone.now()
         if options["reseal"]:
-            self.stdout.write(f"{signing_keys.reseal_all()} signing keys sealed again")
-            self.stdout.write(f"{vapid.reseal_all()} push keys sealed again")
-            self.stdout.write(f"{devices.reseal_all()} push subscriptions sealed again")
-            self.stdout.write(f"{rotation.reseal_all()} backend secrets sealed again")
-            self.stdout.write(f"{callbacks.reseal_all()} undelivered requests sealed again")
-            self.stdout.write(f"{repeats.reseal_all()} responses for repeated requests sealed again")
+            for model in sealed_columns():
+                self.stdout.write(f"{reseal(model)} {model._meta.verbose_name_plural} sealed again")
             return
         if kid := options["withdraw"]:
             if not signing_keys.withdraw(kid, now):
