@@ -193,10 +193,10 @@ def _with_numbers(values: Any, numbers: dict[int, int]) -> Any:
 
 
 def _compute_verifier() -> None:
-    from credentials.engines import postgres
+    from credentials.engines import scram
     from foundation.handles import new_handle
 
-    postgres._verifier(new_handle())
+    scram.verifier(new_handle())
 
 
 def _now() -> datetime:

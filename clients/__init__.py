@@ -5,6 +5,7 @@ may ask, client authentication, registration. Does not own: scopes and operation
 and the requests that agents make (oauth, ciba).
 
 models.py            Agent, AgentSecret, PublishedKeys, AgentLink, SpentAssertion, registrations
+agent_checks.py      whether a registration is complete and consistent
 lookup.py            finds the agent that a client_id names
 authentication.py    which agent sends a request: private_key_jwt, client_secret_basic,
                      client_secret_post, a certificate, or the client_id of a public client

@@ -12,7 +12,7 @@ from django.db import models
 from django.utils.functional import cached_property
 from oauth2_provider.models import AbstractApplication
 
-from clients import certificates, keys, names, profiles, redirects
+from clients import agent_checks, certificates, keys, names, profiles
 from clients.client_metadata import host_of_document
 from clients.control import Control
 from clients.profiles import Constraint, Profile
@@ -237,51 +237,7 @@ class Agent(AbstractApplication):
         choices = self.demands.id_token_algorithms
         if self.registered_itself and self.id_token_signed_response_alg not in choices:
             self.id_token_signed_response_alg = choices[0]
-        self._check_keys()
-        self._check_mutual_tls()
-        if self.backchannel_token_delivery_mode != self.DeliveryMode.POLL:
-            self._check_notification_endpoint()
-        for field in ("redirect_uris", "post_logout_redirect_uris"):
-            if problem := redirects.problem_with_list(getattr(self, field).split(), self.private_use_schemes):
-                raise ValidationError({field: problem})
-        self._check_grant_types()
-        self._check_pkce()
-        if problem := self.find_registration_problem():
-            raise ValidationError(f"{problem}.")
-
-    def _check_keys(self) -> None:
-        if self.client_jwks_uri:
-            self._check_jwks_uri()
-        elif self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT and not self.client_jwks:
-            raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys or their address."})
-        elif self.must_sign_requests and not self.client_jwks:
-            raise ValidationError({"client_jwks": "Signed requests need the agent's public keys or their address."})
-
-    @property
-    def _signs(self) -> bool:
-        return self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT or self.must_sign_requests
-
-    def _check_jwks_uri(self) -> None:
-        if self.client_jwks is not None:  # RFC 7591 2: never both
-            raise ValidationError({"client_jwks_uri": "Enter the keys or their address, not both."})
-        self._check_address("client_jwks_uri")
-
-    def _check_grant_types(self) -> None:
-        if self.allows_grant_type(AUTHORIZATION_CODE) and not self.redirect_uris.split():
-            raise ValidationError({"redirect_uris": "authorization_code needs a redirect URI."})
-        if self.is_public and self.allows_grant_type(CIBA, CLIENT_CREDENTIALS):
-            raise ValidationError({"grant_types": "A public client may only use authorization_code and refresh_token."})
-
-    def _check_pkce(self) -> None:
-        """OAuth 2.1 7.5.1: a confidential client may use OpenID Connect's nonce instead of PKCE."""
-        problems = {
-            "A public client": self.is_public,
-            f"The profile {self.profile}": self.demands.pkce,
-            "An agent without the identity scope openid": "openid" not in self.identity_scopes,
-        }
-        problem = next((who for who, needs_it in problems.items() if needs_it), None)
-        if problem and self.pkce_exempt:
-            raise ValidationError({"pkce_exempt": f"{problem} always needs PKCE."})
+        agent_checks.check(self)
 
     SECRET_METHODS: ClassVar[tuple[str, ...]] = (AuthMethod.CLIENT_SECRET_BASIC, AuthMethod.CLIENT_SECRET_POST)
 
@@ -298,34 +254,9 @@ class Agent(AbstractApplication):
         """
         return list(settings.REGISTRATION_PRIVATE_USE_SCHEMES) if self.is_public else []
 
-    def _check_notification_endpoint(self) -> None:
-        """CIBA Core 4: required for ping and push, and https."""
-        field = "backchannel_client_notification_endpoint"
-        if not self.backchannel_client_notification_endpoint.startswith("https://"):
-            raise ValidationError({field: "Ping and push need an https address."})
-        self._check_address(field)
-
-    def _check_address(self, field: str) -> None:
-        try:
-            outbound.check_url(getattr(self, field), outbound.Trust.SUPPLIED)
-        except outbound.OutboundRefused as error:
-            raise ValidationError({field: f"Countersign does not call this address: {error}."}) from error
-
-    def _check_mutual_tls(self) -> None:
-        """RFC 8705 2: mutual TLS needs MTLS_URL, and either a certificate name or a registered certificate."""
-        needs_it = self.uses_mutual_tls or self.tls_client_certificate_bound_access_tokens
-        if needs_it and not settings.MTLS_URL:
-            raise ValidationError("Mutual TLS is not set up on this server (MTLS_URL).")
-        method = self.token_endpoint_auth_method
-        if method == self.AuthMethod.TLS_CLIENT_AUTH and (
-            problem := certificates.problem_with_names(self.tls_client_auth_names)
-        ):
-            raise ValidationError(f"{problem}.")
-        is_self_signed = method == self.AuthMethod.SELF_SIGNED_TLS_CLIENT_AUTH and not self.client_jwks_uri
-        if is_self_signed and not keys.registered_certificates(self.client_jwks):
-            raise ValidationError(
-                {"client_jwks": "self_signed_tls_client_auth needs a key with its certificate (x5c)."}
-            )
+    @property
+    def _signs(self) -> bool:
+        return self.token_endpoint_auth_method == self.AuthMethod.PRIVATE_KEY_JWT or self.must_sign_requests
 
     @property
     def registered(self) -> profiles.RegisteredTraits:

@@ -124,6 +124,41 @@ class InsufficientScope(ProtocolError):
     advice = "Get an access token with the scope that the WWW-Authenticate header names."
 
 
+class Unauthorized(ProtocolError):
+    """The access token does not work here (RFC 6750 3, RFC 9449 7.1).
+
+    It is unknown, expired, revoked, for another audience or bound to another key.
+    """
+
+    status = 401
+    code = "invalid_token"
+    default_description = "the access token is not valid"
+    advice = "Get a new access token, and send it with the scheme that token_type named."
+
+
+class NoToken(Unauthorized):
+    """The request has no access token. The WWW-Authenticate header then names no error code (RFC 6750 3.1)."""
+
+    default_description = "the Authorization header has no access token"
+    advice = "Send an access token in the Authorization header."
+
+
+class BadProof(InvalidDpopProof):
+    """The DPoP proof is missing, or does not match the request or the access token (RFC 9449 7.1)."""
+
+    status = 401
+    advice = (
+        "Make a new proof for each request, with the exact method and URL, and with ath, the hash of the access token."
+    )
+
+
+class NonceNeeded(UseDpopNonce):
+    """The DPoP proof has no nonce or an old one (RFC 9449 9)."""
+
+    status = 401
+    advice = "Repeat the request with a new proof that carries the nonce of the DPoP-Nonce header."
+
+
 class InvalidToken(ProtocolError):
     """The token in the body is unknown, expired, revoked, or for another resource. The code is that of RFC 6750 3.1."""
 

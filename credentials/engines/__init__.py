@@ -8,6 +8,7 @@ nothing. Nothing here retries; credentials/leases/revocation.py does.
 
 postgres.py, mysql.py, redis.py   PostgreSQL; MySQL and MariaDB; Redis and Valkey
 postgres_objects.py               drops the many objects of a PostgreSQL account in batches
+postgres_catalog.py, scram.py     the SQL of catalog reads; password verifiers for PostgreSQL
 time_limits.py                    closes the connection of a call that takes too long
 third_party.py                    finds third-party engines, checks them and guards their calls
 

@@ -10,10 +10,7 @@ Revocation: forbid logins → end sessions → drop (or reassign) objects in eac
 role.
 """
 
-import hashlib
-import hmac
 import time
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
@@ -33,9 +30,10 @@ from credentials.engines import (
     LoginRefused,
     Presence,
     postgres_objects,
+    scram,
 )
+from credentials.engines import postgres_catalog as catalog
 from credentials.engines.time_limits import close_after
-from foundation.handles import random_bytes
 
 CALL_TIMEOUT_S = 2.0 * STATEMENT_TIMEOUT_S  # seconds for one call of several statements, even if the server hangs
 DROP_TIME_S = 0.6 * CALL_TIMEOUT_S  # seconds of a call after which no further batch of objects is dropped
@@ -44,7 +42,6 @@ _END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
 _HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
 _PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-_ITERATIONS = 4096  # RFC 7677's minimum and PostgreSQL's default; 256 random bits need no more
 _TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
 # SQLSTATEs that concern the server and not the statement.
 _SERVER_STATES = ("08", "57P", "53")
@@ -187,7 +184,7 @@ class PostgresLink:
             _quote_message(
                 "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
                 "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
-                name, limit, _verifier(password), account.valid_until.isoformat(),
+                name, limit, scram.verifier(password), account.valid_until.isoformat(),
             ),
             *(
                 _quote_message("GRANT {} TO {}" + membership, sql.Identifier(group), name)
@@ -202,7 +199,7 @@ class PostgresLink:
 
     def set_password(self, account: DatabaseAccount, password: str) -> None:
         with self._call(self._main):
-            self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), _verifier(password))
+            self._do("ALTER ROLE {} PASSWORD {}", sql.Identifier(account.name), scram.verifier(password))
 
     def renew(self, account: DatabaseAccount) -> None:
         with self._call(self._main):
@@ -233,7 +230,7 @@ class PostgresLink:
         """The role's OID; the databases that hold its objects (this one also for shared objects);
         whether it has sessions; whether it has prepared transactions.
         """
-        row = self._main.execute(_WHAT_IT_HAS, {"name": name}).fetchone()
+        row = self._main.execute(catalog.WHAT_IT_HAS, {"name": name}).fetchone()
         if row is None:
             raise AccountMissing("another session dropped it meanwhile")
         return row
@@ -331,7 +328,7 @@ class PostgresLink:
             row = self._main.execute(
                 "SELECT rolsuper, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = current_user"
             ).fetchone()
-            held = self._main.execute(_POWERS).fetchall()
+            held = self._main.execute(catalog.POWERS).fetchall()
         names = ("is a superuser", "may make databases", "may replicate", "is not bound by row security")
         found = [f"It {name}." for name, has in zip(names, row or (), strict=False) if has]
         if row and not row[0]:  # a superuser is a member of everything
@@ -346,10 +343,10 @@ class PostgresLink:
         found = []
         groups = list(account.settings.get("groups", []))
         with self._call(self._main):
-            places = self._main.execute(_DEFAULT_PRIVILEGES_IN, {"groups": groups}).fetchall() if groups else []
+            places = self._main.execute(catalog.DEFAULT_PRIVILEGES_IN, {"groups": groups}).fetchall() if groups else []
             for (database,) in places:
                 with self._in_database(database) as connection:
-                    rows = connection.execute(_DEFAULT_PRIVILEGES, {"groups": groups}).fetchall()
+                    rows = connection.execute(catalog.DEFAULT_PRIVILEGES, {"groups": groups}).fetchall()
                 found += [
                     f"The group {group} has default privileges in the database {database}, for {kind}{where}: {acl}."
                     for group, kind, where, acl in rows
@@ -360,9 +357,9 @@ class PostgresLink:
         groups = list(account.settings.get("groups", []))
         database = account.settings.get("database", self._settings["database"])
         with self._call(self._main):
-            owns = self._main.execute(_OWNS, {"groups": groups}).fetchall() if groups else []
+            owns = self._main.execute(catalog.OWNS, {"groups": groups}).fetchall() if groups else []
             with self._in_database(database) as connection:
-                open_to_all = [name for (name,) in connection.execute(_MAKES_LARGE_OBJECTS).fetchall()]
+                open_to_all = [name for (name,) in connection.execute(catalog.MAKES_LARGE_OBJECTS).fetchall()]
         found = [
             f"The group {group} owns objects in the database {where}: an account may change and drop them, and give"
             " rights on them to others that stay. Give them to a role that no lease uses (REASSIGN OWNED BY)."
@@ -377,7 +374,7 @@ class PostgresLink:
 
     def set_own_secret(self, secret: str) -> None:
         with self._call(self._main):
-            self._do("ALTER ROLE CURRENT_USER PASSWORD {}", _verifier(secret))
+            self._do("ALTER ROLE CURRENT_USER PASSWORD {}", scram.verifier(secret))
         self._secret = secret
 
     # --- statements
@@ -411,21 +408,6 @@ def _quote_message(statement: str, *values: Any) -> sql.Composed:
     return sql.SQL(statement).format(*values)
 
 
-def _verifier(password: str) -> str:
-    """A SCRAM verifier in the server's format (RFC 5803).
-
-    Our passwords are ASCII, which SASLprep does not change.
-
-    libpq computes the same in three times the time.
-    """
-    salt = random_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, _ITERATIONS)
-    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    parts = [b64encode(part).decode() for part in (salt, stored_key, server_key)]
-    return f"SCRAM-SHA-256${_ITERATIONS}:{parts[0]}${parts[1]}:{parts[2]}"
-
-
 def _cut_off(connection: psycopg.Connection) -> None:
     """Closes the connection of a call that hangs, so that no thread waits for it any longer."""
     with suppress(psycopg.OperationalError, OSError):  # already closed
@@ -439,49 +421,3 @@ def _cut_off(connection: psycopg.Connection) -> None:
 def _first_line(error: psycopg.Error) -> str:
     """The message without the statement, which may contain secrets."""
     return f"{error.sqlstate or type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[:300]
-
-
-_WHAT_IT_HAS = """
-SELECT r.oid,
-       ARRAY(SELECT DISTINCT coalesce(d.datname, current_database())::text
-               FROM pg_shdepend s LEFT JOIN pg_database d ON d.oid = s.dbid
-              WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = r.oid),
-       EXISTS (SELECT FROM pg_stat_activity WHERE usesysid = r.oid),
-       EXISTS (SELECT FROM pg_prepared_xacts WHERE owner = r.rolname)
-  FROM pg_roles r WHERE r.rolname = %(name)s
-"""
-# The server's predefined roles that our administrator is a member of, except the one that issuing
-# may need.
-_POWERS = r"""
-SELECT rolname FROM pg_roles WHERE rolname LIKE 'pg\_%' AND pg_has_role(current_user, oid, 'USAGE')
-    AND rolname NOT IN ('pg_signal_backend', 'pg_database_owner') ORDER BY rolname
-"""
-# The databases in which a group has default privileges. The catalog is shared, so one query covers
-# all databases.
-_DEFAULT_PRIVILEGES_IN = """
-SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-    JOIN pg_roles r ON r.oid = s.refobjid
- WHERE s.refclassid = 'pg_authid'::regclass AND s.classid = 'pg_default_acl'::regclass AND s.deptype = 'o'
-   AND r.rolname::text = ANY(%(groups)s) ORDER BY 1
-"""
-_DEFAULT_PRIVILEGES = """
-SELECT r.rolname::text,
-       CASE defaclobjtype WHEN 'r' THEN 'tables' WHEN 'S' THEN 'sequences' WHEN 'f' THEN 'functions'
-            WHEN 'T' THEN 'types' WHEN 'n' THEN 'schemas' ELSE defaclobjtype::text END,
-       CASE WHEN defaclnamespace = 0 THEN '' ELSE ' in the schema ' || defaclnamespace::regnamespace END,
-       defaclacl::text
-  FROM pg_default_acl JOIN pg_roles r ON r.oid = defaclrole WHERE r.rolname::text = ANY(%(groups)s) ORDER BY 1, 2, 3
-"""
-_OWNS = """
-SELECT DISTINCT r.rolname::text, coalesce(d.datname, s.classid::regclass::text)::text
-  FROM pg_shdepend s JOIN pg_roles r ON r.oid = s.refobjid LEFT JOIN pg_database d ON d.oid = s.dbid
- WHERE s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_default_acl'::regclass AND s.deptype = 'o'
-   AND r.rolname::text = ANY(%(groups)s) ORDER BY 1, 2
-"""
-_MAKES_LARGE_OBJECTS = """
-SELECT p.oid::regprocedure::text FROM pg_proc p
- WHERE p.pronamespace = 'pg_catalog'::regnamespace
-   AND p.proname IN ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_import')
-   AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-                WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') ORDER BY 1
-"""

@@ -55,8 +55,7 @@ from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import ProtocolError
 from foundation.forms import parse_json, read_body
 from foundation.serializers import RequestBody
-from oauth.errors import InvalidToken, UsedUp
-from oauth.resource_servers.access import BadProof, NonceNeeded, NoToken, Unauthorized
+from oauth.errors import BadProof, InvalidToken, NonceNeeded, NoToken, Unauthorized, UsedUp
 from oauth.tokens.sender_constraint import adds_nonce
 
 LEASES_PER_PAGE = 100

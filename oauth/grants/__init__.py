@@ -3,7 +3,7 @@
 Owns: the use cases of grants, uses, codes and refresh tokens. Does not own: CIBA approvals (ciba),
 leases (credentials), and issuing tokens (oauth/tokens).
 
-lifecycle.py    the use cases, one transaction each; the only writer of grants, uses, codes and
+lifecycle/      the use cases, one transaction each; the only writer of grants, uses, codes and
                 refresh tokens
 use_policy.py   whether a use may be spent (pure)
 grant_tree.py   everything issued under a grant, shown and ended branch by branch

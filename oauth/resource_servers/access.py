@@ -5,58 +5,23 @@ can forget the sender constraint.
 """
 
 from datetime import datetime
-from typing import ClassVar
 
 from django.http import HttpRequest
 
 from clients import keys
 from foundation.errors import ProtocolError
-from oauth.errors import InvalidDpopProof, UseDpopNonce
+from oauth.errors import BadProof, InvalidDpopProof, NonceNeeded, NoToken, Unauthorized, UseDpopNonce
 from oauth.tokens.key_binding import JKT, Binding
 from oauth.tokens.sender_constraint import prove
 from oauth.tokens.token_verification import LiveToken, find_live_token
 
 
-class Unauthorized(ProtocolError):
-    """The access token does not work here (RFC 6750 3, RFC 9449 7.1).
-
-    It is unknown, expired, revoked, for another audience or bound to another key.
-    """
-
-    status = 401
-    code: ClassVar[str] = "invalid_token"
-    default_description = "the access token is not valid"
-    advice = "Get a new access token, and send it with the scheme that token_type named."
-
-
-class NoToken(Unauthorized):
-    """The request has no access token. The WWW-Authenticate header then names no error code (RFC 6750 3.1)."""
-
-    default_description = "the Authorization header has no access token"
-    advice = "Send an access token in the Authorization header."
-
-
-class BadProof(Unauthorized):
-    """The DPoP proof is missing, or does not match the request or the access token (RFC 9449 7.1)."""
-
-    code = "invalid_dpop_proof"
-    advice = (
-        "Make a new proof for each request, with the exact method and URL, and with ath, the hash of the access token."
-    )
-
-
-class NonceNeeded(Unauthorized):
-    """The DPoP proof has no nonce or an old one (RFC 9449 9)."""
-
-    code = "use_dpop_nonce"
-    advice = "Repeat the request with a new proof that carries the nonce of the DPoP-Nonce header."
-
-
 def authenticate_call(request: HttpRequest, *, audience: str | None, now: datetime) -> LiveToken:
     """The live token for `audience` that this request carries, whose every bound key its sender proved.
 
-    Raises Unauthorized. The audience is the endpoint's own resource identifier; None where the caller judges by
-    the token's other claims whether it works there. Wrap the view in `sender_constraint.adds_nonce`.
+    Raises NoToken, Unauthorized, BadProof or NonceNeeded, each with a challenge. The audience is the
+    endpoint's own resource identifier; None where the caller judges by the token's other claims whether it works
+    there. Wrap the view in `sender_constraint.adds_nonce`.
     """
     scheme, _, unverified_token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in ("bearer", "dpop") or not unverified_token:
@@ -84,7 +49,7 @@ def _prove(request: HttpRequest, live: LiveToken, access_token: str, now: dateti
         raise challenged(NonceNeeded(error.description), scheme) from error
 
 
-def challenged(error: Unauthorized, scheme: str) -> Unauthorized:
+def challenged(error: ProtocolError, scheme: str) -> ProtocolError:
     """With WWW-Authenticate: the scheme that was tried, or both where none was."""
     algorithms = f'algs="{" ".join(keys.SIGNING_ALGORITHMS)}"'
     if isinstance(error, NoToken):

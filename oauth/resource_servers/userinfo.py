@@ -10,8 +10,8 @@ from django.utils import timezone
 from accounts.models import User
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
-from oauth.errors import InsufficientScope
-from oauth.resource_servers.access import Unauthorized, authenticate_call, challenged
+from oauth.errors import InsufficientScope, Unauthorized
+from oauth.resource_servers.access import authenticate_call, challenged
 from oauth.tokens.issuance import user_claims
 from oauth.tokens.sender_constraint import adds_nonce
 from oauth.tokens.token_verification import LiveToken

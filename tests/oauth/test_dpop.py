@@ -17,8 +17,9 @@ from ciba.models import Prompt
 from clients import replay
 from clients.models import CLIENT_CREDENTIALS, Agent, SpentAssertion
 from foundation.endpoint import error_response
+from foundation.errors import ProtocolError
 from foundation.handles import b64url
-from oauth.resource_servers.access import Unauthorized, authenticate_call
+from oauth.resource_servers.access import authenticate_call
 from oauth.tokens.token_verification import verify
 from tests.oauth.test_query_counts import statements
 from tests.patience import PATIENCE
@@ -222,7 +223,7 @@ def call(authorization: str | None, proof: str | None = None, *, audience: str =
     request = RequestFactory().get("/userinfo", headers={n: v for n, v in headers.items() if v is not None})
     try:
         authenticate_call(request, audience=audience, now=timezone.now())
-    except Unauthorized as error:
+    except ProtocolError as error:
         answer = error_response(error, request)
     else:
         return "ok"

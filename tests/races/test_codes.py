@@ -10,6 +10,7 @@ from accounts.models import User
 from audit.models import Event
 from ciba.lifecycle import stop_agent
 from clients import lifecycle as agents
+from foundation.handles import digest
 from oauth.errors import InvalidGrant
 from oauth.grants import lifecycle
 from oauth.grants.endpoints import revoke_access_token, revoke_refresh_token
@@ -60,7 +61,7 @@ def refresh(web: WebAgent, token: str) -> dict[str, Any] | Exception:
 
 
 def grant_of(token: str) -> Grant:
-    return RefreshToken.objects.select_related("grant").get(token_digest=lifecycle.digest(token)).grant
+    return RefreshToken.objects.select_related("grant").get(token_digest=digest(token)).grant
 
 
 def revoked_events(grant: Grant) -> int:
