@@ -137,7 +137,10 @@ def scenarios() -> dict[str, Callable[[], Any]]:
     from authserver import kill_switch
     from ciba import decisions, lifecycle, token_grant, topics
     from ciba.callbacks import state as callbacks
-    from ciba.models import BackchannelRequest, is_alive
+    from ciba.lifecycle import endings
+    from ciba.lifecycle.transitions import move_request
+    from ciba.models import BackchannelRequest, Prompt, is_alive
+    from ciba.states import State
     from clients.models import Agent
     from oauth.grants import grant_tree
     from oauth.models import Grant
@@ -195,23 +198,21 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         "requests: a user's inbox": lambda: list(decisions.waiting_prompts(user, now)),
         "requests: a user's stream": lambda: topics.read_prompts([str(user.pk)]),
         "requests: an agent's long poll": lambda: topics.read_requests([str(request.pk)]),
-        "requests: pending of agent and user": lambda: lifecycle.BackchannelRequest.objects.filter(
+        "requests: pending of agent and user": lambda: BackchannelRequest.objects.filter(
             agent=agent, user=user, state="pending", expires_at__gt=now
         ).count(),
-        "requests: redeem": lambda: rolled_back(lambda: lifecycle._move(request, lifecycle.State.REDEEMED, BEGAN)),
+        "requests: redeem": lambda: rolled_back(lambda: move_request(request, State.REDEEMED, BEGAN)),
         "requests: expire those due": lambda: lifecycle.expire_due(now, 100),
         "requests: erase late callbacks": lambda: callbacks.erase_late(now, 100),
         "requests: stop an agent for a user": lambda: rolled_back(
-            lambda: lifecycle._withdraw_open(
-                lifecycle.BackchannelRequest.objects.filter(agent=agent, user=user), "system", now
-            )
+            lambda: endings._withdraw_open(BackchannelRequest.objects.filter(agent=agent, user=user), "system", now)
         ),
         "requests: stop an agent": lambda: rolled_back(
             lambda: lifecycle.end_requests_of(Agent.objects.get(pk=agent.pk), "system", "bench", now)
         ),
         "requests: what is left of an agent": lambda: kill_switch.find_remainder(agent, now),
         "requests: a user's prompt": lambda: decisions.find_prompt(user, request.prompts.get().pk),
-        "requests: an answer": lambda: lifecycle.Prompt.objects.select_related("request__agent").get(pk=prompt_id),
+        "requests: an answer": lambda: Prompt.objects.select_related("request__agent").get(pk=prompt_id),
     }
 
 

@@ -22,6 +22,7 @@ from ciba.attempt import BackchannelAttempt
 from ciba.models import Approval, BackchannelRequest, Prompt
 from ciba.policy import AnswerVerdict
 from ciba.token_grant import HANDLER, Poll
+from clients import lifecycle as agents
 from foundation.poll_throttle import PollPace
 from oauth.grants.lifecycle import UseCall, use
 from oauth.models import Grant, Use
@@ -207,4 +208,4 @@ def test_stopping_an_agent_against_an_approval_leaves_nothing_alive(agent: Calle
         requesting.request.refresh_from_db()
         assert requesting.request.state in {"cancelled", "revoked"}
         assert not Grant.objects.alive(timezone.now()).filter(request_id=requesting.request.id).exists()
-        lifecycle.agents.allow_again(agent.agent, user, timezone.now())
+        agents.allow_again(agent.agent, user, timezone.now())
