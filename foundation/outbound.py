@@ -149,30 +149,48 @@ def fetch(
     Raises OutboundRefused, OutboundFailed, or OutboundBusy if the lane has no place.
     """
     outside_transaction("an outbound call")
+    check_url(url, lane.trust)
+    with lane.place(url) as has_place:
+        if not has_place:
+            raise OutboundBusy("other calls to this host are on their way")
+        return fetch_in_place(
+            method, url, trust=lane.trust, headers=headers, body=body, timeout=timeout, max_bytes=max_bytes
+        )
+
+
+def fetch_in_place(
+    method: str,
+    url: str,
+    *,
+    trust: Trust,
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+    timeout: float,
+    max_bytes: int | None,
+) -> OutboundAnswer:
+    """Like `fetch`, for a caller that has a place in the lane."""
+    outside_transaction("an outbound call")
     deadline = time.monotonic() + timeout
-    target = check_url(url, lane.trust)
+    target = check_url(url, trust)
     request_headers = {
         "Accept-Encoding": "identity",
         "Connection": "close",
         "User-Agent": "Countersign",
         **(headers or {}),
     }
-    with lane.place(url) as has_place:
-        if not has_place:
-            raise OutboundBusy("other calls to this host are on their way")
-        backend = _Pinned(_find_addresses(target, lane.trust, deadline), deadline)
-        try:
-            with (
-                httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
-                pool.stream(method, target.url, headers=list(request_headers.items()), content=body) as response,
-            ):
-                response_body = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
-                names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
-                return OutboundAnswer(response.status, names, response_body)
-        except httpcore.TimeoutException as error:
-            raise OutboundFailed(f"no answer within {timeout:g} s") from error
-        except (httpcore.NetworkError, httpcore.ProtocolError) as error:
-            raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
+    backend = _Pinned(_find_addresses(target, trust, deadline), deadline)
+    try:
+        with (
+            httpcore.ConnectionPool(ssl_context=_ssl(settings.OUTBOUND_CA_FILE), network_backend=backend) as pool,
+            pool.stream(method, target.url, headers=list(request_headers.items()), content=body) as response,
+        ):
+            response_body = b"" if max_bytes is None else _read(response.iter_stream(), max_bytes)
+            names = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in response.headers}
+            return OutboundAnswer(response.status, names, response_body)
+    except httpcore.TimeoutException as error:
+        raise OutboundFailed(f"no answer within {timeout:g} s") from error
+    except (httpcore.NetworkError, httpcore.ProtocolError) as error:
+        raise OutboundFailed(f"the call failed: {type(error).__name__}") from error
 
 
 def _find_addresses(target: OutboundAddress, trust: Trust, deadline: float) -> list[str]:

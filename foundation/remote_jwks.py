@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
-from foundation.outbound import MAX_URL, Lane, OutboundBusy, OutboundFailed, OutboundRefused, fetch
+from foundation.outbound import MAX_URL, Lane, OutboundFailed, OutboundRefused, fetch_in_place
 from foundation.transactions import outside_transaction
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class PublishedKeySet:
         outside_transaction("fetching keys")
         stored = self._stored()
         if may_fetch and not _is_usable(stored, is_enough, now):
-            self._refresh(stored, now)
+            self._refresh(now)
             stored = self._stored()
         if stored is None or stored.fetched_at is None or stored.fetched_at <= now - KEYS_STORED_FOR:
             return None
@@ -97,14 +97,18 @@ class PublishedKeySet:
         found: StoredKeySet | None = self._rows.filter(uri=self.uri).first()
         return found
 
-    def _refresh(self, before: StoredKeySet | None, now: datetime) -> None:
-        """Fetches the keys, waits for a fetch in progress, or does nothing if the last fetch is too recent."""
-        if self._claim(now):
-            self._fetch(before)
-            return
-        # Waiting for a slow host must not occupy every thread either.
+    def _refresh(self, now: datetime) -> None:
+        """Fetches the keys, waits for a fetch in progress, or does nothing if the last fetch is too recent.
+
+        The place in the lane comes first. A slow host must not occupy every thread, also with those
+        that wait. And whoever claims the fetch must be able to make it, whoever waits for it.
+        """
         with self.lane.place(self.uri) as has_place:
-            if has_place:
+            if not has_place:
+                return
+            if self._claim(now):
+                self._fetch()
+            else:
                 self._wait()
 
     def _claim(self, now: datetime) -> bool:
@@ -130,18 +134,13 @@ class PublishedKeySet:
                 return
             time.sleep(0.05)
 
-    def _fetch(self, before: StoredKeySet | None) -> None:
+    def _fetch(self) -> None:
         try:
-            answer = fetch("GET", self.uri, lane=self.lane, headers={"Accept": ACCEPT},
-                           timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)  # fmt: skip
+            answer = fetch_in_place("GET", self.uri, trust=self.lane.trust, headers={"Accept": ACCEPT},
+                                    timeout=FETCH_TIMEOUT_S, max_bytes=MAX_BYTES)  # fmt: skip
             if answer.status != 200:
                 raise OutboundFailed(f"it answered {answer.status}")
             jwks = self.accept(parse_json(answer.body, "the key set"))
-        except OutboundBusy:
-            # Nothing was sent, so this was no attempt.
-            last_attempt_at = before.last_attempt_at if before else None
-            self._rows.filter(uri=self.uri).update(last_attempt_at=last_attempt_at, settled_at=timezone.now())
-            return
         except (OutboundRefused, OutboundFailed, InvalidRequest, ValueError) as error:
             problem = error.description if isinstance(error, InvalidRequest) else str(error)
             log.warning("the keys at %s could not be fetched: %s", self.uri, problem)

@@ -21,6 +21,7 @@ from clients import keys, published_keys
 from clients.models import Agent, PublishedKeys
 from clients.published_keys import published_jwks
 from foundation.outbound import Lane, Trust
+from foundation.remote_jwks import PublishedKeySet
 from tests.support.keys import new_key
 from tests.support.tls_server import TlsServer
 from tests.support.world import Caller, ResourceServer, allow_everything, sign_in
@@ -151,12 +152,37 @@ class TestFetching:
         first.join()
         assert len(tls_server.requests) == 1, "the second took no place, and so asked nobody"
 
+    def test_who_waits_for_the_keys_does_not_keep_them_from_being_fetched(
+        self, publisher: Caller, tls_server: TlsServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """More requests at once than the host may have calls, and all are stopped where one has claimed the fetch."""
+        publish(tls_server, publisher.key)
+        claimed = PublishedKeySet._claim
+        others: list[threading.Thread] = []
+
+        def claim_and_let_the_others_go_first(published: PublishedKeySet, now: Any) -> bool:
+            mine = claimed(published, now)
+            if mine:
+                others.extend(
+                    threading.Thread(target=lambda: (published.read(lambda _jwks: False, now), connection.close()))
+                    for _ in range(3)
+                )
+                for thread in others:
+                    thread.start()
+                time.sleep(0.3)
+            return mine
+
+        monkeypatch.setattr(PublishedKeySet, "_claim", claim_and_let_the_others_go_first)
+        assert call(publisher) == 200
+        for thread in others:
+            thread.join()
+
     def test_a_host_that_is_busy_was_not_called(self, publisher: Caller, tls_server: TlsServer, uri: str) -> None:
         """Neither as an attempt, after which the next one waits, nor as a failure."""
         publish(tls_server, publisher.key)
         with published_keys.LANE.place(uri), published_keys.LANE.place(uri):
             assert call(publisher) == 401
-        assert not tls_server.requests and not PublishedKeys.objects.get().problem
+        assert not tls_server.requests and not PublishedKeys.objects.exclude(problem="", last_attempt_at=None).exists()
         assert call(publisher) == 200
 
     def test_a_suspended_agents_host_is_not_called(self, publisher: Caller, tls_server: TlsServer) -> None:
