@@ -84,10 +84,13 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
 def _body_to_push(request: BackchannelRequest, data: callbacks.CallbackData, now: datetime) -> bytes | None:
     """The pushed tokens if the request was approved and everything is still active, otherwise the
     error; None if there is nothing to push.
+
+    An agent whose registration has a problem gets no tokens, as at the token endpoint.
     """
-    if request.state == State.DELIVERING and is_alive(request):
+    may_ask = not request.agent.current_problem
+    if request.state == State.DELIVERING and may_ask and is_alive(request):
         return data.answer
-    if request.state == State.APPROVED and lifecycle.start_push(request, now):
+    if request.state == State.APPROVED and may_ask and lifecycle.start_push(request, now):
         response = token_endpoint.issue(issue(request, data.auth_req_id, now), UNBOUND, CIBA, now)
         return callbacks.seal_token_response(request, payloads.pushed_tokens(data.auth_req_id, response))
     if request.state in (State.APPROVED, State.DELIVERING):

@@ -61,7 +61,8 @@ def drop_callback(request: BackchannelRequest, now: datetime) -> None:
 
 def end_dead(request: BackchannelRequest, now: datetime) -> None:
     """Ends a request whose tokens may not be pushed, because agent, user or grant is no longer
-    active. Runs in the caller's transaction with the row locked.
+    active, or the agent's registration has a problem. Runs in the caller's transaction with the
+    row locked.
     """
     if request.expires_at > now or request.state == State.DELIVERING:
         end_request(request, State.FAILED if request.state == State.DELIVERING else State.REVOKED, SYSTEM, now)

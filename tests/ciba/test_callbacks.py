@@ -368,6 +368,23 @@ class TestPush:
         assert [one.json()["error"] for one in endpoint.received] == ["transaction_failed"]
         assert row().state == ("revoked" if when == "approved" else "failed")
 
+    @pytest.mark.parametrize("when", ["approved", "delivering"])
+    def test_no_tokens_for_an_agent_whose_registration_has_a_problem(
+        self, pushed: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint, when: str
+    ) -> None:
+        """The token endpoint refuses the tokens of an approved request too."""
+        ask(pushed, user)
+        decide(browser_of_user, "approve")
+        if when == "delivering":
+            endpoint.answers = [(503, {}, b"")]
+            do_due_work()
+        endpoint.received.clear()
+        Agent.objects.update(registration_problem="it has no key for what its profile demands now")
+        do_due_work()
+        assert [one.json()["error"] for one in endpoint.received] == ["transaction_failed"]
+        assert row().state == ("revoked" if when == "approved" else "failed") and nothing_is_stored()
+        assert not Grant.objects.alive(timezone.now()).exists()
+
     def test_a_suspended_agent_is_told_nothing(
         self, pushed: Caller, user: User, administrator: User, browser_of_user: Client, endpoint: AgentEndpoint
     ) -> None:
