@@ -27,7 +27,9 @@ test-fast: $(VENV)/dev.stamp ## the pure rules alone, without any server, in sec
 soak: $(VENV)/dev.stamp ## fuzzing, races, kills and properties, for hours; COUNTERSIGN_SEED repeats a run
 	@seed=$${COUNTERSIGN_SEED:-$$(date +%s)}; COUNTERSIGN_SOAK=1 COUNTERSIGN_SEED=$$seed $(PYTHON) -m pytest -m soak --hypothesis-seed=$$seed
 
-check: $(VENV)/dev.stamp format-check lint types contracts migrations test-fast test ## everything that must pass
+check: $(VENV)/dev.stamp ## everything that must pass
+	@$(MAKE) -j2 --no-print-directory format-check lint types contracts migrations test-fast
+	@$(MAKE) --no-print-directory test
 
 bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
 	@$(PYTHON) bench/leases.py
