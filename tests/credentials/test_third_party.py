@@ -347,7 +347,7 @@ def test_what_nothing_can_revoke_is_short_and_nobody_is_told_otherwise(
     assert "it cannot be revoked: it works until" in lease.problem
     assert lease.due_at == lease.expires_at + timedelta(seconds=5), "and nothing is tried before"
     page = sign_in(administrator).get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
-    assert "Can be taken back" in page and "icon-no" in page
+    assert "Can be revoked" in page and "icon-no" in page
     figures = figures_of(metrics.read_figures(timezone.now()))
     assert figures["countersign_leases_oldest_overdue_seconds", "orders"] == 0, "no alarm"
 

@@ -202,7 +202,7 @@ def test_what_was_drained_and_has_nothing_left_may_be_gone(holder: Holder, role:
     open_breaker(orders)
     Backend.objects.update(status=Backend.Status.DRAINING, scanned_at=None)
     assert revocation.due_backends(timezone.now()) == [orders.pk], "one account is left"
-    assert "does not answer" in str(metrics.find_worries())
+    assert "has not answered" in str(metrics.find_worries())
     lifecycle.end(issued.lease, lifecycle.EndReason.AGENT, "agent:x", timezone.now())
     sweep()
     assert Lease.objects.get().state == "revoked"
