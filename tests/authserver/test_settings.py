@@ -80,7 +80,7 @@ WRONG = [
     ("DATABASE_OWNER_URL", [GOOD["DATABASE_URL"]], "DATABASE_OWNER_URL must not be the application's role"),
     ("DATABASE_POOL_SIZE", ["0", "-5", "many"], "DATABASE_POOL_SIZE must be a whole number from 1"),
     ("REDIS_URL", [""], "REDIS_URL must be set."),
-    ("REDIS_URL", ["localhost:6379", "http://secret-word", "redis://localhost:port"], "REDIS_URL must be a valid URL that"),
+    ("REDIS_URL", ["localhost:6379", "http://secret-word", "redis://localhost:port"], "REDIS_URL must be a valid URL"),
     ("WEB_THREADS", ["0", "-1", "eight"], "WEB_THREADS must be a whole number from 1"),
     ("WEB_QUEUE", ["-1", "x"], "WEB_QUEUE must be a whole number from 0"),
     ("WEB_WAITING", ["-1", "1e4"], "WEB_WAITING must be a whole number from 0"),
