@@ -88,7 +88,7 @@ class BackendForm(forms.ModelForm[Backend]):
         cleaned = super().clean()
         if cleaned and "settings" in self.changed_data and not cleaned.get("is_same_system") and self._has_live():
             # If the settings pointed to another system, every account would be missing there. The
-            # leases would be recorded as exists although their accounts exist.
+            # leases would be recorded as revoked although their accounts exist.
             self.add_error(
                 "settings", "The backend has live leases. Drain it first, or confirm that this is the same system."
             )

@@ -264,18 +264,21 @@ class PostgresLink:
         give_up = time.monotonic() + DROP_TIME_S
         for database in databases:
             with self._in_database(database) as connection:
-                objects = account.settings.get("objects", "drop")
-                if objects != "reassign":
-                    postgres_objects.unlink_large_objects(role_id, connection)
-                    postgres_objects.drop_down_to_few(
-                        role_id, connection, cascade=objects == "cascade", give_up=give_up
-                    )
                 try:
+                    if account.settings.get("objects", "drop") != "reassign":
+                        self._drop_down_to_few(account, role_id, connection, give_up)
                     with connection.transaction():
                         self._clear_one(account, role_id, connection)
                 except psycopg.errors.OutOfMemory:
                     # About this account, and not about the server: others can still be revoked.
                     raise EngineError(postgres_objects.TOO_MANY_LOCKS) from None
+
+    def _drop_down_to_few(
+        self, account: DatabaseAccount, role_id: int, connection: psycopg.Connection, give_up: float
+    ) -> None:
+        postgres_objects.unlink_large_objects(role_id, connection)
+        cascade = account.settings.get("objects") == "cascade"
+        postgres_objects.drop_down_to_few(role_id, connection, cascade=cascade, give_up=give_up)
 
     def _clear_one(self, account: DatabaseAccount, role_id: int, connection: psycopg.Connection) -> None:
         name, objects = sql.Identifier(account.name), account.settings.get("objects", "drop")

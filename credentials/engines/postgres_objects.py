@@ -43,7 +43,7 @@ def drop_down_to_few(role_id: int, connection: psycopg.Connection, *, cascade: b
     Without `cascade`, an object stays while another depends on it. That may be the account's own,
     so what stayed is tried again as long as anything goes. The caller's DROP OWNED reports what
     cannot go. Raises EngineError after `give_up` (time.monotonic()). What is dropped stays dropped,
-    and the next attempt continues.
+    and the next attempt continues. Raises OutOfMemory if one object alone needs too many locks.
     """
     left = _count(role_id, connection)
     while left > MAX_AT_ONCE:
@@ -64,7 +64,7 @@ def _drop_each_once(role_id: int, connection: psycopg.Connection, *, cascade: bo
             _drop(found, connection, cascade=cascade)
         except psycopg.errors.OutOfMemory:
             if size == 1:
-                raise EngineError(TOO_MANY_LOCKS) from None
+                raise
             size = max(1, size // 4)
             continue
         except psycopg.errors.DependentObjectsStillExist:

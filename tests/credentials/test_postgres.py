@@ -427,6 +427,33 @@ def test_of_many_objects_those_stay_that_something_else_depends_on(
     assert postgres_server.one(HOW_MANY, database="orders") == 0
 
 
+def test_one_table_with_more_indexes_than_the_server_has_locks_for(
+    lender: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a view that another of the account's objects depends on, so that they are dropped one by one."""
+    monkeypatch.setattr("credentials.engines.postgres_objects.MAX_AT_ONCE", 2)
+    account, password = lender.issue_lease(**WRITER)
+    with postgres_server.connect(account.name, password) as session:
+        session.execute("CREATE TABLE public.wide (a int)")
+        for first in range(0, 6000, 100):
+            session.execute(
+                f"DO $$ BEGIN FOR i IN {first}..{first + 99} LOOP"
+                " EXECUTE format('CREATE INDEX wide_%s ON public.wide (a)', i); END LOOP; END $$"
+            )
+        session.execute("CREATE VIEW public.v AS SELECT 1 AS a; CREATE TABLE public.of_v (v public.v)")
+    with lender.link() as link:
+        with pytest.raises(EngineError, match="more locks than the server has") as problem:
+            link.revoke(account)
+        assert not isinstance(problem.value, BackendUnreachable), "or one account would stop the whole backend"
+        assert link.verify(account.name).can_log_in is False, "the link is good, and the account is disabled"
+    with postgres_server.superuser("orders") as connection:
+        for first in range(0, 6000, 100):
+            names = ", ".join(f"public.wide_{number}" for number in range(first, first + 100))
+            connection.execute(f"DROP INDEX {names}")
+    lender.take_back(account)
+    assert postgres_server.one("SELECT count(*) FROM pg_class WHERE relname = 'wide'", database="orders") == 0
+
+
 def test_too_many_to_reassign_is_said_of_the_account_and_not_of_the_server(
     lender: System, postgres_server: PostgresServer
 ) -> None:
