@@ -178,7 +178,7 @@ class Agent(AbstractApplication):
     # epoch are invalid.
     control_epoch = models.PositiveIntegerField(default=0, db_default=0, editable=False)
     # Why the registration does not meet its profile, by the demands of `demands_version`; empty: it
-    # does (clients/profiles.py).
+    # does (clients/profiles.py). Version 0: not judged as it stands.
     registration_problem = models.CharField(
         "problem with the registration", max_length=300, blank=True, default="", db_default="", editable=False
     )
@@ -222,6 +222,8 @@ class Agent(AbstractApplication):
             follow = ["name_skeleton"] if "name" in written else []
             if not JUDGED_FIELDS.isdisjoint(written):
                 follow += ["registration_problem", "demands_version"]
+                # The row may have other values in the fields that are not written: it is judged as it is read.
+                self.demands_version = 0
             kwargs["update_fields"] = [*written, *follow]
         super().save(*args, **kwargs)
 
@@ -281,7 +283,8 @@ class Agent(AbstractApplication):
     def current_problem(self) -> str:
         """Why the agent cannot ask for anything; empty: it can.
 
-        Judged here only until a sweeper has stored the verdict by changed demands.
+        Judged here only until a sweeper has stored the verdict: after changed demands, and after a save of some
+        fields.
         """
         is_current = self.demands_version == profiles.DEMANDS_VERSION
         return self.registration_problem if is_current else self.find_registration_problem()

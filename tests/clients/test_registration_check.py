@@ -48,6 +48,19 @@ class TestTheVerdict:
         agent.agent.save(update_fields=["identity_scopes"])
         assert Agent.objects.get(pk=agent.agent.pk).demands_version == 0
 
+    def test_follows_two_changes_at_once(self, agent: Caller) -> None:
+        """Each alone leaves a good registration, and neither has seen the other."""
+        Agent.objects.filter(pk=agent.agent.pk).update(dpop_bound_access_tokens=True)
+        one, other = (Agent.objects.get(pk=agent.agent.pk) for _ in range(2))
+        one.profile = "fapi2-ciba"
+        other.dpop_bound_access_tokens = False
+        one.save(update_fields=["profile"])
+        other.save(update_fields=["dpop_bound_access_tokens"])
+        assert Agent.objects.get(pk=agent.agent.pk).current_problem == PROBLEM
+        lifecycle.recheck_registrations(timezone.now(), 100)
+        row = Agent.objects.get(pk=agent.agent.pk)
+        assert (row.registration_problem, row.demands_version) == (PROBLEM, profiles.DEMANDS_VERSION)
+
     def test_a_sweep_checks_again_what_was_checked_by_earlier_demands(self, agent: Caller) -> None:
         now = timezone.now()
         Agent.objects.update(demands_version=0)
