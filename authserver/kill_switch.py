@@ -64,7 +64,7 @@ def find_remainder(agent: Agent, now: datetime) -> list[Remainder]:
     live = Lease.objects.filter(agent=agent).exclude(state__in=FINAL_STATES)
     states = live.values_list("state").annotate(Count("id")).order_by("state")
     return [
-        Remainder("The agent may call Countersign", int(agent.is_active)),
+        Remainder("Agents that may call Countersign", int(agent.is_active)),
         Remainder(
             "Open and approved requests",
             requests.filter(state__in=REQUEST_STATES.open_states).count(),

@@ -24,7 +24,7 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
     def alive(self) -> "RequestQuerySet":
         """Agent and user are active, the user has not stopped the agent, and no grant of it was revoked.
 
-        One that was put to nobody lives like any other.
+        A decoy has no user and counts as alive.
         """
         return self.alive_for_any_user().filter(~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)))
 
@@ -39,12 +39,12 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
 
 
 class BackchannelRequest(models.Model):
-    """One asking (CIBA Core 7). `state` is written by ciba/lifecycle/ alone."""
+    """One CIBA authentication request (CIBA Core 7). Only ciba/lifecycle/ writes `state`."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     agent = models.ForeignKey(Agent, on_delete=models.PROTECT, related_name="requests", db_index=False)
-    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch when it asked
-    # None: put to nobody, so that the agent does not learn who exists (policy.py). It can only end.
+    agent_epoch = models.PositiveIntegerField(default=0, db_default=0)  # the agent's control_epoch at the request
+    # None: a decoy, so that the agent does not learn who exists (policy.py). It can only end.
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="requests", db_index=False
     )
@@ -62,19 +62,19 @@ class BackchannelRequest(models.Model):
     content = models.JSONField()
     wording_version = models.PositiveSmallIntegerField()
     delivery_mode = models.CharField(max_length=4, choices=Agent.DeliveryMode.choices, default=Agent.DeliveryMode.POLL)
-    # Where ping and push go: as registered when the agent asked, whatever it registers meanwhile.
+    # The endpoint for ping and push, as registered at the request. Later changes do not count.
     notification_endpoint = models.CharField(max_length=MAX_URL, blank=True, default="", db_default="")
-    # For ping and push alone; erased when there is nothing more to send (ciba/callbacks/state.py).
+    # Only for ping and push. Erased when nothing is left to send (ciba/callbacks/state.py).
     sealed_auth_req_id = SealedField(null=True)
     sealed_notification_token = SealedField(null=True)
-    sealed_token_response = SealedField(null=True)  # the pushed tokens, sent again as they are
+    sealed_token_response = SealedField(null=True)  # the pushed tokens; a repeated push sends the same
     callback_deadline_at = models.DateTimeField(null=True)
-    interval = models.PositiveSmallIntegerField()  # seconds, as first told
+    interval = models.PositiveSmallIntegerField()  # seconds, as in the acknowledgement
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(
         help_text="When the state ends by itself: the prompt closes, or the agent can no longer fetch the tokens."
     )
-    auth_req_id_expires_at = models.DateTimeField()  # as expires_in told the agent
+    auth_req_id_expires_at = models.DateTimeField()  # as expires_in in the acknowledgement
     decided_at = models.DateTimeField(null=True)
     redeemed_at = models.DateTimeField(null=True)
     grant = models.OneToOneField(Grant, null=True, on_delete=models.PROTECT, related_name="request")
@@ -113,7 +113,7 @@ class BackchannelRequest(models.Model):
 
 
 class IdempotencyKey(models.Model):
-    """What an agent called one request of its own, so that it may repeat it (ciba/repeats.py)."""
+    """The Idempotency-Key of one request, with which its agent may repeat it (ciba/repeats.py)."""
 
     request = models.OneToOneField(
         BackchannelRequest, primary_key=True, on_delete=models.CASCADE, related_name="idempotency_key"
@@ -122,7 +122,7 @@ class IdempotencyKey(models.Model):
     key_digest = models.BinaryField(max_length=32)
     sealed_response = SealedField(
         identified_by="request_id",
-    )  # the auth_req_id, and the digest of what was asked
+    )  # the auth_req_id, and the digest of the request's parameters
     expires_at = models.DateTimeField()
 
     class Meta:

@@ -1,5 +1,6 @@
 """Agents in the administration: registration, changes, suspension, keys, secrets, and the users they may ask."""
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 from django import forms
@@ -35,7 +36,18 @@ class AgentForm(forms.ModelForm[Agent]):
 
     class Meta:
         model = Agent
-        labels = {"user": "Owner"}
+        labels = {
+            "user": "Owner",
+            "id_token_signed_response_alg": "Algorithm of ID tokens",
+            "redirect_uris": "Redirect URIs",
+            "post_logout_redirect_uris": "Redirect URIs after sign-out",
+        }
+        # django-oauth-toolkit's texts name a field's type or its source code.
+        help_texts = {
+            "registration_source": "How the agent was registered.",
+            "redirect_uris": "Where a browser may return after /authorize. Separate the URIs by spaces.",
+            "post_logout_redirect_uris": "Where a browser may go after /oidc/logout. Separate the URIs by spaces.",
+        }
         fields = (
             "name", "user", "profile", "grant_types", "token_endpoint_auth_method", "client_jwks", "client_jwks_uri",
             "assertion_audience", "dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens",
@@ -77,6 +89,15 @@ CONTROL_UNCHANGED = (
     "agent first: that ends its requests, grants and leases."
 )
 
+
+class ProblemFilter(admin.EmptyFieldListFilter):
+    """Django's filter for empty fields, with answers in place of "Empty" and "Not empty"."""
+
+    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
+        for answer, choice in zip(("All", "No", "Yes"), super().choices(changelist), strict=True):
+            yield {**choice, "display": answer}
+
+
 admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
 
 
@@ -89,7 +110,7 @@ class AgentAdmin(NoDeletion):
         "user", "created",
     )  # fmt: skip
     list_filter = (
-        "status", ("registration_problem", admin.EmptyFieldListFilter), "registration_source",
+        "status", ("registration_problem", ProblemFilter), "registration_source",
         "token_endpoint_auth_method",
     )  # fmt: skip
     search_fields = ("name", "client_id", "user__email")

@@ -70,13 +70,13 @@ class BackendForm(forms.ModelForm[Backend]):
     secret = forms.CharField(
         widget=forms.PasswordInput(render_value=False),
         required=False,
-        label="administrator's secret",
+        label="Administrator's secret",
         help_text="Countersign encrypts the secret and never shows it. Empty: keep the stored secret.",
     )
 
     is_same_system = forms.BooleanField(
         required=False,
-        label="the same system",
+        label="The same system",
         help_text="Required while leases are live: confirms that the new settings lead to the same system.",
     )
 

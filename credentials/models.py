@@ -141,7 +141,9 @@ class Role(models.Model):
     operation_type = models.OneToOneField(
         OperationType, on_delete=models.PROTECT, related_name="credential_role", editable=False
     )
-    settings = models.JSONField(help_text="The rights of the account, in the terms of the engine's terms.")
+    settings = models.JSONField(
+        help_text="The rights of the account, in the engine's own terms (docs/guides/credentials.md)."
+    )
     default_lifetime = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_TOKEN_LIFETIME_S)], help_text="Seconds."
     )

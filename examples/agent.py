@@ -85,7 +85,7 @@ class Agent:
         return answer
 
     def wait(self, sent: dict[str, Any]) -> dict[str, Any]:
-        """Polls as told until there is an answer (CIBA Core 10 and 11). The server may hold each poll (RFC 7240)."""
+        """Polls at the interval until there is an answer (CIBA Core 10, 11). The server may hold a poll (RFC 7240)."""
         interval = sent.get("interval", 5)
         while True:
             status, answer = self.post(
@@ -174,9 +174,8 @@ def lease_an_account(agent: Agent) -> bool:
     say(f"   → Answer in the browser at {agent.server['issuer']} ({sent['expires_in']} s)")
     token = agent.wait(sent)["access_token"]
     status, issued = agent.lease("", token, role="orders-readonly")
-    expect(
-        status == 201, f"an account until {issued['lease']['expires_at'][11:19]} UTC ({issued['lease']['bound_by']})"
-    )
+    lease = issued["lease"]
+    expect(status == 201, f"an account until {lease['expires_at'][11:19]} UTC (bound_by: {lease['bound_by']})")
     use_the_account(agent, issued, routine_token)
     return True
 

@@ -1,4 +1,4 @@
-"""Phrases that texts for people may not use, each with what to say instead.
+"""Phrases that texts for readers may not use, each with what to say instead.
 
 The texts are the string literals of the product, its templates and its scripts.
 """

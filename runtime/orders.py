@@ -17,7 +17,7 @@ from runtime.processes import write_private
 DATABASE = "demo_orders"
 OWNER = "demo_orders_owner"
 READER = "demo_orders_reader"
-LENDER = "demo_orders_lender"
+ADMINISTRATOR = "demo_orders_admin"
 ORDERS = [
     ("2026-11-20", "Acme Office Supplies", "paper", "48.00"),
     ("2026-11-21", "Northwind Traders", "tea", "12.50"),
@@ -41,13 +41,13 @@ def make(embedded: EmbeddedPostgres, data_dir: Path) -> None:
             statement = sql.SQL("REVOKE CONNECT, TEMPORARY ON DATABASE {} FROM PUBLIC")
             connection.execute(statement.format(sql.Identifier(database)))
         statement = sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}")
-        connection.execute(statement.format(*map(sql.Identifier, (DATABASE, READER, LENDER))))
+        connection.execute(statement.format(*map(sql.Identifier, (DATABASE, READER, ADMINISTRATOR))))
     with psycopg.connect(embedded.url("postgres", DATABASE), autocommit=True) as connection:
         _make_orders(connection)
     folder = data_dir / "demo"
     folder.mkdir(mode=0o700, exist_ok=True)
     settings = {
-        "host": "127.0.0.1", "port": embedded.port, "database": DATABASE, "user": LENDER, "sslmode": "disable",
+        "host": "127.0.0.1", "port": embedded.port, "database": DATABASE, "user": ADMINISTRATOR, "sslmode": "disable",
     }  # fmt: skip
     write_private(folder / "backend.json", json.dumps({"settings": settings, "secret": secret}))
 
@@ -55,13 +55,13 @@ def make(embedded: EmbeddedPostgres, data_dir: Path) -> None:
 def _make_roles(connection: psycopg.Connection, secret: str) -> None:
     """The administrator that docs/guides/credentials.md requires: CREATEROLE, and ADMIN on the groups."""
     known = {name for (name,) in connection.execute("SELECT rolname FROM pg_roles").fetchall()}
-    for name, rights in ((OWNER, "NOLOGIN"), (READER, "NOLOGIN"), (LENDER, "LOGIN CREATEROLE")):
+    for name, rights in ((OWNER, "NOLOGIN"), (READER, "NOLOGIN"), (ADMINISTRATOR, "LOGIN CREATEROLE")):
         if name not in known:
             connection.execute(sql.SQL("CREATE ROLE {} " + rights).format(sql.Identifier(name)))
-    verifier = connection.pgconn.encrypt_password(secret.encode(), LENDER.encode(), b"scram-sha-256").decode()
-    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(LENDER), verifier))
+    verifier = connection.pgconn.encrypt_password(secret.encode(), ADMINISTRATOR.encode(), b"scram-sha-256").decode()
+    connection.execute(sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(ADMINISTRATOR), verifier))
     group = sql.SQL("GRANT {} TO {} WITH ADMIN OPTION")
-    connection.execute(group.format(sql.Identifier(READER), sql.Identifier(LENDER)))
+    connection.execute(group.format(sql.Identifier(READER), sql.Identifier(ADMINISTRATOR)))
 
 
 def _make_orders(connection: psycopg.Connection) -> None:

@@ -70,7 +70,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.UUIDField(default=uuid.uuid4, editable=False, primary_key=True, serialize=False)),
                 ('name', models.CharField(max_length=41, unique=True, validators=[django.core.validators.RegexValidator('^[a-z][a-z0-9-]{0,40}\\Z', 'Lower-case letters, digits and hyphens.')])),
-                ('settings', models.JSONField(help_text="The rights of the account, in the terms of the engine's terms.")),
+                ('settings', models.JSONField(help_text="The rights of the account, in the engine's own terms (docs/guides/credentials.md).")),
                 ('default_lifetime', models.PositiveIntegerField(default=600, help_text='Seconds.', validators=[django.core.validators.MinValueValidator(10), django.core.validators.MaxValueValidator(86400)])),
                 ('max_lifetime', models.PositiveIntegerField(default=3600, help_text='Seconds, with all renewals.', validators=[django.core.validators.MinValueValidator(30), django.core.validators.MaxValueValidator(86400)])),
                 ('max_leases', models.PositiveIntegerField(default=100, validators=[django.core.validators.MinValueValidator(1)])),

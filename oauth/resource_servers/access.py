@@ -1,7 +1,7 @@
 """Verifies the access token of a call to our own endpoints: /userinfo and /v1/leases.
 
 RFC 6750 for bearer tokens, RFC 9449 7 for DPoP-bound ones. One function does both, so that no endpoint
-can forget the sender constraint.
+can omit the sender constraint.
 """
 
 from datetime import datetime

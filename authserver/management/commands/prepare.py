@@ -18,7 +18,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if found := problems():
             raise CommandError("\n".join(found))
-        call_command("migrate", verbosity=0, brief=True, stdout=self.stdout)
+        # Without stdout=self.stdout, which would end each part of its line of progress.
+        call_command("migrate", verbosity=0, brief=True)
         call_command("rotate_keys", if_missing=True, stdout=self.stdout)
         call_command("rotate_push_key", if_missing=True, stdout=self.stdout)
         if settings.DEMO:
