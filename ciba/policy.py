@@ -1,4 +1,4 @@
-"""May this be asked, and does this answer count? Pure: facts in, verdict out."""
+"""Whether a request is accepted, and whether an answer to a prompt counts. Pure: facts in, verdict out."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class RequestRefusal(Enum):
 class Acceptance:
     """The request is stored and answered."""
 
-    assurance: Assurance  # what the approver must have; stored with the request, and read from there alone
+    assurance: Assurance  # what the approver must have; the request stores it, and later checks read only that
     decoy_reason: str | None = None  # why no user is prompted, so that the request can only end; for the audit log
 
 
@@ -33,19 +33,19 @@ class RequestFacts:
     hides_users: bool  # the agent must not learn who exists
     risks: Collection[Risk]  # one per authorization_details object
     assurances: Collection[Assurance]
-    acr_values: Sequence[str]  # as requested, the most wanted first
+    acr_values: Sequence[str]  # as requested, in order of preference
     pending: int  # unanswered requests of this agent to this user
     max_pending: int
 
 
 def judge_request(facts: RequestFacts) -> RequestVerdict:
-    """Whose is it comes first; then what, how sure, and how often.
+    """Judges the user first, then the operations, the assurance and the number of pending requests.
 
-    Where users are hidden, no refusal depends on who the user is, or on whether there is one.
+    If users are hidden, no refusal depends on the user or on whether there is one.
     """
     if not facts.may_ask_user and not facts.hides_users:
         return RequestRefusal.UNKNOWN_USER
-    # One approval for one dangerous operation: nothing may hide behind it.
+    # One approval is for one dangerous operation, so that no second operation hides behind it.
     if len(facts.risks) > 1 and any(risk is not Risk.ROUTINE for risk in facts.risks):
         return RequestRefusal.MIXED_OPERATIONS
     assurance = _choose_assurance(facts.assurances, facts.acr_values)
@@ -62,10 +62,10 @@ def judge_request(facts: RequestFacts) -> RequestVerdict:
 
 
 def _choose_assurance(demanded: Collection[Assurance], acr_values: Sequence[str]) -> Assurance | None:
-    """The most wanted of `acr_values` that this server can give and that meets the operations' demands.
+    """The first of `acr_values` that this server can give and that meets the operations' demands.
 
-    A value that this server does not know, or that is less than the operations demand, is ignored: the ID token's
-    acr says what was done (CIBA Core 7.1). None: the request wants more than this server can give.
+    Ignores a value that this server does not know or that is weaker than the operations demand: the ID token's acr
+    says which assurance was reached (CIBA Core 7.1). None: the request needs more than this server can give.
     """
     if not all(is_supported(assurance) for assurance in demanded):
         return None
@@ -104,7 +104,7 @@ class AnswerFacts:
 
 
 def judge_answer(facts: AnswerFacts, now: datetime) -> AnswerVerdict:
-    """A denial needs no assurance beyond being signed in: saying no is always safe."""
+    """A denial needs only a signed-in user, because a denial is always safe."""
     if not facts.is_own:
         return AnswerVerdict.UNKNOWN
     if not facts.is_pending:

@@ -1,6 +1,5 @@
 """Agents in the administration: registration, changes, suspension, keys, secrets, and the users they may ask."""
 
-from collections.abc import Iterator
 from typing import Any, cast
 
 from django import forms
@@ -90,12 +89,23 @@ CONTROL_UNCHANGED = (
 )
 
 
-class ProblemFilter(admin.EmptyFieldListFilter):
-    """Django's filter for empty fields, with answers in place of "Empty" and "Not empty"."""
+class ProblemFilter(admin.SimpleListFilter):
+    """Agents whose registration does not meet their profile, by the last check."""
 
-    def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
-        for answer, choice in zip(("All", "No", "Yes"), super().choices(changelist), strict=True):
-            yield {**choice, "display": answer}
+    title = "problem with the registration"
+    parameter_name = "problem"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes"), ("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        match self.value():
+            case "yes":
+                return queryset.exclude(registration_problem="")
+            case "no":
+                return queryset.filter(registration_problem="")
+            case _:
+                return queryset
 
 
 admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
@@ -110,7 +120,7 @@ class AgentAdmin(NoDeletion):
         "user", "created",
     )  # fmt: skip
     list_filter = (
-        "status", ("registration_problem", ProblemFilter), "registration_source",
+        "status", ProblemFilter, "registration_source",
         "token_endpoint_auth_method",
     )  # fmt: skip
     search_fields = ("name", "client_id", "user__email")

@@ -1,11 +1,11 @@
 """A small resource server that trusts Countersign: the demo's API, and an example to copy.
 
-GET  /calendar   routine: the token is checked here, by signature and claims (RFC 9068).
-POST /payments   critical: the approval is spent at Countersign, for the call that we are about to carry out.
+GET  /calendar   routine: this API validates the token locally, by signature and claims (RFC 9068).
+POST /payments   critical: this API spends a use at Countersign before it carries out the call.
 
-A token that is bound to a key (`cnf.jkt`, RFC 9449) counts only with a proof of that key.
+A token that is bound to a key (`cnf.jkt`, RFC 9449) is accepted only with a proof of that key.
 
-Public libraries only: httpx, joserfc, rfc8785. Reads DATA_DIR/demo/api.json; listens on loopback.
+It uses public libraries only: httpx, joserfc, rfc8785. It reads DATA_DIR/demo/api.json and listens on loopback.
 """
 
 import hashlib
@@ -28,8 +28,8 @@ from joserfc.jwk import ECKey, KeySet
 DATA_DIR = Path(os.environ.get("DATA_DIR") or Path(__file__).resolve().parent.parent / ".data")
 PORT = int(os.environ.get("DEMO_API_PORT") or 8001)
 MAX_BODY = 16_384  # bytes
-KEYS_FOR = 300  # seconds: how long a fetched JWKS is good
-PROOFS_FOR = 60  # seconds: how old a DPoP proof may be
+JWKS_LIFETIME_S = 300
+MAX_PROOF_AGE_S = 60
 
 
 class Refused(Exception):
@@ -46,7 +46,7 @@ class Refused(Exception):
 
 
 class NoToken(Refused):
-    """Who sent no token made no error: the header has none (RFC 6750, section 3.1), the body says what is needed."""
+    """The call has no token. The header then has no `error` (RFC 6750, section 3.1)."""
 
     challenge = 'Bearer realm="demo", DPoP algs="ES256"'
 
@@ -55,7 +55,7 @@ class NoToken(Refused):
 
 
 class Countersign:
-    """What this API knows of its authorization server."""
+    """The authorization server, as this API uses it."""
 
     def __init__(self, settings: dict[str, str], http: httpx.Client) -> None:
         self.issuer, self.resource = settings["issuer"], settings["resource"]
@@ -64,9 +64,9 @@ class Countersign:
         self.keys, self.fetched_at = KeySet([]), 0.0
 
     def key_set(self, kid: str) -> KeySet:
-        """The published keys; fetched again when they are old or do not have this one."""
+        """The published keys. Fetches them again if they are old or do not contain `kid`."""
         age = time.monotonic() - self.fetched_at
-        if age > KEYS_FOR or (age > 5 and kid not in {key.kid for key in self.keys.keys}):
+        if age > JWKS_LIFETIME_S or (age > 5 and kid not in {key.kid for key in self.keys.keys}):
             metadata = self.http.get(f"{self.issuer}/.well-known/openid-configuration").raise_for_status().json()
             found = self.http.get(metadata["jwks_uri"]).raise_for_status().json()
             self.keys, self.fetched_at = KeySet.import_key_set(found), time.monotonic()
@@ -114,7 +114,7 @@ class Countersign:
 
 
 def operation_digest(operation: dict[str, Any], client_id: str, resource: str, sub: str) -> str:
-    """base64url SHA-256 of the canonical JSON (RFC 8785) of the operation as it would be granted."""
+    """The digest of the operation: base64url SHA-256 of the canonical JSON (RFC 8785)."""
     whole = {"authorization_details": [operation], "client_id": client_id, "resource": resource, "sub": sub}
     return urlsafe_b64encode(hashlib.sha256(rfc8785.dumps(whole)).digest()).rstrip(b"=").decode()
 
@@ -130,13 +130,13 @@ def _invalid_token() -> Refused:
 
 
 class Proofs:
-    """DPoP proofs (RFC 9449, section 7.1). In one process; several would share what was seen."""
+    """Checks DPoP proofs (RFC 9449, section 7.1). Several processes would have to share `seen`."""
 
     def __init__(self) -> None:
         self.seen: dict[str, float] = {}
 
     def check(self, proof: str, *, jkt: str, token: str, method: str, url: str) -> None:
-        """Raises Refused where this is not a fresh proof, for this call and this token, of the key `jkt`."""
+        """Raises Refused unless this is a fresh proof of the key `jkt` for this call and this token."""
         try:
             header = json.loads(_from_b64url(proof.split(".")[0]))
             key = ECKey.import_key(header["jwk"])
@@ -148,7 +148,7 @@ class Proofs:
                 and "d" not in header["jwk"]
                 and key.thumbprint() == jkt
                 and expected == {name: claims.get(name) for name in expected}
-                and abs(time.time() - claims["iat"]) <= PROOFS_FOR
+                and abs(time.time() - claims["iat"]) <= MAX_PROOF_AGE_S
             )
             jti = str(claims["jti"])
         except (JoseError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -156,7 +156,7 @@ class Proofs:
         self.seen = {known: until for known, until in self.seen.items() if until > time.time()}
         if not good or jti in self.seen:
             raise _invalid_token()
-        self.seen[jti] = time.time() + 2 * PROOFS_FOR
+        self.seen[jti] = time.time() + 2 * MAX_PROOF_AGE_S
 
 
 def _hash(text: str) -> str:
@@ -186,20 +186,20 @@ class Handler(BaseHTTPRequestHandler):
     def payments(self) -> dict[str, Any]:
         token, claims = self.caller()
         body = self.json_body()
-        # From the call, never from the token: what is approved must be what runs.
+        # Built from the actual call, never from the token: only the approved operation may run.
         operation = {"type": "payment", **body}
         use = self.countersign.spend(token, claims, operation, self.headers.get("Idempotency-Key"))
         return {"receipt": use["use_id"], "paid": body, "on_behalf_of": claims["sub"]}
 
     def caller(self) -> tuple[str, dict[str, Any]]:
-        """The token and its claims, from whoever may present it."""
+        """The token and its claims. Raises Refused if the caller may not present the token."""
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")
         if scheme.lower() not in ("bearer", "dpop") or not token:
             raise NoToken()
         claims = self.countersign.check_token(token)
         cnf = claims.get("cnf", {})
-        # A bound token without its proof was stolen, or might as well have been; what else it may be bound to
-        # (a certificate) this API cannot check.
+        # A bound token without its proof may be stolen. This API cannot check other bindings (a
+        # certificate), so it refuses them.
         if cnf.keys() - {"jkt"} or (scheme.lower() == "dpop") != ("jkt" in cnf):
             raise _invalid_token()
         if "jkt" in cnf:
@@ -245,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Quiet: the supervisor's terminal is for what matters."""
+        """Logs nothing, so that the supervisor's terminal shows only messages that matter."""
 
 
 def main() -> None:

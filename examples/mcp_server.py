@@ -1,9 +1,11 @@
 """A small MCP server that trusts Countersign: a notebook with one tool to read and one to write.
 
-It needs the `mcp` package (2.3 or newer). What it does for its safety, in this order: it says who issues its tokens
-(RFC 9728); it answers 401 without a token and asks Countersign about each token that comes (RFC 7662), so that what
-was revoked is refused at once; and it names what a tool needs in a 403, so that the client asks the user for more.
-The token goes no further than here.
+It needs the `mcp` package (2.3 or newer). It protects its tools in three steps:
+1. It publishes who issues its tokens (RFC 9728).
+2. It answers 401 without a token, and introspects each token at Countersign (RFC 7662), so that a revoked token is
+   refused at once.
+3. If a scope is missing, it names the scopes that the tool needs in a 403, so that the client asks the user for them.
+It never passes the token on.
 """
 
 import json
@@ -14,7 +16,7 @@ from urllib.parse import urlsplit
 import httpx
 from mcp.server import MCPServer
 
-# What a call needs; whatever is not listed needs the first.
+# The scope that each tool needs.
 READ, WRITE = "notes.read", "notes.write"
 TOOL_SCOPES = {"read_notes": READ, "write_note": WRITE}
 MAX_BODY = 64 * 1024
@@ -43,8 +45,9 @@ def make_notebook() -> MCPServer:
 class Guarded:
     """The notebook as an ASGI application, behind tokens.
 
-    `resource` is its own address, as registered with Countersign; `credential` what it introspects with. A client
-    without a token asks for all of `first_scopes`; where there are none, Countersign gives it every routine scope.
+    `resource` is its own address, as registered with Countersign. `credential` is the resource's credential for
+    introspection. A client without a token asks for all of `first_scopes`. If there are none, Countersign gives it
+    every routine scope.
     """
 
     def __init__(
@@ -87,7 +90,7 @@ class Guarded:
         if reply is None or not reply.get("active") or reply.get("aud") != self.resource:
             await self._challenge(send, 401, "invalid_token", " ".join(self.first_scopes), is_tried=bool(header))
         elif needed not in reply.get("scope", "").split():
-            # Everything that is needed, with what is there: a client asks for exactly this.
+            # All scopes that the client needs, including those it has, because it asks for exactly this list.
             wanted = " ".join(sorted({READ, needed}))
             await self._challenge(send, 403, "insufficient_scope", wanted)
         else:
@@ -100,7 +103,7 @@ class Guarded:
             return dict(answered.json())
 
     async def _challenge(self, send: Send, status: int, error: str, scopes: str, *, is_tried: bool = True) -> None:
-        """RFC 6750 3, RFC 9728 5.1. Who sent no token made no error: the header has none (RFC 6750 3.1)."""
+        """RFC 6750 3, RFC 9728 5.1. Without a token the header has no `error` (RFC 6750 3.1)."""
         error_parameter = f'error="{error}", ' if is_tried else ""
         scope_parameter = f'scope="{scopes}", ' if scopes else ""
         challenge = f'Bearer {error_parameter}{scope_parameter}resource_metadata="{self.about_url}"'
@@ -108,7 +111,7 @@ class Guarded:
 
 
 def needed_scope(body: bytes) -> str:
-    """Of the call in the body; an unreadable one is the notebook's to refuse."""
+    """The scope for the call in the body. The notebook itself refuses an unreadable body."""
     try:
         call = json.loads(body or b"{}")
     except ValueError:
@@ -132,7 +135,7 @@ async def read_body(receive: Receive) -> bytes | None:
 
 
 def replay(body: bytes, receive: Receive) -> Receive:
-    """The body once more, for the application behind."""
+    """A `receive` that returns the body again, for the notebook's application."""
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:

@@ -1,4 +1,4 @@
-"""Whether a function takes part in its caller's transaction, or must not. Nobody else asks the connection."""
+"""Whether a function takes part in its caller's transaction, or must not. No other module asks the connection."""
 
 from django.db import connection
 
@@ -10,6 +10,6 @@ def inside_transaction(what: str) -> None:
 
 
 def outside_transaction(what: str) -> None:
-    """Raises RuntimeError inside a transaction. `what` waits for somebody outside, and the locks would wait with it."""
+    """Raises RuntimeError inside a transaction. `what` waits for another system and would hold the locks meanwhile."""
     if connection.in_atomic_block:
         raise RuntimeError(f"{what} waits for the network: not inside a transaction")

@@ -1,4 +1,4 @@
-"""One request from its first byte to its last; the process's start and its end."""
+"""Serves one request from its first byte to its last, and starts and ends the process."""
 
 import asyncio
 import json
@@ -20,9 +20,9 @@ from web.streams import Streams
 log = logging.getLogger(__name__)
 
 BODY_TIMEOUT_S = 30.0  # seconds for a whole body
-MAX_BUFFERED_BYTES = 64 * 1024 * 1024  # bytes of all bodies at once, beyond which only small ones are read
+MAX_BUFFERED_BYTES = 64 * 1024 * 1024  # bytes of all bodies at once; beyond this, only small bodies are read
 SMALL_BODY_BYTES = 64 * 1024  # bytes: every protocol request is far below
-SEND_TIMEOUT_S = 30.0  # seconds that a reader may keep us from sending the next part
+SEND_TIMEOUT_S = 30.0  # seconds that a slow reader may block sending
 
 
 FAILED = WsgiAnswer(500, [(b"content-type", b"text/plain"), (b"content-length", b"14")], b"internal error")
@@ -93,7 +93,7 @@ class Front:
                 signal.signal(number, lambda *_: loop.call_soon_threadsafe(self.close))
 
     def close(self) -> None:
-        """Ends every stream and every waiting; what is being answered is answered."""
+        """Ends every stream and every wait. Requests in progress get their answers."""
         self._is_closing = True
         for listener in self._parked:
             listener.end()
@@ -116,38 +116,38 @@ class Front:
             await self._send(scope, answer, mark, receive, send)
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises ProtocolError where it cannot be read or is too large, too slow or too much."""
+        """The whole body. Raises ProtocolError if it is unreadable, too large, too slow, or if too much is buffered."""
         headers = dict(scope["headers"])
         declared = int(headers.get(b"content-length") or 0)
         if not declared and b"transfer-encoding" not in headers:
             return b""
         if declared > self._max_body:
             raise BodyTooLarge()
-        held_request, parts = 0, []
+        received_bytes, parts = 0, []
         try:
             async with asyncio.timeout(BODY_TIMEOUT_S):
                 more = True
                 while more:
                     part, more = await _receive_part(receive)
-                    held_request += len(part)
+                    received_bytes += len(part)
                     self._buffered += len(part)
-                    if held_request > self._max_body:
+                    if received_bytes > self._max_body:
                         raise BodyTooLarge()
-                    if self._buffered > MAX_BUFFERED_BYTES and held_request > SMALL_BODY_BYTES:
+                    if self._buffered > MAX_BUFFERED_BYTES and received_bytes > SMALL_BODY_BYTES:
                         raise TemporarilyUnavailable(retry_after=1)
                     parts.append(part)
         except TimeoutError as error:
             raise BodyTooSlow() from error
         finally:
-            self._buffered -= held_request
+            self._buffered -= received_bytes
         return b"".join(parts)
 
     async def _send(self, scope: Scope, answer: WsgiAnswer, mark: Mark, receive: Receive, send: Send) -> None:
         if isinstance(answer.parked, Stream):
             await self._stream(answer, answer.parked, mark, receive, send)
         elif isinstance(answer.parked, Wait):
-            if held_request := await self._park(scope, answer, answer.parked, mark, receive):
-                await send_whole(send, held_request)
+            if final := await self._park(scope, answer, answer.parked, mark, receive):
+                await send_whole(send, final)
         elif isinstance(answer.parked, Pause):
             await asyncio.sleep(answer.parked.until - time.monotonic())
             await send_whole(send, answer)
@@ -174,10 +174,10 @@ class Front:
     async def _park(
         self, scope: Scope, first: WsgiAnswer, wait: Wait, mark: Mark, receive: Receive
     ) -> WsgiAnswer | None:
-        """The answer, once it has changed or may not be held any longer; None where the client has gone."""
+        """The answer, when it has changed or the wait is over; None if the client has disconnected."""
         if self._is_closing or len(self._parked) >= self._max_parked:
             await self._pool.run_own(wait.over)
-            return first  # good as it is, only early
+            return first  # correct, only earlier than the client wished
         listener = Listener([wait.watch])
         self._parked.add(listener)
         going = when_gone(receive, listener.leave)
@@ -220,7 +220,7 @@ class Front:
         try:
             await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
             if answer.file is not None:
-                # A thread only reads; a slow reader keeps none.
+                # The thread only reads a part, so a slow reader keeps no thread.
                 while (part := await self._pool.run_own(answer.file.read, CHUNK_BYTES)) and not gone.is_set():
                     async with asyncio.timeout(SEND_TIMEOUT_S):
                         await send({"type": "http.response.body", "body": part, "more_body": True})
@@ -234,7 +234,7 @@ class Front:
     def _send_chunks(
         self, answer: WsgiAnswer, gone: threading.Event, loop: asyncio.AbstractEventLoop, send: Send
     ) -> None:
-        """In one thread from first to last: the generator may hold a database connection of that thread."""
+        """Runs in one thread throughout, because the generator may hold a database connection of that thread."""
         for chunk in answer.chunks or ():
             if gone.is_set():
                 return
@@ -255,7 +255,7 @@ async def _send(send: Send, message: dict[str, Any]) -> None:
 
 
 def when_gone(receive: Receive, act: Callable[[], None]) -> "asyncio.Task[None]":
-    """Calls `act` as soon as the client has closed the connection."""
+    """Calls `act` as soon as the client has disconnected."""
 
     async def watch() -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -271,7 +271,7 @@ async def send_whole(send: Send, answer: WsgiAnswer) -> None:
 
 
 async def refuse(send: Send, error: ProtocolError) -> None:
-    """An answer of the front itself, in the shape that all errors have."""
+    """Sends a refusal of the front itself, with the body of every error."""
     body = json.dumps(error.body()).encode()
     headers = [
         (b"content-type", b"application/json"),
@@ -281,5 +281,5 @@ async def refuse(send: Send, error: ProtocolError) -> None:
     if error.retry_after is not None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     if isinstance(error, BodyIncomplete | BodyTooSlow | BodyTooLarge):
-        headers.append((b"connection", b"close"))  # what is left of the body is not read
+        headers.append((b"connection", b"close"))  # the rest of the body is not read
     await send_whole(send, WsgiAnswer(error.status, headers, body))

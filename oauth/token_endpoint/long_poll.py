@@ -1,8 +1,8 @@
-"""An answer of the token endpoint that is held back because its client prefers to wait (RFC 7240 4.3).
+"""Long polls: the token endpoint holds its answer if the client prefers to wait (RFC 7240 4.3).
 
-A grant type says that its answer may change soon, and which topic to watch (`AnswerPending`). The endpoint parks the
-response together with everything that it has already checked, so that the client need not repeat what works once (an
-assertion, a proof).
+A grant type raises `AnswerPending` if its answer may change soon, and names the topic to watch. The endpoint parks the
+response together with the results of its checks, so that the client need not repeat an assertion or a proof, which
+work once.
 """
 
 import re
@@ -18,14 +18,14 @@ from foundation.errors import ProtocolError
 from foundation.pending_answers import Wait, Watch, can_wait, park
 
 MAX_WAIT_S = 30  # seconds: CIBA Core 10.1 suggests no more, and proxies give up after a minute
-# A little later than the end of what is waited for, so that the last look sees it ended.
+# The wait ends a little after the request's own end, so that the last look sees the final state.
 WAIT_MARGIN = timedelta(milliseconds=50)
 
 _WAIT = re.compile(r'^wait[ \t]*=[ \t]*"?([0-9]{1,6})"?[ \t]*(?:;|$)', re.IGNORECASE)
 
 
 def preferred_wait(header: str) -> int:
-    """The seconds that a Prefer header asks for; 0 where it asks for none. The first counts (RFC 7240 2). Pure."""
+    """The seconds of `wait` in a Prefer header, or 0. The first `wait` counts (RFC 7240 2). Pure."""
     for preference in header.split(","):
         if found := _WAIT.match(preference.strip()):
             return int(found[1])
@@ -34,7 +34,7 @@ def preferred_wait(header: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PendingAnswer:
-    """How long an answer may be held back, and what is to be watched. `begin` gets when it is over at the latest."""
+    """Until when an answer may be held, and the topic to watch. `begin` gets the latest end of the wait."""
 
     watch: Watch
     until: datetime
@@ -43,21 +43,21 @@ class PendingAnswer:
 
 
 class AnswerPending(ProtocolError):
-    """An answer that somebody's decision will change; with `pending`, it may be waited for."""
+    """An answer that a user's decision will change. With `pending`, the client may wait for the change."""
 
     pending: PendingAnswer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeldRequest:
-    """What comes back when a held answer is asked for again."""
+    """The state of a held request, which the front returns when it resumes the request."""
 
     attempt: Any
     applied: str  # Preference-Applied
 
 
 def hold_response(request: HttpRequest, answer: AnswerPending, attempt: Any, now: datetime) -> HttpResponse | None:
-    """The answer now, to be held back; None where the client or the server does not wait."""
+    """The present answer, parked; None if the client or the server does not wait."""
     pending, preferred = answer.pending, preferred_wait(request.headers.get("Prefer", ""))
     if pending is None or not preferred or not can_wait(request):
         return None
@@ -71,7 +71,7 @@ def hold_response(request: HttpRequest, answer: AnswerPending, attempt: Any, now
 
 
 def park_again(request: HttpRequest, answer: AnswerPending, held_request: HeldRequest) -> HttpResponse | None:
-    """The same answer again: it goes on being held."""
+    """The same answer, parked again; None if it can no longer be held."""
     if answer.pending is None:
         return None
     return park(error_response(answer, request), Wait(answer.pending.watch, 0, held_request, answer.pending.end))

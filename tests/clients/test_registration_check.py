@@ -73,6 +73,17 @@ class TestTheVerdict:
         assert event.client_id == agent.agent.client_id
         assert json.loads(event.body)["facts"]["problem"] == PROBLEM
 
+    def test_filters_the_list_of_agents(self, agent: Caller, administrator: User) -> None:
+        browser = sign_in(administrator)
+
+        def listed(problem: str) -> bool:
+            return agent.agent.client_id in browser.get("/admin/clients/agent/", {"problem": problem}).content.decode()
+
+        assert (listed("yes"), listed("no"), listed("")) == (False, True, True)
+        change_demands(agent.agent)
+        lifecycle.recheck_registrations(timezone.now(), 100)
+        assert (listed("yes"), listed("no"), listed("")) == (True, False, True)
+
     def test_a_later_version_is_left_alone(self, agent: Caller) -> None:
         """A process of the previous release does not undo what the next one has found."""
         Agent.objects.update(demands_version=profiles.DEMANDS_VERSION + 1, registration_problem="something new")
