@@ -57,19 +57,6 @@ class Migration(migrations.Migration):
                 'default_permissions': ('view',),
             },
         ),
-        migrations.CreateModel(
-            name='SignInAttempt',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('email_digest', models.BinaryField(max_length=32)),
-                ('address', models.GenericIPAddressField()),
-                ('at', models.DateTimeField(db_index=True)),
-            ],
-            options={
-                'default_permissions': (),
-                'indexes': [models.Index(fields=['email_digest', 'at'], name='accounts_si_email_d_edcf42_idx'), models.Index(fields=['address', 'at'], name='accounts_si_address_3e71c3_idx')],
-            },
-        ),
         migrations.AddConstraint(
             model_name='user',
             constraint=models.CheckConstraint(condition=models.Q(('email', django.db.models.functions.text.Lower('email'))), name='user_email_is_lower'),

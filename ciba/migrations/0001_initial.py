@@ -78,10 +78,24 @@ class Migration(migrations.Migration):
                 ('jwks', models.JSONField(blank=True, null=True, verbose_name='public keys (JWK Set)')),
                 ('jwks_uri', models.CharField(blank=True, help_text='Instead of the keys.', max_length=2048, verbose_name='address of public keys')),
                 ('is_active', models.BooleanField(default=True, verbose_name='active')),
-                ('last_attempt_at', models.DateTimeField(editable=False, null=True)),
             ],
             options={
                 'default_permissions': ('add', 'change', 'view'),
+            },
+        ),
+        migrations.CreateModel(
+            name='HintIssuerKeys',
+            fields=[
+                ('uri', models.CharField(max_length=2048)),
+                ('jwks', models.JSONField(null=True)),
+                ('fetched_at', models.DateTimeField(null=True)),
+                ('last_attempt_at', models.DateTimeField(null=True)),
+                ('settled_at', models.DateTimeField(null=True)),
+                ('problem', models.CharField(blank=True, max_length=300)),
+                ('issuer', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='published_keys', serialize=False, to='ciba.hintissuer')),
+            ],
+            options={
+                'default_permissions': (),
             },
         ),
         migrations.CreateModel(

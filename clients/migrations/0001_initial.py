@@ -141,19 +141,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='RegistrationAttempt',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('network', models.GenericIPAddressField()),
-                ('host', models.CharField(blank=True, max_length=255)),
-                ('at', models.DateTimeField(db_index=True)),
-            ],
-            options={
-                'default_permissions': (),
-                'indexes': [models.Index(fields=['network', 'at'], name='clients_reg_network_e1d15c_idx'), models.Index(fields=['host', 'at'], name='clients_reg_host_b7ab90_idx')],
-            },
-        ),
-        migrations.CreateModel(
             name='SpentAssertion',
             fields=[
                 ('id', models.BigAutoField(primary_key=True, serialize=False)),

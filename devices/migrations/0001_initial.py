@@ -42,19 +42,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='UserCodeAttempt',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(db_index=True)),
-                ('agent', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.OAUTH2_PROVIDER_APPLICATION_MODEL)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'default_permissions': (),
-                'indexes': [models.Index(fields=['user', 'at'], name='devices_use_user_id_85223b_idx')],
-            },
-        ),
-        migrations.CreateModel(
             name='Device',
             fields=[
                 ('id', models.UUIDField(default=foundation.handles.new_id, editable=False, primary_key=True, serialize=False)),

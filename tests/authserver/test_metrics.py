@@ -75,13 +75,13 @@ def test_every_worker_answers_for_all_and_a_dead_one_is_counted(django_db_setup:
         assert {scrape()[livez] >= sent + 1 for _ in range(12)} == {True}
 
 
-@pytest.mark.django_db
 def unauthenticated_calls() -> dict[tuple[str, ...], float]:
     """How many of each, by endpoint and error, in this process since its start."""
     samples = [sample for family in UNAUTHENTICATED.collect() for sample in family.samples]
     return {tuple(sample.labels.values()): sample.value for sample in samples if sample.name.endswith("_total")}
 
 
+@pytest.mark.django_db
 class TestLabels:
     def test_none_comes_from_a_request_or_an_error(self) -> None:
         http, before = Client(), unauthenticated_calls()
