@@ -47,21 +47,22 @@ class StateMachine(Generic[S]):
         """The states that `target` may be entered from."""
         return [source for source, targets in self.transitions.items() if target in targets]
 
-    def movable(self, rows: R, target: S, *, leaving: Collection[S] = ()) -> R:
+    def movable(self, rows: R, target: S, *, leaving: Collection[S] | None = None) -> R:
         """Those of `rows` that may move to `target`, or only those in the states `leaving`.
 
         Raises ValueError if the table does not allow one of these moves.
         """
-        for source in leaving:
+        sources = self.sources(target) if leaving is None else list(leaving)
+        for source in sources:
             if not self.allows(source, target):
                 raise ValueError(f"nothing goes from {source} to {target}")
-        return rows.filter(**{f"{self.field}__in": list(leaving) or self.sources(target)})
+        return rows.filter(**{f"{self.field}__in": sources})
 
-    def move_all(self, rows: Rows, target: S, *, leaving: Collection[S] = (), **values: Any) -> int:
+    def move_all(self, rows: Rows, target: S, *, leaving: Collection[S] | None = None, **values: Any) -> int:
         """Moves all movable rows by one conditional UPDATE, which also writes `values`. Returns how many moved."""
         return self.movable(rows, target, leaving=leaving).update(**{self.field: target}, **values)
 
-    def move(self, row: Rows, target: S, *, leaving: Collection[S] = (), **values: Any) -> bool:
+    def move(self, row: Rows, target: S, *, leaving: Collection[S] | None = None, **values: Any) -> bool:
         """Like `move_all`, for a queryset of one row.
 
         Of concurrent callers PostgreSQL lets one win. False for every other, and if the state does not allow the move.

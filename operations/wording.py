@@ -245,7 +245,7 @@ def _property(name: str, schema: dict[str, Any], definitions: dict[str, Any]) ->
 
 
 def _resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
-    """The schema with its $ref resolved. Keywords siblings the $ref win. schemas.py has refused circles."""
+    """The schema with its $ref resolved. Keywords beside the $ref win. schemas.py has refused circles."""
     if not isinstance(part, dict):
         return {}
     if "$ref" not in part:

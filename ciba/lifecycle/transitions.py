@@ -21,7 +21,7 @@ def lock_request(request_id: UUID) -> BackchannelRequest:
 
 
 def move_request(
-    request: BackchannelRequest, target: State, now: datetime, *, leaving: Sequence[State] = (), **fields: Any
+    request: BackchannelRequest, target: State, now: datetime, *, leaving: Sequence[State] | None = None, **fields: Any
 ) -> bool:
     """The one conditional UPDATE: from a state that `target` may follow, not expired, agent and
     user active.

@@ -51,6 +51,12 @@ def test_a_caller_may_narrow_the_states_that_are_left() -> None:
     assert MACHINE.move(Row("open"), "gone", leaving=["open"])
 
 
+def test_no_states_to_leave_are_not_all_of_them() -> None:
+    """A caller may have computed them."""
+    row = Row("open")
+    assert not MACHINE.move(row, "gone", leaving=[]) and not row.written
+
+
 def test_a_move_that_the_table_does_not_know_is_an_error_of_the_program() -> None:
     with pytest.raises(ValueError, match="nothing goes from draft to done"):
         MACHINE.move(Row("draft"), "done", leaving=["draft"])
