@@ -223,7 +223,7 @@ def end_newest_grant(page: Page) -> None:  # noqa: F811
     page.get_by_role("link", name="Read your notes, Write notes at Notebook").first.click()
     check(page)
     page.get_by_role("button", name="End it now").click()
-    expect(page.get_by_text("Over", exact=True)).to_be_visible()
+    expect(page.locator(".badge", has_text="Ended")).to_be_visible()
     check(page)
     context.close()
 
