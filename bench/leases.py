@@ -1,4 +1,4 @@
-"""`make bench-leases`: leases on the real product with its durable PostgreSQL, which is also what it lends from.
+"""`make bench-leases`: leases on the real product with its durable PostgreSQL, which is also the backend.
 
 1. Issues and revokes per second with 1 and 4 worker processes, beside a replay of their SQL by as many (replay.py says
    what is in it): the statements alone, and with the SCRAM verifier (RFC 5803) that whoever sends CREATE ROLE has to

@@ -81,7 +81,7 @@ def leave_database() -> None:
 
 
 def backend_login() -> dict[str, Any]:
-    """As its administrator at the system that the demo lends from."""
+    """As the administrator of the demo's backend."""
     from credentials.backends.secrets import target_of
     from credentials.models import Backend
 

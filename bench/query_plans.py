@@ -88,7 +88,7 @@ def fill(owner: Any, events: int, requests: int) -> None:
         request=request, approver=user, nonce=b"x" * 32, prompt_digest=b"x" * 32, answer="approved", answered_at=BEGAN
     )
     copies = {
-        "accounts_user": (USERS, "'id', md5('u' || i)::uuid, 'email', 'person' || i || '@example.com'"),
+        "accounts_user": (USERS, "'id', md5('u' || i)::uuid, 'email', 'user' || i || '@example.com'"),
         "clients_agent": (AGENTS, "'id', i + 1000, 'client_id', md5(i::text), 'name', 'Agent ' || i"),
         "oauth_grant": (
             requests, f"'id', md5('g' || i)::uuid, {PARTIES}, 'request_id', md5('r' || i)::uuid"

@@ -92,7 +92,7 @@ class Recorder:
         psycopg.Connection.wait = noted_wait  # type: ignore[method-assign]
 
     def take(self, lease: Any) -> Recorded:
-        """What was sent since the last time. Fails where something was sent another way, or taken back."""
+        """The statements since the last call. Fails if one was sent in another way, or was rolled back."""
         sent, waits = self._sent, self._waits
         self._sent, self._waits = [], 0
         if len(sent) != waits:

@@ -1,4 +1,4 @@
-"""Invitations: a link of one use and 24 hours, by which a person sets a password."""
+"""Invitations: a link of one use and 24 hours, by which a user sets a password."""
 
 import re
 from datetime import timedelta

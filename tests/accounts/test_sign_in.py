@@ -91,7 +91,7 @@ class TestWhereItLeads:
 
 class TestSessions:
     def test_the_key_changes_with_signing_in(self, user: User) -> None:
-        """A planted cookie is worth nothing after the person signed in."""
+        """A planted cookie is worth nothing after the user signed in."""
         browser = Client()
         browser.cookies["session"] = "planted"
         browser.post("/login", {"email": user.email, "password": PASSWORD})
@@ -231,7 +231,7 @@ class TestGuessing:
         self.from_everywhere(user)
         assert attempt(user.email, PASSWORD).status_code == 400
         assert sign_in(user, browser=browser).get("/").status_code == 200
-        # It is this person's browser, and nobody else's; and a cookie of one's own making is none.
+        # It is this user's browser, and nobody else's; and a cookie of one's own making is none.
         self.from_everywhere(stranger)
         mine = {"email": stranger.email, "password": PASSWORD}
         assert browser.post("/login", mine).status_code == 400

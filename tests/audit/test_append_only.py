@@ -85,7 +85,7 @@ def test_the_owner_cannot_by_mistake(event: int, statement: str) -> None:
 
 
 def test_every_table_of_events_is_guarded(event: int) -> None:
-    """A new append-only model is not forgotten: its rights and its triggers are looked for in the database."""
+    """A new append-only model is covered too: the test looks for its rights and triggers in the database."""
     tables = append_only_tables()
     assert "audit_event" in tables
     for table in tables:

@@ -1,4 +1,4 @@
-"""What an administrator or a person reads is so: ids, keys, health, what still works after a stop, what is used up."""
+"""What administrators and users read is true: ids, keys, health, what still works after a stop, what is used up."""
 
 import re
 from datetime import timedelta

@@ -29,7 +29,7 @@ def test_every_answer(path: str, user: User, signing: None) -> None:
         assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
         assert b"<h1" in answer.content, "a page is never blank"
         if b"Sign out" in answer.content and answer.status_code == 200:
-            assert "no-store" in answer["Cache-Control"], "what is a person's own is kept by no cache"
+            assert "no-store" in answer["Cache-Control"], "what is a user's own is kept by no cache"
 
 
 @pytest.mark.parametrize("host", ["evil.example.com", "localhost@evil.example.com", "a b", ""])

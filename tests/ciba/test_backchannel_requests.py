@@ -115,7 +115,7 @@ class TestIdTokenHint:
         assert {one.user for one in BackchannelRequest.objects.all()} == {user}
 
     def test_it_still_does_after_it_expired(self, agent: Caller, id_token: str) -> None:
-        """OpenID Connect Core 3.1.2.1: a hint may have expired. It opens nothing: the person is asked all the same."""
+        """OpenID Connect Core 3.1.2.1: a hint may have expired. It opens nothing: the user is asked all the same."""
         claims = json.loads(jws.extract_compact(id_token.encode()).payload)
         old = sign({**claims, "exp": claims["exp"] - 7200}, signing_key("ES256", timezone.now()), "JWT")
         assert agent.ask(id_token_hint=old).status_code == 200

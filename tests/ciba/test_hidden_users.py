@@ -1,4 +1,4 @@
-"""CIBA_HIDE_UNKNOWN_USERS: nothing that an agent sees tells whether a person is there (CIBA Core 14; docs/adr/0015)."""
+"""CIBA_HIDE_UNKNOWN_USERS: an agent cannot find out whether a user exists (CIBA Core 14; docs/adr/0015)."""
 
 import re
 import time
@@ -47,7 +47,7 @@ def hidden(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def no_one(name: str, agent: Caller, user: User, stranger: User) -> str:
-    """A hint for which no person of this agent is found."""
+    """A hint for which no user of this agent is found."""
     match name:
         case "unknown":
             return "nobody@example.com"
@@ -55,7 +55,7 @@ def no_one(name: str, agent: Caller, user: User, stranger: User) -> str:
             return stranger.email
         case "disabled":
             User.objects.filter(pk=user.pk).update(is_active=False)
-        case "stopped by the person":
+        case "stopped by the user":
             AgentLink.objects.update(stopped_at=timezone.now())
         case "a subject that is none":
             return "no-uuid"
@@ -67,7 +67,7 @@ def no_one(name: str, agent: Caller, user: User, stranger: User) -> str:
 
 
 NOBODIES = [
-    "unknown", "not this agent's", "disabled", "stopped by the person", "a subject that is none", "another issuer's",
+    "unknown", "not this agent's", "disabled", "stopped by the user", "a subject that is none", "another issuer's",
     "a number of nobody",
 ]  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_nothing_can_be_granted_by_nobody(agent: Caller, user: User) -> None:
 
 
 class TestWhatIsRefused:
-    """Only what does not depend on the person."""
+    """Only what does not depend on the user."""
 
     def test_as_for_anybody(self, agent: Caller, user: User) -> None:
         parameters: list[dict[str, Any]] = [
@@ -197,7 +197,7 @@ class TestWhatIsRefused:
         assert not BackchannelRequest.objects.exists()
 
     def test_too_many_that_wait_is_not_revealed(self, agent: Caller, user: User, settings: Any) -> None:
-        """It would tell that somebody is there for whom they wait, and that two hints are one person's."""
+        """It would tell that somebody is there for whom they wait, and that two hints are one user's."""
         settings.MAX_PENDING_PER_USER = 2
         shapes = [shape(agent.ask(user)) for _ in range(3)]
         assert shapes[0] == shapes[2]
@@ -292,7 +292,7 @@ class TestTheSameWork:
 
 
 class TestCalling:
-    """The person's devices are told by a piece of work of its own, which the sweeper does a second later."""
+    """The user's devices are told by a piece of work of its own, which the sweeper does a second later."""
 
     @pytest.fixture(autouse=True)
     def a_device(self, device: Device) -> None:

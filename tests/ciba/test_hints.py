@@ -134,7 +134,7 @@ class TestLoginHintToken:
         assert (response.status_code, response.json()["error"]) == (400, "expired_login_hint_token")
 
     def test_nobody_and_a_stranger(self, agent: Caller, stranger: User, issuer: HintIssuer, key: ECKey) -> None:
-        """It names a person; it does not let an agent ask them."""
+        """It names a user; it does not let an agent ask them."""
         answers = {agent.ask(login_hint_token=self.token(key, whom)).content for whom in (None, stranger)}
         assert len(answers) == 1 and b"unknown_user_id" in answers.pop()
 

@@ -214,7 +214,7 @@ class TestAnotherRequestUnderTheSameKey:
     @pytest.mark.parametrize(
         "changed",
         [
-            pytest.param({"login_hint": "stranger@example.com"}, id="another person"),
+            pytest.param({"login_hint": "stranger@example.com"}, id="another user"),
             pytest.param({"login_hint": "nobody@example.com"}, id="nobody"),
             pytest.param({"authorization_details": [{**PAYMENT, "amount": "121.00"}]}, id="another amount"),
             pytest.param({"authorization_details": [CALENDAR]}, id="another operation"),

@@ -1,4 +1,4 @@
-"""offline_access by CIBA: a person lets an agent go on while they are away, and it gets a refresh token."""
+"""offline_access by CIBA: a user lets an agent keep access while they are away, and the agent gets a refresh token."""
 
 import json
 from datetime import timedelta

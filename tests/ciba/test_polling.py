@@ -142,11 +142,11 @@ class TestTheEnds:
         assert kinds().count("request.polled_again") == 1, "equal ones within a minute are one"
         assert bank.introspect(token).json()["active"] is True
 
-    @pytest.mark.parametrize("end", ["person disabled", "agent suspended", "grant revoked"])
+    @pytest.mark.parametrize("end", ["user disabled", "agent suspended", "grant revoked"])
     def test_nothing_is_issued_to_or_for_the_dead(
         self, agent: Caller, user: User, approved: str, administrator: User, end: str
     ) -> None:
-        if end == "person disabled":
+        if end == "user disabled":
             users.disable(user, administrator, timezone.now())
         elif end == "agent suspended":
             agents.suspend(agent.agent, administrator, timezone.now())

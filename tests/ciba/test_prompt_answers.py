@@ -1,4 +1,4 @@
-"""Who may answer a prompt: the signed-in person to whom it was put, and nobody else, by no way."""
+"""Who may answer a prompt: only its approver, signed in."""
 
 from datetime import timedelta
 from typing import Any

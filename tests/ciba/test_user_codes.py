@@ -23,7 +23,7 @@ CODE = "lemon-42"
 
 @pytest.fixture
 def requesting(agent: Caller, user: User) -> Caller:
-    """An agent that uses codes, and a person who has set one."""
+    """An agent that uses codes, and a user who has set one."""
     use_codes(agent)
     user_codes.set_code(user, CODE, timezone.now())
     return agent
@@ -75,7 +75,7 @@ class TestGuessing:
         wrong, right = requesting.ask(user, user_code="guess-9"), requesting.ask(user, user_code=CODE)
         assert wrong.content == right.content, "it does not learn that it had guessed"
         assert Event.objects.filter(kind="user_code.locked").count() == 1
-        assert other_agent.ask(user, user_code=CODE).status_code == 200, "the person is not shut off from others"
+        assert other_agent.ask(user, user_code=CODE).status_code == 200, "the user is not shut off from others"
 
     def test_the_way_opens_again(self, requesting: Caller, user: User) -> None:
         for number in range(9):

@@ -1,4 +1,4 @@
-"""Systems to lend from, and an agent that buys."""
+"""Backends, and an agent that requests leases."""
 
 from tests.support.leases import holder, orders, role, routine_role
 from tests.support.systems import mysql_server, mysql_system, postgres_server, redis_system

@@ -67,10 +67,10 @@ def test_saving_a_backend_brings_no_older_secret_back(
         if how == "rotated":
             rotation.rotate(Backend.objects.get(), ABOUT, timezone.now())
             return
-        following = sealed(orders, "what lends next", is_next=True)
+        following = sealed(orders, "the next secret", is_next=True)
         Backend.objects.update(sealed_next_secret=following, rotating_since=timezone.now() - timedelta(minutes=5))
         with closing(orders.find_engine().connect(target_of(orders))) as link:
-            link.set_own_secret("what lends next")
+            link.set_own_secret("the next secret")
         assert rotation.settle_left_over(timezone.now(), 10) == 1
         Backend.objects.update(failures=3, failing_since=timezone.now(), orphans=["x"], status="draining")
 
@@ -94,9 +94,9 @@ def test_a_secret_that_is_typed_in_counts_and_a_drained_backend_stays_drained(
     url, form = f"/admin/credentials/backend/{orders.pk}/change/", {"settings": json.dumps(orders.settings)}
     Backend.objects.update(sealed_secret=sealed(orders, "wrong"))
     meanwhile(monkeypatch, BackendForm, lambda: Backend.objects.update(status="draining"))
-    assert admin_browser.post(url, form | {"max_leases": "77", "secret": "what lends"}).status_code == 302
+    assert admin_browser.post(url, form | {"max_leases": "77", "secret": "the first secret"}).status_code == 302
     backend = Backend.objects.get()
-    assert target_of(backend).secret == "what lends" and backend.secret_changed_at is not None
+    assert target_of(backend).secret == "the first secret" and backend.secret_changed_at is not None
     assert backend.status == "draining"
 
 

@@ -1,4 +1,4 @@
-"""Rotation, drain, orphans, recovery, what stays stuck; the administration, the person's page, figures."""
+"""Rotation, drain, orphans, recovery, what stays stuck; the administration, the user's page, figures."""
 
 from contextlib import closing
 from datetime import timedelta
@@ -36,7 +36,7 @@ ABOUT = About(SYSTEM)
 
 def reset_secret(server: PostgresServer) -> None:
     with server.superuser() as connection:
-        connection.execute("ALTER ROLE lender PASSWORD 'what lends'")
+        connection.execute("ALTER ROLE lender PASSWORD 'the first secret'")
 
 
 def test_after_a_rotation_only_this_server_knows_the_secret(
@@ -63,7 +63,7 @@ def test_where_nobody_speaks_to_one_any_more_the_others_are_settled(
     gone = make_backend(postgres_server.system("lender"), name="a-gone")
     Backend.objects.filter(pk=gone.pk).update(engine="gone")
     for backend in (gone, orders):
-        following = sealed(backend, "never told", is_next=True)
+        following = sealed(backend, "never sent", is_next=True)
         Backend.objects.filter(pk=backend.pk).update(sealed_next_secret=following, rotating_since=long_ago)
     assert rotation.settle_left_over(timezone.now(), 10) == 1
     assert Backend.objects.get(rotating_since__isnull=False).pk == gone.pk, "the other goes on with its old secret"
@@ -102,7 +102,7 @@ def interrupt(backend: Backend, old: str, new: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("old", "new"), [("what lends", "never told"), ("before", "what lends")])
+@pytest.mark.parametrize(("old", "new"), [("the first secret", "never sent"), ("before", "the first secret")])
 def test_what_settles_a_rotation_closes_the_breaker(
     holder: Holder, role: Role, orders: Backend, old: str, new: str
 ) -> None:
@@ -112,7 +112,7 @@ def test_what_settles_a_rotation_closes_the_breaker(
         breaker.note_unreachable(orders.pk, LoginRefused("authentication failed"), timezone.now())
     assert rotation.settle_left_over(timezone.now(), 10) == 1
     orders.refresh_from_db()
-    assert target_of(orders).secret == "what lends" and orders.rotating_since is None
+    assert target_of(orders).secret == "the first secret" and orders.rotating_since is None
     assert (orders.failing_since, orders.retry_at, orders.failures, orders.problem) == (None, None, 0, "")
     assert holder.issue_lease(role)["lease"]["state"] == "active"
 
@@ -137,7 +137,7 @@ def test_where_neither_secret_logs_in_both_are_tried_once_a_minute(
     assert breaker.is_open(orders) and "neither" in orders.problem
 
     # Mended there, and found by the next try: by the one that settles, whoever else was refused in between.
-    Backend.objects.update(sealed_next_secret=sealed(orders, "what lends", is_next=True))
+    Backend.objects.update(sealed_next_secret=sealed(orders, "the first secret", is_next=True))
     breaker.note_unreachable(orders.pk, LoginRefused("the old one"), began + timedelta(seconds=299))
     assert rotation.settle_left_over(began + timedelta(seconds=299), 10) == 0, "its time has not come"
     assert rotation.settle_left_over(began + timedelta(seconds=300), 10) == 1
@@ -374,7 +374,7 @@ def backend_form(server: PostgresServer, **more: Any) -> dict[str, Any]:
     import json
 
     form = {"name": "new-one", "engine": "postgres", "settings": json.dumps(server.settings("lender"))}
-    return form | {"secret": "what lends", "max_leases": "100"} | more
+    return form | {"secret": "the first secret", "max_leases": "100"} | more
 
 
 def test_a_backend_is_saved_checked_drained_and_never_deleted(
@@ -385,7 +385,7 @@ def test_a_backend_is_saved_checked_drained_and_never_deleted(
     backend = Backend.objects.get(name="new-one")
     assert backend.status == "enabled"
     page = admin_browser.get(f"/admin/credentials/backend/{backend.pk}/change/").content
-    assert b"what lends" not in page and b"a read confirms that it is gone" in page
+    assert b"the first secret" not in page and b"a read confirms that it is gone" in page
     assert admin_browser.post(f"/admin/credentials/backend/{orders.pk}/delete/", {"post": "yes"}).status_code == 403
 
     issued = holder.issue_lease(role)
@@ -481,7 +481,7 @@ def test_the_kill_switch_shows_progress_until_all_is_gone(
     admin_browser: Client, holder: Holder, role: Role, other_agent: Caller, postgres_server: PostgresServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """And another agent, with the same role and person, goes on as if nothing were."""
+    """And another agent, with the same role and user, goes on as if nothing were."""
     issued = holder.issue_lease(role)
     lease = Lease.objects.get()
     other = allow_leases(other_agent, holder.user)

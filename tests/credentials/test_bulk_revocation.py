@@ -1,4 +1,4 @@
-"""An administrator ends leases: by agent, person, grant, role, backend, and all of them."""
+"""An administrator ends leases: by agent, user, grant, role, backend, and all of them."""
 
 import json
 import time
@@ -147,7 +147,7 @@ def test_what_is_not_there(admin_browser: Client, holder: Holder, role: Role, pa
     assert Lease.objects.get().state == "active"
 
 
-@pytest.mark.parametrize("staff", [False, True], ids=["a person", "one who may look at the administration"])
+@pytest.mark.parametrize("staff", [False, True], ids=["a user", "one who may look at the administration"])
 def test_only_who_may_change_leases(holder: Holder, role: Role, user: User, staff: bool) -> None:
     holder.issue_lease(role)
     User.objects.filter(pk=user.pk).update(is_staff=staff)
@@ -169,7 +169,7 @@ def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
         holder.revoke(issued["lease"]["lease_id"])
         User.objects.filter(pk=user.pk).update(is_staff=True)
         user.user_permissions.add(Permission.objects.get(codename="change_lease"))
-        assert sign_in(user).post(url, reason).status_code == 403, "who may end leases may not forget them"
+        assert sign_in(user).post(url, reason).status_code == 403, "who may end leases may not abandon them"
         assert url in admin_browser.get(f"/admin/credentials/lease/{lease.pk}/change/").content.decode()
         assert "This field is required" in admin_browser.post(url, {"reason": " "}).content.decode()
         assert Lease.objects.get().state == "revoking"
@@ -191,7 +191,7 @@ def test_what_is_given_up_is_on_the_record_and_found_if_it_lives(
 
 
 def test_grants_are_locked_in_one_order(holder: Holder, role: Role, orders: Backend) -> None:
-    """As by a person's stop of the agent in the same moment: two orders would be a deadlock, and one of both fails."""
+    """As by a user's stop of the agent in the same moment: two orders would be a deadlock, and one of both fails."""
     now = timezone.now()
     ids = sorted(new_id() for _ in range(4))
     for grant_id in ids[:2]:

@@ -97,7 +97,7 @@ def test_many_that_expire_at_once_while_others_are_served(
         served += holder.call("GET", "/v1/leases", holder.routine_token()).status_code == 200
     wait_for_sweep()
     assert served > 0 and accounts(postgres_server, orders) == set()
-    assert set(Lease.objects.values_list("attempts", flat=True)) == {1}, "each was taken back once"
+    assert set(Lease.objects.values_list("attempts", flat=True)) == {1}, "each was revoked once"
     assert Event.objects.filter(kind="lease.revoked").count() == len(ids)
 
 
@@ -138,7 +138,7 @@ def test_a_lease_that_takes_too_long_does_not_hold_up_the_others(
 def test_a_slow_backend_holds_only_some_of_our_threads(
     holder: Holder, crash_role: Role, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who comes beyond is told to come again; nothing is written down or spent for them."""
+    """A request beyond the limit is told to come again; no lease is stored for it and no use is spent."""
     import threading
 
     from credentials.engines.postgres import PostgresLink
@@ -178,7 +178,7 @@ def test_a_slow_backend_holds_only_some_of_our_threads(
 def test_a_revocation_that_races_the_making_wins(
     holder: Holder, crash_role: Role, postgres_server: PostgresServer, orders: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The agent is stopped between the purchase and the account: nobody gets a password."""
+    """The agent is stopped between the request and the account: no one gets a password."""
     from credentials.engines.postgres import PostgresLink
 
     create = PostgresLink.create

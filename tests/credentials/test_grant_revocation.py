@@ -1,4 +1,4 @@
-"""A person ends what they granted, and the account that was lent on it is gone, whoever is connected."""
+"""A user ends a grant, and the account that was issued under it is gone, with all its connections."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""POST /v1/leases and what follows: bought with a grant, spent once, delivered once, ended for certain."""
+"""POST /v1/leases and its consequences: one grant, one use, one delivery, and a certain end."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What is there beside an account after it was taken back: an administrator is told once, and taking back goes on."""
+"""What an account leaves behind after its revocation: one alarm to administrators, and revocation continues."""
 
 import json
 from typing import Any
@@ -89,7 +89,7 @@ def test_what_cannot_be_looked_at_keeps_nothing_back(
     assert left_events() == []
 
 
-def test_a_database_that_the_administrator_may_not_enter_stops_no_lending(
+def test_a_database_that_the_administrator_may_not_enter_stops_no_issuing(
     role: Role, postgres_server: PostgresServer
 ) -> None:
     """The group has default privileges there; the report says that it cannot read them, and the preflight passes."""

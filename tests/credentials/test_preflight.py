@@ -1,4 +1,4 @@
-"""Before a backend lends: with each role's own settings, by administrators that may and that may not."""
+"""The preflight of a backend: with each role's own settings, by administrators with and without the rights."""
 
 import json
 from collections.abc import Iterator
@@ -69,7 +69,7 @@ def test_where_some_roles_can_be_given_the_others_are_deactivate(orders: Backend
 
 
 def test_where_no_role_can_be_given_the_backend_issues_nothing(orders: Backend) -> None:
-    """It is the administrator, or may be: once that is mended the roles lend as before."""
+    """The administrator may be the cause: once it is mended, the roles issue as before."""
     role = make_role(orders, "greedy", {"groups": ["pg_read_all_data"]})
     report = check(orders)
     assert not report.passed and report.first_problem.startswith("role greedy: create an account: 42501")
@@ -264,7 +264,7 @@ def test_who_sees_no_sessions_confirms_none_gone(shop: Backend, shop_role: Role,
 
 
 def drop_probes(server: MariaDb, backend: Backend) -> None:
-    """Those that their administrator could not take back."""
+    """Accounts that their administrator could not revoke."""
     for (name,) in server.rows("SELECT User FROM mysql.global_priv WHERE User LIKE %s", f"{backend.prefix}probe%"):
         server.rows("DROP USER %s@'%%'", name)
 
@@ -272,7 +272,7 @@ def drop_probes(server: MariaDb, backend: Backend) -> None:
 def test_nothing_is_called_revoked_by_an_administrator_who_sees_no_sessions(
     shopper: Holder, shop: Backend, shop_role: Role, mysql_server: MariaDb
 ) -> None:
-    """Given that way in after the account was lent, without anybody's preflight."""
+    """The right was given after the account was issued, without a preflight."""
     issued = shopper.issue_lease(shop_role)
     credential = issued["credential"]
     with (

@@ -200,7 +200,7 @@ def test_connection_facts_hold_no_secret(target: BackendAddress, account: Databa
 def test_an_administrator_who_sees_no_sessions_confirms_nothing(
     nodes: list[Node], link: RedisLink, account: DatabaseAccount, rights: tuple[str, ...]
 ) -> None:
-    """Whoever may not list sessions is told so: none is believed to be gone."""
+    """An administrator that may not list sessions gets an error: no session is believed to be gone."""
     link.create(account, PASSWORD)
     for node in nodes:
         node.client().execute_command("ACL SETUSER", "blind", "reset", f">{ADMIN}", *rights, "on")

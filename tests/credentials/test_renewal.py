@@ -57,7 +57,7 @@ def until(server: PostgresServer, lease: Lease) -> Any:
 def test_nothing_is_renewed_that_belongs_to_something_dead(
     holder: Holder, role: Role, postgres_server: PostgresServer, dies: Die, status: int
 ) -> None:
-    """And the system is told nothing of it."""
+    """And the backend is not called."""
     lease, token = requested(holder, role, lifetime=60), holder.routine_token()
     before = until(postgres_server, lease)
     dies()

@@ -83,7 +83,7 @@ def test_it_is_checked_issues_leases_and_revokes_them(example: Path, agent: Call
     job = {
         "engine": "htpasswd", "settings": {"folder": str(sites), "url": "https://www.example.com"},
         "role": {"site": "reports"}, "agent": agent.agent.pk, "user": str(user.pk),
-        # A person may be shown several lines. In such a file one would be an account that nobody lent.
+        # A prompt may show several lines. In an htpasswd file, the second would be an account of its own.
         "purpose": "to try it\nmallory:{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=",
     }  # fmt: skip
     reply = run(example, job)

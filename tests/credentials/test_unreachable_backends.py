@@ -1,4 +1,4 @@
-"""A system that is out of reach: nothing is lost, nobody waits for it, and all is done when it is back."""
+"""An unreachable backend: no work is lost, no one waits for it, and all work is done when it is back."""
 
 import threading
 import time
@@ -81,7 +81,7 @@ def test_down_longer_than_the_lease_gone_with_the_first_sweep_after_its_return(h
 
 
 def test_a_backend_is_asked_again_with_every_sweep(far: Far) -> None:
-    """Also where nothing is due there: when it answers again, it lends again."""
+    """Also if no work is due there: when the backend answers again, it issues again."""
     far.cable.cut()
     Backend.objects.filter(pk=far.backend.pk).update(scanned_at=None)
     for number in range(1, 4):
@@ -97,7 +97,7 @@ def test_a_backend_is_asked_again_with_every_sweep(far: Far) -> None:
 
 @pytest.mark.parametrize("far", ["postgres"], indirect=True)
 def test_one_that_refuses_has_answered(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would never lend again."""
+    """Otherwise it would never issue again."""
 
     def refuse(*_: Any) -> list[str]:
         raise EngineError("not this")

@@ -1,4 +1,4 @@
-"""Redis stopped, then hung: accounts are lent, renewed and taken back as ever, none of it late."""
+"""Redis stopped, then hung: Countersign still issues, renews and revokes accounts, and no call is late."""
 
 import time
 from collections.abc import Callable
@@ -47,7 +47,7 @@ def test_a_leases_whole_life(
     browser = sign_in(administrator)
     own_redis.make_trouble(trouble)
 
-    # Bought, renewed, given back.
+    # Requested, renewed, revoked.
     token = timed(holder.routine_token)
     issued = timed(holder.request_lease, holder.approved_token(role), role.name).json()
     assert can_log_in(postgres_server, issued)

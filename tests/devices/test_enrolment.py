@@ -1,4 +1,4 @@
-"""/devices: adding a browser needs the password again; nobody touches another person's devices."""
+"""/devices: adding a browser needs the password again; nobody touches another user's devices."""
 
 import json
 from typing import Any

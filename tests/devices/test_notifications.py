@@ -1,4 +1,4 @@
-"""A prompt reaches every device of its person, says nothing of the agent's, and is replaced when it is answered."""
+"""A prompt reaches every device of its user, says nothing of the agent's, and is replaced when it is answered."""
 
 from datetime import timedelta
 from typing import Any

@@ -278,7 +278,7 @@ class TestLanes:
         with lane.place("https://a.example/") as first, lane.place("https://b.example/") as second:
             assert (first, second) == (True, False)
         with lane.place("https://b.example/") as third:
-            assert third, "a place that was not given is not given back"
+            assert third, "a place that was not taken is not released"
 
     def test_a_failed_call_gives_its_place_back(self) -> None:
         lane = Lane("failing", Trust.SUPPLIED, per_host=1)

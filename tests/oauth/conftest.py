@@ -1,4 +1,4 @@
-"""Agents that a person consents to in the browser."""
+"""Agents that a user consents to in the browser."""
 
 import pytest
 

@@ -40,7 +40,7 @@ def error_of(response: Any, web: WebAgent) -> str:
 
 
 def age_sign_in(browser: Client, seconds: float) -> None:
-    """As if the person had signed in so long ago."""
+    """As if the user had signed in so long ago."""
     session = browser.session
     session[sessions.SIGNED_IN_AT] = timezone.now().timestamp() - seconds
     session.save()
@@ -113,7 +113,7 @@ NOT_SENT_ANYWHERE: list[tuple[str, dict[str, str | None]]] = [
 def test_no_open_redirect(
     changed: dict[str, str | None], more: dict[str, str], web: WebAgent, browser_of_user: Client
 ) -> None:
-    """RFC 6749 4.1.2.1: where agent or redirect URI are wrong, the person is told and the browser stays."""
+    """RFC 6749 4.1.2.1: where agent or redirect URI are wrong, the user is told and the browser stays."""
     response = browser_of_user.get(web.url(**changed, **more))
     assert response.status_code == 400 and "Location" not in response
     assert b"This link does not work" in response.content
@@ -342,7 +342,7 @@ class TestMemory:
 
 
 class TestTheAnswer:
-    """Nothing on the page can widen what was asked; only this person, in this session, once, in time."""
+    """Nothing on the page can widen what was asked; only this user, in this session, once, in time."""
 
     def test_more_scopes_than_asked_change_nothing(self, web: WebAgent, browser_of_user: Client) -> None:
         page = go_to(browser_of_user, web.url(scope="openid calendar.read accounts.close"))
@@ -589,7 +589,7 @@ class TestHostileText:
 
 
 class TestAnAgentThatRegisteredItself:
-    """RFC 9700 4.11.2: it may have sent the person here only to be sent on with our name."""
+    """RFC 9700 4.11.2: it may have sent the user here only to be sent on with our name."""
 
     def test_its_errors_are_a_link_and_not_a_redirect(self, web: WebAgent, browser_of_user: Client) -> None:
         web.agent.registration_source = "dcr"

@@ -51,7 +51,7 @@ def test_details_make_a_grant_without_a_user(agent: Caller, bank: ResourceServer
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
-    ("a person's scope without a person", {"scope": "openid"}, "invalid_scope"),
+    ("a user's scope without a user", {"scope": "openid"}, "invalid_scope"),
     ("the same with another", {"scope": "openid calendar.read"}, "invalid_scope"),
     ("an unknown scope", {"scope": "nobody.knows"}, "invalid_scope"),
     ("one of two unknown", {"scope": "calendar.read nobody.knows"}, "invalid_scope"),

@@ -1,4 +1,4 @@
-"""What hangs on a grant is shown as one tree, to its person and to administrators, and any branch of it ends."""
+"""Everything that belongs to a grant is one tree for its user and for administrators. They can end any branch."""
 
 import pytest
 from django.contrib.auth.models import Permission

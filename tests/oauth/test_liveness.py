@@ -49,7 +49,7 @@ def grants_in_every_state(agent: Agent, user: User, resource: Resource) -> Itera
             and revoked is None
             and left > timedelta(0)
         )
-        what = f"agent {status}, person {a_user}, resource {a_resource}, revoked {revoked}, ends in {left}"
+        what = f"agent {status}, user {a_user}, resource {a_resource}, revoked {revoked}, ends in {left}"
         yield what, grant, counts
 
 
@@ -60,7 +60,7 @@ def test_a_grant(agent: Caller, user: User, bank: ResourceServer) -> None:
         spent = spend(grant)
         assert isinstance(spent, Use) is counts, what
         alive, all_of_them = alive + counts, all_of_them + 1
-    assert (alive, all_of_them) == (4, 162), "with and without a person, with and without a resource"
+    assert (alive, all_of_them) == (4, 162), "with and without a user, with and without a resource"
 
 
 @pytest.mark.parametrize("denied", [False, True], ids=["a token", "a token that was revoked"])
@@ -100,7 +100,7 @@ def test_a_request(agent: Caller, user: User) -> None:
         Grant.objects.update(revoked_at=NOW if granted == "revoked" else None)
         BackchannelRequest.objects.update(grant=grant if granted else None)
         counts = status == "active" and active and link != "stopped" and granted != "revoked"
-        what = f"agent {status}, person {active}, link {link}, grant {granted}"
+        what = f"agent {status}, user {active}, link {link}, grant {granted}"
         assert is_alive(request) is counts, what
         assert BackchannelRequest.objects.alive().filter(pk=request.pk).exists() is counts, what
 

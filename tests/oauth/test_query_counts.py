@@ -93,7 +93,7 @@ def test_a_redemption(warm: Caller, user: User) -> None:
 
 
 def test_asking(warm: Caller, user: User) -> None:
-    with statements(11):  # agent, jti, type, person, its lock, pending, request, its version, prompt, devices, event
+    with statements(11):  # agent, jti, type, user, its lock, pending, request, its version, prompt, devices, event
         assert warm.ask(user, authorization_details=[PAYMENT]).status_code == 200
 
 

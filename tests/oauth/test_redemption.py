@@ -230,7 +230,7 @@ class TestARefreshToken:
 
 
 class TestLiveness:
-    """The disabled person, the suspended agent, the ended grant, the stopped agent: refused everywhere."""
+    """The disabled user, the suspended agent, the ended grant, the stopped agent: refused everywhere."""
 
     def everything_is_refused(self, web: WebAgent, tokens: dict[str, Any], bank: ResourceServer, code: str) -> None:
         for response in (web.refresh(tokens["refresh_token"]), web.exchange(code)):

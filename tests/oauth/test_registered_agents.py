@@ -1,4 +1,4 @@
-"""Agents that registered themselves, in the code flow: what they may ask for, and when a person is asked anew."""
+"""Agents that registered themselves, in the code flow: what they may ask for, and when a user is asked again."""
 
 from typing import Any
 
@@ -49,7 +49,7 @@ def test_a_consent_keeps_the_registration(registered: WebAgent, browser_of_user:
 
 class TestAnotherIdentity:
     def silently(self, web: WebAgent, browser: Client) -> dict[str, str]:
-        """What the agent is answered where the person is not to be asked."""
+        """The answer to the agent if the user must not be asked."""
         page = browser.get(web.url(prompt="none"), follow=False)
         text = page.get("Location") or page.content.decode()
         return (
@@ -66,7 +66,7 @@ class TestAnotherIdentity:
     def test_but_not_for_what_it_was_not_given_to(
         self, registered: WebAgent, reply: dict[str, Any], browser_of_user: Client, changed: dict[str, Any]
     ) -> None:
-        """Whoever stole the registration access token gets no code without the person."""
+        """A thief of the registration access token gets no code without the user."""
         registered.tokens(browser_of_user)
         assert manage("PUT", reply, sent_back(reply, **changed)).status_code == 200
         assert self.silently(registered, browser_of_user) == {"error": "consent_required"}

@@ -33,7 +33,7 @@ WHERE = {
     "3 an ID token works as an access token": "test_an_id_token_is_no_access_token",
     "4 the device flow is there": "test_nothing_of_the_library_is_mounted",
     "5 a wrong Basic secret falls through to the body": "test_a_wrong_basic_secret_is_the_end_of_it",
-    "6 a disabled person's tokens go on": "test_a_disabled_users_tokens_do_not_go_on",
+    "6 a disabled user's tokens go on": "test_a_disabled_users_tokens_do_not_go_on",
     "7 prompt=none is a 500": "test_prompt_none_is_an_answer",
     **{
         f"8 {name} is silently ignored": "test_it_is_not_silently_ignored"

@@ -70,7 +70,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 @examples(200, 20000)
 @given(uri=TEXT | st.from_regex(r"(https?|[a-z.]{1,12}):/{0,3}[^ ]{0,30}", fullmatch=True))
 def test_any_registered_uri_has_one_place(uri: str) -> None:
-    """What is put into a policy and before a person's eyes holds nothing that ends it."""
+    """What is put into a policy and before a user's eyes holds nothing that ends it."""
     if uris.problem_with_redirect(uri, native=True):
         assert not redirects.is_registered(uri, [uri])
         return

@@ -52,7 +52,7 @@ def one_connection() -> Iterator[None]:
 
 @pytest.fixture
 def callers(agent: Caller, user: User, administrator: User, bank: ResourceServer) -> list[dict[str, Any]]:
-    """A stranger, a signed-in person, an agent with a token for leases, one whose person said yes to a role, and a
+    """A stranger, a signed-in user, an agent with a token for leases, one whose user said yes to a role, and a
     resource server.
     """
     make_rows(agent, user, administrator)

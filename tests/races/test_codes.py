@@ -35,7 +35,7 @@ def web(bank: ResourceServer, signing: None) -> WebAgent:
 
 
 def propose(web: WebAgent, user: User) -> AuthorizationRequest:
-    """A request whose page the person has open."""
+    """A request whose page the user has open."""
     now = timezone.now()
     proposal = Proposal(
         agent=web.agent, user=user, resource=Resource.objects.get(), scopes=["openid", "calendar.read"],

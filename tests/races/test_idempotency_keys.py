@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.soak]
 
 
 class Repeater:
-    """Opens requests of one agent about one person under a key."""
+    """Opens requests of one agent about one user under a key."""
 
     def __init__(self, caller: Caller, user: User) -> None:
         self.agent, self.user = caller.agent, user

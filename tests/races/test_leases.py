@@ -1,4 +1,4 @@
-"""Leases at the same moment: one use buys one, one handle opens one, and an ending always wins."""
+"""Leases at the same moment: one use gives one lease, one handle unwraps one, and an end always wins."""
 
 from datetime import timedelta
 from typing import Any
@@ -85,7 +85,7 @@ def test_an_agents_quota_holds_for_two_backends_at_once(
 def test_a_users_quota_holds_for_two_agents_at_once(
     holder: Holder, role: Role, other_agent: Caller, postgres_server: PostgresServer, settings: Any
 ) -> None:
-    """They share neither the agent's lock nor a backend's: the person's alone."""
+    """They share neither the agent's lock nor a backend's: the user's alone."""
     other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
     second = allow_leases(other_agent, holder.user)
     settings.LEASES_MAX_PER_USER = 1

@@ -140,12 +140,12 @@ TOO_MANY = "too many requests of this agent wait for the user's answer"
         ({"pending": 2}, Acceptance(Assurance.SESSION)),
         ({"pending": 3}, RequestRefusal.TOO_MANY_PENDING),
         ({"may_ask_user": False}, RequestRefusal.UNKNOWN_USER),
-        # Whose is it comes first: nothing else is learnt about a person whom one may not ask.
+        # Whose is it comes first: nothing else is learnt about a user whom one may not ask.
         (
             {"may_ask_user": False, "pending": 9, "risks": [Risk.CRITICAL] * 2, "assurances": [Assurance.PASSKEY]},
             RequestRefusal.UNKNOWN_USER,
         ),
-        # Where people are hidden, a refusal never depends on the person.
+        # Where people are hidden, a refusal never depends on the user.
         ({"hides_users": True}, Acceptance(Assurance.SESSION)),
         ({"hides_users": True, "may_ask_user": False}, Acceptance(Assurance.SESSION, NO_SUCH_USER)),
         ({"hides_users": True, "pending": 3}, Acceptance(Assurance.SESSION, TOO_MANY)),

@@ -34,7 +34,7 @@ INTERACTIONS: list[tuple[str, dict[str, Any], set[str], Interaction]] = [
     ("that, but consented before", {"may_consent": False, "is_remembered": True}, set(), Interaction.GO_ON),
     ("too old a sign-in", {"needs_sign_in_since": NOW}, set(), Interaction.SIGN_IN),
     ("the same, silently", {"needs_sign_in_since": NOW, "is_remembered": True}, {"none"}, Interaction.LOGIN_REQUIRED),
-    ("stopped by the person", {"is_stopped": True, "is_remembered": True}, set(), Interaction.STOPPED),
+    ("stopped by the user", {"is_stopped": True, "is_remembered": True}, set(), Interaction.STOPPED),
     ("stopped, silently", {"is_stopped": True}, {"none"}, Interaction.STOPPED),
     ("somebody else, from before", {"is_requested_user": False}, set(), Interaction.SIGN_IN),
     ("somebody else, silently", {"is_requested_user": False}, {"none"}, Interaction.LOGIN_REQUIRED),

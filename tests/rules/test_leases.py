@@ -1,4 +1,4 @@
-"""The pure rules: states, limits, what may be bought and renewed, when to try again."""
+"""The pure rules: states, limits, what may be requested and renewed, when to try again."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -41,9 +41,7 @@ def test_an_account_that_may_live_is_never_called_revoked_without_a_revocation()
     assert set(sources(State.REVOKED)) == ENDING_STATES | {State.WRAPPED}, "wrapped: there never was an account"
     assert set(sources(State.ACTIVE)) == {State.CREATING}, "and nothing becomes active again"
     assert LIVE_STATES | {State.WRAPPED} == COUNTED_STATES
-    assert set(sources(State.ABANDONED)) == ENDING_STATES, (
-        "and nothing is forgotten that somebody may still use by right"
-    )
+    assert set(sources(State.ABANDONED)) == ENDING_STATES, "and no lease is abandoned that its holder may still use"
 
 
 def test_a_draining_backend_is_enabled_by_an_administrator_and_a_preflight_only() -> None:
@@ -155,7 +153,7 @@ RENEWAL = Renewal(
     ],
 )
 def test_how_long_it_lives_when_renewed(changes: dict[str, int], seconds: int, bound: LifetimeLimit) -> None:
-    """A minute after the purchase; the limits count from the purchase."""
+    """A minute after the request; the limits count from the request."""
     life = renewed_life(replace(RENEWAL, **changes), NOW + timedelta(minutes=1))  # type: ignore[arg-type]
     assert ((life.expires_at - NOW).total_seconds(), life.bound_by) == (seconds, bound)
 

@@ -1,4 +1,4 @@
-"""What a person reads: nothing hidden, nothing that reads as something else than what will run."""
+"""What a user reads: nothing hidden, nothing that reads as something else than what will run."""
 
 # ruff: noqa: RUF001, RUF003 - look-alikes are the subject
 

@@ -251,7 +251,7 @@ class TestPostgres:
 class TestSupervisor:
     @pytest.fixture
     def signals(self) -> Iterator[None]:
-        """The supervisor takes the test run's signals over; they are given back."""
+        """The supervisor takes the test run's signals over; the test restores them."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = [signal.getsignal(number) for number in numbers]
         yield

@@ -1,4 +1,4 @@
-"""axe-core over every page of a person, in Chromium: contrast, names, roles, headings, targets (WCAG 2.2 A and AA)."""
+"""axe-core over every page of a user, in Chromium: contrast, names, roles, headings, targets (WCAG 2.2 A and AA)."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""An open inbox learns within a second, without asking; and by asking, where it cannot be told."""
+"""An open inbox shows a change within a second by an event stream, or by polling if there is no stream."""
 
 from collections.abc import Iterator
 

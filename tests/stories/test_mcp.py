@@ -1,4 +1,4 @@
-"""The MCP Python SDK's client, unmodified, against a real MCP server that trusts us; the person in a real browser.
+"""The MCP Python SDK's client, unmodified, against a real MCP server that trusts us; the user in a real browser.
 
 What the SDK does by itself is the point: it finds us from a 401, registers itself or is known by its metadata document,
 asks for consent with PKCE and `resource`, calls tools, asks for more after a 403, and refreshes.
@@ -158,7 +158,7 @@ class ConsentingUser:
         return AuthorizationCodeResult(code=answer["code"], state=answer.get("state"), iss=answer.get("iss"))
 
     def allows(self, running: Running) -> str:
-        """The address that the SDK built, after the person has allowed it."""
+        """The address that the SDK built, after the user has allowed it."""
         give_up = time.monotonic() + PATIENCE
         while self.sent.empty():
             assert running.thread.is_alive() and time.monotonic() < give_up, running.error
@@ -213,7 +213,7 @@ def ask_as(notebook: Notebook, token: str) -> int:
 
 
 def end_newest_grant(page: Page) -> None:  # noqa: F811
-    """On the person's pages, which anybody can use."""
+    """On the user's pages, which anybody can use."""
     browser = page.context.browser
     assert browser is not None
     context = browser.new_context(bypass_csp=True, storage_state=page.context.storage_state())  # axe brings a script
@@ -252,7 +252,7 @@ def test_it_registers_itself_and_goes_the_whole_way(
     assert agent.token_endpoint_auth_method == "none" and agent.application_type == "native"
     assert "Nobody has checked its name" in somebody.pages[0] and "Read your notes" in somebody.pages[0]
 
-    # A tool that needs more: 403, and the person is asked for all of it.
+    # A tool that needs more: 403, and the user is asked for all of it.
     second = Running(notebook.url, auth, write)
     wider = parse_qs(urlsplit(somebody.allows(second)).query)
     assert second.finish() == "2 notes"
@@ -266,7 +266,7 @@ def test_it_registers_itself_and_goes_the_whole_way(
     assert "refresh_token" in grant_types_used()
     assert Agent.objects.count() == 1
 
-    # The person ends what they granted last: what the agent holds of it is worth nothing, at once.
+    # The user ends what they granted last: what the agent holds of it is worth nothing, at once.
     held = storage.tokens.access_token
     assert ask_as(notebook, held) != 401
     end_newest_grant(somebody.page)
@@ -330,7 +330,7 @@ def test_its_signed_assertions(notebook: Notebook, server: str) -> None:  # noqa
 
 
 class TypescriptSdk:
-    """The MCP TypeScript SDK's client, running; the person is in a browser of their own."""
+    """The MCP TypeScript SDK's client, running; the user is in a browser of their own."""
 
     def __init__(
         self, program: NodeProgram, notebook: Notebook, somebody: ConsentingUser, grant_types: list[str]
@@ -342,7 +342,7 @@ class TypescriptSdk:
         self.program.send({"tool": tool, "parameters": parameters})
 
     def requested_scopes(self) -> set[str]:
-        """The browser goes where the SDK sends it, and the person allows it."""
+        """The browser goes where the SDK sends it, and the user allows it."""
         url = self.program.receive()["authorize"]
         self.program.send({"arrived": f"http://localhost{self.somebody.allows_at(url)}"})
         return set(parse_qs(urlsplit(url).query)["scope"][0].split())

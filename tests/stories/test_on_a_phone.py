@@ -156,7 +156,7 @@ def test_from_asking_to_the_token(phone: BrowserContext, product: Product, push_
     page.get_by_role("button", name="Send a test").click()
     assert push_service.wait_for(3)[2].message == {"kind": "test"}
 
-    # The key is rotated; the browser subscribes again under the new one when its person next opens a page.
+    # The key is rotated; the browser subscribes again under the new one when its user next opens a page.
     rotate = [sys.executable, ROOT / "manage.py", "rotate_push_key"]
     subprocess.run(rotate, env=product.environment, check=True, capture_output=True)
     with page.expect_response("**/renew") as renewed:

@@ -1,4 +1,4 @@
-"""Redis is away from beginning to end: the sweeper sends what Celery is never told of, and the flow goes through."""
+"""Redis is down from beginning to end: the sweeper sends what Celery does not learn of, and the flow completes."""
 
 import json
 import shutil

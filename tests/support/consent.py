@@ -38,7 +38,7 @@ def query_of(url: str) -> dict[str, str]:
 
 @dataclass
 class WebAgent:
-    """An agent that a person consents to in the browser, and its state of one flow."""
+    """An agent that a user consents to in the browser, and its state of one flow."""
 
     agent: Agent
     caller: Caller | None = None  # None: a public client

@@ -23,7 +23,7 @@ import redis
 from django.db import connection
 
 LONGEST = 60  # seconds of one job
-KEY = "asked twice"  # the Idempotency-Key of a purchase that is repeated
+KEY = "asked twice"  # the Idempotency-Key of a repeated request
 # To a connected system, and to our own database. Who connects is one call, and so is each statement or command, also
 # those of a login.
 CALLS: list[tuple[Any, str]] = [
@@ -73,7 +73,7 @@ def shorten_claims(seconds: float) -> None:
 
 
 def wanted(grant_id: Any, **more: Any) -> Any:
-    """A purchase from the only role."""
+    """A lease request for the only role."""
     from credentials.leases import lifecycle
     from credentials.models import Role
 
@@ -94,7 +94,7 @@ def act(job: dict[str, Any]) -> None:
 
 
 def prepared(act: str, what: str) -> Callable[[], Any]:
-    """The call, with all that was read before. `what`: the grant that is bought with, a handle, or the lease."""
+    """The call, with all that was read before. `what`: the grant of the request, a handle, or the lease."""
     from django.utils import timezone
 
     from credentials.leases import issuance

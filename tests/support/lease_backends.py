@@ -1,4 +1,4 @@
-"""What the administrator of a system sees of our accounts there, whoever lent them; and what a holder leaves there."""
+"""What the administrator of a system sees of our accounts there, and what a holder leaves there."""
 
 from collections.abc import Callable
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""A backend and a role on a real PostgreSQL, and an agent that buys leases as a client on the network would."""
+"""A backend and a role on a real PostgreSQL, and an agent that requests leases as a client on the network would."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def make_role(
 
 @dataclass
 class Holder:
-    """An agent, and the person whom it asks."""
+    """An agent, and the user whom it asks."""
 
     caller: Caller
     user: User
@@ -166,7 +166,7 @@ def orders(postgres_server: PostgresServer, db: None) -> Iterator[Backend]:
 
 @pytest.fixture
 def role(orders: Backend) -> Role:
-    """To be approved; one yes buys one lease."""
+    """Needs an approval; one approval allows one lease."""
     return make_role(orders, "orders-readonly", {"groups": ["orders_reader"]})
 
 

@@ -60,7 +60,7 @@ class MariaDb:
             self.rows("DROP USER %s@'%%'", name)
 
     def furnish(self) -> None:
-        """Something to lend from, and an administrator with no more than what lending needs."""
+        """A database to issue accounts of, and an administrator with no more rights than that needs."""
         self.rows("CREATE USER lender@'%%' IDENTIFIED BY %s", self.secret)
         for statement in (
             "CREATE DATABASE shop_1",

@@ -145,7 +145,7 @@ def main() -> dict[str, bool]:
     User.objects.update(is_active=False)
     form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     refreshed = Client().post("/o/token/", form, headers=basic(web))
-    seen["6 a disabled person's tokens go on"] = (
+    seen["6 a disabled user's tokens go on"] = (
         bearer(tokens["access_token"], "/o/userinfo/") == 200 or refreshed.status_code == 200
     )
     User.objects.update(is_active=True)

@@ -1,4 +1,4 @@
-"""Clients of a running product over real HTTP: the demo's person, signed in, and the demo's agent."""
+"""Clients of a running product over real HTTP: the demo's user, signed in, and the demo's agent."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).resolve().parent.parent.parent / "examples" / "agent.py
 
 
 class SignedIn:
-    """The demo's person in a browser of their own. `http` has the product's URL as its base."""
+    """The demo's user in a browser of their own. `http` has the product's URL as its base."""
 
     def __init__(self, http: httpx.Client, password: str) -> None:
         self.http, self.password = http, password

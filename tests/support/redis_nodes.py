@@ -1,4 +1,4 @@
-"""Two real Redis nodes to lend from; the first keeps an ACL file, the second does not."""
+"""Two real Redis nodes as backends; the first keeps an ACL file, the second does not."""
 
 import shutil
 import tempfile
@@ -14,7 +14,7 @@ from credentials.engines import BackendAddress
 from runtime.processes import Process, free_port
 from runtime.redis import find_binary, wait_until_listening
 
-ADMIN = "what-lends"  # the password of `lender`, and of `default`
+ADMIN = "the-first-secret"  # the password of `lender`, and of `default`
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Real systems to lend from, each started once in a run, with a settled way to log in and look around."""
+"""Real systems as backends, each started once in a run, with a settled way to log in and look around."""
 
 import shutil
 import tempfile
@@ -45,7 +45,7 @@ class System:
 
     def account(self, **settings: Any) -> DatabaseAccount:
         lease_id = new_id()
-        trace = SessionTrace(str(lease_id), "an-agent", "a-person", str(new_id()))
+        trace = SessionTrace(str(lease_id), "an-agent", "a-user", str(new_id()))
         until = datetime.now(UTC) + timedelta(minutes=10)
         return DatabaseAccount(f"{PREFIX}{lease_id.hex[:20]}", self.role | settings, until, trace)
 
@@ -76,7 +76,7 @@ class PostgresServer:
                 "CREATE ROLE orders_owner NOLOGIN",
                 "CREATE ROLE orders_reader NOLOGIN",
                 "CREATE ROLE orders_writer NOLOGIN",
-                "CREATE ROLE lender LOGIN CREATEROLE PASSWORD 'what lends'",
+                "CREATE ROLE lender LOGIN CREATEROLE PASSWORD 'the first secret'",
                 "GRANT orders_reader, orders_writer TO lender WITH ADMIN OPTION",
                 "GRANT orders_owner TO lender",
                 "CREATE DATABASE orders OWNER orders_owner",
@@ -132,7 +132,7 @@ class PostgresServer:
 
     def system(self, user: str) -> System:
         """`postgres`, a superuser, or `lender`, who has what the guide asks for and no more."""
-        password = self.embedded.passwords["postgres"] if user == "postgres" else "what lends"
+        password = self.embedded.passwords["postgres"] if user == "postgres" else "the first secret"
         return System(
             "postgres", BackendAddress(self.settings(user), password), {"groups": ["orders_reader"]}, {"server": self}
         )

@@ -1,6 +1,6 @@
-"""A process of the product that has somebody else's package on its path: it checks a backend, lends and takes back.
+"""A process of the product that has somebody else's package on its path: it checks a backend, issues and revokes.
 
-`python -m tests.support.third_party` reads {engine, settings, role, purpose, agent, person} from standard input,
+`python -m tests.support.third_party` reads {engine, settings, role, purpose, agent, user} from standard input,
 and tells what came of it.
 """
 

@@ -134,7 +134,7 @@ class Caller:
         return proved(self.prover if path == "/oauth/token" else None, send)
 
     def ask(self, user: User | None = None, **parameters: Any) -> Any:
-        """POST /bc-authorize; openid and the person's login_hint unless said otherwise."""
+        """POST /bc-authorize; openid and the user's login_hint unless said otherwise."""
         parameters.setdefault("scope", "openid")
         if user is not None:
             parameters.setdefault("login_hint", user.email)
@@ -207,7 +207,7 @@ def user(db: None) -> User:
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    """Another person, whom no agent may ask."""
+    """Another user, whom no agent may ask."""
     return make_user("stranger@example.com", "Sam Stranger")
 
 
@@ -283,7 +283,7 @@ def other_agent(agent: Caller, user: User) -> Caller:
 
 
 def sign_in(user: User, password: str = PASSWORD, browser: Client | None = None) -> Client:
-    """A browser in which this person signed in at /login just now."""
+    """A browser in which this user signed in at /login just now."""
     browser = browser or Client()
     response = browser.post("/login", {"email": user.email, "password": password})
     assert response.status_code == 302, response.content

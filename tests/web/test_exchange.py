@@ -246,7 +246,7 @@ def test_large_bodies_of_others_keep_no_small_one_out() -> None:
     assert len(read(application.SMALL_BODY_BYTES)) == application.SMALL_BODY_BYTES
     with pytest.raises(TemporarilyUnavailable):
         read(application.SMALL_BODY_BYTES + 1)
-    assert front._buffered == application.MAX_BUFFERED_BYTES, "what was read is given back"
+    assert front._buffered == application.MAX_BUFFERED_BYTES, "the count of buffered bytes returns to what it was"
 
 
 @pytest.mark.parametrize(

@@ -142,7 +142,7 @@ class TestHeld:
             answer(waiting_prompt(), browser_of_user)
             assert polling.result(PATIENCE).status == 200
 
-    @pytest.mark.parametrize("end", ["agent suspended", "person disabled"])
+    @pytest.mark.parametrize("end", ["agent suspended", "user disabled"])
     def test_not_for_the_dead(
         self, looking_poller: Poller, agent: Caller, user: User, administrator: User, end: str
     ) -> None:

@@ -1,4 +1,4 @@
-"""/v1/prompts/events: an open inbox is told to look again, and holds nothing while it waits."""
+"""/v1/prompts/events: an open inbox gets an event to look again, and keeps no thread while it waits."""
 
 import os
 import socket
@@ -128,11 +128,11 @@ class TestTheEnd:
         users.disable(user, administrator, timezone.now())
         assert inbox.next() is None
 
-    @pytest.mark.parametrize("end", ["session ended", "person disabled", "new password"])
+    @pytest.mark.parametrize("end", ["session ended", "user disabled", "new password"])
     def test_and_so_do_they_where_the_wake_up_was_lost(self, read_inbox: Inbox, user: User, end: str) -> None:
         if end == "session ended":
             Session.objects.all().delete()
-        elif end == "person disabled":
+        elif end == "user disabled":
             User.objects.filter(pk=user.pk).update(is_active=False)
         else:
             User.objects.filter(pk=user.pk).update(session_epoch=1)
