@@ -30,7 +30,7 @@ class ProtocolError(Exception):
     default_description: ClassVar[str] = ""
     advice: ClassVar[str]  # for the developer of a client, in docs/errors.md; never sent
     is_answer: ClassVar[bool] = False  # the normal course of things, not a refusal: no audit event
-    # Seconds. Whoever is told to come later (429, 503, slow_down) is always told when.
+    # Seconds. Every answer that asks the client to come later (429, 503, slow_down) has Retry-After.
     default_retry_after: ClassVar[int | None] = None
 
     def __init__(self, description: str = "", *, detail: str = "", retry_after: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""The one reader of JWK Sets that somebody publishes at an address: agents (`jwks_uri`) and hint issuers.
+"""The one reader of JWK Sets that others publish at an address: agents (`jwks_uri`) and hint issuers.
 
 The keys are stored in PostgreSQL and not in a process. So one fetch serves every process, the limit
 on fetches covers all processes together, and the keys are available after a restart while their
