@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.core.exceptions import ValidationError
 
-from clients import certificates, keys, redirects
+from clients import certificates, keys, profiles, redirects
 from foundation import outbound
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def _check_keys(agent: "Agent") -> None:
         raise ValidationError({"client_jwks": "private_key_jwt needs the agent's public keys or their address."})
     elif agent.must_sign_requests and not agent.client_jwks:
         raise ValidationError({"client_jwks": "Signed requests need the agent's public keys or their address."})
+    elif problem := profiles.problem_with_keys(agent.registered, profiles.Profile(agent.profile)):
+        raise ValidationError({"client_jwks": f"{problem}."})
 
 
 def _check_jwks_uri(agent: "Agent") -> None:

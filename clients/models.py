@@ -277,6 +277,10 @@ class Agent(AbstractApplication):
         The one check: forms, self-registrations and metadata documents refuse what has a problem
         (`clean`), and `save` stores it.
         """
+        if self.profile not in tuple(Profile):
+            return "the profile does not exist"
+        if self.client_jwks is not None and (problem := keys.problem_with(self.client_jwks)):
+            return f"the keys cannot be used: {problem}"[:300]
         return profiles.problem_with(self.registered, Profile(self.profile)) or ""
 
     @property

@@ -94,6 +94,8 @@ class RegisteredTraits:
 
 def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
     """Why an agent cannot be registered with these properties, or None."""
+    if problem := problem_with_keys(registered, profile):
+        return problem
     demands = DEMANDS[profile]
     if demands.auth_methods is not None and registered.auth_method not in demands.auth_methods:
         return f"{profile} allows only the client authentication methods {', '.join(demands.auth_methods)}"
@@ -108,11 +110,17 @@ def problem_with(registered: RegisteredTraits, profile: Profile) -> str | None:
         return f"{profile} allows only the delivery modes {', '.join(demands.delivery_modes)}"
     if registered.request_signing_algorithm not in ("", *demands.signing_algorithms):
         return f"{profile} allows only signatures with {', '.join(demands.signing_algorithms)}"
-    if registered.key_algorithms is not None and not set(registered.key_algorithms) & set(demands.signing_algorithms):
-        return f"{profile} needs a key for one of {', '.join(demands.signing_algorithms)}"
     if registered.id_token_algorithm not in demands.id_token_algorithms:
         return f"{profile} allows only ID tokens signed with {', '.join(demands.id_token_algorithms)}"
     return None
+
+
+def problem_with_keys(registered: RegisteredTraits, profile: Profile) -> str | None:
+    """Why the agent cannot sign with its keys, or None."""
+    allowed = DEMANDS[profile].signing_algorithms
+    if registered.key_algorithms is None or set(registered.key_algorithms) & set(allowed):
+        return None
+    return f"{profile} needs a key for one of {', '.join(allowed)}"
 
 
 @dataclass(frozen=True)

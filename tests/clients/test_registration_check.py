@@ -137,3 +137,25 @@ class TestAnAgentThatFails:
         row.profile = "ciba"
         row.save()
         assert agent.ask(user).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"client_jwks": {"type": "object"}}, id="a JWK Set without keys"),
+        pytest.param({"client_jwks": ["x"]}, id="a list"),
+        pytest.param({"client_jwks": {"keys": [7]}}, id="a number for a key"),
+        pytest.param({"profile": "none such"}, id="an unknown profile"),
+    ],
+)
+def test_a_form_with_what_cannot_be_judged_is_shown_again(
+    agent: Caller, administrator: User, changes: dict[str, Any]
+) -> None:
+    """The page of the agent judges what was typed, whatever that is."""
+    for name, value in changes.items():
+        setattr(agent.agent, name, value)
+    assert agent.agent.find_registration_problem()
+    browser = sign_in(administrator)
+    form = {"name": "a", "token_endpoint_auth_method": "private_key_jwt", "grant_types": ["client_credentials"]}
+    typed = {name: json.dumps(value) if name == "client_jwks" else value for name, value in changes.items()}
+    assert browser.post("/admin/clients/agent/add/", {"profile": "ciba", **form, **typed}).status_code == 200
