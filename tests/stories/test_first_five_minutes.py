@@ -163,7 +163,7 @@ def test_stopping_the_agent_cancels_what_it_asks(page: Page, product: Product, a
     sign_in(page, product)
     page.locator(".waiting a").wait_for(timeout=PATIENCE * 1000)
     page.get_by_role("navigation").get_by_role("link", name="Agents").click()
-    page.get_by_role("region", name="Assistant").get_by_text("Stop this agent").click()
+    page.get_by_role("article", name="Assistant").get_by_text("Stop this agent").click()
     page.get_by_role("button", name="Stop Assistant now").click()
     expect(page.get_by_text("You stopped it")).to_be_visible()
     output, _ = agent.communicate(timeout=PATIENCE)
