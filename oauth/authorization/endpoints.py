@@ -172,11 +172,11 @@ def _go(
             raise ConsentRequired()
         case Interaction.STOPPED:
             raise AccessDenied("the user has stopped this agent", detail=back.agent.client_id)
-        case Interaction.GO_ON if proposal is not None:
-            return _go_on(request, proposal, after_a_form=after_a_form)
-        case Interaction.ASK | Interaction.GO_ON if proposal is not None:
+        case Interaction.REUSE_CONSENT if proposal is not None:
+            return _reuse_consent(request, proposal, after_a_form=after_a_form)
+        case Interaction.ASK | Interaction.REUSE_CONSENT if proposal is not None:
             return redirect("consent", handle=lifecycle.propose(proposal, _session_digest(request), now))
-        case Interaction.ASK | Interaction.GO_ON:
+        case Interaction.ASK | Interaction.REUSE_CONSENT:
             raise RuntimeError("no user is signed in, although the verdict says so")
         case verdict:
             assert_never(verdict)
@@ -279,8 +279,8 @@ def _sign_in(parameters: Mapping[str, str], text: str, requested_at: datetime) -
     return unseen(HttpResponseRedirect(f"{reverse('login')}?{urlencode(target)}"))
 
 
-def _go_on(request: HttpRequest, proposal: Proposal, *, after_a_form: bool) -> HttpResponse:
-    code = lifecycle.go_on(proposal, timezone.now())
+def _reuse_consent(request: HttpRequest, proposal: Proposal, *, after_a_form: bool) -> HttpResponse:
+    code = lifecycle.reuse_consent(proposal, timezone.now())
     if code is None:  # the earlier grant ended between the two reads
         raise ConsentRequired()
     url = response_url(proposal.redirect_uri, proposal.client_state, code=code)

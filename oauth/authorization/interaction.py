@@ -11,7 +11,7 @@ from oauth.authorization.parameters import AuthorizationParameters
 
 
 class Interaction(Enum):
-    GO_ON = auto()  # an earlier consent covers the whole request
+    REUSE_CONSENT = auto()  # an earlier consent covers the whole request
     ASK = auto()  # show the consent page
     SIGN_IN = auto()
     LOGIN_REQUIRED = auto()
@@ -62,7 +62,7 @@ def judge_interaction(facts: InteractionFacts, prompts: frozenset[str]) -> Inter
     if facts.is_stopped:
         return Interaction.STOPPED
     if facts.is_remembered and "consent" not in prompts:
-        return Interaction.GO_ON
+        return Interaction.REUSE_CONSENT
     if silent:
         return Interaction.CONSENT_REQUIRED
     return Interaction.ASK if facts.may_consent else Interaction.SIGN_IN

@@ -461,7 +461,7 @@ class TestTheAnswer:
             may_use_offline_access=True, redirect_uri=CALLBACK, client_state="", nonce="", code_challenge="",
             signed_in_at=timezone.now(), acr="",
         )  # fmt: skip
-        assert lifecycle.go_on(proposal, timezone.now()) is None
+        assert lifecycle.reuse_consent(proposal, timezone.now()) is None
 
 
 class TestByPost:

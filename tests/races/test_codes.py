@@ -164,7 +164,7 @@ def test_going_on_against_stopping_leaves_nothing_alive(web: WebAgent, user: Use
             code_challenge=challenge_of(web.verifier), signed_in_at=now, acr="",
         )  # fmt: skip
         at_once(
-            lambda proposal=proposal: lifecycle.go_on(proposal, timezone.now()),
+            lambda proposal=proposal: lifecycle.reuse_consent(proposal, timezone.now()),
             lambda: stop_agent(web.agent, user, timezone.now()),
         )
         assert not Grant.objects.alive(timezone.now() + timedelta(seconds=1)).exists()

@@ -15,10 +15,10 @@ from oauth.grants.lifecycle.consents import (
     decline,
     find_consented,
     find_proposed,
-    go_on,
     make_unasked_grant,
     propose,
     requested_digest,
+    reuse_consent,
 )
 from oauth.grants.lifecycle.revocation import (
     end_grants_of,
@@ -40,7 +40,6 @@ __all__ = [
     "end_replayed",
     "find_consented",
     "find_proposed",
-    "go_on",
     "issue_refresh_token",
     "keep",
     "lock_grant",
@@ -48,6 +47,7 @@ __all__ = [
     "propose",
     "refund_use",
     "requested_digest",
+    "reuse_consent",
     "revoke_grant",
     "revoke_grants_between",
     "revoke_grants_of",

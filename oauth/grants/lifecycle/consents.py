@@ -186,7 +186,7 @@ def find_consented(proposal: Proposal, now: datetime) -> Grant | None:
 
 
 @transaction.atomic(durable=True)
-def go_on(proposal: Proposal, now: datetime) -> str | None:
+def reuse_consent(proposal: Proposal, now: datetime) -> str | None:
     """Reuses an earlier consent: the code of a new grant that ends no later than the earlier one.
 
     None if the earlier grant has ended.
