@@ -60,7 +60,7 @@ DISCOVER = """async (server) => {
   const { keys } = await (await fetch(known.jwks_uri)).json();
   return [known, keys.length];
 }"""
-REUSE_CONSENT = f"""async ([known, clientId, redirectUri, verifier]) => {{
+FINISH_FLOW = f"""async ([known, clientId, redirectUri, verifier]) => {{
   {CLIENT}
   const form = {{
     grant_type: "authorization_code", client_id: clientId, redirect_uri: redirectUri, code_verifier: verifier,
@@ -90,7 +90,7 @@ def test_it_goes_the_whole_way(
     page.get_by_role("button", name="Allow").click()
     expect(page).to_have_title("Back at the agent")
     arguments: list[Any] = [known, web.agent.client_id, callback.url, web.verifier]
-    issued, reply, revoked = page.evaluate(REUSE_CONSENT, arguments)
+    issued, reply, revoked = page.evaluate(FINISH_FLOW, arguments)
     assert issued["answers"] == [400, 200], "the page could read the nonce"
     assert issued["body"]["token_type"] == "DPoP"
     assert reply["body"]["email"] == user.email
