@@ -180,7 +180,7 @@ CIBA_MAX_PENDING_PER_USER = Number(
     "CIBA_MAX_PENDING_PER_USER", 20, "Unanswered requests of one agent to one user.", least=1
 )
 CIBA_HIDE_UNKNOWN_USERS = Switch(
-    "CIBA_HIDE_UNKNOWN_USERS", False, "Agents cannot find out who exists ([ADR 0015](adr/0015-who-exists.md)). In "
+    "CIBA_HIDE_UNKNOWN_USERS", False, "Agents cannot find out who exists ([ADR 0015](adr/0015-hidden-users.md)). In "
     "place of `unknown_user_id`, an error about the user_code, or a refusal because too many requests are pending, the "
     "agent gets an ordinary acknowledgement. No one sees the request, and it expires. /bc-authorize and /oauth/revoke "
     "answer at multiples of 100 ms. Pushes leave a second or two later. CIBA Core 13 does not specify this, so turn it "

@@ -33,7 +33,7 @@ from operations.risk import AVAILABLE
 def wire() -> None:
     outbox.NOTIFIERS[:] = [notify_worker]
     outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, callbacks.KIND: sender.deliver})
-    outbox.HANDLERS.update({devices.NOTIFY: devices.notify_by_mail, devices.CALL_OFF: devices.withdraw_late})
+    outbox.HANDLERS.update({devices.NOTIFY: devices.notify_by_mail, devices.WITHDRAW: devices.withdraw_late})
     pending_answers.READERS.update(
         {
             topics.PROMPTS: topics.read_prompts,
@@ -43,7 +43,7 @@ def wire() -> None:
         }
     )
     accounts.NOTIFIERS[:] = [devices.notify_account_change]
-    agents.HOLDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
+    agents.AGENT_ENDINGS[:] = [lifecycle.end_requests_of, grants.end_grants_of]
     activity.MARKS[:] = [marks_of]
     activity.PARTS[:] = [leases.own_leases]
     HANDLERS[AUTHORIZATION_CODE] = AUTHORIZATION_CODE_HANDLER

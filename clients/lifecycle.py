@@ -23,7 +23,7 @@ RESET_REASON = "the agent changed its keys or addresses without proof of its old
 # Functions of upper packages that end everything that an agent holds, in the caller's transaction:
 # (agent, actor, reason, now). Requests come before grants (lock order). authserver/wiring.py fills
 # it.
-HOLDINGS: list[Callable[[Agent, str, str, datetime], None]] = []
+AGENT_ENDINGS: list[Callable[[Agent, str, str, datetime], None]] = []
 
 
 def _about(agent: Agent, by: User, user: User | None = None) -> About:
@@ -140,7 +140,7 @@ def reset(agent: Agent, actor: str, added: list[str], now: datetime) -> None:
         events.AGENT_RESET, About(actor, client_id=agent.client_id), now, name=agent.name, added=added
     )  # fmt: skip
     _end_links(agent, actor, now)
-    for end_all in HOLDINGS:
+    for end_all in AGENT_ENDINGS:
         end_all(agent, actor, RESET_REASON, now)
 
 

@@ -29,7 +29,7 @@ from foundation.transactions import inside_transaction
 
 PUSH, MAIL = "push", "e-mail"
 # with user enumeration protection: one piece of work per prompt, for a user or a decoy
-NOTIFY, CALL_OFF = "call", "call off"
+NOTIFY, WITHDRAW = "notification", "withdrawal"
 # So "already answered" still reaches a phone that was switched off for a while.
 WITHDRAWAL_LIFETIME = timedelta(hours=1)
 NEWS_LIFETIME = timedelta(days=1)
@@ -189,7 +189,7 @@ def withdraw_notification(prompt_id: UUID, now: datetime) -> None:
     if settings.HIDE_UNKNOWN_USERS:
         outbox.withdraw(_about_prompt(prompt_id), now)
         deadline = now + WITHDRAWAL_LIFETIME
-        outbox.enqueue(CALL_OFF, f"answered:{prompt_id}", {"prompt": str(prompt_id)}, now, deadline=deadline, due=now)
+        outbox.enqueue(WITHDRAW, f"answered:{prompt_id}", {"prompt": str(prompt_id)}, now, deadline=deadline, due=now)
     else:
         _call_off(prompt_id, now)
 
@@ -210,7 +210,7 @@ def _call_off(prompt_id: UUID, now: datetime) -> None:
 
 @transaction.atomic(durable=True)
 def withdraw_late(payload: dict[str, Any], now: datetime) -> Outcome:
-    """The outbox's handler of CALL_OFF. `payload`: prompt."""
+    """The outbox's handler of WITHDRAW. `payload`: prompt."""
     _call_off(UUID(payload["prompt"]), now)
     return Completed()
 

@@ -19,7 +19,7 @@ from foundation.keyring import open_sealed, seal
 from foundation.sealed_columns import place_of, sealed_fields
 from foundation.transactions import inside_transaction
 
-KIND = "delivery"
+KIND = "callback"
 # How long after a request's end the agent may still be notified of it.
 NOTICE_LIFETIME = timedelta(minutes=5)
 _SEALED = tuple(field.name for field in sealed_fields(BackchannelRequest))

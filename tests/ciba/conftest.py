@@ -44,7 +44,7 @@ def pushed(agent: Caller, user: User, endpoint: AgentEndpoint) -> Caller:
 def do_due_work() -> list[str]:
     """Does what is due towards agents, and answers what became of it."""
     due = list(
-        Work.objects.filter(kind="delivery", state="pending").order_by("created_at").values_list("id", flat=True)
+        Work.objects.filter(kind="callback", state="pending").order_by("created_at").values_list("id", flat=True)
     )
     for work_id in due:
         Work.objects.filter(pk=work_id).update(due_at="2020-01-01T00:00:00Z")  # its pause is over

@@ -224,7 +224,7 @@ class TestTheAgentsAnswer:
         decide(browser_of_user, "approve")
         endpoint.answers = [(503, {"Retry-After": "60"}, b"")]
         do_due_work()
-        assert Work.objects.get(kind="delivery").due_at > timezone.now() + timedelta(seconds=50)
+        assert Work.objects.get(kind="callback").due_at > timezone.now() + timedelta(seconds=50)
 
     def test_a_slow_one_does_not_keep_others_back(
         self, pinged: Caller, user: User, browser_of_user: Client, endpoint: AgentEndpoint
@@ -232,7 +232,7 @@ class TestTheAgentsAnswer:
         for _ in range(3):
             ask(pinged, user)
             decide(browser_of_user, "approve")
-        first, second, third = Work.objects.filter(kind="delivery").values_list("id", flat=True)
+        first, second, third = Work.objects.filter(kind="callback").values_list("id", flat=True)
         endpoint.is_open.clear()
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(do_and_close, work_id) for work_id in (first, second)]
@@ -415,7 +415,7 @@ class TestPush:
         endpoint.answers = [(503, {}, b"")]
         do_due_work()
         end = row().expires_at
-        assert Work.objects.get(kind="delivery").deadline_at == end
+        assert Work.objects.get(kind="callback").deadline_at == end
         assert lifecycle.expire_due(end, 10) == 1
         assert row().state == "failed" and nothing_is_stored()
         assert do_due_work() == [] and not Grant.objects.alive(timezone.now()).exists()
@@ -432,7 +432,7 @@ class TestPush:
         assert nothing_is_stored()
 
     def test_never_again_after_it_arrived(self, reply: tuple[str, dict[str, Any]], endpoint: AgentEndpoint) -> None:
-        work = Work.objects.get(kind="delivery")
+        work = Work.objects.get(kind="callback")
         assert outbox.do(work.id) is False
         Work.objects.filter(pk=work.pk).update(
             state="pending", claimed_until=None, finished_at=None

@@ -89,7 +89,7 @@ class TestAYesAtTheLastSecond:
         browser = sign_in(user)
         pass_time(answer_time - 2)
         assert approve(browser) == 200
-        work = Work.objects.get(kind="delivery")
+        work = Work.objects.get(kind="callback")
         assert work.deadline_at == BackchannelRequest.objects.get().expires_at
         assert work.deadline_at - timezone.now() > timedelta(seconds=(sent["expires_in"] - answer_time) * 0.8)
         assert do_due_work() == ["done"]

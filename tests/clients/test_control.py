@@ -353,7 +353,7 @@ class TestCallbacks:
             prompt = mine.request.prompts.get()
             answered = mine.browser.post(f"/v1/prompts/{prompt.id}/approve")
             assert answered.status_code in (200, 302), answered.content
-        for work_id in Work.objects.filter(kind="delivery", state="pending").values_list("id", flat=True):
+        for work_id in Work.objects.filter(kind="callback", state="pending").values_list("id", flat=True):
             assert outbox.do(work_id)
         (called,) = endpoint.received
         assert ("access_token" in called.json()) is (proved and mode == "push")
@@ -368,7 +368,7 @@ class TestCallbacks:
         mine = trusted(**fields)
         mine.browser.post(f"/v1/prompts/{mine.request.prompts.get().id}/approve")
         endpoint.answers = [(503, {}, b"")]
-        (work_id,) = Work.objects.filter(kind="delivery", state="pending").values_list("id", flat=True)
+        (work_id,) = Work.objects.filter(kind="callback", state="pending").values_list("id", flat=True)
         outbox.do(work_id)
         mine.request.refresh_from_db()
         assert mine.request.state == "delivering"
@@ -376,7 +376,7 @@ class TestCallbacks:
         mine.request.refresh_from_db()
         assert mine.request.state == "failed"
         endpoint.answers = []
-        for work in Work.objects.filter(kind="delivery", state="pending"):
+        for work in Work.objects.filter(kind="callback", state="pending"):
             Work.objects.filter(pk=work.pk).update(due_at="2020-01-01T00:00:00Z")
             outbox.do(work.id)
         assert endpoint.received[-1].json()["error"] == "transaction_failed"
