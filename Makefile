@@ -3,7 +3,8 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet
-# One worker of the tests for each core; a Redis of yours can serve only one.
+# Two workers of the tests for each core, because half of a test's time is waiting; a Redis of yours can serve only one.
+export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 WORKERS := $(if $(REDIS_URL),,-n auto --maxprocesses 8 --dist worksteal)
 .DEFAULT_GOAL := help
 .PHONY: help run agent test test-fast soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
