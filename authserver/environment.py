@@ -6,6 +6,7 @@ themselves in authserver/variables.py. Neither needs Django, because `manage.py 
 variables with them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -26,7 +27,7 @@ Check = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
-class Variable(Generic[T]):
+class Variable(ABC, Generic[T]):
     """One variable: its name, the value without it, and what docs/settings.md says about it."""
 
     name: str
@@ -43,9 +44,9 @@ class Variable(Generic[T]):
         """Whether the variable is set. An empty variable counts as unset: compose files cannot leave one out."""
         return bool(values.get(self.name, "").strip())
 
+    @abstractmethod
     def parse(self, text: str) -> tuple[T | None, list[str]]:
         """The value that `text` means, if any, and its problems: the rest of a sentence that begins with the name."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ FETCH_TIMEOUT_S = 5.0  # seconds: a user waits for it
 MAX_BYTES = 5 * 1024  # section 6.6 of the draft
 MIN_FRESHNESS, DEFAULT_FRESHNESS, MAX_FRESHNESS = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
 STORED_WHILE_UNREACHABLE = timedelta(hours=24)
-# Slow hosts do not occupy every thread.
-# One host may have all places: the first requests of one client at the same time are all answered.
+# Slow hosts do not occupy every thread. One host may take all three places, so that concurrent first
+# requests of one client are all answered.
 LANE = Lane("metadata documents", Trust.SUPPLIED, per_host=3, in_total=3)
 RETRY_AFTER = 60  # seconds, for a client that cannot be served without its document
 _MAX_AGE = re.compile(r"(?:^|,)\s*max-age=\"?([0-9]{1,10})\"?\s*(?:,|$)", re.IGNORECASE)

@@ -25,7 +25,7 @@ def main(file: str) -> int:
     return pip.returncode
 
 
-def _follow(pip: "subprocess.Popen[str]", total: int) -> "list[str]":
+def _follow(pip: subprocess.Popen[str], total: int) -> list[str]:
     """Shows how far pip is, and returns what it printed."""
     lines: list[str] = []
     done, printed_at, is_terminal = 0, time.monotonic(), sys.stdout.isatty()

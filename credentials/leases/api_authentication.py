@@ -8,10 +8,12 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from clients.lookup import find_stored_agent
 from clients.models import Agent
 from credentials.backends.secrets import LEASES_SCOPE, audience
 from credentials.errors import NotAllowed, UnknownLease
 from credentials.models import Lease
+from oauth.errors import Unauthorized
 from oauth.resource_servers.access import authenticate_call
 from oauth.tokens.token_verification import LiveToken
 
@@ -21,7 +23,10 @@ class TokenCall:
 
     def __init__(self, token: LiveToken) -> None:
         self.token = token
-        self.agent = Agent.objects.get(client_id=token.claims["client_id"])
+        agent = find_stored_agent(token.claims["client_id"])
+        if agent is None:  # deleted since its token was verified
+            raise Unauthorized()
+        self.agent = agent
 
     def find_lease(self, lease_id: UUID) -> Lease:
         """The agent's own lease.
