@@ -125,7 +125,7 @@ def run_demo(agent: Agent, part: str) -> None:
         done.append("one payment")
     if part in ("", "orders") and lease_an_account(agent):
         done.append("one account")
-    say(f"\nEverything worked: {' and '.join(done) or 'nothing'}, each after the user approved it.")
+    say(f"\nEverything worked: {' and '.join(done) or 'nothing'}, only after the user approved.")
 
 
 def pay_an_invoice(agent: Agent) -> None:
