@@ -19,7 +19,7 @@ def test_nothing_to_install_succeeds(tmp_path: Path) -> None:
     (tmp_path / "none.txt").write_text("# no package\n")
     done = install(tmp_path / "none.txt")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [f"Installing {tmp_path / 'none.txt'}: 0 packages, once."]
+    assert done.stdout.splitlines()[0] == f"Installing {tmp_path / 'none.txt'}: 0 packages, once."
 
 
 def test_a_failure_shows_why_and_what_to_do(tmp_path: Path) -> None:

@@ -43,7 +43,8 @@ def passwords() -> dict[str, str]:
 def copy_to(data_dir: Path) -> None:
     """Makes `data_dir` the data directory of a PostgreSQL whose database is migrated, and which does not run yet."""
     with _locked():
-        if not (TEMPLATE / "complete").exists():
+        # For root, the cluster is outside the checkout, where it may be deleted without it.
+        if not ((TEMPLATE / "complete").exists() and postgres.cluster_of(TEMPLATE).exists()):
             _delete_others()
             _make()
         (data_dir / "keys").mkdir(mode=0o700, exist_ok=True)
