@@ -11,6 +11,7 @@ wiring.py            fills the tables that lower packages declare for upper ones
 urls.py              every path of the server
 request.py, middleware.py, forwarded.py     the request class, middleware, addresses from proxies
 wsgi.py, asgi.py     what granian serves
+handler.py           Django's handler, with a short way for protocol paths
 celery.py, worker.py the Celery app
 sweeps.py            what the sweeper does every second
 health.py            /livez, /readyz, /metrics

@@ -5,6 +5,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView
 
 from authserver import health
+from foundation.protocol_paths import protocol_path
 
 urlpatterns = [
     path("", include("ciba.urls")),
@@ -17,9 +18,9 @@ urlpatterns = [
     path("", include("audit.urls")),
     path("admin/", admin.site.urls),
     re_path(r"^v1/schema/?$", SpectacularAPIView.as_view(), name="schema"),
-    re_path(r"^livez/?$", health.livez, name="livez"),
-    re_path(r"^readyz/?$", health.readyz, name="readyz"),
-    re_path(r"^metrics/?$", health.metrics, name="metrics"),
+    protocol_path("livez", health.livez, name="livez"),
+    protocol_path("readyz", health.readyz, name="readyz"),
+    protocol_path("metrics", health.metrics, name="metrics"),
 ]
 
 handler400 = "authserver.errors.bad_request"

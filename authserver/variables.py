@@ -61,7 +61,10 @@ DATABASE_OWNER_URL = Url(
     "DATABASE_OWNER_URL", None, "The database, with the owner's role. Only migrations and tests use it.",
     _POSTGRESQL, environ.Env.db_url_config, default_text="embedded PostgreSQL",
 )  # fmt: skip
-DATABASE_POOL_SIZE = Number("DATABASE_POOL_SIZE", 16, "Database connections per web process.", least=1)
+DATABASE_POOL_SIZE = Number(
+    "DATABASE_POOL_SIZE", 16,
+    "Database connections of a sweeper or worker, at most. A web process has one for each of its threads.", least=1,
+)  # fmt: skip
 REDIS_URL = Url(
     "REDIS_URL", None, "Redis, for the poll throttle, wake-ups and Celery's queue. It may be lost at any time.",
     ("redis://", "rediss://", "unix://"), read_redis_url, default_text="embedded Redis; required in production",

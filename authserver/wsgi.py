@@ -5,22 +5,34 @@ import time
 from pathlib import Path
 
 import django
-from django.core.handlers.wsgi import WSGIHandler
+from django.conf import settings
+from django.db import connections
 from django.urls import get_resolver
 
 from authserver.checks import refuse
-from authserver.request import Request
 
 
-class Handler(WSGIHandler):
-    request_class = Request
+def keep_connections() -> None:
+    """From now on each thread of this process keeps its database connection.
+
+    The threads are few and always the same. To take a connection from a pool and give it back took
+    longer than a query.
+    """
+    database = settings.DATABASES["default"]
+    database.get("OPTIONS", {}).pop("pool", None)
+    database["CONN_MAX_AGE"] = None
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")
+keep_connections()
 django.setup(set_prefix=False)
-application = Handler()
 refuse()
 _ = get_resolver().url_patterns  # now, so that the first request need not wait for it
+connections.close_all()  # those of the main thread, which answers no request
+
+from authserver.handler import Handler  # noqa: E402 - needs Django
+
+application = Handler()
 
 
 def wait_for(path: Path) -> None:

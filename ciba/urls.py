@@ -2,12 +2,13 @@ from django.urls import path, re_path
 
 from ciba import api, pages
 from ciba.endpoints import backchannel_authentication
+from foundation.protocol_paths import protocol_path
 
 _UUID = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 _PROMPT = rf"^v1/prompts/(?P<prompt_id>{_UUID})"
 
 urlpatterns = [
-    re_path(r"^bc-authorize/?$", backchannel_authentication, name="bc-authorize"),
+    protocol_path("bc-authorize", backchannel_authentication, name="bc-authorize"),
     re_path(r"^v1/prompts/?$", api.Prompts.as_view(), name="api-prompts"),
     re_path(r"^v1/prompts/events/?$", api.PromptEvents.as_view(), name="prompt-events"),
     re_path(rf"{_PROMPT}/?$", api.OnePrompt.as_view(), name="api-prompt"),

@@ -8,6 +8,7 @@ attempts.py                      one counter of attempts: wrong passwords, codes
 attempt_limits.py                a limit on attempts (pure)
 canonical.py, plaintext.py       canonical JSON (RFC 8785); which text is safe to show (pure)
 errors.py, forms.py, endpoint.py protocol errors, request bodies, what protocol endpoints share
+protocol_paths.py                the exact paths of the protocol endpoints
 trace_context.py                 the caller's trace: the header traceparent (W3C Trace Context)
 serializers.py, api_errors.py    strict fields and request bodies of /v1; errors of every /v1 endpoint
 api_description.py               how a /v1 endpoint describes its id and errors at /v1/schema

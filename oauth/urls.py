@@ -1,5 +1,6 @@
 from django.urls import path, re_path
 
+from foundation.protocol_paths import protocol_path
 from oauth.authorization.endpoints import authorize, consent, resume
 from oauth.authorization.logout import confirm, logout
 from oauth.grants.endpoints import revoke
@@ -10,21 +11,20 @@ from oauth.resource_servers.introspection import introspect
 from oauth.resource_servers.userinfo import userinfo
 from oauth.token_endpoint.endpoints import token
 
-# With and without a trailing slash, never by a redirect: real clients drop a POST body on 301.
 urlpatterns = [
     re_path(r"^authorize/?$", authorize, name="authorize"),
     path("authorize/resume", resume, name="authorize-resume"),
     re_path(r"^consents/(?P<handle>[A-Za-z0-9_-]{43})$", consent, name="consent"),
-    re_path(r"^oauth/token/?$", token, name="token"),
-    re_path(r"^oauth/introspect/?$", introspect, name="introspect"),
-    re_path(r"^userinfo/?$", userinfo, name="userinfo"),
+    protocol_path("oauth/token", token, name="token"),
+    protocol_path("oauth/introspect", introspect, name="introspect"),
+    protocol_path("userinfo", userinfo, name="userinfo"),
     re_path(r"^oidc/logout/?$", logout, name="rp-logout"),
     path("oidc/logout/confirm", confirm, name="rp-logout-confirm"),
-    re_path(r"^oauth/revoke/?$", revoke, name="revoke"),
-    re_path(r"^v1/uses/?$", uses, name="uses"),
-    re_path(r"^\.well-known/openid-configuration/?$", metadata, name="openid-configuration"),
-    re_path(r"^\.well-known/oauth-authorization-server/?$", metadata, name="oauth-authorization-server"),
-    re_path(r"^\.well-known/jwks\.json/?$", jwks, name="jwks"),
+    protocol_path("oauth/revoke", revoke, name="revoke"),
+    protocol_path("v1/uses", uses, name="uses"),
+    protocol_path(".well-known/openid-configuration", metadata, name="openid-configuration"),
+    protocol_path(".well-known/oauth-authorization-server", metadata, name="oauth-authorization-server"),
+    protocol_path(".well-known/jwks.json", jwks, name="jwks"),
     path("grants/<uuid:grant_id>", grant, name="grant"),
     path("grants/<uuid:grant_id>/end", end_grant, name="end-grant"),
     path("grants/<uuid:grant_id>/<slug:kind>/<str:branch>/end", end_branch, name="end-branch"),

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from django.apps import apps
 from django.contrib.auth.hashers import Argon2PasswordHasher
+from django.core.handlers.base import BaseHandler
 from django.core.management import call_command
 from django.core.signals import setting_changed
 from django.db import connections
@@ -16,8 +17,10 @@ from django.test import TransactionTestCase
 from django.test.client import ClientHandler
 from psycopg import sql
 
+from authserver.handler import short_way
 from authserver.management.commands.migrate import append_only_tables
 from authserver.request import Request
+from foundation.protocol_paths import ENDPOINTS
 
 # Argon2 is slow on purpose, and the suite signs in a thousand times: the same algorithm, at its least.
 Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
@@ -76,12 +79,21 @@ def load_middleware_once(handler: ClientHandler, is_async: bool = False) -> None
     """A test has several clients, and each would look for the static files anew. A changed setting starts afresh."""
     if not _loaded:
         _load_middleware(handler, is_async)
+        handler._short_middleware_chain = short_way()  # type: ignore[attr-defined]
         _loaded.append(handler)
     vars(handler).update({name: value for name, value in vars(_loaded[0]).items() if "middleware" in name})
 
 
+def get_response(handler: Any, request: Any) -> Any:
+    """The suite's clients take the server's own way to protocol endpoints."""
+    if request.path_info in ENDPOINTS:
+        return handler._short_middleware_chain(request)
+    return BaseHandler.get_response(handler, request)
+
+
 setting_changed.connect(lambda **_: _loaded.clear(), weak=False)
 ClientHandler.load_middleware = load_middleware_once  # type: ignore[method-assign]
+ClientHandler.get_response = get_response  # type: ignore[method-assign]
 
 # One place: every test that commits (django_db(transaction=True)) is cleaned up after like this.
 TransactionTestCase._fixture_teardown = clean_as_owner  # type: ignore[method-assign]

@@ -104,7 +104,7 @@ class Front:
         try:
             body = await self._read_body(scope, receive)
             mark = self._hub.mark()
-            answer = await self._pool.run(call, self._wsgi, environ_of(scope, body))
+            answer = await self._pool.run(self._answer, scope, body, send)
         except QueueFull:
             await refuse(send, TemporarilyUnavailable(retry_after=1))
         except ProtocolError as error:
@@ -113,7 +113,19 @@ class Front:
             log.exception("the application failed")
             await send_whole(send, FAILED)
         else:
-            await self._send(scope, answer, mark, receive, send)
+            if answer is not None:
+                await self._send(scope, answer, mark, receive, send)
+
+    def _answer(self, scope: Scope, body: bytes, send: Send) -> WsgiAnswer | None:
+        """Runs the application in a thread, and sends a whole answer from there, without a way through the loop.
+
+        Returns the answer if it is still to be sent.
+        """
+        answer = call(self._wsgi, environ_of(scope, body))
+        if answer.parked is not None or answer.close is not None:
+            return answer
+        send_from_thread(send, answer)
+        return None
 
     async def _read_body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body. Raises ProtocolError if it is unreadable, too large, too slow, or if too much is buffered."""
@@ -266,8 +278,25 @@ def when_gone(receive: Receive, act: Callable[[], None]) -> "asyncio.Task[None]"
 
 
 async def send_whole(send: Send, answer: WsgiAnswer) -> None:
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    await send({"type": "http.response.body", "body": answer.body})
+    for message in messages_of(answer):
+        await send(message)
+
+
+def send_from_thread(send: Send, answer: WsgiAnswer) -> None:
+    """Sends a whole answer from any thread: granian takes its messages at once and never suspends the sender."""
+    for message in messages_of(answer):
+        try:
+            next(send(message).__await__())
+        except StopIteration:
+            continue
+        raise RuntimeError("this ASGI server suspends the sender of a whole answer: serve with granian")
+
+
+def messages_of(answer: WsgiAnswer) -> list[dict[str, Any]]:
+    return [
+        {"type": "http.response.start", "status": answer.status, "headers": answer.headers},
+        {"type": "http.response.body", "body": answer.body},
+    ]
 
 
 async def refuse(send: Send, error: ProtocolError) -> None:

@@ -15,7 +15,7 @@ from itertools import islice
 
 import redis
 import redis.asyncio
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, close_old_connections
 from psycopg_pool import PoolTimeout
 
 from foundation.backoff import pause
@@ -219,7 +219,7 @@ def _read(topics: list[str]) -> dict[str, Hashable]:
     try:
         return read_revisions(topics)
     finally:
-        connection.close()
+        close_old_connections()
 
 
 async def _within(awaitable: Awaitable[object], seconds: float) -> None:
