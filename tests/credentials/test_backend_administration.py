@@ -36,7 +36,7 @@ ABOUT = About(SYSTEM)
 
 def reset_secret(server: PostgresServer) -> None:
     with server.superuser() as connection:
-        connection.execute("ALTER ROLE lender PASSWORD 'the first secret'")
+        connection.execute("ALTER ROLE lease_admin PASSWORD 'the first secret'")
 
 
 def test_after_a_rotation_only_this_server_knows_the_secret(
@@ -60,7 +60,7 @@ def test_where_nobody_speaks_to_one_any_more_the_others_are_settled(
     orders: Backend, postgres_server: PostgresServer
 ) -> None:
     long_ago = timezone.now() - timedelta(minutes=5)
-    gone = make_backend(postgres_server.system("lender"), name="a-gone")
+    gone = make_backend(postgres_server.system("lease_admin"), name="a-gone")
     Backend.objects.filter(pk=gone.pk).update(engine="gone")
     for backend in (gone, orders):
         following = sealed(backend, "never sent", is_next=True)
@@ -171,7 +171,7 @@ def test_an_account_without_a_lease_is_found_and_revoked(
             psycopg.sql.SQL("CREATE ROLE {} LOGIN").format(psycopg.sql.Identifier(f"{orders.prefix}stray"))
         )
         connection.execute(
-            psycopg.sql.SQL("GRANT {} TO lender WITH ADMIN OPTION").format(
+            psycopg.sql.SQL("GRANT {} TO lease_admin WITH ADMIN OPTION").format(
                 psycopg.sql.Identifier(f"{orders.prefix}stray")
             )
         )
@@ -373,7 +373,7 @@ def admin_browser(administrator: Any) -> Client:
 def backend_form(server: PostgresServer, **more: Any) -> dict[str, Any]:
     import json
 
-    form = {"name": "new-one", "engine": "postgres", "settings": json.dumps(server.settings("lender"))}
+    form = {"name": "new-one", "engine": "postgres", "settings": json.dumps(server.settings("lease_admin"))}
     return form | {"secret": "the first secret", "max_leases": "100"} | more
 
 

@@ -113,7 +113,7 @@ def content_of(page: str) -> str:
 @pytest.fixture
 def other_lease(other_agent: Caller, holder: Holder, postgres_server: PostgresServer) -> Lease:
     """Nothing of it is the same."""
-    backend = make_backend(postgres_server.system("lender"), name="archive")
+    backend = make_backend(postgres_server.system("lease_admin"), name="archive")
     role = make_role(backend, "archive-routine", {"groups": ["orders_reader"]}, {"risk": "routine"})
     other = allow_leases(other_agent)
     requested = other.request_lease(other.routine_token(authorization_details=[details(role)]), role.name)

@@ -53,7 +53,7 @@ def test_one_dead_backend_delays_nobody_else(
     monkeypatch.setattr(postgres, "CONNECT_TIMEOUT_S", int(2 * PATIENCE))
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        system = postgres_server.system("lender")
+        system = postgres_server.system("lease_admin")
         good = make_role(make_backend(system, "good"), "good", {"groups": ["orders_reader"]})
         good_issued = request_lease(make_grant(holder, good), good)
         bad_issued = request_lease(make_grant(holder, crash_role), crash_role)

@@ -14,7 +14,9 @@ from tests.support.systems import PREFIX, System
 # Name → how the system is come by.
 SYSTEMS: dict[str, Any] = {
     "postgres, as a superuser": lambda request: request.getfixturevalue("postgres_server").system("postgres"),
-    "postgres, as a role with CREATEROLE": lambda request: request.getfixturevalue("postgres_server").system("lender"),
+    "postgres, as a role with CREATEROLE": lambda request: request.getfixturevalue("postgres_server").system(
+        "lease_admin"
+    ),
     "mysql, MariaDB": lambda request: request.getfixturevalue("mysql_system"),
     "redis, two nodes": lambda request: request.getfixturevalue("redis_system"),
 }
@@ -99,7 +101,7 @@ def test_a_probe_gets_an_account_and_nothing_else(system: System) -> None:
 def test_whatever_the_agent_is_called_is_only_text(system: System) -> None:
     """A client_id may be a URL, and is not ours to choose."""
     account = system.account()
-    sly = """'"; DROP TABLE orders; DROP ROLE lender; -- {} %s \\ $$"""
+    sly = """'"; DROP TABLE orders; DROP ROLE lease_admin; -- {} %s \\ $$"""
     account = replace(account, trace=replace(account.trace, client_id=sly, sub=sly, purpose=sly))
     password = new_handle()
     with system.link() as link:

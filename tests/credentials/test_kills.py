@@ -56,7 +56,7 @@ LEAST = {
 # Every engine of ours is held to this.
 LEASE_BACKENDS: dict[str, Callable[[Any], LeaseBackend]] = {
     "mysql": lambda request: MariaDbLeaseBackend(request.getfixturevalue("mysql_system")),
-    "postgres": lambda request: PostgresLeaseBackend(request.getfixturevalue("postgres_server").system("lender")),
+    "postgres": lambda request: PostgresLeaseBackend(request.getfixturevalue("postgres_server").system("lease_admin")),
     "redis": lambda request: RedisLeaseBackend(request.getfixturevalue("redis_system")),
 }
 Crash = Callable[..., int]

@@ -208,7 +208,7 @@ def test_the_password_is_in_no_log_of_the_server(server: MariaDb, link: MysqlLin
 
 def test_what_our_administrator_need_not_have_is_said(server: MariaDb, target: BackendAddress, link: MysqlLink) -> None:
     assert link.excess_rights() == []
-    server.rows("GRANT FILE, SUPER ON *.* TO lender@'%'")
+    server.rows("GRANT FILE, SUPER ON *.* TO lease_admin@'%'")
     generous = ENGINE.connect(target)
     assert generous.excess_rights() == ["it has SUPER on the whole server", "it has FILE on the whole server"]
     generous.close()

@@ -15,15 +15,15 @@ from tests.support.systems import PostgresServer, System, drop_everything
 WRITER = {"groups": ["orders_writer"]}
 
 
-@pytest.fixture(params=["lender", "postgres"])
+@pytest.fixture(params=["lease_admin", "postgres"])
 def system(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> Any:
     yield postgres_server.system(request.param)
     drop_everything(postgres_server)
 
 
 @pytest.fixture
-def lender(postgres_server: PostgresServer) -> Any:
-    yield postgres_server.system("lender")
+def lease_admin(postgres_server: PostgresServer) -> Any:
+    yield postgres_server.system("lease_admin")
     drop_everything(postgres_server)
 
 
@@ -55,14 +55,14 @@ def test_what_it_owned_in_two_databases_is_dropped(system: System, postgres_serv
 
 
 def test_reassigned_is_the_data_and_not_what_runs_with_its_owners_rights(
-    lender: System, postgres_server: PostgresServer
+    lease_admin: System, postgres_server: PostgresServer
 ) -> None:
     """A view or a function under a new owner would hand that owner's rights to whoever made it."""
-    account, password = lender.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
+    account, password = lease_admin.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
     make_things(postgres_server, account.name, password)
     with postgres_server.connect(account.name, password) as session:
         session.execute("CREATE RULE sly AS ON INSERT TO public.notes DO ALSO DELETE FROM public.orders")
-    lender.take_back(account)
+    lease_admin.take_back(account)
     try:
         owner = "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'notes'"
         assert postgres_server.one(owner, database="orders") == "orders_owner"
@@ -90,35 +90,35 @@ def test_an_administrator_inherits_nothing(postgres_server: PostgresServer) -> N
     drop_everything(postgres_server)
 
 
-def test_what_others_built_on_it_is_not_dropped_with_it(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.issue_lease(**WRITER)
+def test_what_others_built_on_it_is_not_dropped_with_it(lease_admin: System, postgres_server: PostgresServer) -> None:
+    account, password = lease_admin.issue_lease(**WRITER)
     with postgres_server.connect(account.name, password) as session:
         session.execute("CREATE TABLE public.notes (id int)")
     with postgres_server.superuser("orders") as connection:
         connection.execute("CREATE VIEW relies AS SELECT * FROM notes")
     try:
         with pytest.raises(EngineError):
-            lender.take_back(account)
-        with lender.link() as link:
+            lease_admin.take_back(account)
+        with lease_admin.link() as link:
             assert link.verify(account.name).is_harmless
     finally:
         with postgres_server.superuser("orders") as connection:
             connection.execute("DROP VIEW relies")
-    lender.take_back(account)
-    with lender.link() as link:
+    lease_admin.take_back(account)
+    with lease_admin.link() as link:
         assert link.verify(account.name).is_gone
 
 
-def test_names_with_quotes_in_what_it_made_are_only_names(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
-    sly = 'x"; ALTER ROLE lender SUPERUSER; --{} %s'
+def test_names_with_quotes_in_what_it_made_are_only_names(lease_admin: System, postgres_server: PostgresServer) -> None:
+    account, password = lease_admin.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
+    sly = 'x"; ALTER ROLE lease_admin SUPERUSER; --{} %s'
     with postgres_server.connect(account.name, password) as session:
         name = psycopg.sql.Identifier(sly)
         session.execute(psycopg.sql.SQL("CREATE VIEW public.{} AS SELECT 1 AS one").format(name))
         made = psycopg.sql.SQL("CREATE FUNCTION public.{}() RETURNS int LANGUAGE sql AS 'SELECT 1'")
         session.execute(made.format(name))
-    lender.take_back(account)
-    assert postgres_server.one("SELECT rolsuper FROM pg_roles WHERE rolname = 'lender'") is False
+    lease_admin.take_back(account)
+    assert postgres_server.one("SELECT rolsuper FROM pg_roles WHERE rolname = 'lease_admin'") is False
     assert postgres_server.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", account.name) == 0
 
 
@@ -127,68 +127,68 @@ def test_names_with_quotes_in_what_it_made_are_only_names(lender: System, postgr
     [
         "SET ROLE orders_owner",
         "SET ROLE orders_writer",  # its own group: what is made as the group would stay
-        "SET ROLE lender",
-        "SET SESSION AUTHORIZATION lender",
+        "SET ROLE lease_admin",
+        "SET SESSION AUTHORIZATION lease_admin",
         "CREATE ROLE more",
-        "ALTER ROLE lender PASSWORD 'x'",
+        "ALTER ROLE lease_admin PASSWORD 'x'",
         "GRANT orders_owner TO CURRENT_USER",
         "GRANT orders_writer TO orders_reader",
         "ALTER ROLE CURRENT_USER VALID UNTIL 'infinity'",
         "ALTER ROLE CURRENT_USER CONNECTION LIMIT 1000",
         "CREATE DATABASE more",
         "SELECT * FROM pg_authid",
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lender'",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lease_admin'",
         "SELECT pg_read_file('/etc/passwd')",
         "COPY orders TO PROGRAM 'id'",
         "ALTER TABLE orders OWNER TO CURRENT_USER",
         "DROP TABLE orders",
     ],
 )
-def test_an_account_gets_no_further(lender: System, postgres_server: PostgresServer, statement: str) -> None:
-    account, password = lender.issue_lease(**WRITER)
-    with postgres_server.connect(account.name, password) as session, lender.link():
+def test_an_account_gets_no_further(lease_admin: System, postgres_server: PostgresServer, statement: str) -> None:
+    account, password = lease_admin.issue_lease(**WRITER)
+    with postgres_server.connect(account.name, password) as session, lease_admin.link():
         with pytest.raises(psycopg.Error) as raised:
             session.execute(statement)
         assert raised.value.sqlstate in ("42501", "0A000"), raised.value
-    lender.take_back(account)
+    lease_admin.take_back(account)
 
 
-def test_only_the_databases_of_its_groups_let_it_in(lender: System, postgres_server: PostgresServer) -> None:
+def test_only_the_databases_of_its_groups_let_it_in(lease_admin: System, postgres_server: PostgresServer) -> None:
     with postgres_server.superuser() as connection:
         connection.execute("CREATE DATABASE closed")
         connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
-    account, password = lender.issue_lease()
+    account, password = lease_admin.issue_lease()
     with pytest.raises(psycopg.OperationalError, match="permission denied"):
         postgres_server.connect(account.name, password, "closed")
     with pytest.raises(psycopg.OperationalError, match="password"):
         postgres_server.connect(account.name, "")
-    lender.take_back(account)
+    lease_admin.take_back(account)
 
 
-def test_it_takes_no_more_connections_than_it_may(lender: System, postgres_server: PostgresServer) -> None:
-    account, password = lender.issue_lease(connection_limit=1)
+def test_it_takes_no_more_connections_than_it_may(lease_admin: System, postgres_server: PostgresServer) -> None:
+    account, password = lease_admin.issue_lease(connection_limit=1)
     with (
         postgres_server.connect(account.name, password),
         pytest.raises(psycopg.OperationalError, match="too many connections"),
     ):
         postgres_server.connect(account.name, password)
-    lender.take_back(account)
+    lease_admin.take_back(account)
 
 
-def test_the_systems_own_expiry_is_the_second_line(lender: System, postgres_server: PostgresServer) -> None:
-    account, _ = lender.issue_lease()
+def test_the_systems_own_expiry_is_the_second_line(lease_admin: System, postgres_server: PostgresServer) -> None:
+    account, _ = lease_admin.issue_lease()
     until = postgres_server.one("SELECT rolvaliduntil FROM pg_roles WHERE rolname = %s", account.name)
     assert until == account.valid_until
-    lender.take_back(account)
+    lease_admin.take_back(account)
 
 
-def test_no_table_names_an_account_and_nothing_grows(lender: System, postgres_server: PostgresServer) -> None:
+def test_no_table_names_an_account_and_nothing_grows(lease_admin: System, postgres_server: PostgresServer) -> None:
     """2,000 issues and revokes: `make bench-leases`; here enough of them to see one that stays."""
     sizes = []
     for _ in range(2):
         for _ in range(25):
-            account, _ = lender.issue_lease()
-            lender.take_back(account)
+            account, _ = lease_admin.issue_lease()
+            lease_admin.take_back(account)
         with postgres_server.superuser() as connection:
             connection.execute("VACUUM pg_authid")
             size = "SELECT count(*), pg_relation_size('pg_authid') FROM pg_authid"
@@ -221,17 +221,17 @@ def test_prepared_transactions_do_not_outlive_it(postgres_server: PostgresServer
 
 
 def test_where_a_prepared_transaction_cannot_be_rolled_back_the_account_stays_harmless(
-    lender: System, postgres_server: PostgresServer
+    lease_admin: System, postgres_server: PostgresServer
 ) -> None:
-    account, password = lender.issue_lease(**WRITER)
+    account, password = lease_admin.issue_lease(**WRITER)
     prepare(postgres_server, account.name, password)
-    with lender.link() as link:
+    with lease_admin.link() as link:
         with pytest.raises(EngineError):
             link.revoke(account)
         assert link.verify(account.name).is_harmless
     with postgres_server.superuser("orders") as connection:
         connection.execute("ROLLBACK PREPARED 'left behind'")
-    lender.take_back(account)
+    lease_admin.take_back(account)
 
 
 def test_settings_of_a_role_are_checked() -> None:
@@ -241,15 +241,15 @@ def test_settings_of_a_role_are_checked() -> None:
 
 
 def test_what_the_administrator_can_do_beyond_need_is_said(postgres_server: PostgresServer) -> None:
-    with postgres_server.system("lender").link() as link:
+    with postgres_server.system("lease_admin").link() as link:
         assert link.excess_rights() == []
     with postgres_server.system("postgres").link() as link:
         assert "It is a superuser." in link.excess_rights()
 
 
-def test_sessions_are_seen_by_whoever_looks(lender: System, postgres_server: PostgresServer) -> None:
+def test_sessions_are_seen_by_whoever_looks(lease_admin: System, postgres_server: PostgresServer) -> None:
     """The server hides from others what a session does, not whose it is: none seen is none there."""
-    account, password = lender.issue_lease()
+    account, password = lease_admin.issue_lease()
     with postgres_server.superuser() as connection:
         connection.execute("CREATE ROLE onlooker LOGIN PASSWORD 'looks'")
         connection.execute("GRANT CONNECT ON DATABASE orders TO onlooker")
@@ -295,35 +295,35 @@ def no_default_privileges(postgres_server: PostgresServer) -> Iterator[None]:
     ],
 )
 def test_default_privileges_of_the_group_are_reported(
-    lender: System, postgres_server: PostgresServer, no_default_privileges: None, statement: str, database: str,
+    lease_admin: System, postgres_server: PostgresServer, no_default_privileges: None, statement: str, database: str,
     words: str,
 ) -> None:  # fmt: skip
     """They are the group's: revoking the account does not end them, and nothing says who set them."""
-    account, password = lender.issue_lease(**WRITER)
-    with lender.link() as link:
+    account, password = lease_admin.issue_lease(**WRITER)
+    with lease_admin.link() as link:
         assert find_left_behind(link, account) == []
     with postgres_server.connect(account.name, password, database) as session:
         session.execute(statement)
-    lender.take_back(account)
-    with lender.link() as link:
+    lease_admin.take_back(account)
+    with lease_admin.link() as link:
         assert link.verify(account.name).is_gone
         (found,) = find_left_behind(link, account)
-        assert find_left_behind(link, lender.account()) == [], "another group's role is not concerned"
+        assert find_left_behind(link, lease_admin.account()) == [], "another group's role is not concerned"
     assert f"The group orders_writer has default privileges in the database {database}, {words}" in found
 
 
 @pytest.mark.parametrize("to", ["the account itself", "another account"])
 def test_default_privileges_that_name_an_account_end_with_it(
-    lender: System, postgres_server: PostgresServer, no_default_privileges: None, to: str
+    lease_admin: System, postgres_server: PostgresServer, no_default_privileges: None, to: str
 ) -> None:
-    account, password = lender.issue_lease(**WRITER)
-    other, _ = lender.issue_lease(**WRITER)
+    account, password = lease_admin.issue_lease(**WRITER)
+    other, _ = lease_admin.issue_lease(**WRITER)
     holder_of = account if to == "the account itself" else other
     with postgres_server.connect(account.name, password) as session:
         session.execute(f"ALTER DEFAULT PRIVILEGES FOR ROLE orders_writer GRANT ALL ON TABLES TO {holder_of.name}")
     for one in (account, other):
-        lender.take_back(one)
-    with lender.link() as link:
+        lease_admin.take_back(one)
+    with lease_admin.link() as link:
         assert find_left_behind(link, account) == []
 
 
@@ -373,11 +373,11 @@ HOW_MANY = "SELECT count(*) FROM pg_class WHERE relname LIKE 'Many%%' AND relkin
 
 @pytest.mark.parametrize("objects", ["drop", "cascade"])
 def test_more_tables_than_the_server_has_locks_for(
-    lender: System, postgres_server: PostgresServer, objects: str
+    lease_admin: System, postgres_server: PostgresServer, objects: str
 ) -> None:
-    account, password = lender.issue_lease(**WRITER, objects=objects)
+    account, password = lease_admin.issue_lease(**WRITER, objects=objects)
     make_many(postgres_server, account.name, password)
-    until_done(lender, account)
+    until_done(lease_admin, account)
     assert postgres_server.one(HOW_MANY, database="orders") == 0
     assert postgres_server.one("SELECT count(*) FROM pg_type WHERE typname IN ('mood', 'small', 'span')") == 0
 
@@ -394,45 +394,45 @@ def until_done(system: System, account: Any) -> None:
 
 
 def test_an_attempt_ends_in_time_and_the_next_one_continues(
-    lender: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    lease_admin: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("credentials.engines.postgres_objects.MAX_AT_ONCE", 5)
     monkeypatch.setattr("credentials.engines.postgres.DROP_TIME_S", -1)
-    account, password = lender.issue_lease(**WRITER)
+    account, password = lease_admin.issue_lease(**WRITER)
     make_many(postgres_server, account.name, password, 50)
     with pytest.raises(EngineError, match=r"^10\d of its objects are not dropped yet: the next attempt continues$"):
-        lender.take_back(account)
-    with lender.link() as link:
+        lease_admin.take_back(account)
+    with lease_admin.link() as link:
         assert not link.verify(account.name).can_log_in
     monkeypatch.setattr("credentials.engines.postgres.DROP_TIME_S", 60)
-    lender.take_back(account)
+    lease_admin.take_back(account)
     assert postgres_server.one(HOW_MANY, database="orders") == 0
 
 
 def test_of_many_objects_those_stay_that_something_else_depends_on(
-    lender: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    lease_admin: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("credentials.engines.postgres_objects.MAX_AT_ONCE", 5)
-    account, password = lender.issue_lease(**WRITER)
+    account, password = lease_admin.issue_lease(**WRITER)
     make_many(postgres_server, account.name, password, 50)
     with postgres_server.superuser("orders") as connection:
         connection.execute('CREATE VIEW theirs AS SELECT id FROM public."Many ""7"')
         with pytest.raises(EngineError, match="other objects depend on them"):
-            lender.take_back(account)
+            lease_admin.take_back(account)
         assert connection.execute("SELECT * FROM theirs").fetchall() == [], "what is others' is never dropped"
         left = postgres_server.one(HOW_MANY, database="orders")
         assert left == 6, "its table, and two that need each other, each with a sequence"
         connection.execute("DROP VIEW theirs")
-    lender.take_back(account)
+    lease_admin.take_back(account)
     assert postgres_server.one(HOW_MANY, database="orders") == 0
 
 
 def test_one_table_with_more_indexes_than_the_server_has_locks_for(
-    lender: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    lease_admin: System, postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beside a view that another of the account's objects depends on, so that they are dropped one by one."""
     monkeypatch.setattr("credentials.engines.postgres_objects.MAX_AT_ONCE", 2)
-    account, password = lender.issue_lease(**WRITER)
+    account, password = lease_admin.issue_lease(**WRITER)
     with postgres_server.connect(account.name, password) as session:
         session.execute("CREATE TABLE public.wide (a int)")
         for first in range(0, 6000, 100):
@@ -441,7 +441,7 @@ def test_one_table_with_more_indexes_than_the_server_has_locks_for(
                 " EXECUTE format('CREATE INDEX wide_%s ON public.wide (a)', i); END LOOP; END $$"
             )
         session.execute("CREATE VIEW public.v AS SELECT 1 AS a; CREATE TABLE public.of_v (v public.v)")
-    with lender.link() as link:
+    with lease_admin.link() as link:
         with pytest.raises(EngineError, match="more locks than the server has") as problem:
             link.revoke(account)
         assert not isinstance(problem.value, BackendUnreachable), "or one account would stop the whole backend"
@@ -450,51 +450,53 @@ def test_one_table_with_more_indexes_than_the_server_has_locks_for(
         for first in range(0, 6000, 100):
             names = ", ".join(f"public.wide_{number}" for number in range(first, first + 100))
             connection.execute(f"DROP INDEX {names}")
-    lender.take_back(account)
+    lease_admin.take_back(account)
     assert postgres_server.one("SELECT count(*) FROM pg_class WHERE relname = 'wide'", database="orders") == 0
 
 
 def test_too_many_to_reassign_is_said_of_the_account_and_not_of_the_server(
-    lender: System, postgres_server: PostgresServer
+    lease_admin: System, postgres_server: PostgresServer
 ) -> None:
-    account, password = lender.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
+    account, password = lease_admin.issue_lease(**WRITER, objects="reassign", reassign_to="orders_owner")
     make_many(postgres_server, account.name, password)
-    with lender.link() as link:
+    with lease_admin.link() as link:
         with pytest.raises(EngineError, match="more locks than the server has") as problem:
             link.revoke(account)
         assert not isinstance(problem.value, BackendUnreachable)
         assert link.verify(account.name).can_log_in is False, "the link is good, and the account is disabled"
-    until_done(lender, replace(account, settings=account.settings | {"objects": "drop"}))
+    until_done(lease_admin, replace(account, settings=account.settings | {"objects": "drop"}))
 
 
-def test_a_large_object_of_somebody_else_stays(lender: System, postgres_server: PostgresServer) -> None:
+def test_a_large_object_of_somebody_else_stays(lease_admin: System, postgres_server: PostgresServer) -> None:
     with postgres_server.superuser("orders") as connection:
         (theirs,) = connection.execute("SELECT lo_create(0)").fetchone()  # type: ignore[misc]
         connection.execute(f"GRANT ALL ON LARGE OBJECT {theirs} TO PUBLIC")
-        account, password = lender.issue_lease(**WRITER)
+        account, password = lease_admin.issue_lease(**WRITER)
         with postgres_server.connect(account.name, password) as session:
             session.execute("SELECT lo_create(0), lo_put(%s, 0, 'x')", [theirs])
-        lender.take_back(account)
+        lease_admin.take_back(account)
         assert connection.execute("SELECT oid FROM pg_largeobject_metadata").fetchall() == [(theirs,)]
         connection.execute("SELECT lo_unlink(%s)", [theirs])
 
 
-def test_large_objects_go_where_nobody_may_unlink_any(lender: System, postgres_server: PostgresServer) -> None:
+def test_large_objects_go_where_nobody_may_unlink_any(lease_admin: System, postgres_server: PostgresServer) -> None:
     with postgres_server.superuser("orders") as connection:
         connection.execute("REVOKE EXECUTE ON FUNCTION lo_unlink(oid) FROM PUBLIC")
         try:
-            account, password = lender.issue_lease(**WRITER)
+            account, password = lease_admin.issue_lease(**WRITER)
             with postgres_server.connect(account.name, password) as session:
                 session.execute("SELECT lo_create(0)")
-            lender.take_back(account)
+            lease_admin.take_back(account)
         finally:
             connection.execute("GRANT EXECUTE ON FUNCTION lo_unlink(oid) TO PUBLIC")
     assert postgres_server.one("SELECT count(*) FROM pg_largeobject_metadata", database="orders") == 0
 
 
-def test_what_accounts_could_leave_is_said_with_what_to_revoke(lender: System, postgres_server: PostgresServer) -> None:
-    account = lender.account(**WRITER)
-    with lender.link() as link:
+def test_what_accounts_could_leave_is_said_with_what_to_revoke(
+    lease_admin: System, postgres_server: PostgresServer
+) -> None:
+    account = lease_admin.account(**WRITER)
+    with lease_admin.link() as link:
         (large,) = find_can_leave_behind(link, account)
     assert "large objects in the database orders" in large
     what = large.partition("REVOKE ")[2].rstrip(".")
@@ -502,7 +504,7 @@ def test_what_accounts_could_leave_is_said_with_what_to_revoke(lender: System, p
         connection.execute(f"REVOKE {what}")
         connection.execute("CREATE TABLE of_group (id int); ALTER TABLE of_group OWNER TO orders_writer")
         try:
-            with lender.link() as link:
+            with lease_admin.link() as link:
                 (owns,) = find_can_leave_behind(link, account)
             assert "The group orders_writer owns objects in the database orders" in owns
         finally:

@@ -127,7 +127,7 @@ def test_one_dead_node_keeps_the_others_from_nothing(
 def test_only_our_prefix_is_listed(link: RedisLink, account: DatabaseAccount) -> None:
     link.create(account, PASSWORD)
     assert link.list_owned("cs_") == [account.name]
-    assert "lender" not in link.list_owned("cs_")
+    assert "lease_admin" not in link.list_owned("cs_")
 
 
 def test_the_password_is_in_no_log_of_the_server(nodes: list[Node], link: RedisLink, account: DatabaseAccount) -> None:

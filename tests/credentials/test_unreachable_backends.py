@@ -41,7 +41,7 @@ class Far:
 @pytest.fixture(params=["postgres", "mysql", "redis"])
 def far(request: pytest.FixtureRequest, postgres_server: PostgresServer, holder: Holder) -> Iterator[Far]:
     system: System = (
-        postgres_server.system("lender")
+        postgres_server.system("lease_admin")
         if request.param == "postgres"
         else request.getfixturevalue(f"{request.param}_system")
     )
@@ -302,7 +302,7 @@ def test_whoever_ends_a_lease_then_does_not_wait_for_its_system(holder: Holder, 
 
 def test_who_comes_with_many_others_waits_a_moment(holder: Holder, role: Role, postgres_server: PostgresServer) -> None:
     """As many as a web process has threads, at two systems that are well."""
-    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    other = make_role(make_backend(postgres_server.system("lease_admin"), "other"), "other", role.settings)
     both = [Role.objects.select_related("backend", "operation_type__resource").get(pk=one.pk) for one in (role, other)]
     requested = [(make_grant(holder, one), one) for one in both for _ in range(4)]
     answers = at_once(*[lambda one=one: request_lease(*one) for one in requested])

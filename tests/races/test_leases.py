@@ -73,7 +73,7 @@ def test_an_agents_quota_holds_for_two_backends_at_once(
     holder: Holder, role: Role, postgres_server: PostgresServer
 ) -> None:
     """They wait for each other, although neither backend's lock is the other's."""
-    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    other = make_role(make_backend(postgres_server.system("lease_admin"), "other"), "other", role.settings)
     Agent.objects.update(max_leases=1)
     for _ in range(ROUNDS):
         both = [(make_grant(holder, one), fresh(one)) for one in (role, other)]
@@ -86,7 +86,7 @@ def test_a_users_quota_holds_for_two_agents_at_once(
     holder: Holder, role: Role, other_agent: Caller, postgres_server: PostgresServer, settings: Any
 ) -> None:
     """They share neither the agent's lock nor a backend's: the user's alone."""
-    other = make_role(make_backend(postgres_server.system("lender"), "other"), "other", role.settings)
+    other = make_role(make_backend(postgres_server.system("lease_admin"), "other"), "other", role.settings)
     second = allow_leases(other_agent, holder.user)
     settings.LEASES_MAX_PER_USER = 1
     for _ in range(ROUNDS):

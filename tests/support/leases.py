@@ -160,7 +160,7 @@ def audit_closed() -> Iterator[None]:
 @pytest.fixture
 def orders(postgres_server: PostgresServer, db: None) -> Iterator[Backend]:
     """A backend whose administrator has what the guide asks for, and no more."""
-    yield make_backend(postgres_server.system("lender"))
+    yield make_backend(postgres_server.system("lease_admin"))
     links.close_all()
 
 

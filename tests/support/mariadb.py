@@ -27,7 +27,7 @@ class MariaDb:
     process: Process
     port: int
     password: str  # of root
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))  # of our administrator, `lender`
+    secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))  # of our administrator, `lease_admin`
 
     def connect(
         self, user: str = "root", password: str | None = None, **options: object
@@ -44,7 +44,7 @@ class MariaDb:
 
     @property
     def target(self) -> BackendAddress:
-        return BackendAddress({"host": "127.0.0.1", "port": self.port, "user": "lender"}, self.secret)
+        return BackendAddress({"host": "127.0.0.1", "port": self.port, "user": "lease_admin"}, self.secret)
 
     @contextmanager
     def administrator(self, privileges: str) -> Iterator[BackendAddress]:
@@ -61,7 +61,7 @@ class MariaDb:
 
     def furnish(self) -> None:
         """A database to issue accounts of, and an administrator with no more rights than that needs."""
-        self.rows("CREATE USER lender@'%%' IDENTIFIED BY %s", self.secret)
+        self.rows("CREATE USER lease_admin@'%%' IDENTIFIED BY %s", self.secret)
         for statement in (
             "CREATE DATABASE shop_1",
             "CREATE DATABASE shopA1",  # what the wildcard in an unescaped shop_1 would reach too
@@ -69,9 +69,9 @@ class MariaDb:
             "CREATE TABLE shop_1.people (id INT PRIMARY KEY)",
             "CREATE TABLE shopA1.orders (id INT PRIMARY KEY)",
             "INSERT INTO shop_1.orders VALUES (1), (2)",
-            "GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO lender@'%'",
-            "GRANT SELECT ON mysql.* TO lender@'%'",
-            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON `shop\\_1`.* TO lender@'%' WITH GRANT OPTION",
+            "GRANT CREATE USER, PROCESS, CONNECTION ADMIN ON *.* TO lease_admin@'%'",
+            "GRANT SELECT ON mysql.* TO lease_admin@'%'",
+            "GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON `shop\\_1`.* TO lease_admin@'%' WITH GRANT OPTION",
         ):
             self.rows(statement)
 

@@ -14,7 +14,7 @@ from credentials.engines import BackendAddress
 from runtime.processes import Process, free_port
 from runtime.redis import find_binary, wait_until_listening
 
-ADMIN = "the-first-secret"  # the password of `lender`, and of `default`
+ADMIN = "the-first-secret"  # the password of `lease_admin`, and of `default`
 
 
 @dataclass
@@ -64,7 +64,7 @@ def started() -> Iterator[list[Node]]:
     try:
         for node in nodes:
             admin = node.client()
-            admin.execute_command("ACL SETUSER", "lender", "reset", f">{ADMIN}", "+ping", "+acl", "+client", "on")
+            admin.execute_command("ACL SETUSER", "lease_admin", "reset", f">{ADMIN}", "+ping", "+acl", "+client", "on")
             if node.acl_file:
                 admin.execute_command("ACL SAVE")
             admin.close()
@@ -76,4 +76,4 @@ def started() -> Iterator[list[Node]]:
 
 
 def target_of(nodes: list[Node]) -> BackendAddress:
-    return BackendAddress({"nodes": [node.address for node in nodes], "user": "lender"}, ADMIN)
+    return BackendAddress({"nodes": [node.address for node in nodes], "user": "lease_admin"}, ADMIN)

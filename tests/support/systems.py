@@ -76,13 +76,13 @@ class PostgresServer:
                 "CREATE ROLE orders_owner NOLOGIN",
                 "CREATE ROLE orders_reader NOLOGIN",
                 "CREATE ROLE orders_writer NOLOGIN",
-                "CREATE ROLE lender LOGIN CREATEROLE PASSWORD 'the first secret'",
-                "GRANT orders_reader, orders_writer TO lender WITH ADMIN OPTION",
-                "GRANT orders_owner TO lender",
+                "CREATE ROLE lease_admin LOGIN CREATEROLE PASSWORD 'the first secret'",
+                "GRANT orders_reader, orders_writer TO lease_admin WITH ADMIN OPTION",
+                "GRANT orders_owner TO lease_admin",
                 "CREATE DATABASE orders OWNER orders_owner",
                 "CREATE DATABASE archive OWNER orders_owner",
                 "REVOKE CONNECT ON DATABASE orders, archive FROM PUBLIC",
-                "GRANT CONNECT ON DATABASE orders, archive TO orders_reader, orders_writer, lender",
+                "GRANT CONNECT ON DATABASE orders, archive TO orders_reader, orders_writer, lease_admin",
             ):
                 connection.execute(statement)
         for database in ("orders", "archive"):
@@ -109,7 +109,7 @@ class PostgresServer:
             hba.write_text("host all postgres all scram-sha-256\nhost all all all reject\n")
             connection.execute("SELECT pg_reload_conf()")
             time.sleep(0.2)
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lender'")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'lease_admin'")
             try:
                 yield
             finally:
@@ -131,7 +131,7 @@ class PostgresServer:
         return {"host": "127.0.0.1", "port": self.port, "database": "orders", "user": user, "sslmode": "disable"}
 
     def system(self, user: str) -> System:
-        """`postgres`, a superuser, or `lender`, who has what the guide asks for and no more."""
+        """`postgres`, a superuser, or `lease_admin`, who has what the guide asks for and no more."""
         password = self.embedded.passwords["postgres"] if user == "postgres" else "the first secret"
         return System(
             "postgres", BackendAddress(self.settings(user), password), {"groups": ["orders_reader"]}, {"server": self}
