@@ -12,8 +12,8 @@ from django.db import DatabaseError, transaction
 from audit.events import SCHEMA_VERSION, EventKind
 from audit.models import Event, SetAsideEvent
 from foundation.canonical import canonical_json
-from foundation.compiled_queries import insert, insert_or_roll_back
 from foundation.handles import digest, random_bytes
+from foundation.inserts import insert, insert_or_roll_back
 from foundation.trace_context import current_traceparent
 from foundation.transactions import inside_transaction
 

@@ -15,6 +15,7 @@ import django_stubs_ext
 from authserver import demo, variables
 from authserver.environment import Environment
 from authserver.keyfiles import demo_secret, read_key_encryption_keys, read_run_env
+from foundation.database_connections import PreparingConnection
 
 django_stubs_ext.monkeypatch()  # ModelAdmin[...] and similar types also at run time
 
@@ -125,7 +126,14 @@ _pool_size = env.read(variables.DATABASE_POOL_SIZE)
 if _config := env.read(variables.DATABASE_URL):
     DATABASES["default"] = _config | {
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 5}},
+        "OPTIONS": {
+            "pool": {
+                "min_size": 1,
+                "max_size": _pool_size,
+                "timeout": 5,
+                "connection_class": PreparingConnection,
+            },
+        },
     }
 else:
     DATABASES["default"] = {"ENGINE": "django.db.backends.dummy"}

@@ -11,8 +11,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from accounts.models import User
-from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, insert, insert_or_roll_back
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter
 from foundation.handles import new_id
+from foundation.inserts import insert, insert_or_roll_back
 from oauth.models import Grant, SigningKey, Use
 from operations.models import Resource
 from tests.support.world import Caller

@@ -32,9 +32,9 @@ from credentials.leases.retries import CLAIM_DURATION
 from credentials.leases.states import LEASE_STATES, State
 from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease, Recovery, Role
-from foundation.compiled_queries import insert
 from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle, new_id
+from foundation.inserts import insert
 from oauth.grants.lifecycle import UseCall, lock_grant, spend_locked
 from oauth.models import Grant, Use
 

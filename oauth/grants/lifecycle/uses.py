@@ -9,8 +9,9 @@ from django.db import transaction
 
 from audit import events
 from audit.record import SYSTEM, About, record
-from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, insert, names_of
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, names_of
 from foundation.handles import digest, new_id
+from foundation.inserts import insert
 from foundation.transactions import inside_transaction
 from oauth.errors import InvalidToken, OperationMismatch, UsedUp
 from oauth.grants.use_policy import UseFacts, UseVerdict, judge_use
