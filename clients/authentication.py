@@ -18,7 +18,7 @@ from clients import keys
 from clients.certificates import problem_with_chained, problem_with_self_signed
 from clients.lifecycle import note_first_use
 from clients.lookup import find_agent
-from clients.models import Agent, AgentSecret
+from clients.models import Agent
 from clients.mutual_tls import certificate_of
 from clients.published_keys import published_jwks
 from clients.replay import CLOCK_SKEW, spend
@@ -93,8 +93,10 @@ def _authenticate(
     raise InvalidClient(detail="the request has no client authentication")
 
 
-def _find(unverified_client_id: str, methods: Collection[str], caller: str, now: datetime) -> Agent:
-    agent = find_agent(unverified_client_id, caller, now)
+def _find(
+    unverified_client_id: str, methods: Collection[str], caller: str, now: datetime, secret: str | None = None
+) -> Agent:
+    agent = find_agent(unverified_client_id, caller, now, unverified_secret=secret)
     if agent is None:
         raise InvalidClient(detail="unknown client")
     if agent.token_endpoint_auth_method not in methods:
@@ -109,8 +111,8 @@ def _active(agent: Agent) -> Agent:
 
 
 def _by_secret(credentials: BasicCredentials, method: str, caller: str, now: datetime) -> Agent:
-    agent = _find(credentials.unverified_id, [method], caller, now)
-    if AgentSecret.find(credentials.unverified_secret, agent) is None:
+    agent = _find(credentials.unverified_id, [method], caller, now, credentials.unverified_secret)
+    if not getattr(agent, "has_secret", False):  # an annotation of find_agent
         raise InvalidClient(detail=f"wrong secret: {agent.client_id}")
     return _active(agent)
 

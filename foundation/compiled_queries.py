@@ -25,7 +25,7 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models import BooleanField, Expression, F, Field, Func, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import FlatValuesListIterable, ModelIterable, ValuesListIterable
@@ -54,6 +54,14 @@ class Parameter(Expression):
 
     def as_sql(self, _compiler: Any, _connection: Any) -> Any:
         return "%s", [_Blank(self.name)]
+
+
+def is_any(column: str, name: str) -> Func:
+    """`column__in` for a parameter that is a list."""
+    # `= ANY` of an array, because IN has as many values as the statement has.
+    return Func(
+        F(column), Parameter(name), template="%(expressions)s)", arg_joiner=" = ANY(", output_field=BooleanField()
+    )
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,16 @@ class GeneratedSecret(models.Model):
     @classmethod
     def find(cls, unverified_secret: str, owner: Any) -> Self | None:
         """The owner's valid secret that equals `unverified_secret`, or None."""
-        found: Self | None = _live(cls).first(owner=owner.pk, secret_digest=digest(unverified_secret))
+        found: Self | None = _find(cls).first(owner=owner.pk, secret_digest=digest(unverified_secret))
         return found
+
+    @classmethod
+    def valid(cls, owner: Any) -> "models.QuerySet[Self]":
+        """For a compiled query: the owner's valid secrets whose digest is the parameter `secret_digest`."""
+        owned = {cls.OWNER: owner, "secret_digest": Parameter("secret_digest"), "revoked_at": None}
+        return cls._default_manager.filter(**owned)
 
 
 @cache
-def _live(kind: type[Any]) -> CompiledQuery[Any]:
-    secret = {f"{kind.OWNER}_id": Parameter("owner"), "secret_digest": Parameter("secret_digest")}
-    return CompiledQuery(lambda: kind._default_manager.filter(**secret, revoked_at=None))
+def _find(kind: type[Any]) -> CompiledQuery[Any]:
+    return CompiledQuery(lambda: kind.valid(Parameter("owner")))

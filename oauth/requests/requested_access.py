@@ -12,6 +12,7 @@ from django.db.models import OuterRef, QuerySet
 
 from clients.models import Agent
 from foundation.canonical import canonical_json
+from foundation.compiled_queries import CompiledQuery, Parameter, is_any
 from foundation.errors import (
     InvalidAuthorizationDetails,
     InvalidRequest,
@@ -23,7 +24,7 @@ from foundation.forms import parse_json
 from oauth.requests.audience import judge_audience
 from operations import schemas, wording
 from operations.identifiers import is_same_resource
-from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationTypeVersion, Resource, Scope
+from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationType, OperationTypeVersion, Resource, Scope
 from operations.risk import Risk
 
 MAX_SCOPES = 30
@@ -114,7 +115,7 @@ def _stands_for_default(names: list[str], identity: list[str], parameters: Mappi
 def _find_default(agent: Agent, unverified_resource: str | None) -> list[Scope]:
     """RFC 6749 3.3: everything routine that the agent may ask for of the resource that the request names, or of the
     only one that there is. Who the user is, and offline_access, are never in it."""
-    found = list(_active_scopes(agent).order_by("name"))
+    found = _ALL_SCOPES(agent=agent.pk)
     if unverified_resource is not None:
         found = [scope for scope in found if is_same_resource(scope.resource.identifier, unverified_resource)]
         if not found:
@@ -144,9 +145,8 @@ def _nothing_of(unverified_resource: str, agent: Agent, names: list[str]) -> Pro
     """
     if not names:
         return InvalidTarget()
-    allowed = [scope.resource.identifier for scope in _active_scopes(agent)]
-    types = agent.operation_types.filter(is_active=True, resource__is_active=True)
-    allowed += types.values_list("resource__identifier", flat=True)
+    allowed = [scope.resource.identifier for scope in _ALL_SCOPES(agent=agent.pk)]
+    allowed += _active_types(agent.pk).values_list("resource__identifier", flat=True)
     if any(is_same_resource(identifier, unverified_resource) for identifier in allowed):
         return InvalidScope(f"this agent may not ask for {', '.join(names)}")
     return InvalidTarget()
@@ -159,14 +159,31 @@ def _find_scopes(agent: Agent, names: list[str], *, ignores_unknown: bool) -> li
     """
     if not names:
         return []
-    scopes = {scope.name: scope for scope in _active_scopes(agent).filter(name__in=names)}
+    scopes = {scope.name: scope for scope in _NAMED_SCOPES(agent=agent.pk, names=names)}
     if len(scopes) != len(names) and not ignores_unknown:
         raise InvalidScope(_NOT_ALLOWED)
     return [scopes[name] for name in names if name in scopes]
 
 
-def _active_scopes(agent: Agent) -> QuerySet[Scope]:
-    return agent.scopes.filter(is_active=True, resource__is_active=True).select_related("resource")
+def _active_scopes() -> QuerySet[Scope]:
+    return Scope.objects.filter(agents=Parameter("agent"), is_active=True, resource__is_active=True).select_related(
+        "resource"
+    )
+
+
+def _active_types(agent_id: int | Parameter) -> QuerySet[OperationType]:
+    return OperationType.objects.filter(agents=agent_id, is_active=True, resource__is_active=True)
+
+
+_ALL_SCOPES = CompiledQuery(lambda: _active_scopes().order_by("name"))
+_NAMED_SCOPES = CompiledQuery(lambda: _active_scopes().filter(is_any("name", "names")))
+_NAMED_TYPES = CompiledQuery(
+    lambda: (
+        _active_types(Parameter("agent"))
+        .filter(is_any("name", "names"), current__isnull=False)
+        .select_related("current", "resource")
+    )
+)
 
 
 def _parse_details(text: str | None) -> list[dict[str, Any]]:
@@ -192,13 +209,8 @@ def _parse_details(text: str | None) -> list[dict[str, Any]]:
 def _find_versions(agent: Agent, details: list[dict[str, Any]]) -> list[OperationTypeVersion]:
     if not details:
         return []
-    types = agent.operation_types.filter(
-        name__in={one["type"] for one in details},
-        is_active=True,
-        resource__is_active=True,
-        current__isnull=False,
-    ).select_related("current", "resource")
-    known = {one.name: one for one in types}
+    names = {one["type"] for one in details}
+    known = {one.name: one for one in _NAMED_TYPES(agent=agent.pk, names=sorted(names))}
     versions = []
     for one in details:
         version = known[one["type"]].current if one["type"] in known else None

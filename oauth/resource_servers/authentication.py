@@ -24,10 +24,9 @@ def is_from_resource(request: HttpRequest) -> bool:
 
 def by_secret() -> QuerySet[Resource]:
     """The active resource that has the given credential."""
-    secret = ResourceSecret.objects.filter(
-        resource=OuterRef("pk"), secret_digest=Parameter("secret_digest"), revoked_at=None
+    return Resource.objects.filter(
+        Exists(ResourceSecret.valid(OuterRef("pk"))), pk=Parameter("resource"), is_active=True
     )
-    return Resource.objects.filter(Exists(secret), pk=Parameter("resource"), is_active=True)
 
 
 _BY_SECRET = CompiledQuery(by_secret)
