@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError
 
 from audit.events import SCHEMA_VERSION, EventKind
 from audit.models import Event, SetAsideEvent
@@ -15,7 +15,7 @@ from foundation.canonical import canonical_json
 from foundation.handles import digest, random_bytes
 from foundation.inserts import insert, insert_or_roll_back
 from foundation.trace_context import current_traceparent
-from foundation.transactions import inside_transaction
+from foundation.transactions import inside_transaction, its_own_transaction
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,13 @@ def record(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
     insert([_event(kind, about, now, facts)], ignore_conflicts=kind.refusal)
 
 
-def record_refusal(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
-    """Like `record`, in its own transaction, for a refusal outside any other transaction."""
-    with transaction.atomic(durable=True):
-        record(kind, about, now, **facts)
+def record_alone(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:
+    """Like `record`, for an event of no change of the database, outside any transaction.
+
+    One statement is a transaction by itself. If it fails, its exception must keep the answer back.
+    """
+    its_own_transaction("an event of no change")
+    insert([_event(kind, about, now, facts)], ignore_conflicts=kind.refusal)
 
 
 def record_revocation(kind: EventKind, about: About, now: datetime, **facts: Any) -> None:

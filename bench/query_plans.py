@@ -133,7 +133,7 @@ def scenarios() -> dict[str, Callable[[], Any]]:
 
     from accounts.models import User
     from audit import events
-    from audit.record import About, record_refusal
+    from audit.record import About, record_alone
     from authserver import kill_switch
     from ciba import decisions, lifecycle, token_grant, topics
     from ciba.callbacks import state as callbacks
@@ -185,7 +185,7 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         "events: a grant's access tokens": lambda: grant_tree.tree_of(grant, now),
         "events: an agent's last token": lambda: grant_tree.last_token_ends_at(agent.client_id, now),
         "events: a refusal, twice": lambda: [
-            record_refusal(events.TOKEN_REFUSED, About("system"), now, error="x") for _ in range(2)
+            record_alone(events.TOKEN_REFUSED, About("system"), now, error="x") for _ in range(2)
         ],
         "requests: list": page(request_list),
         "requests: one state": page(request_list, state="denied"),

@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from audit import events
-from audit.record import About, record_refusal
+from audit.record import About, record_alone
 from ciba.attempt import BackchannelAttempt
 from ciba.lifecycle import OpenedRequest
 from ciba.steps import take_steps
@@ -34,7 +34,7 @@ def backchannel_authentication(request: HttpRequest) -> HttpResponse:
         opened = take_steps(BackchannelAttempt(agent, now, parameters, parse_idempotency_key(request)))
     except ProtocolError as error:
         about = About(f"agent:{agent.client_id}", client_id=agent.client_id)
-        record_refusal(events.REQUEST_REFUSED, about, now, error=error.code, detail=error.detail or error.description)
+        record_alone(events.REQUEST_REFUSED, about, now, error=error.code, detail=error.detail or error.description)
         raise
     return json_response(acknowledgement(opened, now))
 

@@ -1,11 +1,12 @@
 """Requests, prompts and approvals."""
 
 import uuid
+from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Case, Exists, OuterRef, Q, When
 
 from accounts.models import User
 from ciba.states import State
@@ -36,6 +37,17 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
             pk=OuterRef("agent_id"), status=Agent.Status.ACTIVE, control_epoch=OuterRef("agent_epoch")
         )
         return self.filter(~Exists(stops), ~Exists(revoked), Exists(active))
+
+    def polled(self, *, hides_users: bool) -> "RequestQuerySet":
+        """For a poll: `is_alive` of each, which does not reveal to an agent that an approver was disabled if users are
+        hidden.
+        """
+        this = BackchannelRequest.objects.filter(pk=OuterRef("pk"))
+        is_alive: Any = Exists(this.alive())
+        if hides_users:
+            hidden = When(state=State.PENDING, then=Exists(this.alive_for_any_user()))
+            is_alive = Case(hidden, default=is_alive)
+        return self.annotate(is_alive=is_alive).select_related("agent", "user", "resource", "grant")
 
 
 class BackchannelRequest(models.Model):
@@ -135,20 +147,11 @@ class IdempotencyKey(models.Model):
 
 
 _ALIVE = CompiledQuery(lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request")).values_list("pk"))
-_ALIVE_FOR_ANY_USER = CompiledQuery(
-    lambda: BackchannelRequest.objects.alive_for_any_user().filter(pk=Parameter("request")).values_list("pk")
-)
 
 
 def is_alive(request: BackchannelRequest) -> bool:
     """RequestQuerySet.alive of one, which every answer asks."""
     return _ALIVE.any(request=request.pk)
-
-
-def is_visibly_alive(request: BackchannelRequest) -> bool:
-    """The same for each poll. If users are hidden, it does not reveal that an approver was disabled."""
-    is_hidden = settings.HIDE_UNKNOWN_USERS and request.state == State.PENDING
-    return (_ALIVE_FOR_ANY_USER if is_hidden else _ALIVE).any(request=request.pk)
 
 
 class Prompt(models.Model):

@@ -1,7 +1,8 @@
 """The CIBA grant of the token endpoint (CIBA Core 10.1): only the steps that are specific to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cache
 from typing import assert_never
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from audit import events
 from audit.record import record
 from ciba import lifecycle
 from ciba.errors import AuthorizationPending, ExpiredToken, PollsTooMuch, SlowDown
-from ciba.models import Approval, BackchannelRequest, is_visibly_alive
+from ciba.models import BackchannelRequest
 from ciba.poll_policy import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
 from ciba.topics import request_topic
@@ -34,6 +35,7 @@ AUTH_REQ_ID_CLAIM = "urn:openid:params:jwt:claim:auth_req_id"
 class Poll:
     unverified_auth_req_id: str
     pace: PollPace
+    found: BackchannelRequest | None = None  # as it was before the transaction
 
 
 def _prepare(token_request: TokenRequest, now: datetime) -> Poll:
@@ -53,11 +55,26 @@ def _throttle_key(agent: Agent, auth_req_id: str) -> str:
     return f"poll:{agent.pk}:{digest(auth_req_id).hex()}"
 
 
-def _decide(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict:
+def _look(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict | Poll:
+    """Most polls change nothing: the user has not answered yet."""
     agent = token_request.agent
     if poll.pace.heeds_nothing:
         return PollsTooMuch(retry_after=poll.pace.interval)  # before any query
     request = _find(poll)
+    if request is None or _is_due(request, agent, now):
+        return replace(poll, found=request)
+    verdict = judge_poll(_facts(request, agent, poll), now)
+    if verdict in (PollVerdict.PENDING, PollVerdict.SLOW_DOWN):
+        return _wait(verdict, request, agent, poll)
+    return replace(poll, found=request)
+
+
+def _decide(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict:
+    """The conditional UPDATEs of the use cases judge `poll.found` again."""
+    agent = token_request.agent
+    if poll.pace.heeds_nothing:
+        return PollsTooMuch(retry_after=poll.pace.interval)
+    request = poll.found or _find(poll)
     if request is not None and _is_due(request, agent, now) and not lifecycle.expire(request, now):
         request = _find(poll)  # an answer in time came first
     verdict = judge_poll(_facts(request, agent, poll), now)
@@ -69,8 +86,13 @@ def _decide(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict:
         verdict = judge_poll(_facts(request, agent, poll), now)
     if request is not None and verdict is PollVerdict.POLLED_AGAIN:
         record(events.REQUEST_POLLED_AGAIN, lifecycle.about(request, f"agent:{agent.client_id}"), now)
+    return _wait(verdict, request, agent, poll) if request is not None else _refusal(verdict, poll.pace)
+
+
+def _wait(verdict: PollVerdict, request: BackchannelRequest, agent: Agent, poll: Poll) -> Verdict:
+    """The refusal. A poll of a pending request may wait for the decision."""
     refusal = _refusal(verdict, poll.pace)
-    if request is not None and isinstance(refusal, AuthorizationPending):
+    if isinstance(refusal, AuthorizationPending):
         refusal.pending = _hold(request, agent, poll)
     return refusal
 
@@ -94,15 +116,15 @@ def _hold(request: BackchannelRequest, agent: Agent, poll: Poll) -> PendingAnswe
     )
 
 
-_POLLED = CompiledQuery(
-    lambda: BackchannelRequest.objects.select_related("agent", "user", "resource", "grant").filter(
-        auth_req_id_digest=Parameter("auth_req_id_digest")
-    )
-)
+@cache
+def _polled(*, hides_users: bool) -> CompiledQuery[BackchannelRequest]:
+    named = {"auth_req_id_digest": Parameter("auth_req_id_digest")}
+    return CompiledQuery(lambda: BackchannelRequest.objects.polled(hides_users=hides_users).filter(**named))
 
 
 def _find(poll: Poll) -> BackchannelRequest | None:
-    return _POLLED.first(auth_req_id_digest=digest(poll.unverified_auth_req_id))
+    polled = _polled(hides_users=settings.HIDE_UNKNOWN_USERS)
+    return polled.first(auth_req_id_digest=digest(poll.unverified_auth_req_id))
 
 
 def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> PollFacts:
@@ -111,7 +133,7 @@ def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> Poll
     return PollFacts(
         state=State(request.state),
         is_own=request.agent_id == agent.pk,
-        is_alive=is_visibly_alive(request),
+        is_alive=request.is_alive,  # type: ignore[attr-defined]  # annotated
         expires_at=request.expires_at,
         too_early=poll.pace.too_early,
     )
@@ -146,9 +168,8 @@ def issue(request: BackchannelRequest, auth_req_id: str, now: datetime) -> Issue
     (RFC 9449 5).
     """
     grant = request.grant
-    if grant is None:
-        raise RuntimeError("an approved request has no grant")
-    approval = Approval.objects.get(prompt__request=request)
+    if grant is None or grant.signed_in_at is None:
+        raise RuntimeError("an approved request has no grant of a user")
     short = now + timedelta(seconds=settings.ACCESS_TOKEN_LIFETIME)
     offline = grant.is_offline and request.agent.allows_grant_type(REFRESH_TOKEN)
     return Issue(
@@ -160,13 +181,13 @@ def issue(request: BackchannelRequest, auth_req_id: str, now: datetime) -> Issue
         refresh_token=issue_refresh_token(grant, {}, now) if offline else None,
         grant=grant,
         authentication=UserAuthentication(
-            auth_time=approval.signed_in_at,
+            auth_time=grant.signed_in_at,
             amr=["pwd"],
-            acr=approval.assurance,
+            acr=grant.acr,
             extra_claims={AUTH_REQ_ID_CLAIM: auth_req_id},
             binds_refresh_token=True,
         ),
     )
 
 
-HANDLER = GrantHandler(_prepare, _decide)
+HANDLER = GrantHandler(_prepare, _decide, look=_look)

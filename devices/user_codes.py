@@ -15,7 +15,7 @@ from django.db import transaction
 
 from accounts.models import User
 from audit import events
-from audit.record import About, record, record_refusal
+from audit.record import About, record, record_alone
 from clients.models import Agent
 from devices.models import UserCode
 from foundation.attempt_limits import AttemptLimit
@@ -81,7 +81,7 @@ def check_code(agent: Agent, user: User, unverified_code: str | None, now: datet
         return CodeVerdict.WRONG
     limits = limits_of(agent, user)
     if ATTEMPTS.is_exhausted(limits, now):
-        record_refusal(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
+        record_alone(events.USER_CODE_LOCKED, _about(user, agent), now, agent=agent.name)
         spend_equal_time(unverified_code)
         return CodeVerdict.WRONG
     if not check_password(unverified_code, chosen.code_hash):

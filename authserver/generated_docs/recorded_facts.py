@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGES = ("accounts", "authserver", "ciba", "clients", "credentials", "devices", "oauth", "operations")
-RECORDERS = frozenset({"record", "record_refusal", "record_revocation", "record_revocations"})
+RECORDERS = frozenset({"record", "record_alone", "record_revocation", "record_revocations"})
 UNRESOLVED = "…"
 
 Recorded = frozenset[str]

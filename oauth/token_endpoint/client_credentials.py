@@ -39,4 +39,9 @@ def _decide(token_request: TokenRequest, requested: RequestedAccess, now: dateti
     )
 
 
-HANDLER = GrantHandler(_prepare, _decide)
+def _look(token_request: TokenRequest, requested: RequestedAccess, now: datetime) -> Verdict | RequestedAccess:
+    """A token for scopes alone has no grant, so its event is all that is written."""
+    return requested if requested.authorization_details else _decide(token_request, requested, now)
+
+
+HANDLER = GrantHandler(_prepare, _decide, look=_look)

@@ -2,9 +2,9 @@
 
 The endpoint owns the steps that all grants share: the form, client authentication, the sender
 constraint, the agent's permission to use this grant, and one transaction for the decision, the
-tokens and the audit event. A handler owns only the steps of its grant. It returns a verdict and
-cannot skip a shared step. If a client waits for the decision, only the decision is repeated
-(long_poll.py).
+tokens and the audit event. A decision that changes nothing needs no transaction. A handler owns
+only the steps of its grant. It returns a verdict and cannot skip a shared step. If a client waits
+for the decision, only the decision is repeated (long_poll.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from audit import events
-from audit.record import About, record, record_refusal
+from audit.record import About, record, record_alone
 from clients.authentication import authenticate_agent
 from clients.models import Agent
 from foundation.endpoint import error_response, json_response, protocol_endpoint
@@ -52,11 +52,15 @@ class GrantHandler:
     `prepare` reads the parameters before the transaction. It may query, use Redis, and raise a
     ProtocolError. `decide` receives its result inside the transaction and returns the verdict. A
     grant that is `for_public` clients too relies on a secret that was issued to this client alone.
+
+    `look` runs before the transaction and changes nothing. It returns the verdict if `decide` would
+    change nothing either, and otherwise what `decide` receives in place of the prepared.
     """
 
     prepare: Callable[[TokenRequest, datetime], Any]
     decide: Callable[[TokenRequest, Any, datetime], Verdict]
     for_public: bool = False
+    look: Callable[[TokenRequest, Any, datetime], Any] | None = None
 
 
 # Filled by authserver/wiring.py.
@@ -110,7 +114,7 @@ def _begin(request: HttpRequest, now: datetime) -> TokenAttempt:
         prepared = handler.prepare(token_request, now)
     except ProtocolError as error:
         if not error.is_answer:
-            record_refusal(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
+            record_alone(events.TOKEN_REFUSED, _about(agent), now, **_refused(error, parameters))
         raise
     return TokenAttempt(handler, token_request, prepared)
 
@@ -129,22 +133,35 @@ def find_handler(token_request: TokenRequest) -> GrantHandler:
     return handler
 
 
-@transaction.atomic(durable=True)
 def decide_and_mint(attempt: TokenAttempt) -> dict[str, Any] | ProtocolError:
-    """The token response or the refusal, with its event, in one transaction."""
+    """The token response or the refusal. Its event is in the transaction of the decision, or alone if
+    the decision changes nothing.
+    """
     now = timezone.now()
-    token_request = attempt.token_request
+    token_request, prepared = attempt.token_request, attempt.prepared
+    if attempt.handler.look:
+        prepared = attempt.handler.look(token_request, prepared, now)
+        if isinstance(prepared, Verdict):
+            return _conclude(prepared, token_request, now, record_alone)
+    with transaction.atomic(durable=True):
+        return _conclude(attempt.handler.decide(token_request, prepared, now), token_request, now, record)
+
+
+def _conclude(
+    verdict: Verdict, token_request: TokenRequest, now: datetime, write: Callable[..., None]
+) -> dict[str, Any] | ProtocolError:
     agent, parameters = token_request.agent, token_request.parameters
-    verdict = attempt.handler.decide(token_request, attempt.prepared, now)
     if isinstance(verdict, ProtocolError):
         if not verdict.is_answer:
-            record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
+            write(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
         return verdict
-    return issue(verdict, token_request.binding, parameters["grant_type"], now)
+    return issue(verdict, token_request.binding, parameters["grant_type"], now, write)
 
 
-def issue(verdict: Issue, binding: Binding, grant_type: str, now: datetime) -> dict[str, Any]:
-    """Mints the tokens and writes the event. Runs in the transaction that decided."""
+def issue(
+    verdict: Issue, binding: Binding, grant_type: str, now: datetime, write: Callable[..., None] = record
+) -> dict[str, Any]:
+    """Mints the tokens and writes the event. Runs in the transaction that decided, if there is one."""
     response, jti = mint(verdict, binding, now)
     agent, grant = verdict.agent, verdict.grant
     about = About(
@@ -154,7 +171,7 @@ def issue(verdict: Issue, binding: Binding, grant_type: str, now: datetime) -> d
         request_id=grant.request_id if grant else None,
         grant_id=grant.id if grant else None,
     )
-    record(
+    write(
         events.TOKEN_ISSUED, about, now, jti=jti, scope=verdict.scopes, resource=verdict.resource,
         grant_type=grant_type, expires_in=response["expires_in"],
         operation_digest=grant.operation_digest if grant else None, cnf=binding.cnf,

@@ -14,7 +14,7 @@ from django.utils import timezone
 from accounts.models import User
 from audit import events
 from audit.models import Event
-from audit.record import SYSTEM, About, record, record_refusal, record_revocation
+from audit.record import SYSTEM, About, record, record_alone, record_revocation
 from foundation.trace_context import continue_trace
 from tests.support.world import Caller, sign_in
 from web.exchange import environ_of
@@ -150,7 +150,7 @@ class TestTrace:
         now = timezone.now().replace(second=0)
         for trace in (TRACE, None, TRACE.replace("4bf9", "5bf9")):
             with continue_trace(trace):
-                record_refusal(events.TOKEN_REFUSED, About(SYSTEM), now, error="x")
+                record_alone(events.TOKEN_REFUSED, About(SYSTEM), now, error="x")
         assert Event.objects.get().traceparent == TRACE
 
     def test_two_headers_arrive_as_one_that_is_invalid(self) -> None:

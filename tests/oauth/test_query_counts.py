@@ -51,13 +51,13 @@ def test_client_credentials_with_details(warm: Caller) -> None:
 
 def test_a_pending_poll_writes_the_replay_row_alone(warm: Caller, user: User) -> None:
     auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    with statements(4) as sent:  # agent, jti, request, is it alive
+    with statements(3) as sent:  # agent, jti, request
         assert warm.poll(auth_req_id).json()["error"] == "authorization_pending"
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spentassertion")
 
 
-def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: Caller, user: User) -> None:
+def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_one(warm: Caller, user: User) -> None:
     """As the front does it: asked, parked, asked again when something may have changed, and once more at the end."""
     auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     form = {"grant_type": CIBA, "auth_req_id": auth_req_id, "client_assertion_type": JWT_BEARER}
@@ -67,28 +67,28 @@ def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_two(warm: 
     def post(body: str, **environ: object) -> Any:
         return client.post("/oauth/token", body, content_type=FORM, headers={"Prefer": "wait=30"}, **environ)
 
-    with statements(4) as sent:  # agent, jti, request, is it alive
+    with statements(3) as sent:  # agent, jti, request
         wait = parked(post(body, **{FRONT: True}))
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spent")
     assert isinstance(wait, Wait) and 29 < wait.seconds <= 30
-    with statements(2):  # request, is it alive
+    with statements(1):  # request
         assert parked(post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=False)})) is not None
     with statements(1):  # what everybody waits for, in one
         assert read_revisions([wait.watch.topic]) == {wait.watch.topic: wait.watch.revision}
-    with statements(2):
+    with statements(1):
         last = post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=True)})
     assert parked(last) is None and last.json()["error"] == "authorization_pending"
     assert last["Preference-Applied"] == "wait=30"
     sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
-    with statements(6):  # request, alive, state, event, approval, event
+    with statements(4):  # request, state, event, event
         assert post("", **{FRONT: True, RESUMED: Resumed(wait.state, is_last=False)}).status_code == 200
 
 
 def test_a_redemption(warm: Caller, user: User) -> None:
     auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
     sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
-    with statements(8):  # agent, jti, request, alive, state, event, approval, event
+    with statements(6):  # agent, jti, request, state, event, event
         assert warm.poll(auth_req_id).status_code == 200
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from audit import events
-from audit.record import About, record_refusal
+from audit.record import About, record_alone
 from credentials.models import Lease
 from foundation.errors import ProtocolError
 from foundation.handles import digest
@@ -36,7 +36,7 @@ def fingerprint(password: str) -> str:
 
 def refuse(agent_id: str, grant: Grant | None, role: str, error: ProtocolError, now: datetime) -> None:
     about = about_grant(grant) if grant else About(f"agent:{agent_id}", client_id=agent_id)
-    record_refusal(events.LEASE_REFUSED, about, now, role=role, error=error.code)
+    record_alone(events.LEASE_REFUSED, about, now, role=role, error=error.code)
 
 
 def actor_of(lease: Lease) -> str:
