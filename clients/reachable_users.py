@@ -1,18 +1,19 @@
 """The users whom an agent may ask: its owner, linked users and users in its groups, except those who stopped it."""
 
+from django.contrib.auth.models import Group
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from clients.models import Agent, AgentLink
+from foundation.compiled_queries import Parameter
 
 
-def reachable_by(agent: Agent) -> QuerySet[User]:
-    """The active users whom this agent may ask now."""
+def reachable_by(agent: Parameter, owner: Parameter) -> QuerySet[User]:
+    """The active users whom the agent with this key and this owner may ask now. An owner that is None is no user."""
     links = AgentLink.objects.filter(agent=agent, user=OuterRef("pk"))
-    is_linked = Exists(links.filter(is_linked=True)) | Exists(agent.groups.filter(user=OuterRef("pk")))
-    return User.objects.filter(
-        is_linked | Q(pk=agent.user_id), ~Exists(links.filter(stopped_at__isnull=False)), is_active=True
-    )
+    groups = Group.objects.filter(agents=agent, user=OuterRef("pk"))
+    is_reached = Exists(links.filter(is_linked=True)) | Exists(groups) | Q(pk=owner)
+    return User.objects.filter(is_reached, ~Exists(links.filter(stopped_at__isnull=False)), is_active=True)
 
 
 def agents_that_may_ask(user: User) -> QuerySet[Agent]:

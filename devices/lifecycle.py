@@ -20,6 +20,7 @@ from audit.record import About, record, record_revocation
 from devices.models import Device, VapidKey
 from devices.subscriptions import Subscription
 from foundation import outbox
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.handles import digest, new_id
 from foundation.keyring import open_sealed, seal
 from foundation.models import Work
@@ -41,8 +42,14 @@ MAX_DEVICES_PER_USER = 20
 MAIL_AFTER = timedelta(seconds=20)
 
 
+_LIVE = CompiledQuery(lambda: Device.objects.filter(user=Parameter("user"), removed_at=None).order_by("created_at"))
+_CALLED = CompiledQuery(
+    lambda: Work.objects.select_for_update().filter(about=Parameter("about"), kind=PUSH).order_by("id")
+)
+
+
 def live_devices(user: User) -> list[Device]:
-    return list(Device.objects.filter(user=user, removed_at=None).order_by("created_at"))
+    return _LIVE(user=user.pk)
 
 
 def _place(device_id: UUID) -> str:
@@ -197,7 +204,7 @@ def withdraw_notification(prompt_id: UUID, now: datetime) -> None:
 def _call_off(prompt_id: UUID, now: datetime) -> None:
     about = _about_prompt(prompt_id)
     # The lock makes a concurrent claim wait; it then finds the work withdrawn.
-    called = list(Work.objects.select_for_update().filter(about=about, kind=PUSH).order_by("id"))
+    called = _CALLED(about=about)
     outbox.withdraw(about, now)
     for work in called:
         on_its_way = work.claimed_until is not None and work.state in (Work.State.PENDING, Work.State.WITHDRAWN)

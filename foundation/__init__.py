@@ -24,6 +24,7 @@ volatile.py, poll_throttle.py    access to Redis; the poll throttle
 pending_answers.py, wakeups.py   answers that a client may wait for, and what wakes them
 state_machine.py                 allowed moves of a state, and the one UPDATE that makes a move (pure)
 compiled_queries.py              queries that are compiled to SQL once
+compiled_moves.py                the moves of a state machine, compiled likewise
 inserts.py                       INSERT of whole rows
 prepared_statements.py           statements that PostgreSQL plans once per connection
 database_connections.py          the connections on which it does

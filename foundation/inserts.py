@@ -80,7 +80,7 @@ def _insertion(model: type[Model]) -> tuple[_Fields, tuple[Statement, Statement]
             and not getattr(field, "auto_now_add", False),
         )
         for field in model._meta.local_concrete_fields
-        if not field.db_returning
+        if not isinstance(field, models.AutoField)
     ]
     sql = _inserting(fields, [model()])
     return fields, (Statement(sql), Statement(f"{sql} ON CONFLICT DO NOTHING"))

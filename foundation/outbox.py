@@ -19,6 +19,9 @@ from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
 from foundation.backoff import pause
+from foundation.compiled_moves import CompiledMoves
+from foundation.compiled_queries import Parameter
+from foundation.inserts import insert
 from foundation.models import Work
 from foundation.state_machine import StateMachine
 from foundation.trace_context import continue_trace, current_traceparent
@@ -75,10 +78,11 @@ def enqueue(
     The work continues the caller's trace.
     """
     inside_transaction("enqueuing work")
-    work = Work.objects.create(
+    work = Work(
         kind=kind, about=about, payload=payload, traceparent=current_traceparent(),
         created_at=now, due_at=due or now, deadline_at=deadline,
     )  # fmt: skip
+    insert([work])
     if due is None:
         transaction.on_commit(lambda: _notify(work.id), robust=True)
     return work
@@ -91,7 +95,10 @@ def _notify(work_id: UUID) -> None:
 
 def withdraw(about: str, now: datetime) -> int:
     """Withdraws the pending work about `about`, in the caller's transaction. Returns the number of withdrawn rows."""
-    return WORK_STATES.move_all(Work.objects.filter(about=about), Work.State.WITHDRAWN, finished_at=now)
+    return _ABOUT.move({"about": about}, Work.State.WITHDRAWN, finished_at=now)
+
+
+_ABOUT = CompiledMoves(WORK_STATES, lambda: Work.objects.filter(about=Parameter("about")))
 
 
 def do(work_id: UUID) -> bool:

@@ -2,20 +2,24 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from accounts.models import User
 from audit import events
 from audit.record import About, record
 from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts, move_request
-from ciba.models import Approval, BackchannelRequest, Prompt, is_alive
+from ciba.models import Approval, BackchannelRequest, Prompt
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
 from ciba.states import State
 from devices import lifecycle as devices
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter
 from foundation.handles import b64url, new_id
+from foundation.inserts import insert
 from oauth.models import Grant
 from operations.models import OFFLINE_ACCESS
 from operations.risk import Assurance
@@ -43,9 +47,23 @@ def deny(prompt_id: UUID, answerer: Approver, now: datetime) -> AnswerVerdict:
     return _answer(prompt_id, answerer, State.DENIED, now)
 
 
+_FIND = CompiledQuery(
+    lambda: (
+        Prompt.objects.select_related("request__agent", "request__user")
+        .annotate(is_alive=Exists(BackchannelRequest.objects.alive().filter(pk=OuterRef("request_id"))))
+        .filter(pk=Parameter("prompt"))
+    )
+)
+_SET_ANSWER = CompiledUpdate(
+    lambda: Prompt.objects.filter(pk=Parameter("prompt")),
+    answer=Parameter("answer"),
+    answered_at=Parameter("answered_at"),
+)
+
+
 @transaction.atomic(durable=True)
 def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -> AnswerVerdict:
-    prompt = Prompt.objects.select_related("request__agent", "request__user").filter(pk=prompt_id).first()
+    prompt = _FIND.first(prompt=prompt_id)
     if prompt is None:
         return AnswerVerdict.UNKNOWN
     verdict = judge_answer(_answer_facts(prompt, answerer, target), now)
@@ -57,15 +75,17 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     # Tokens can still be fetched after an approval at the last moment, but not after the end of the
     # grant.
     end = min(prompt.request.auth_req_id_expires_at, _grant_end(prompt.request, now))
-    if not move_request(prompt.request, target, now, decided_at=now, expires_at=end):
+    # The grant is inserted below, in this transaction, which checks the reference at its end.
+    granted: dict[str, Any] = {"grant": new_id()} if target is State.APPROVED else {}
+    if not move_request(prompt.request, target, now, decided_at=now, expires_at=end, **granted):
         return AnswerVerdict.ANSWERED  # another answer, or the expiry, came first
     prompt.request.expires_at = end
     prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
     prompt.answered_at = now
-    prompt.save(update_fields=["answer", "answered_at"])
+    _SET_ANSWER(prompt=prompt.pk, answer=prompt.answer, answered_at=now)
     devices.withdraw_notification(prompt.id, now)
     if target is State.APPROVED:
-        _grant(prompt, answerer, now)
+        _grant(prompt, granted["grant"], answerer, now)
     else:
         by = about(prompt.request, f"user:{answerer.user.id}")
         record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **audit_facts(prompt.request))
@@ -78,18 +98,18 @@ def _answer_facts(prompt: Prompt, answerer: Approver, target: State) -> AnswerFa
     return AnswerFacts(
         is_own=prompt.approver_id == answerer.user.id and answerer.user.is_active,
         is_pending=request.state == State.PENDING,
-        is_alive=is_alive(request),
+        is_alive=prompt.is_alive,  # type: ignore[attr-defined]  # annotated
         is_approval=target is State.APPROVED,
         has_assurance=answerer.assurance == request.assurance,
         expires_at=request.expires_at,
     )
 
 
-def _grant(prompt: Prompt, answerer: Approver, now: datetime) -> None:
+def _grant(prompt: Prompt, grant_id: UUID, answerer: Approver, now: datetime) -> None:
     request = prompt.request
     if answerer.signed_in_at is None:
         raise RuntimeError("an approval without a sign-in must not count")
-    Approval.objects.create(
+    approval = Approval(
         prompt=prompt,
         assurance=request.assurance,
         prompt_digest=prompt.prompt_digest,
@@ -98,8 +118,8 @@ def _grant(prompt: Prompt, answerer: Approver, now: datetime) -> None:
         user_agent=answerer.user_agent[:300],
         at=now,
     )
-    grant = Grant.objects.create(
-        id=new_id(),
+    grant = Grant(
+        id=grant_id,
         agent=request.agent,
         agent_epoch=request.agent_epoch,
         user=request.user,
@@ -115,7 +135,8 @@ def _grant(prompt: Prompt, answerer: Approver, now: datetime) -> None:
         expires_at=_grant_end(request, now),
         request_id=request.id,
     )
-    BackchannelRequest.objects.filter(pk=request.pk).update(grant=grant)
+    insert([approval])
+    insert([grant])
     request.grant = grant
     record(
         events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,

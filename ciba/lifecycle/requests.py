@@ -22,7 +22,9 @@ from ciba.states import State
 from ciba.topics import topics_of
 from clients.models import Agent
 from devices import lifecycle as devices
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.handles import digest, new_handle, new_id, random_bytes
+from foundation.inserts import insert
 from foundation.wakeups import wake
 from oauth.grants.lifecycle import requested_digest
 from oauth.requests.requested_access import RequestedAccess
@@ -97,26 +99,41 @@ def _answer_again(earlier: EarlierRequest, now: datetime) -> OpenedRequest | Req
     return OpenedRequest(earlier.auth_req_id, request)
 
 
+_LOCK_AGENT = CompiledQuery(
+    lambda: Agent.objects.select_for_update(no_key=True).filter(pk=Parameter("agent")).values_list("pk")
+)
+_LOCK_USER = CompiledQuery(
+    lambda: User.objects.select_for_update(no_key=True).filter(pk=Parameter("user")).values_list("pk")
+)
+_PENDING = CompiledQuery(
+    lambda: (
+        BackchannelRequest.objects.filter(
+            agent=Parameter("agent"), user=Parameter("user"), state=State.PENDING, expires_at__gt=Parameter("now")
+        )
+        .order_by()
+        .values_list("pk")
+    )
+)
+
+
 def _request_facts(attempt: BackchannelAttempt) -> RequestFacts:
     agent, user, versions = attempt.agent, attempt.user, attempt.requested.versions
     # The count happens under a lock, so that concurrent requests cannot exceed the limit. With
     # CIBA_HIDE_UNKNOWN_USERS the lock is the agent's row: a lock on a user's row would reveal, by
     # waiting, that the user exists.
     if settings.HIDE_UNKNOWN_USERS:
-        Agent.objects.select_for_update(no_key=True).values_list("pk").get(pk=agent.pk)
+        _LOCK_AGENT(agent=agent.pk)
     elif user is not None:
-        User.objects.select_for_update(no_key=True).values_list("pk").get(pk=user.pk)
+        _LOCK_USER(user=user.pk)
     counted_user_id = user.pk if user else new_id()  # a decoy counts 0, by a query that takes equally long
-    pending = BackchannelRequest.objects.filter(
-        agent=agent, user=counted_user_id, state=State.PENDING, expires_at__gt=attempt.now
-    )
+    pending = _PENDING(agent=agent.pk, user=counted_user_id, now=attempt.now)
     return RequestFacts(
         may_ask_user=user is not None,
         hides_users=settings.HIDE_UNKNOWN_USERS,
         risks=[Risk(version.risk) for version in versions],
         assurances=[Assurance(version.assurance) for version in versions],
         acr_values=attempt.parsed.acr_values,
-        pending=pending.count(),
+        pending=len(pending),
         max_pending=settings.MAX_PENDING_PER_USER,
     )
 
@@ -131,7 +148,7 @@ def _store(
 ) -> BackchannelRequest:
     agent, parsed, requested, now = attempt.agent, attempt.parsed, attempt.requested, attempt.now
     versions, until = requested.versions, now + life
-    request = BackchannelRequest.objects.create(
+    request = BackchannelRequest(
         id=request_id,
         agent=agent,
         agent_epoch=agent.control_epoch,
@@ -154,7 +171,12 @@ def _store(
         auth_req_id_expires_at=until,
         **callbacks.seal_callback_data(agent, request_id, auth_req_id, parsed.client_notification_token, until),
     )
-    request.versions.add(*versions)
+    insert([request])
+    if versions:
+        listed = BackchannelRequest.versions.through
+        insert(
+            [listed(backchannelrequest=request, operationtypeversion=version) for version in dict.fromkeys(versions)]
+        )
     return request
 
 
@@ -192,4 +214,6 @@ def _create_prompt(request: BackchannelRequest, approver: User | None) -> Prompt
         expires_at=request.expires_at,
         nonce=nonce,
     )
-    return Prompt.objects.create(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
+    prompt = Prompt(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
+    insert([prompt])
+    return prompt

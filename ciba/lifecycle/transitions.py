@@ -12,8 +12,16 @@ from ciba.prompt_content import headline
 from ciba.states import REQUEST_STATES, State
 from ciba.topics import topics_of
 from devices import lifecycle as devices
+from foundation.compiled_moves import CompiledMoves
+from foundation.compiled_queries import Parameter
 from foundation.wakeups import wake
 from oauth.grants.lifecycle import revoke_grant
+
+_LIVE = CompiledMoves(
+    REQUEST_STATES,
+    lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request"), expires_at__gt=Parameter("now")),
+)
+_LOCKED = CompiledMoves(REQUEST_STATES, lambda: BackchannelRequest.objects.filter(pk=Parameter("request")))
 
 
 def lock_request(request_id: UUID) -> BackchannelRequest:
@@ -26,12 +34,11 @@ def move_request(
     """The one conditional UPDATE: from a state that `target` may follow, not expired, agent and
     user active.
     """
-    live = BackchannelRequest.objects.alive().filter(pk=request.pk, expires_at__gt=now)
-    moved = REQUEST_STATES.move(live, target, leaving=leaving, **fields)
+    moved = _LIVE.move({"request": request.pk, "now": now}, target, leaving=leaving, **fields)
     if moved:
         request.state = target
         wake(topics_of(request))
-    return moved
+    return bool(moved)
 
 
 _EVENT_OF_END = {
@@ -44,7 +51,7 @@ _EVENT_OF_END = {
 def end_request(request: BackchannelRequest, target: State, actor: str, now: datetime, **fields: Any) -> None:
     """Moves a locked request to a final state and ends its prompts and its grant."""
     was = State(request.state)
-    if not REQUEST_STATES.move(BackchannelRequest.objects.filter(pk=request.pk), target, leaving=[was], **fields):
+    if not _LOCKED.move({"request": request.pk}, target, leaving=[was], **fields):
         raise RuntimeError(f"request {request.pk} is no longer {was}, although it is locked")
     request.state = target
     # Only a revocation goes on if its event cannot be written.

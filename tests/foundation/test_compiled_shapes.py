@@ -164,6 +164,7 @@ def test_a_row_is_read_as_it_was_inserted(rows: Rows) -> None:
     made = Grant(
         id=new_id(), agent=rows.grant.agent, user=None, scopes=[HOSTILE, "NULL", ""], operation_digest="d",
         authorization_details=[{"type": HOSTILE, "none": None}], created_at=now, expires_at=now, request_id=new_id(),
+        agent_epoch=3,
     )  # fmt: skip
     insert([made])
     found = Grant.objects.get(pk=made.pk)
