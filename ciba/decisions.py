@@ -16,10 +16,11 @@ from ciba import lifecycle
 from ciba.models import BackchannelRequest, Prompt
 from ciba.policy import AnswerVerdict
 from ciba.states import State
+from foundation.compiled_queries import CompiledQuery, Parameter
 from operations.risk import Assurance
 
 
-def prompts_of(user: User) -> QuerySet[Prompt]:
+def prompts_of(user: User | Parameter) -> QuerySet[Prompt]:
     return Prompt.objects.filter(approver=user).select_related("request__agent", "request__resource")
 
 
@@ -31,7 +32,10 @@ def waiting_prompts(user: User, now: datetime) -> QuerySet[Prompt]:
 
 def find_prompt(user: User, prompt_id: UUID) -> Prompt | None:
     """This user's prompt. Another user's prompt is unknown."""
-    return prompts_of(user).filter(pk=prompt_id).first()
+    return _FIND.first(user=user.pk, prompt=prompt_id)
+
+
+_FIND = CompiledQuery(lambda: prompts_of(Parameter("user")).filter(pk=Parameter("prompt")))
 
 
 def answer(request: HttpRequest, user: User, prompt_id: UUID, *, approve: bool) -> AnswerVerdict:

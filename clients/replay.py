@@ -4,10 +4,9 @@ proof (RFC 9449 11.1).
 
 from datetime import timedelta
 
-from django.db import connection
-
 from clients.models import Agent, SpentAssertion
 from foundation.handles import digest
+from foundation.prepared_statements import Statement, execute
 
 CLOCK_SKEW = timedelta(seconds=30)
 
@@ -18,11 +17,12 @@ def spend(client_id: str, value: str, exp: float) -> bool:
     One statement commits by itself, so that one of two concurrent calls fails, even if the request
     fails later.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"INSERT INTO {SpentAssertion._meta.db_table} (agent_id, jti_digest, expires_at)"  # noqa: S608
-            f" SELECT id, %s, to_timestamp(%s) FROM {Agent._meta.db_table} WHERE client_id = %s"
-            " ON CONFLICT (agent_id, jti_digest) DO NOTHING",
-            [digest(value), exp + CLOCK_SKEW.total_seconds(), client_id],
-        )
-        return bool(cursor.rowcount == 1)
+    sent = execute(_SPEND, [digest(value), exp + CLOCK_SKEW.total_seconds(), client_id])
+    return bool(sent.rowcount == 1)
+
+
+_SPEND = Statement(
+    f"INSERT INTO {SpentAssertion._meta.db_table} (agent_id, jti_digest, expires_at)"  # noqa: S608
+    f" SELECT id, %s::bytea, to_timestamp(%s::float8) FROM {Agent._meta.db_table} WHERE client_id = %s"
+    " ON CONFLICT (agent_id, jti_digest) DO NOTHING"
+)

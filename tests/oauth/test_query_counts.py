@@ -9,10 +9,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from accounts.models import User
 from ciba.models import Prompt
-from clients.models import CIBA
+from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentSecret
 from foundation.pending_answers import FRONT, RESUMED, Resumed, Wait, parked, read_revisions
 from tests.support.consent import WebAgent, allow, make_web_agent, query_of
 from tests.support.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer, sign_in
@@ -22,13 +23,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @contextmanager
-def statements(count: int) -> Iterator[list[str]]:
-    """Exactly so many inside, BEGIN and COMMIT aside; gives them to look at."""
+def statements(count: int, *, transactions: int = 1) -> Iterator[list[str]]:
+    """Exactly so many inside, BEGIN and COMMIT aside, in at most so many transactions; gives them to look at."""
     sent: list[str] = []
     with CaptureQueriesContext(connection) as captured:
         yield sent
-    sent += [query["sql"] for query in captured.captured_queries if query["sql"] not in ("BEGIN", "COMMIT")]
+    every = [query["sql"] for query in captured.captured_queries]
+    sent += [sql for sql in every if sql not in ("BEGIN", "COMMIT")]
     assert len(sent) == count, "\n".join(sent)
+    assert every.count("BEGIN") <= transactions, "\n".join(every)
 
 
 @pytest.fixture
@@ -40,8 +43,23 @@ def warm(agent: Caller, user: User) -> Caller:
 
 
 def test_client_credentials(warm: Caller) -> None:
-    with statements(4):  # agent, jti, scopes, event
+    with statements(4, transactions=0):  # agent, jti, scopes, event
         warm.client_credentials(scope="calendar.read")
+
+
+def test_client_credentials_by_a_secret(warm: Caller) -> None:
+    secret = AgentSecret.issue(warm.agent, timezone.now())
+    Agent.objects.filter(pk=warm.agent.pk).update(token_endpoint_auth_method=Agent.AuthMethod.CLIENT_SECRET_POST)
+    form = {"grant_type": CLIENT_CREDENTIALS, "client_id": warm.agent.client_id, "scope": "calendar.read"}
+
+    def ask(secret: str) -> int:
+        body = urlencode(form | {"client_secret": secret})
+        return Client().post("/oauth/token", body, content_type=FORM).status_code
+
+    with statements(3, transactions=0):  # agent with its secret, scopes, event
+        assert ask(secret) == 200
+    with statements(1, transactions=0):
+        assert ask(f"{secret}x") == 401
 
 
 def test_client_credentials_with_details(warm: Caller) -> None:
@@ -51,7 +69,7 @@ def test_client_credentials_with_details(warm: Caller) -> None:
 
 def test_a_pending_poll_writes_the_replay_row_alone(warm: Caller, user: User) -> None:
     auth_req_id = warm.ask(user, authorization_details=[PAYMENT]).json()["auth_req_id"]
-    with statements(3) as sent:  # agent, jti, request
+    with statements(3, transactions=0) as sent:  # agent, jti, request
         assert warm.poll(auth_req_id).json()["error"] == "authorization_pending"
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spentassertion")
@@ -67,7 +85,7 @@ def test_a_poll_that_waits_is_authenticated_once_and_looks_again_with_one(warm: 
     def post(body: str, **environ: object) -> Any:
         return client.post("/oauth/token", body, content_type=FORM, headers={"Prefer": "wait=30"}, **environ)
 
-    with statements(3) as sent:  # agent, jti, request
+    with statements(3, transactions=0) as sent:  # agent, jti, request
         wait = parked(post(body, **{FRONT: True}))
     (write,) = [sql for sql in sent if not sql.startswith("SELECT")]
     assert write.startswith("INSERT INTO clients_spent")
@@ -90,6 +108,14 @@ def test_a_redemption(warm: Caller, user: User) -> None:
     sign_in(user).post(f"/v1/prompts/{Prompt.objects.order_by('request__created_at').last().id}/approve")
     with statements(6):  # agent, jti, request, state, event, event
         assert warm.poll(auth_req_id).status_code == 200
+
+
+def test_an_answer(warm: Caller, user: User) -> None:
+    warm.ask(user, authorization_details=[PAYMENT])
+    prompt, browser = Prompt.objects.latest("request__created_at"), sign_in(user)
+    # session, user, prompt, state, answer, work twice, approval, grant, event, prompt
+    with statements(11):
+        assert browser.post(f"/v1/prompts/{prompt.id}/approve").status_code == 200
 
 
 def test_asking(warm: Caller, user: User) -> None:

@@ -15,6 +15,7 @@ from clients import lifecycle as agents
 from clients.models import Agent
 from foundation.canonical import operation_digest
 from foundation.handles import digest, new_handle, new_id
+from foundation.inserts import insert
 from oauth.models import (
     AuthorizationCode,
     AuthorizationRequest,
@@ -42,7 +43,7 @@ def make_unasked_grant(agent: Agent, requested: RequestedAccess, now: datetime, 
 
     Its uses are not counted.
     """
-    return Grant.objects.create(
+    grant = Grant(
         id=new_id(),
         agent=agent,
         agent_epoch=agent.control_epoch,
@@ -53,6 +54,8 @@ def make_unasked_grant(agent: Agent, requested: RequestedAccess, now: datetime, 
         created_at=now,
         expires_at=expires_at,
     )
+    insert([grant])
+    return grant
 
 
 @dataclass(frozen=True)

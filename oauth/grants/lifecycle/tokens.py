@@ -4,11 +4,12 @@ import json
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import connection
-from django.db.models import Value
 from django.db.models.functions import Greatest
 
+from foundation.compiled_queries import CompiledUpdate, Parameter
 from foundation.handles import digest, new_handle, random_bytes
+from foundation.inserts import insert
+from foundation.prepared_statements import Statement, execute
 from foundation.transactions import inside_transaction
 from oauth.models import (
     AuthorizationCode,
@@ -26,7 +27,12 @@ def use_code(code: AuthorizationCode, now: datetime) -> bool:
     Of two concurrent exchanges one wins. Runs in the transaction that issues the tokens.
     """
     inside_transaction("this use case")
-    return bool(AuthorizationCode.objects.filter(pk=code.pk, used_at=None).update(used_at=now))
+    return bool(_USE_CODE(code=code.pk, now=now))
+
+
+_USE_CODE = CompiledUpdate(
+    lambda: AuthorizationCode.objects.filter(pk=Parameter("code"), used_at=None), used_at=Parameter("now")
+)
 
 
 def issue_refresh_token(grant: Grant, cnf: dict[str, str], now: datetime) -> str:
@@ -36,9 +42,8 @@ def issue_refresh_token(grant: Grant, cnf: dict[str, str], now: datetime) -> str
     """
     inside_transaction("this use case")
     handle = new_handle()
-    RefreshToken.objects.create(
-        token_digest=digest(handle), grant=grant, cnf=cnf, created_at=now, expires_at=_refresh_end(grant, now)
-    )
+    end = _refresh_end(grant, now)
+    insert([RefreshToken(token_digest=digest(handle), grant=grant, cnf=cnf, created_at=now, expires_at=end)])
     return handle
 
 
@@ -49,19 +54,24 @@ def rotate(token: RefreshToken, value: str, cnf: dict[str, str], now: datetime) 
     read.
     """
     inside_transaction("this use case")
-    salt, table = random_bytes(SALT_BYTES), RefreshToken._meta.db_table
+    salt = random_bytes(SALT_BYTES)
     successor = next(derive_successors(value, salt))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            f"WITH used AS (UPDATE {table} SET used_at = %s WHERE id = %s AND used_at IS NULL"  # noqa: S608
-            " AND given_at IS NOT DISTINCT FROM %s RETURNING id, grant_id)"
-            f" INSERT INTO {table}"
-            " (token_digest, grant_id, cnf, created_at, given_at, expires_at, predecessor_id, salt)"
-            " SELECT %s, grant_id, %s, %s, %s, %s, id, %s FROM used",
-            [now, token.pk, token.given_at, digest(successor), json.dumps(cnf), now, now,
-             _refresh_end(token.grant, now), salt],
-        )  # fmt: skip
-        return successor if cursor.rowcount else None
+    sent = execute(
+        _ROTATE,
+        [now, token.pk, token.given_at, digest(successor), json.dumps(cnf), now, now,
+         _refresh_end(token.grant, now), salt],
+    )  # fmt: skip
+    return successor if sent.rowcount else None
+
+
+_TABLE = RefreshToken._meta.db_table
+_ROTATE = Statement(
+    f"WITH used AS (UPDATE {_TABLE} SET used_at = %s WHERE id = %s AND used_at IS NULL"  # noqa: S608
+    " AND given_at IS NOT DISTINCT FROM %s RETURNING id, grant_id)"
+    f" INSERT INTO {_TABLE}"
+    " (token_digest, grant_id, cnf, created_at, given_at, expires_at, predecessor_id, salt)"
+    " SELECT %s::bytea, grant_id, %s::jsonb, %s::timestamptz, %s::timestamptz, %s::timestamptz, id, %s::bytea FROM used"
+)
 
 
 def keep(token: RefreshToken, now: datetime) -> bool:
@@ -70,10 +80,16 @@ def keep(token: RefreshToken, now: datetime) -> bool:
     False if it was used or revoked meanwhile.
     """
     inside_transaction("this use case")
+    end = _refresh_end(token.grant, now)
+    return bool(_KEEP(token=token.pk, known_end=token.expires_at, now=now, end=end))
+
+
+_KEEP = CompiledUpdate(
     # Revoking moves `expires_at` closer; a concurrent refresh never does.
-    unended = RefreshToken.objects.filter(pk=token.pk, used_at=None, expires_at__gte=token.expires_at)
-    end = Greatest("expires_at", Value(_refresh_end(token.grant, now)))
-    return bool(unended.update(given_at=Greatest("given_at", Value(now)), expires_at=end))
+    lambda: RefreshToken.objects.filter(pk=Parameter("token"), used_at=None, expires_at__gte=Parameter("known_end")),
+    given_at=Greatest("given_at", Parameter("now")),
+    expires_at=Greatest("expires_at", Parameter("end")),
+)
 
 
 def _refresh_end(grant: Grant, now: datetime) -> datetime:

@@ -59,6 +59,9 @@ _ALIVE_BY_TOKEN = CompiledQuery(
         .values_list("pk")
     )
 )
+_FIRST = CompiledQuery(
+    lambda: Use.objects.filter(grant=Parameter("grant"), idempotency_digest=Parameter("idempotency_digest"))
+)
 _SET_USES_LEFT = CompiledUpdate(lambda: Grant.objects.filter(pk=Parameter("grant")), uses_left=Parameter("uses_left"))
 
 
@@ -85,7 +88,7 @@ def spend_locked(grant: Grant, called: UseCall, now: datetime) -> Use | InvalidT
     """
     inside_transaction("this use case")
     key = digest(called.idempotency_key) if called.idempotency_key else None
-    first = Use.objects.filter(grant=grant, idempotency_digest=key).first() if key else None
+    first = _FIRST.first(grant=grant.pk, idempotency_digest=key) if key else None
     facts = UseFacts(
         grant_is_alive=_is_alive(grant, called, now),
         granted_digest=grant.operation_digest,
