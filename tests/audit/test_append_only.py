@@ -11,9 +11,10 @@ from django.utils import timezone
 
 from audit import events
 from audit.models import Event, SetAsideEvent
-from audit.record import SYSTEM, About, record, record_revocation, record_revocations
+from audit.record import SYSTEM, About, record, record_alone, record_revocation, record_revocations
 from authserver.management.commands.migrate import append_only_tables
 from operations.models import Resource
+from tests.support.world import Caller
 
 
 def owner_name() -> str:
@@ -107,6 +108,21 @@ class TestWriting:
     def test_an_event_needs_a_transaction(self, transactional_db: None) -> None:
         with pytest.raises(RuntimeError, match="takes part in a transaction"):
             record(events.RESOURCE_CHANGED, About(SYSTEM), timezone.now())
+
+    def test_an_event_of_no_change_is_committed_by_itself(self, transactional_db: None) -> None:
+        record_alone(events.TOKEN_REFUSED, About(SYSTEM), timezone.now())
+        with pytest.raises(RuntimeError, match="not inside a transaction"), transaction.atomic():
+            record_alone(events.TOKEN_REFUSED, About(SYSTEM), timezone.now())
+        assert Event.objects.count() == 1
+
+    def test_without_its_event_there_is_no_token(
+        self, transactional_db: None, agent: Caller, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("audit.record.SCHEMA_VERSION", 2**20)  # no smallint: PostgreSQL refuses the row
+        with pytest.raises(DatabaseError):
+            agent.client_credentials(scope="calendar.read")
+        monkeypatch.undo()
+        assert agent.client_credentials(scope="calendar.read").status_code == 200
 
     def test_it_falls_with_its_transaction(self, transactional_db: None) -> None:
         with transaction.atomic():
