@@ -3,13 +3,16 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import django
 from django.conf import settings
 from django.db import connections
+from django.db.backends.signals import connection_created
 from django.urls import get_resolver
 
 from authserver.checks import refuse
+from foundation.database_connections import allow_prepared
 
 
 def keep_connections() -> None:
@@ -21,6 +24,11 @@ def keep_connections() -> None:
     database = settings.DATABASES["default"]
     database.get("OPTIONS", {}).pop("pool", None)
     database["CONN_MAX_AGE"] = None
+    connection_created.connect(_allow_prepared)
+
+
+def _allow_prepared(connection: Any, **_: Any) -> None:
+    allow_prepared(connection.connection)
 
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "authserver.settings")

@@ -19,12 +19,17 @@ class PreparingConnection(Connection[Any]):
     @classmethod
     def connect(cls, conninfo: str = "", **options: Any) -> Self:
         connection = super().connect(conninfo, **options)
-        connection.prepare_threshold, connection.prepared_max = NEVER_BY_ITSELF, MAX_PREPARED
         try:
-            connection.execute(SESSION, prepare=False)
-            if not connection.autocommit:
-                connection.commit()
+            allow_prepared(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def allow_prepared(connection: Connection[Any]) -> None:
+    """Statements can be prepared on this new connection from now on."""
+    connection.prepare_threshold, connection.prepared_max = NEVER_BY_ITSELF, MAX_PREPARED
+    connection.execute(SESSION, prepare=False)
+    if not connection.autocommit:
+        connection.commit()
