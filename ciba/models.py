@@ -11,7 +11,7 @@ from django.db.models import Case, Exists, OuterRef, Q, When
 from accounts.models import User
 from ciba.states import State
 from clients.models import Agent, AgentLink
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.outbound import MAX_URL
 from foundation.remote_jwks import StoredKeySet
 from foundation.sealed_columns import SealedField
@@ -27,7 +27,9 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
 
         A decoy has no user and counts as alive.
         """
-        return self.alive_for_any_user().filter(~Exists(User.objects.filter(pk=OuterRef("user_id"), is_active=False)))
+        return self.alive_for_any_user().filter(
+            ~ExistsByKey(User.objects.filter(pk=OuterRef("user_id"), is_active=False))
+        )
 
     def alive_for_any_user(self) -> "RequestQuerySet":
         """The same, whether or not the user is active: if users are hidden, an agent does not learn that."""
@@ -43,9 +45,9 @@ class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
         hidden.
         """
         this = BackchannelRequest.objects.filter(pk=OuterRef("pk"))
-        is_alive: Any = Exists(this.alive())
+        is_alive: Any = ExistsByKey(this.alive())
         if hides_users:
-            hidden = When(state=State.PENDING, then=Exists(this.alive_for_any_user()))
+            hidden = When(state=State.PENDING, then=ExistsByKey(this.alive_for_any_user()))
             is_alive = Case(hidden, default=is_alive)
         return self.annotate(is_alive=is_alive).select_related("agent", "user", "resource", "grant")
 

@@ -2,18 +2,18 @@
 
 from datetime import datetime
 
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef
 
 from clients import metadata_documents
 from clients.models import Agent, AgentSecret
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.handles import digest
 
 _NAMED = CompiledQuery(lambda: Agent.objects.filter(client_id=Parameter("client_id")))
 
 _NAMED_WITH_SECRET = CompiledQuery(
     lambda: Agent.objects.filter(client_id=Parameter("client_id")).annotate(
-        has_secret=Exists(AgentSecret.valid(OuterRef("pk")))
+        has_secret=ExistsByKey(AgentSecret.valid(OuterRef("pk")))
     )
 )
 

@@ -5,14 +5,14 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from clients.models import Agent, AgentLink
-from foundation.compiled_queries import Parameter
+from foundation.compiled_queries import ExistsByKey, Parameter
 
 
 def reachable_by(agent: Parameter, owner: Parameter) -> QuerySet[User]:
     """The active users whom the agent with this key and this owner may ask now. An owner that is None is no user."""
     links = AgentLink.objects.filter(agent=agent, user=OuterRef("pk"))
     groups = Group.objects.filter(agents=agent, user=OuterRef("pk"))
-    is_reached = Exists(links.filter(is_linked=True)) | Exists(groups) | Q(pk=owner)
+    is_reached = ExistsByKey(links.filter(is_linked=True)) | ExistsByKey(groups) | Q(pk=owner)
     return User.objects.filter(is_reached, ~Exists(links.filter(stopped_at__isnull=False)), is_active=True)
 
 

@@ -25,7 +25,7 @@ from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.models import BooleanField, Expression, F, Field, Func, Model, QuerySet
+from django.db.models import BooleanField, Exists, Expression, F, Field, Func, Model, QuerySet
 from django.db.models.base import ModelState
 from django.db.models.fields.related_descriptors import ForeignKeyDeferredAttribute
 from django.db.models.query import FlatValuesListIterable, ModelIterable, ValuesListIterable
@@ -54,6 +54,16 @@ class Parameter(Expression):
 
     def as_sql(self, _compiler: Any, _connection: Any) -> Any:
         return "%s", [_Blank(self.name)]
+
+
+class ExistsByKey(Exists):
+    """EXISTS that PostgreSQL answers by an index for each row.
+
+    A statement that is planned while its tables are small may read all of the other table into a hash
+    table instead, and keeps that plan while the table grows. OFFSET rules this out.
+    """
+
+    template = "EXISTS(%(subquery)s OFFSET 0)"
 
 
 def is_any(column: str, name: str) -> Func:

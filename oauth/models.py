@@ -20,7 +20,7 @@ from oauth2_provider.models import (
 
 from accounts.models import User
 from clients.models import ID_TOKEN_ALGORITHMS, Agent
-from foundation.compiled_queries import Parameter
+from foundation.compiled_queries import ExistsByKey, Parameter
 from foundation.sealed_columns import SealedField
 from operations.models import Resource
 
@@ -40,9 +40,9 @@ class GrantQuerySet(models.QuerySet["Grant"]):
         users = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
         resources = Resource.objects.filter(pk=OuterRef("resource_id"), is_active=True)
         return self.filter(
-            Exists(agents),
-            models.Q(user_id=None) | Exists(users),
-            models.Q(resource_id=None) | Exists(resources),
+            ExistsByKey(agents),
+            models.Q(user_id=None) | ExistsByKey(users),
+            models.Q(resource_id=None) | ExistsByKey(resources),
             revoked_at=None,
             expires_at__gt=now,
         )

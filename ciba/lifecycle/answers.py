@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef
 
 from accounts.models import User
 from audit import events
@@ -17,7 +17,7 @@ from ciba.models import Approval, BackchannelRequest, Prompt
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
 from ciba.states import State
 from devices import lifecycle as devices
-from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, ExistsByKey, Parameter
 from foundation.handles import b64url, new_id
 from foundation.inserts import insert
 from oauth.models import Grant
@@ -50,7 +50,7 @@ def deny(prompt_id: UUID, answerer: Approver, now: datetime) -> AnswerVerdict:
 _FIND = CompiledQuery(
     lambda: (
         Prompt.objects.select_related("request__agent", "request__user")
-        .annotate(is_alive=Exists(BackchannelRequest.objects.alive().filter(pk=OuterRef("request_id"))))
+        .annotate(is_alive=ExistsByKey(BackchannelRequest.objects.alive().filter(pk=OuterRef("request_id"))))
         .filter(pk=Parameter("prompt"))
     )
 )

@@ -3,11 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import OuterRef, QuerySet
 from django.http import HttpRequest
 
 from clients.authentication import parse_basic
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.errors import InvalidClient
 from foundation.handles import digest
 from operations.models import Resource, ResourceSecret
@@ -25,7 +25,7 @@ def is_from_resource(request: HttpRequest) -> bool:
 def by_secret() -> QuerySet[Resource]:
     """The active resource that has the given credential."""
     return Resource.objects.filter(
-        Exists(ResourceSecret.valid(OuterRef("pk"))), pk=Parameter("resource"), is_active=True
+        ExistsByKey(ResourceSecret.valid(OuterRef("pk"))), pk=Parameter("resource"), is_active=True
     )
 
 

@@ -9,13 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db.models import Exists, IntegerField, Subquery, Value
+from django.db.models import IntegerField, Subquery, Value
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from clients.authentication import authenticate_agent
 from clients.models import Agent
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.endpoint import json_response, protocol_endpoint
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_form
@@ -75,12 +75,14 @@ def _for_resource(request: HttpRequest, unverified_token: str, now: datetime) ->
 
 _AND_GRANT = CompiledQuery(
     lambda: by_secret().annotate(
-        token_is_alive=Exists(living_grants()),
+        token_is_alive=ExistsByKey(living_grants()),
         token_uses_left=Subquery(Grant.objects.filter(pk=Parameter("grant")).values("uses_left")),
     )
 )
 _AND_AGENT = CompiledQuery(
-    lambda: by_secret().annotate(token_is_alive=Exists(living_agents()), token_uses_left=Value(None, IntegerField()))
+    lambda: by_secret().annotate(
+        token_is_alive=ExistsByKey(living_agents()), token_uses_left=Value(None, IntegerField())
+    )
 )
 
 

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from django.conf import settings
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef
 
 from clients.models import REFRESH_TOKEN
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.errors import InvalidRequest, InvalidTarget
 from foundation.handles import b64url, digest, same
 from oauth.errors import InvalidGrant
@@ -55,7 +55,7 @@ _FIND = CompiledQuery(
     lambda: (
         AuthorizationCode.objects.select_related("grant__user", "grant__resource")
         .annotate(
-            is_alive=Exists(Grant.objects.alive(Parameter("now")).filter(pk=OuterRef("grant_id"))),
+            is_alive=ExistsByKey(Grant.objects.alive(Parameter("now")).filter(pk=OuterRef("grant_id"))),
             living=living_scopes(),
         )
         .filter(code_digest=Parameter("code_digest"))

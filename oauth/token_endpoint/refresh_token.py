@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
-from django.db.models import Exists, OuterRef
+from django.db.models import OuterRef
 
 from audit import events
 from audit.record import About, record
 from clients.models import Agent
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 from foundation.errors import InvalidRequest, InvalidScope, InvalidTarget
 from foundation.handles import digest
 from oauth.errors import InvalidGrant
@@ -126,7 +126,7 @@ _FIND = CompiledQuery(
     lambda: (
         RefreshToken.objects.select_related("grant__user", "grant__resource", "successor")
         .annotate(
-            is_alive=Exists(Grant.objects.alive(Parameter("now")).filter(pk=OuterRef("grant_id"))),
+            is_alive=ExistsByKey(Grant.objects.alive(Parameter("now")).filter(pk=OuterRef("grant_id"))),
             living=living_scopes(),
         )
         .filter(token_digest=Parameter("token_digest"))
