@@ -7,7 +7,7 @@ LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-he
 export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 WORKERS := $(if $(REDIS_URL),,-n auto --maxprocesses 8 --dist worksteal)
 .DEFAULT_GOAL := help
-.PHONY: help run agent test test-fast soak check bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
+.PHONY: help run agent test test-fast soak check bench bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ soak: $(VENV)/dev.stamp ## fuzzing, races, kills and properties, for hours; COUN
 check: $(VENV)/dev.stamp ## everything that must pass
 	@$(MAKE) -j2 --no-print-directory format-check lint types contracts migrations test-fast
 	@$(MAKE) --no-print-directory test
+
+bench: $(VENV)/dev.stamp ## requests per second beside oidc-provider for Node; BENCH="--only code --rounds 3" (needs wrk; an hour)
+	@$(PYTHON) bench/throughput.py $(BENCH)
 
 bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
 	@$(PYTHON) bench/leases.py
@@ -71,13 +74,14 @@ migrations: $(VENV)/dev.stamp ## every model change has its migration
 docs: $(VENV)/dev.stamp ## write docs/errors.md, docs/events.md and docs/settings.md from the code
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py write_docs
 
-lock: ## resolve requirements/ and the tests' Node packages anew (needs uv and npm)
+lock: ## resolve requirements/ and the Node packages of tests and bench anew (needs uv and npm)
 	$(LOCK) pyproject.toml -o requirements/product.txt
 	$(LOCK) pyproject.toml --group demo -c requirements/product.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml --group dev -c requirements/demo.txt -o requirements/dev.txt
-	cd tests/node_clients && rm -f package-lock.json && \
+	for folder in tests/node_clients bench/peer; do (cd $$folder && rm -f package-lock.json && \
 	npm install --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error && \
-	node -e 'const fs = require("fs"), name = "package-lock.json", lock = JSON.parse(fs.readFileSync(name)); for (const one of Object.values(lock.packages)) delete one.funding; fs.writeFileSync(name, JSON.stringify(lock, null, 2) + "\n")'
+	node -e 'const fs = require("fs"), name = "package-lock.json", lock = JSON.parse(fs.readFileSync(name)); for (const one of Object.values(lock.packages)) delete one.funding; fs.writeFileSync(name, JSON.stringify(lock, null, 2) + "\n")' \
+	) || exit 1; done
 
 clean: ## delete the environment and caches; .data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache test-output

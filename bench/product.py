@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from runtime.postgres import delete_cluster  # noqa: E402
+from runtime import postgres  # noqa: E402
 from runtime.processes import free_port, is_free  # noqa: E402
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -59,7 +59,7 @@ def product(**settings: str) -> Iterator[tuple[str, Path, "subprocess.Popen[byte
     finally:
         process.terminate()
         process.wait(30)
-        delete_cluster(data_dir)
+        postgres.delete_cluster(data_dir)
         shutil.rmtree(folder)
 
 
@@ -78,6 +78,12 @@ def leave_database() -> None:
     for connection in connections.all():
         connection.close()
         connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's has one
+
+
+def superuser_url(data_dir: Path, database: str = postgres.DATABASE) -> str:
+    """Of the product's own PostgreSQL."""
+    port = urlsplit(os.environ["DATABASE_URL"]).port or 5432
+    return postgres.url("postgres", postgres.passwords(data_dir), port, database)
 
 
 def backend_login() -> dict[str, Any]:
@@ -166,6 +172,11 @@ class Agent:
         return {"client_id": self.row.client_id, "client_secret": secret}
 
     def form(self, **parameters: str) -> bytes:
+        return urlencode(
+            parameters | {"client_assertion_type": JWT_BEARER, "client_assertion": self.assertion()}
+        ).encode()
+
+    def assertion(self) -> str:
         from django.conf import settings
         from joserfc import jws
 
@@ -173,10 +184,7 @@ class Agent:
         client_id = self.row.client_id
         claims = {"iss": client_id, "sub": client_id, "aud": settings.ISSUER_URL, "iat": now, "exp": now + 600}
         payload = json.dumps(claims | {"jti": secrets.token_hex(16)})
-        assertion = jws.serialize_compact(
-            {"alg": "ES256", "kid": self.key.kid}, payload, self.key, algorithms=["ES256"]
-        )
-        return urlencode(parameters | {"client_assertion_type": JWT_BEARER, "client_assertion": assertion}).encode()
+        return jws.serialize_compact({"alg": "ES256", "kid": self.key.kid}, payload, self.key, algorithms=["ES256"])
 
     def token_times(self, url: str, count: int = 300) -> list[float]:
         """Milliseconds of so many client_credentials requests, one after the other on one connection."""

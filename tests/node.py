@@ -1,7 +1,7 @@
 """Programs for Node in tests: public clients and the MCP conformance suite, all from tests/node_clients.
 
-npm installs them once per lock file. They run under the Node that Playwright brings: the same version everywhere, and
-new enough for the suite (22), which Debian's and Ubuntu's is not.
+npm installs their packages once per lock file; so it does for bench/peer. They run under the Node that Playwright
+brings: the same version everywhere, and new enough for the suite (22), which Debian's and Ubuntu's is not.
 """
 
 import contextlib
@@ -100,13 +100,16 @@ def node_clients(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(problem)
     folder = tmp_path_factory.mktemp("node-clients") / "programs"
     shutil.copytree(SOURCES, folder, ignore=shutil.ignore_patterns("node_modules"))
-    (folder / "node_modules").symlink_to(_installed_packages())
+    (folder / "node_modules").symlink_to(installed_packages(SOURCES))
     return folder
 
 
-def _installed_packages() -> Path:
-    """Installed beside its place first: another run, or one that was interrupted, never shows a half of it."""
-    lock_digest = hashlib.sha256((SOURCES / "package-lock.json").read_bytes()).hexdigest()
+def installed_packages(sources: Path) -> Path:
+    """The folder node_modules of the lock file in `sources`.
+
+    Installed beside its place first: another run, or one that was interrupted, never shows a half of it.
+    """
+    lock_digest = hashlib.sha256((sources / "package-lock.json").read_bytes()).hexdigest()
     installed = INSTALLED / lock_digest[:16]
     if not installed.exists():
         INSTALLED.mkdir(parents=True, exist_ok=True)
@@ -114,7 +117,7 @@ def _installed_packages() -> Path:
             unfinished = Path(name) / "unfinished"
             unfinished.mkdir()
             for file in ("package.json", "package-lock.json"):
-                shutil.copy(SOURCES / file, unfinished)
+                shutil.copy(sources / file, unfinished)
             command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
             subprocess.run(command, cwd=unfinished, check=True, timeout=600)
             with contextlib.suppress(OSError):  # another run was first

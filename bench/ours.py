@@ -1,0 +1,113 @@
+"""Our side of `make bench`."""
+
+import copy
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from load import Connection, exchange_all
+from parties import CALLBACK, CHALLENGE, Parties
+from product import superuser_url
+
+_PROMPT = """
+SELECT prompt.id FROM ciba_prompt prompt JOIN ciba_backchannelrequest request ON request.id = prompt.request_id
+WHERE request.auth_req_id_digest = %s
+"""
+
+
+class Ours:
+    def __init__(self, url: str, data_dir: Path, server: int, parties: Parties) -> None:
+        self.port, self.server, self.parties = int(url.rpartition(":")[2]), server, parties
+        self.database = psycopg.connect(superuser_url(data_dir), autocommit=True)
+
+    def codes(self, count: int, scope: str) -> list[str]:
+        from django.utils import timezone
+
+        from foundation.handles import digest, new_handle
+        from oauth.models import AuthorizationCode
+
+        now = timezone.now()
+        codes = [new_handle() for _ in range(count)]
+        AuthorizationCode.objects.bulk_create(
+            AuthorizationCode(
+                code_digest=digest(code), grant=grant, redirect_uri=CALLBACK, code_challenge=CHALLENGE,
+                created_at=now, expires_at=now + timedelta(hours=1),
+            )
+            for code, grant in zip(codes, self.grants(count, scope), strict=True)
+        )  # fmt: skip
+        return codes
+
+    def refresh_tokens(self, count: int, scope: str) -> list[str]:
+        from django.utils import timezone
+
+        from foundation.handles import digest, new_handle
+        from oauth.models import RefreshToken
+
+        now = timezone.now()
+        tokens = [new_handle() for _ in range(count)]
+        RefreshToken.objects.bulk_create(
+            RefreshToken(token_digest=digest(token), grant=grant, created_at=now, expires_at=now + timedelta(days=1))
+            for token, grant in zip(tokens, self.grants(count, scope), strict=True)
+        )
+        return tokens
+
+    def grants(self, count: int, scope: str, **fields: Any) -> list[Any]:
+        """Of the users in turn, with their consent."""
+        from django.utils import timezone
+
+        from foundation.handles import new_id
+        from oauth.models import Grant
+
+        now, parties, scopes = timezone.now(), self.parties, scope.split()
+        fields = {"operation_digest": "d" * 43} | fields
+        return Grant.objects.bulk_create(
+            Grant(
+                id=new_id(), agent=parties.agent, user=parties.users[number % len(parties.users)],
+                resource=parties.resource if parties.scope in scopes else None, scopes=scopes,
+                is_offline="offline_access" in scopes, created_at=now, consented_at=now, signed_in_at=now,
+                expires_at=now + timedelta(days=1), **fields,
+            )
+            for number in range(count)
+        )  # fmt: skip
+
+    def open_requests(self, count: int, scope: str) -> list[str]:
+        return [auth_req_id for auth_req_id, _ in self.open_prompts(count, {"scope": scope})]
+
+    def open_prompts(self, count: int, form: dict[str, str]) -> list[tuple[str, str]]:
+        """(auth_req_id, prompt id) of so many copies of one that is really requested, for the users in turn."""
+        from ciba.models import BackchannelRequest, Prompt
+        from foundation.handles import digest, new_handle, new_id, random_bytes
+
+        parties = self.parties
+        asked = parties.post("/bc-authorize", form | {"login_hint": parties.users[0].email})
+        (answer,) = exchange_all(self.port, [asked], 200, "auth_req_id")
+        request = BackchannelRequest.objects.get(auth_req_id_digest=digest(json.loads(answer)["auth_req_id"]))
+        prompt = Prompt.objects.get(request=request)
+        handles = [new_handle() for _ in range(count)]
+        requests, prompts = [], []
+        for number, handle in enumerate(handles):
+            user = parties.users[number % len(parties.users)]
+            requests.append(_copied(request, id=new_id(), auth_req_id_digest=digest(handle), user=user))
+            prompts.append(
+                _copied(prompt, id=new_id(), request=requests[-1], approver=user, prompt_digest=random_bytes(32))
+            )
+        BackchannelRequest.objects.bulk_create(requests)
+        Prompt.objects.bulk_create(prompts)
+        return [(handle, str(one.pk)) for handle, one in zip(handles, prompts, strict=True)]
+
+    async def approve(self, connection: Connection, auth_req_id: str, number: int) -> None:
+        """As the prompt's page does it, which has the prompt's id from the inbox; here it is from the database."""
+        from foundation.handles import digest
+
+        (prompt_id,) = self.database.execute(_PROMPT, [digest(auth_req_id)]).fetchone() or ("",)
+        await connection.expect(self.parties.approval(str(prompt_id), number), 200, '"approved"')
+
+
+def _copied(row: Any, **changes: Any) -> Any:
+    made = copy.deepcopy(row)
+    made._state.adding = True
+    for name, value in changes.items():
+        setattr(made, name, value)
+    return made

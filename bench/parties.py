@@ -1,0 +1,149 @@
+"""Who takes part in `make bench`: agents, users with a session each, a resource. Both servers know the same ones."""
+
+import secrets
+from base64 import b64encode, urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from load import Connection, get, post
+from product import JWT_BEARER, Agent
+
+CALLBACK = "https://app.example.com/callback"
+VERIFIER = secrets.token_urlsafe(48)
+CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
+CSRF = secrets.token_hex(16)
+
+
+class Side(Protocol):
+    """One of the two servers, and how it makes what a round needs beforehand."""
+
+    port: int
+    server: int  # the first of its processes
+    parties: "Parties"
+
+    def codes(self, count: int, scope: str) -> list[str]: ...
+    def refresh_tokens(self, count: int, scope: str) -> list[str]: ...
+    def open_requests(self, count: int, scope: str) -> list[str]:
+        """Their auth_req_ids."""
+
+    async def approve(self, connection: Connection, auth_req_id: str, number: int, /) -> None:
+        """As the user with this number."""
+
+
+@dataclass(frozen=True)
+class Parties:
+    host: str
+    agent: Any  # authenticates by a secret
+    secret: str
+    key_agent: Agent  # authenticates by private_key_jwt
+    resource: Any
+    resource_secret: str
+    scope: str  # a routine one of the resource
+    users: list[Any]
+    sessions: list[str]
+
+    @property
+    def issuer(self) -> str:
+        return f"http://{self.host}"
+
+    @property
+    def client_id(self) -> str:
+        return str(self.agent.client_id)
+
+    def get(self, path: str, **headers: str) -> bytes:
+        return get(path, self.host, **headers)
+
+    def post(self, path: str, form: dict[str, str], **headers: str) -> bytes:
+        """As the agent with the secret."""
+        return post(path, self.host, form, Authorization=basic(self.client_id, self.secret), **headers)
+
+    def post_assertion(self, path: str, form: dict[str, str]) -> bytes:
+        """As the agent with the key."""
+        assertion = self.key_agent.assertion()
+        return post(path, self.host, form | {"client_assertion_type": JWT_BEARER, "client_assertion": assertion})
+
+    @property
+    def resource_credential(self) -> str:
+        return basic(str(self.resource.id), self.resource_secret)
+
+    def approval(self, prompt_id: str, number: int) -> bytes:
+        """As the page of the user with this number sends it."""
+        cookies = f"session={self.sessions[number % len(self.sessions)]}; csrf={CSRF}"
+        headers = {"Cookie": cookies, "X-CSRFToken": CSRF}
+        return post(f"/v1/prompts/{prompt_id}/approve", self.host, {}, **headers)
+
+    def for_peer(self) -> dict[str, Any]:
+        """The same agents and the same resource, as oidc-provider takes them."""
+        common: dict[str, Any] = {"redirect_uris": [], "response_types": []}
+        grant_types = ["authorization_code", "refresh_token", "client_credentials", "urn:openid:params:grant-type:ciba"]
+        scope = f"openid offline_access {self.scope}"
+        return {
+            "resource": {"identifier": self.resource.identifier, "scope": self.scope},
+            "clients": [
+                {
+                    "client_id": self.client_id, "client_secret": self.secret, "scope": scope,
+                    "grant_types": grant_types, "redirect_uris": [CALLBACK], "response_types": ["code"],
+                    "backchannel_token_delivery_mode": "poll",
+                },
+                common | {
+                    "client_id": str(self.key_agent.row.client_id), "scope": scope,
+                    "grant_types": ["client_credentials"], "token_endpoint_auth_method": "private_key_jwt",
+                    "token_endpoint_auth_signing_alg": "ES256", "jwks": self.key_agent.row.client_jwks,
+                },
+                common | {
+                    "client_id": str(self.resource.id), "client_secret": self.resource_secret, "grant_types": [],
+                },
+            ],
+        }  # fmt: skip
+
+
+def basic(name: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{name}:{secret}".encode()).decode()
+
+
+def make_parties(host: str, count: int) -> Parties:
+    """With so many users, all of whom the agent may ask."""
+    from django.db import transaction
+    from django.utils import timezone
+
+    from accounts.models import User
+    from audit.record import SYSTEM, About
+    from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, AgentLink, AgentSecret
+    from clients.models import Agent as Row
+    from operations.lifecycle import issue_resource_secret
+    from operations.models import OperationType, Scope
+
+    now = timezone.now()
+    agent = Row(
+        name="Bench", token_endpoint_auth_method=Row.AuthMethod.CLIENT_SECRET_BASIC, redirect_uris=CALLBACK,
+        grant_types=[CIBA, CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN],
+    )  # fmt: skip
+    agent.save()
+    agent.scopes.set(Scope.objects.all())
+    agent.operation_types.set(OperationType.objects.all())
+    users = User.objects.bulk_create(User(email=f"bench{number}@example.com") for number in range(count))
+    AgentLink.objects.bulk_create(AgentLink(agent=agent, user=user, is_linked=True) for user in users)
+    key_agent = Agent("Bench with a key")
+    resource = Scope.objects.get(name=key_agent.scope).resource
+    with transaction.atomic():
+        secret = AgentSecret.issue(agent, now)
+    return Parties(
+        host, agent, secret, key_agent, resource, issue_resource_secret(resource, About(SYSTEM), now), key_agent.scope,
+        users, [_sign_in(user, now.timestamp()) for user in users],
+    )  # fmt: skip
+
+
+def _sign_in(user: Any, at: float) -> str:
+    """A new session, as accounts/sessions.py begins it: its key."""
+    from django.conf import settings
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+
+    from accounts.session_store import SessionStore
+    from accounts.sessions import SIGNED_IN_AT
+
+    session = SessionStore()
+    session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = user.get_session_auth_hash(), at
+    session.create()
+    return str(session.session_key)

@@ -1,0 +1,215 @@
+"""`make bench`: requests per second of our server beside oidc-provider for Node (bench/peer), on the same work.
+
+One core serves: our web process or the peer, in turn. The other has PostgreSQL, Redis, our worker and sweeper, and the
+load (wrk). Both servers keep what they store in the same durable PostgreSQL. Every answer is checked, and a wrong one
+ends the run.
+
+A round is repeated when something else on the machine took more than a share of the two cores. CPU is that of the web
+process, or the peer's, and of PostgreSQL. Percentiles are wrk's. SQL statements include BEGIN and COMMIT.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import statements
+from cores import Cores, Meter, parent, pin
+from load import Round, WrongAnswer, run
+from node_peer import node_peer
+from ours import Ours
+from parties import Side, make_parties
+from product import product, say, web_process
+from scenarios import SCENARIOS, Scenario
+
+from runtime import postgres
+
+SETTINGS = {
+    "WEB_WORKERS": "1",
+    "CIBA_MAX_PENDING_PER_USER": "100000",
+    "CIBA_REQUEST_LIFETIME": "3600",
+    "REGISTRATION_LIMIT": "1000000",
+    "REGISTRATION_LIMIT_TOTAL": "1000000",
+    "SESSION_ASSURANCE_AGE": "43200",
+}
+FIRST = 600  # requests per second that the first warm-up expects
+WARM_UP = 1.0  # seconds
+MARGIN = 1.5  # times as many single-use values as the fastest round would have used
+MAX_REPEATED = 5  # noisy rounds of each scenario and server
+
+
+@dataclass
+class Measured:
+    """The rounds of one server in one scenario."""
+
+    fastest: float = FIRST  # requests per second
+    rounds: list[Round] = field(default_factory=list)
+    web: list[float] = field(default_factory=list)  # CPU µs per request
+    postgres: list[float] = field(default_factory=list)
+    repeated: int = 0  # rounds that were too noisy
+
+    def figures(self) -> dict[str, float]:
+        """Medians of the rounds."""
+        return {
+            "rate": median(one.rate for one in self.rounds),
+            "p50": median(one.p50 for one in self.rounds),
+            "p99": median(one.p99 for one in self.rounds),
+            "web": median(self.web),
+            "postgres": median(self.postgres),
+            "repeated": self.repeated,
+        }
+
+
+@dataclass(frozen=True)
+class Bench:
+    ours: Ours
+    peer: Side | None
+    connections: int
+    seconds: float
+    noise: float  # share of the two cores
+    cores: Cores | None
+    postmaster: int
+    log: Path
+
+    def measure(self, scenario: Scenario, rounds: int) -> dict[str, Any]:
+        """In each round both servers, one after the other."""
+        sides: dict[str, Side] = {"ours": self.ours}
+        if self.peer and not scenario.is_ours_only:
+            sides["peer"] = self.peer
+        found = {name: Measured() for name in sides}
+        if self.cores:  # else nothing is measured, only tried
+            for name, side in sides.items():
+                self._warm_up(scenario, side, found[name])
+        for _ in range(rounds):
+            for name, side in sides.items():
+                self._add_round(scenario, side, found[name])
+        figures: dict[str, Any] = {name: one.figures() for name, one in found.items()}
+        if "peer" in found:
+            pairs = zip(found["ours"].rounds, found["peer"].rounds, strict=True)
+            ratios = [ours.rate / theirs.rate for ours, theirs in pairs]
+            figures["ratio"] = {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
+        return figures | {"statements": self._count_statements(scenario)}
+
+    def _warm_up(self, scenario: Scenario, side: Side, measured: Measured) -> None:
+        """Finds out how many requests a round needs."""
+        for _ in range(2):
+            done = run(scenario.make(side, self._needed(measured)), side.port, self.connections, WARM_UP)
+            measured.fastest = max(measured.fastest, done.rate)
+
+    def _needed(self, measured: Measured) -> int:
+        return int(measured.fastest * self.seconds * MARGIN) + self.connections
+
+    def _add_round(self, scenario: Scenario, side: Side, measured: Measured) -> None:
+        """Once more while it is noisy."""
+        for is_last in [False] * (MAX_REPEATED - measured.repeated) + [True]:
+            load = scenario.make(side, self._needed(measured))
+            groups = {"web": side.server, "postgres": self.postmaster}
+            meter = Meter(groups, {self.ours.database.info.backend_pid}, self.cores)
+            done = run(load, side.port, self.connections, self.seconds)
+            used = meter.stop()
+            measured.fastest = max(measured.fastest, done.rate)
+            if used.foreign <= self.noise or is_last:
+                break
+            measured.repeated += 1
+        measured.rounds.append(done)
+        count = max(done.count, 1)  # nothing may be answered in half a second of a busy machine
+        measured.web.append(used.seconds["web"] / count * 1e6)
+        measured.postgres.append(used.seconds["postgres"] / count * 1e6)
+
+    def _count_statements(self, scenario: Scenario) -> int:
+        load = scenario.make(self.ours, statements.REQUESTS)
+        return statements.count(load, self.ours.port, self.ours.database, self.log, self.ours.server)
+
+
+@contextmanager
+def servers(options: argparse.Namespace) -> Iterator[Bench]:
+    cores = None if options.smoke else Cores.find()
+    if cores:
+        pin([os.getpid()], cores.rest)  # and everything that is started
+    with product(**SETTINGS) as (url, data_dir, supervisor), ExitStack() as stack:
+        import django
+
+        django.setup()
+        parties = make_parties(url.replace("127.0.0.1", "localhost").removeprefix("http://"), options.users)
+        worker = web_process(supervisor.pid)
+        ours = Ours(url, data_dir, worker, parties)
+        peer = None if options.smoke else stack.enter_context(node_peer(data_dir, parties))
+        if cores:
+            pin([worker, parent(worker)], cores.server)
+        if cores and peer:
+            pin([peer.server], cores.server)
+        postmaster = int((postgres.cluster_of(data_dir) / "postmaster.pid").read_text().splitlines()[0])
+        yield Bench(
+            ours,
+            peer,
+            options.connections,
+            options.seconds,
+            options.noise,
+            cores,
+            postmaster,
+            data_dir / "postgres.log",
+        )
+
+
+HEAD = """
+| scenario | ours/s | peer/s | ratio: median (min to max) | ours p50, p99 ms | peer p50, p99 ms | ours CPU µs | \
+peer CPU µs | our statements |
+|---|---|---|---|---|---|---|---|---|""".replace("\\\n", "")
+
+
+def row(title: str, figures: dict[str, Any]) -> str:
+    ours, peer, ratio = figures["ours"], figures.get("peer"), figures.get("ratio")
+    cells = [
+        title,
+        f"{ours['rate']:,.0f}",
+        f"{peer['rate']:,.0f}" if peer else "-",
+        f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else "-",
+        *(f"{one['p50']:.1f}, {one['p99']:.1f}" if one else "-" for one in (ours, peer)),
+        *(f"{one['web']:,.0f} + {one['postgres']:,.0f}" if one else "-" for one in (ours, peer)),
+        str(figures["statements"]),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Requests per second beside oidc-provider for Node.")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=3, help="of each round")
+    parser.add_argument("--connections", type=int, default=16)
+    parser.add_argument("--noise", type=float, default=0.05, help="repeat rounds with more of it: share of the cores")
+    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", choices=[one.name for one in SCENARIOS], help="scenarios")
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    parser.add_argument("--smoke", action="store_true", help="whether everything works, in seconds, without the peer")
+    options = parser.parse_args()
+    if options.smoke:
+        options.rounds, options.seconds, options.users = 1, 0.5, 50
+    return options
+
+
+def main() -> None:
+    options = parse()
+    chosen = [one for one in SCENARIOS if not options.only or one.name in options.only]
+    found: dict[str, Any] = {}
+    with servers(options) as bench:
+        say(HEAD)
+        for scenario in chosen:
+            try:
+                found[scenario.name] = bench.measure(scenario, options.rounds)
+            except WrongAnswer as answer:
+                raise SystemExit(f"{scenario.title}: a wrong answer: {answer}") from answer
+            say(row(scenario.title, found[scenario.name]))
+    repeated = sum(one[side]["repeated"] for one in found.values() for side in ("ours", "peer") if side in one)
+    if repeated:
+        say(f"\n{repeated} rounds were repeated: something else took more than {options.noise:.0%} of the two cores.")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2))
+
+
+if __name__ == "__main__":
+    main()
