@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 from crowd import Decider, Waiting, open_all
-from product import Agent, leave_database, memory, percentiles, product, say, web_process
+from product import Agent, leave_database, memory, percentiles, product, say, sign_in, web_process
 
 SINGLE = 200  # prompts one after the other
 
@@ -20,25 +20,14 @@ SINGLE = 200  # prompts one after the other
 def make_users(agent: Agent, count: int) -> list[tuple[Any, str]]:
     """(user, cookie) of so many users, each signed in."""
     from django.conf import settings
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-    from django.utils import timezone
 
     from accounts.models import User
-    from accounts.session_store import SessionStore
-    from accounts.sessions import SIGNED_IN_AT
     from clients.models import AgentLink
 
     users = [User(email=f"bench{number}@example.com") for number in range(count)]
     User.objects.bulk_create(users)
     AgentLink.objects.bulk_create([AgentLink(agent=agent.row, user=one, is_linked=True) for one in users])
-    made = []
-    for user in users:
-        session = SessionStore()
-        session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
-        session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = user.get_session_auth_hash(), timezone.now().timestamp()
-        session.create()
-        made.append((user, f"{settings.SESSION_COOKIE_NAME}={session.session_key}"))
-    return made
+    return [(user, f"{settings.SESSION_COOKIE_NAME}={sign_in(user)}") for user in users]
 
 
 def page_times(url: str, cookie: str, count: int = 100) -> list[float]:

@@ -38,6 +38,7 @@ class Flow:
     """Requests that belong together, on one connection. Each `run` gets another number, and raises WrongAnswer."""
 
     run: Callable[["Connection", int], Awaitable[None]]
+    most: int | None = None  # how many times it may run
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,16 @@ def _run_wrk(load: Load, port: int, connections: int, seconds: float) -> Round:
 
 
 async def _run_flow(flow: Flow, port: int, connections: int, seconds: float) -> Round:
-    numbers, times, began = itertools.count(), list[float](), time.perf_counter()
+    numbers = itertools.count() if flow.most is None else iter(range(flow.most))
+    times, began = list[float](), time.perf_counter()
 
     async def repeat() -> None:
         connection = await Connection.open(port)
-        while time.perf_counter() - began < seconds:
+        for number in numbers:
             one_began = time.perf_counter()
-            await flow.run(connection, next(numbers))
+            if one_began - began >= seconds:
+                break
+            await flow.run(connection, number)
             times.append((time.perf_counter() - one_began) * 1000)
         connection.close()
 

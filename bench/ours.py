@@ -1,6 +1,7 @@
 """Our side of `make bench`."""
 
 import copy
+import itertools
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +12,9 @@ from load import Connection, exchange_all
 from parties import CALLBACK, CHALLENGE, Parties
 from product import superuser_url
 
+DIGEST = "d" * 43  # the operation_digest of every grant
+MANY = 1_000_000
+LEASES_PER_AGENT = 50  # an agent may request 60 in a minute (credentials/leases/policy.py)
 _PROMPT = """
 SELECT prompt.id FROM ciba_prompt prompt JOIN ciba_backchannelrequest request ON request.id = prompt.request_id
 WHERE request.auth_req_id_digest = %s
@@ -53,7 +57,7 @@ class Ours:
         )
         return tokens
 
-    def grants(self, count: int, scope: str, **fields: Any) -> list[Any]:
+    def grants(self, count: int, scope: str, **changes: Any) -> list[Any]:
         """Of the users in turn, with their consent."""
         from django.utils import timezone
 
@@ -61,16 +65,45 @@ class Ours:
         from oauth.models import Grant
 
         now, parties, scopes = timezone.now(), self.parties, scope.split()
-        fields = {"operation_digest": "d" * 43} | fields
-        return Grant.objects.bulk_create(
-            Grant(
-                id=new_id(), agent=parties.agent, user=parties.users[number % len(parties.users)],
-                resource=parties.resource if parties.scope in scopes else None, scopes=scopes,
-                is_offline="offline_access" in scopes, created_at=now, consented_at=now, signed_in_at=now,
-                expires_at=now + timedelta(days=1), **fields,
-            )
-            for number in range(count)
-        )  # fmt: skip
+        fields = {
+            "agent": parties.agent, "resource": parties.resource if parties.scope in scopes else None, "scopes": scopes,
+            "operation_digest": DIGEST, "is_offline": "offline_access" in scopes, "created_at": now,
+            "consented_at": now, "signed_in_at": now, "expires_at": now + timedelta(days=1),
+        } | changes  # fmt: skip
+        users = itertools.islice(itertools.cycle(parties.users), count)
+        return Grant.objects.bulk_create(Grant(id=new_id(), user=user, **fields) for user in users)
+
+    def operation_tokens(self, count: int, details: dict[str, Any], resource: Any, **changes: Any) -> list[str]:
+        """Access tokens of as many grants, each for one use of this operation. Their operation_digest is DIGEST."""
+        from django.utils import timezone
+
+        from oauth.tokens.issuance import Issue, mint
+        from oauth.tokens.key_binding import UNBOUND
+
+        now = timezone.now()
+        changes |= {"resource": resource, "authorization_details": [details], "uses_left": 1}
+        grants = self.grants(count, "", **changes)
+        issues = [
+            Issue(grant.agent, [], resource.identifier, now + timedelta(hours=1), grant.user, grant) for grant in grants
+        ]
+        return [mint(issue, UNBOUND, now)[0]["access_token"] for issue in issues]
+
+    def lease_tokens(self, count: int) -> tuple[str, list[str]]:
+        """The name of the demo's role, and access tokens for it: few of each agent, which may not ask often."""
+        from clients.models import Agent
+        from credentials.models import Backend, Role
+
+        Role.objects.update(max_per_agent=MANY, max_per_user=MANY, max_leases=MANY)
+        Backend.objects.update(max_leases=MANY)
+        role = Role.objects.select_related("operation_type__resource").get()
+        details = {"type": role.operation_type.name, "purpose": "to measure"}
+        tokens = []
+        for start in range(0, count, LEASES_PER_AGENT):
+            agent = Agent.objects.create(name="Bench of leases")
+            agent.operation_types.add(role.operation_type)
+            few = min(LEASES_PER_AGENT, count - start)
+            tokens += self.operation_tokens(few, details, role.operation_type.resource, agent=agent)
+        return role.name, tokens
 
     def open_requests(self, count: int, scope: str) -> list[str]:
         return [auth_req_id for auth_req_id, _ in self.open_prompts(count, {"scope": scope})]

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from load import Connection, get, post
-from product import JWT_BEARER, Agent
+from product import JWT_BEARER, Agent, sign_in
 
 CALLBACK = "https://app.example.com/callback"
 VERIFIER = secrets.token_urlsafe(48)
@@ -130,20 +130,5 @@ def make_parties(host: str, count: int) -> Parties:
         secret = AgentSecret.issue(agent, now)
     return Parties(
         host, agent, secret, key_agent, resource, issue_resource_secret(resource, About(SYSTEM), now), key_agent.scope,
-        users, [_sign_in(user, now.timestamp()) for user in users],
+        users, [sign_in(user) for user in users],
     )  # fmt: skip
-
-
-def _sign_in(user: Any, at: float) -> str:
-    """A new session, as accounts/sessions.py begins it: its key."""
-    from django.conf import settings
-    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-
-    from accounts.session_store import SessionStore
-    from accounts.sessions import SIGNED_IN_AT
-
-    session = SessionStore()
-    session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
-    session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = user.get_session_auth_hash(), at
-    session.create()
-    return str(session.session_key)

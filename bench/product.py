@@ -98,6 +98,21 @@ def backend_login() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def sign_in(user: Any) -> str:
+    """A new session, as accounts/sessions.py begins it: its key."""
+    from django.conf import settings
+    from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
+
+    from accounts.session_store import SessionStore
+    from accounts.sessions import SIGNED_IN_AT
+
+    session = SessionStore()
+    session[SESSION_KEY], session[BACKEND_SESSION_KEY] = str(user.pk), settings.AUTHENTICATION_BACKENDS[0]
+    session[HASH_SESSION_KEY], session[SIGNED_IN_AT] = user.get_session_auth_hash(), time.time()
+    session.create()
+    return str(session.session_key)
+
+
 # --- the web process
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from load import Connection, Flow, Load, exchange_all, post, post_json
-from ours import Ours
+from ours import DIGEST, Ours
 from parties import CALLBACK, VERIFIER, Side
 
 Make = Callable[[Any, int], Load | Flow]
@@ -120,6 +120,18 @@ def userinfo(side: Side, count: int) -> Load:
     return Load([side.parties.get("/userinfo", Authorization=f"Bearer {token}") for token in tokens], 200, '"sub"')
 
 
+def use(side: Ours, count: int) -> Load:
+    parties = side.parties
+    requests = [
+        post_json(
+            "/v1/uses", parties.host, {"token": token, "operation_digest": DIGEST},
+            **{"Authorization": parties.resource_credential, "Idempotency-Key": secrets.token_hex(16)},
+        )
+        for token in side.operation_tokens(count, PAYMENT, parties.resource)
+    ]  # fmt: skip
+    return Load(requests, 201, "use_id", is_single_use=True)
+
+
 # --- a question
 
 
@@ -169,6 +181,23 @@ def approval(side: Ours, count: int) -> Load:
     return Load(requests, 200, '"approved"', is_single_use=True)
 
 
+# --- leases
+
+
+def lease(side: Ours, count: int) -> Flow:
+    """A lease is issued and ended again. Then its account is gone, unless the sweeper is at it."""
+    role, tokens = side.lease_tokens(count)
+
+    async def run(connection: Connection, number: int) -> None:
+        headers = {"Authorization": f"Bearer {tokens[number]}"}
+        request = post_json("/v1/leases", side.parties.host, {"role": role}, **headers)
+        issued = json.loads(await connection.expect(request, 201, "password"))["lease"]
+        revoke = post(f"/v1/leases/{issued['lease_id']}/revoke", side.parties.host, {}, **headers)
+        await connection.expect(revoke, 200, "revoked by agent")
+
+    return Flow(run, most=count)
+
+
 # --- the rest
 
 
@@ -203,5 +232,7 @@ SCENARIOS = (
     Scenario("metadata", "metadata", metadata),
     Scenario("jwks", "JWKS", jwks),
     Scenario("userinfo", "userinfo", userinfo),
+    Scenario("use", "/v1/uses", use, is_ours_only=True),
     Scenario("approval", "approval by the page's API", approval, is_ours_only=True),
+    Scenario("lease", "a lease, issued and revoked", lease, is_ours_only=True),
 )

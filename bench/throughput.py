@@ -10,33 +10,18 @@ process, or the peer's, and of PostgreSQL. Percentiles are wrk's. SQL statements
 
 import argparse
 import json
-import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import statements
-from cores import Cores, Meter, parent, pin
 from load import Round, WrongAnswer, run
-from node_peer import node_peer
-from ours import Ours
-from parties import Side, make_parties
-from product import product, say, web_process
+from parties import Side
+from product import say
 from scenarios import SCENARIOS, Scenario
+from servers import Servers, servers
 
-from runtime import postgres
-
-SETTINGS = {
-    "WEB_WORKERS": "1",
-    "CIBA_MAX_PENDING_PER_USER": "100000",
-    "CIBA_REQUEST_LIFETIME": "3600",
-    "REGISTRATION_LIMIT": "1000000",
-    "REGISTRATION_LIMIT_TOTAL": "1000000",
-    "SESSION_ASSURANCE_AGE": "43200",
-}
 FIRST = 600  # requests per second that the first warm-up expects
 WARM_UP = 1.0  # seconds
 MARGIN = 1.5  # times as many single-use values as the fastest round would have used
@@ -67,22 +52,18 @@ class Measured:
 
 @dataclass(frozen=True)
 class Bench:
-    ours: Ours
-    peer: Side | None
+    servers: Servers
     connections: int
     seconds: float
     noise: float  # share of the two cores
-    cores: Cores | None
-    postmaster: int
-    log: Path
 
     def measure(self, scenario: Scenario, rounds: int) -> dict[str, Any]:
         """In each round both servers, one after the other."""
-        sides: dict[str, Side] = {"ours": self.ours}
-        if self.peer and not scenario.is_ours_only:
-            sides["peer"] = self.peer
+        sides: dict[str, Side] = {"ours": self.servers.ours}
+        if self.servers.peer and not scenario.is_ours_only:
+            sides["peer"] = self.servers.peer
         found = {name: Measured() for name in sides}
-        if self.cores:  # else nothing is measured, only tried
+        if self.servers.cores:  # else nothing is measured, only tried
             for name, side in sides.items():
                 self._warm_up(scenario, side, found[name])
         for _ in range(rounds):
@@ -108,8 +89,7 @@ class Bench:
         """Once more while it is noisy."""
         for is_last in [False] * (MAX_REPEATED - measured.repeated) + [True]:
             load = scenario.make(side, self._needed(measured))
-            groups = {"web": side.server, "postgres": self.postmaster}
-            meter = Meter(groups, {self.ours.database.info.backend_pid}, self.cores)
+            meter = self.servers.meter({"web": side.server, "postgres": self.servers.postmaster})
             done = run(load, side.port, self.connections, self.seconds)
             used = meter.stop()
             measured.fastest = max(measured.fastest, done.rate)
@@ -122,38 +102,9 @@ class Bench:
         measured.postgres.append(used.seconds["postgres"] / count * 1e6)
 
     def _count_statements(self, scenario: Scenario) -> int:
-        load = scenario.make(self.ours, statements.REQUESTS)
-        return statements.count(load, self.ours.port, self.ours.database, self.log, self.ours.server)
-
-
-@contextmanager
-def servers(options: argparse.Namespace) -> Iterator[Bench]:
-    cores = None if options.smoke else Cores.find()
-    if cores:
-        pin([os.getpid()], cores.rest)  # and everything that is started
-    with product(**SETTINGS) as (url, data_dir, supervisor), ExitStack() as stack:
-        import django
-
-        django.setup()
-        parties = make_parties(url.replace("127.0.0.1", "localhost").removeprefix("http://"), options.users)
-        worker = web_process(supervisor.pid)
-        ours = Ours(url, data_dir, worker, parties)
-        peer = None if options.smoke else stack.enter_context(node_peer(data_dir, parties))
-        if cores:
-            pin([worker, parent(worker)], cores.server)
-        if cores and peer:
-            pin([peer.server], cores.server)
-        postmaster = int((postgres.cluster_of(data_dir) / "postmaster.pid").read_text().splitlines()[0])
-        yield Bench(
-            ours,
-            peer,
-            options.connections,
-            options.seconds,
-            options.noise,
-            cores,
-            postmaster,
-            data_dir / "postgres.log",
-        )
+        ours = self.servers.ours
+        load = scenario.make(ours, statements.REQUESTS)
+        return statements.count(load, ours.port, ours.database, self.servers.log, ours.server)
 
 
 HEAD = """
@@ -196,7 +147,8 @@ def main() -> None:
     options = parse()
     chosen = [one for one in SCENARIOS if not options.only or one.name in options.only]
     found: dict[str, Any] = {}
-    with servers(options) as bench:
+    with servers(options.users, has_peer=not options.smoke, pinned=not options.smoke) as started:
+        bench = Bench(started, options.connections, options.seconds, options.noise)
         say(HEAD)
         for scenario in chosen:
             try:
