@@ -7,7 +7,7 @@ LOCK := uv pip compile --universal --generate-hashes --no-emit-index-url --no-he
 export PYTEST_XDIST_AUTO_NUM_WORKERS := $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN))
 WORKERS := $(if $(REDIS_URL),,-n auto --maxprocesses 8 --dist worksteal)
 .DEFAULT_GOAL := help
-.PHONY: help run agent test test-fast soak check bench bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
+.PHONY: help run agent test test-fast soak check bench bench-approval bench-leases bench-push bench-inboxes bench-longpoll bench-hidden format lint types contracts migrations docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,6 +34,9 @@ check: $(VENV)/dev.stamp ## everything that must pass
 
 bench: $(VENV)/dev.stamp ## requests per second beside oidc-provider for Node; BENCH="--only code --rounds 3" (needs wrk; an hour)
 	@$(PYTHON) bench/throughput.py $(BENCH)
+
+bench-approval: $(VENV)/dev.stamp ## from a decision to the tokens, and the cost of an approval, beside the same peer (some minutes)
+	@$(PYTHON) bench/approval.py
 
 bench-leases: $(VENV)/demo.stamp ## issue and revoke per second, and 10,000 leases that expire at once (some minutes)
 	@$(PYTHON) bench/leases.py

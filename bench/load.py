@@ -38,7 +38,7 @@ class Flow:
     """Requests that belong together, on one connection. Each `run` gets another number, and raises WrongAnswer."""
 
     run: Callable[["Connection", int], Awaitable[None]]
-    most: int | None = None  # how many times it may run
+    limit: int | None = None  # how many times it may run
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _run_wrk(load: Load, port: int, connections: int, seconds: float) -> Round:
 
 
 async def _run_flow(flow: Flow, port: int, connections: int, seconds: float) -> Round:
-    numbers = itertools.count() if flow.most is None else iter(range(flow.most))
+    numbers = itertools.count() if flow.limit is None else iter(range(flow.limit))
     times, began = list[float](), time.perf_counter()
 
     async def repeat() -> None:

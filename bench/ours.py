@@ -114,8 +114,8 @@ class Ours:
         from foundation.handles import digest, new_handle, new_id, random_bytes
 
         parties = self.parties
-        asked = parties.post("/bc-authorize", form | {"login_hint": parties.users[0].email})
-        (answer,) = exchange_all(self.port, [asked], 200, "auth_req_id")
+        first = parties.post("/bc-authorize", form | {"login_hint": parties.users[0].email})
+        (answer,) = exchange_all(self.port, [first], 200, "auth_req_id")
         request = BackchannelRequest.objects.get(auth_req_id_digest=digest(json.loads(answer)["auth_req_id"]))
         prompt = Prompt.objects.get(request=request)
         handles = [new_handle() for _ in range(count)]
@@ -132,10 +132,15 @@ class Ours:
 
     async def approve(self, connection: Connection, auth_req_id: str, number: int) -> None:
         """As the prompt's page does it, which has the prompt's id from the inbox; here it is from the database."""
+        await connection.expect(self.parties.approval(self.find_prompt(auth_req_id), number), 200, '"approved"')
+
+    def find_prompt(self, auth_req_id: str) -> str:
         from foundation.handles import digest
 
-        (prompt_id,) = self.database.execute(_PROMPT, [digest(auth_req_id)]).fetchone() or ("",)
-        await connection.expect(self.parties.approval(str(prompt_id), number), 200, '"approved"')
+        found = self.database.execute(_PROMPT, [digest(auth_req_id)]).fetchone()
+        if found is None:
+            raise SystemExit("there is no prompt of this request")
+        return str(found[0])
 
 
 def _copied(row: Any, **changes: Any) -> Any:

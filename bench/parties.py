@@ -104,31 +104,38 @@ def basic(name: str, secret: str) -> str:
 
 def make_parties(host: str, count: int) -> Parties:
     """With so many users, all of whom the agent may ask."""
-    from django.db import transaction
     from django.utils import timezone
 
     from accounts.models import User
     from audit.record import SYSTEM, About
-    from clients.models import AUTHORIZATION_CODE, CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, AgentLink, AgentSecret
-    from clients.models import Agent as Row
     from operations.lifecycle import issue_resource_secret
+    from operations.models import Scope
+
+    users = User.objects.bulk_create(User(email=f"bench{number}@example.com") for number in range(count))
+    agent, secret = make_agent(users)
+    key_agent = Agent("Bench with a key")
+    resource = Scope.objects.get(name=key_agent.scope).resource
+    resource_secret = issue_resource_secret(resource, About(SYSTEM), timezone.now())
+    sessions = [sign_in(user) for user in users]
+    return Parties(host, agent, secret, key_agent, resource, resource_secret, key_agent.scope, users, sessions)
+
+
+def make_agent(users: list[Any], **fields: Any) -> tuple[Any, str]:
+    """An agent that may do everything and ask these users, and its secret."""
+    from django.db import transaction
+    from django.utils import timezone
+
+    from clients.models import Agent as Row
+    from clients.models import AgentLink, AgentSecret
     from operations.models import OperationType, Scope
 
-    now = timezone.now()
     agent = Row(
         name="Bench", token_endpoint_auth_method=Row.AuthMethod.CLIENT_SECRET_BASIC, redirect_uris=CALLBACK,
-        grant_types=[CIBA, CLIENT_CREDENTIALS, AUTHORIZATION_CODE, REFRESH_TOKEN],
+        grant_types=Row.GrantType.values, **fields,
     )  # fmt: skip
     agent.save()
     agent.scopes.set(Scope.objects.all())
     agent.operation_types.set(OperationType.objects.all())
-    users = User.objects.bulk_create(User(email=f"bench{number}@example.com") for number in range(count))
     AgentLink.objects.bulk_create(AgentLink(agent=agent, user=user, is_linked=True) for user in users)
-    key_agent = Agent("Bench with a key")
-    resource = Scope.objects.get(name=key_agent.scope).resource
     with transaction.atomic():
-        secret = AgentSecret.issue(agent, now)
-    return Parties(
-        host, agent, secret, key_agent, resource, issue_resource_secret(resource, About(SYSTEM), now), key_agent.scope,
-        users, [sign_in(user) for user in users],
-    )  # fmt: skip
+        return agent, AgentSecret.issue(agent, timezone.now())

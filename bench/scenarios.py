@@ -162,11 +162,11 @@ def pending_poll(side: Side, count: int) -> Load:
 
 def ciba_flow(side: Side, _count: int) -> Flow:
     """A request, its approval, and the poll that gets the tokens."""
-    parties, asked = side.parties, {"scope": _access(side)}
+    parties, form = side.parties, {"scope": _access(side)}
 
     async def run(connection: Connection, number: int) -> None:
         hint = parties.users[number % len(parties.users)].email
-        request = parties.post(BACKCHANNEL, asked | {"login_hint": hint})
+        request = parties.post(BACKCHANNEL, form | {"login_hint": hint})
         auth_req_id = json.loads(await connection.expect(request, 200, "auth_req_id"))["auth_req_id"]
         await side.approve(connection, auth_req_id, number)
         poll = parties.post(TOKEN, {"grant_type": CIBA, "auth_req_id": auth_req_id})
@@ -195,7 +195,7 @@ def lease(side: Ours, count: int) -> Flow:
         revoke = post(f"/v1/leases/{issued['lease_id']}/revoke", side.parties.host, {}, **headers)
         await connection.expect(revoke, 200, "revoked by agent")
 
-    return Flow(run, most=count)
+    return Flow(run, limit=count)
 
 
 # --- the rest
