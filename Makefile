@@ -32,7 +32,7 @@ check: $(VENV)/dev.stamp ## everything that must pass
 	@$(MAKE) -j2 --no-print-directory format-check lint types contracts migrations test-fast
 	@$(MAKE) --no-print-directory test
 
-bench: $(VENV)/dev.stamp ## requests per second beside oidc-provider for Node; BENCH="--only code --rounds 3" (needs wrk; an hour)
+bench: $(VENV)/dev.stamp ## requests per second beside oidc-provider for Node; BENCH="--only code --rounds 3" (needs wrk; a quarter of an hour)
 	@$(PYTHON) bench/throughput.py $(BENCH)
 
 bench-approval: $(VENV)/dev.stamp ## from a decision to the tokens, and the cost of an approval, beside the same peer (some minutes)

@@ -14,7 +14,7 @@ import json
 import ssl
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,7 +131,7 @@ NAMES = {"poll": "long poll", "ping": "ping", "push": "push"}
 
 # --- what an approval costs
 
-Wait = Callable[[Side, str], Awaitable[None]]
+Wait = Callable[[Side, str], Coroutine[None, None, None]]
 
 
 async def wait_by_long_poll(side: Side, auth_req_id: str) -> None:

@@ -49,8 +49,16 @@ class NodePeer:
         return [one for body in exchange_all(self.port, requests, 200, "[") for one in json.loads(body)]
 
 
+def version() -> str:
+    from tests.node import node
+
+    lock = json.loads((SOURCES / "package-lock.json").read_text())
+    runs_on = subprocess.run([node(), "--version"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    return f"oidc-provider {lock['packages']['node_modules/oidc-provider']['version']} on Node {runs_on}"
+
+
 @contextmanager
-def node_peer(data_dir: Path, parties: Parties) -> Iterator[NodePeer]:
+def started(data_dir: Path, parties: Parties) -> Iterator[NodePeer]:
     from tests.node import installed_packages, node
 
     with psycopg.connect(superuser_url(data_dir), autocommit=True) as connection:

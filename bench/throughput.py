@@ -6,6 +6,9 @@ ends the run.
 
 A round is repeated when something else on the machine took more than a share of the two cores. CPU is that of the web
 process, or the peer's, and of PostgreSQL. Percentiles are wrk's. SQL statements include BEGIN and COMMIT.
+
+What differs: the peer has its agents and users in memory, writes no audit event, limits no rate, and introspects opaque
+tokens, because it refuses JWTs there.
 """
 
 import argparse
@@ -20,7 +23,7 @@ from load import Round, WrongAnswer, run
 from parties import Side
 from product import say
 from scenarios import SCENARIOS, Scenario
-from servers import Servers, servers
+from servers import Servers, servers, versions
 
 FIRST = 600  # requests per second that the first warm-up expects
 WARM_UP = 1.0  # seconds
@@ -37,6 +40,7 @@ class Measured:
     web: list[float] = field(default_factory=list)  # CPU µs per request
     postgres: list[float] = field(default_factory=list)
     repeated: int = 0  # rounds that were too noisy
+    noisy: int = 0  # of the rounds that count, too
 
     def figures(self) -> dict[str, float]:
         """Medians of the rounds."""
@@ -47,6 +51,7 @@ class Measured:
             "web": median(self.web),
             "postgres": median(self.postgres),
             "repeated": self.repeated,
+            "noisy": self.noisy,
         }
 
 
@@ -87,15 +92,17 @@ class Bench:
 
     def _add_round(self, scenario: Scenario, side: Side, measured: Measured) -> None:
         """Once more while it is noisy."""
-        for is_last in [False] * (MAX_REPEATED - measured.repeated) + [True]:
+        while True:
             load = scenario.make(side, self._needed(measured))
             meter = self.servers.meter({"web": side.server, "postgres": self.servers.postmaster})
             done = run(load, side.port, self.connections, self.seconds)
             used = meter.stop()
             measured.fastest = max(measured.fastest, done.rate)
-            if used.foreign <= self.noise or is_last:
+            is_noisy = used.foreign > self.noise
+            if not is_noisy or measured.repeated == MAX_REPEATED:
                 break
             measured.repeated += 1
+        measured.noisy += is_noisy
         measured.rounds.append(done)
         count = max(done.count, 1)  # nothing may be answered in half a second of a busy machine
         measured.web.append(used.seconds["web"] / count * 1e6)
@@ -133,7 +140,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3, help="of each round")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--noise", type=float, default=0.05, help="repeat rounds with more of it: share of the cores")
-    parser.add_argument("--users", type=int, default=1000)
+    parser.add_argument("--users", type=int, default=2000)
     parser.add_argument("--only", nargs="+", choices=[one.name for one in SCENARIOS], help="scenarios")
     parser.add_argument("--json", type=Path, help="a file for the figures")
     parser.add_argument("--smoke", action="store_true", help="whether everything works, in seconds, without the peer")
@@ -149,6 +156,8 @@ def main() -> None:
     found: dict[str, Any] = {}
     with servers(options.users, has_peer=not options.smoke, pinned=not options.smoke) as started:
         bench = Bench(started, options.connections, options.seconds, options.noise)
+        if not options.smoke:
+            say(f"{versions()}, {options.connections} connections, {options.rounds} rounds of {options.seconds:g} s")
         say(HEAD)
         for scenario in chosen:
             try:
@@ -156,11 +165,18 @@ def main() -> None:
             except WrongAnswer as answer:
                 raise SystemExit(f"{scenario.title}: a wrong answer: {answer}") from answer
             say(row(scenario.title, found[scenario.name]))
-    repeated = sum(one[side]["repeated"] for one in found.values() for side in ("ours", "peer") if side in one)
-    if repeated:
-        say(f"\n{repeated} rounds were repeated: something else took more than {options.noise:.0%} of the two cores.")
+    say_noise(found, options.noise)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))
+
+
+def say_noise(found: dict[str, Any], limit: float) -> None:
+    servers = [one[side] for one in found.values() for side in ("ours", "peer") if side in one]
+    repeated, noisy = (sum(one[name] for one in servers) for name in ("repeated", "noisy"))
+    if repeated:
+        say(f"\n{repeated} rounds were repeated: something else took more than {limit:.0%} of the two cores.")
+    if noisy:
+        say(f"{noisy} rounds count although it did: do not rely on these figures.")
 
 
 if __name__ == "__main__":
