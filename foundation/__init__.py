@@ -28,5 +28,6 @@ compiled_moves.py                the moves of a state machine, compiled likewise
 inserts.py                       INSERT of whole rows
 prepared_statements.py           statements that PostgreSQL plans once per connection
 database_connections.py          the connections on which it does
+process_cache.py                 values that a process reads once per period, and not once per request
 metrics.py, admin.py             counters; what the admin classes share
 """

@@ -8,7 +8,6 @@ expired.
 """
 
 import json
-import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,12 +21,12 @@ from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
 from clients.models import ID_TOKEN_ALGORITHMS
 from foundation.keyring import open_sealed, seal
+from foundation.process_cache import MAX_AGE_S, ProcessCache
 from foundation.sealed_columns import place_of
 from oauth.models import SigningKey
 from operations.lifetimes import MAX_TOKEN_LIFETIME
 
 ALGORITHMS = ID_TOKEN_ALGORITHMS
-CACHE_FOR_S = 15.0  # seconds: the longest delay until a rotation in another process is seen
 
 
 @dataclass(frozen=True)
@@ -41,34 +40,56 @@ class LoadedKey:
     key: Key
 
 
-_cache: list[LoadedKey] = []
-_cache_until = 0.0  # on the monotonic clock
+@dataclass(frozen=True)
+class KeyList:
+    """The keys of the JWKS, newest first."""
+
+    keys: tuple[LoadedKey, ...]
+    by_kid: dict[str, LoadedKey]
+    jwks: bytes  # the JWK Set as it is published (RFC 7517 5)
 
 
 def _place(kid: str) -> str:
     return place_of(SigningKey, "sealed_private_jwk", kid)
 
 
-def listed_keys(now: datetime) -> list[LoadedKey]:
-    """Every key of the JWKS, newest first, from this process's cache."""
-    global _cache, _cache_until
-    if not _cache or time.monotonic() > _cache_until:
-        rows = SigningKey.objects.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).order_by("-active_at")
-        opened = {loaded.kid: loaded.key for loaded in _cache}
-        _cache = [_load(row, opened.get(row.kid)) for row in rows]
-        _cache_until = time.monotonic() + CACHE_FOR_S
-    return _cache
+def key_list(now: datetime) -> KeyList:
+    """Every key that signs, will sign, or signed something that may still be valid: from this process's cache.
+
+    What another process changes is seen within MAX_AGE_S.
+    """
+    listed = _cache.get(now)
+    if not listed.keys:
+        _cache.clear()  # so that the first keys are seen at once
+    return listed
+
+
+def find_key(unverified_kid: str | None, now: datetime) -> LoadedKey | None:
+    """The listed key with this id, or None."""
+    return key_list(now).by_kid.get(unverified_kid) if unverified_kid is not None else None
 
 
 def clear_cache() -> None:
     """Call it in this process after a change of the keys."""
-    global _cache_until
-    _cache_until = 0.0
+    _cache.clear()
 
 
-def _load(row: SigningKey, opened: Key | None) -> LoadedKey:
-    """`opened` is the private key if this process has it: an RSA key is checked when it is read, which takes time."""
-    return LoadedKey(row.kid, row.algorithm, row.active_at, row.public_jwk, opened or _open(row))
+def _read(now: datetime, previous: KeyList | None) -> KeyList:
+    rows = SigningKey.objects.filter(Q(withdrawn_at=None) | Q(withdrawn_at__gt=now)).order_by("-active_at")
+    opened = previous.by_kid if previous else {}
+    keys = tuple(_load(row, opened.get(row.kid)) for row in rows)
+    published = {"keys": [loaded.public_jwk for loaded in keys]}
+    return KeyList(keys, {loaded.kid: loaded for loaded in keys}, json.dumps(published).encode())
+
+
+_cache = ProcessCache(_read)
+
+
+def _load(row: SigningKey, opened: LoadedKey | None) -> LoadedKey:
+    """`opened` has the private key if this process opened it before: an RSA key is checked when it is
+    read, which takes time.
+    """
+    return LoadedKey(row.kid, row.algorithm, row.active_at, row.public_jwk, opened.key if opened else _open(row))
 
 
 def _open(row: SigningKey) -> Key:
@@ -78,7 +99,7 @@ def _open(row: SigningKey) -> Key:
 
 def signing_key(algorithm: str, now: datetime) -> LoadedKey:
     """The newest active key of this algorithm. Raises LookupError if there is none."""
-    for loaded in listed_keys(now):
+    for loaded in key_list(now).keys:
         if loaded.algorithm == algorithm and loaded.active_at <= now:
             return loaded
     raise LookupError(f"there is no active {algorithm} key: run manage.py rotate_keys")
@@ -98,7 +119,7 @@ def state_in_words(row: SigningKey, now: datetime) -> str:
 
 def is_missing(now: datetime) -> list[str]:
     """The algorithms without a key that can sign now."""
-    active = {key.algorithm for key in listed_keys(now) if key.active_at <= now}
+    active = {key.algorithm for key in key_list(now).keys if key.active_at <= now}
     return [algorithm for algorithm in ALGORITHMS if algorithm not in active]
 
 
@@ -112,7 +133,7 @@ def make_key(algorithm: str, now: datetime, *, active_at: datetime) -> str:
     kid = key.thumbprint()  # RFC 7638
     public = {**key.as_dict(private=False), "kid": kid, "use": "sig", "alg": algorithm}
     SigningKey.objects.filter(algorithm=algorithm, withdrawn_at=None).update(
-        withdrawn_at=active_at + MAX_TOKEN_LIFETIME + timedelta(seconds=CACHE_FOR_S * 2)
+        withdrawn_at=active_at + MAX_TOKEN_LIFETIME + timedelta(seconds=MAX_AGE_S * 2)
     )
     SigningKey.objects.create(
         kid=kid,

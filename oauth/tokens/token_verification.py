@@ -16,7 +16,7 @@ from foundation.handles import digest
 from foundation.jws import BadJws, read_jws, verify_jws
 from foundation.plaintext import problem_with
 from oauth.models import Grant, not_revoked
-from oauth.tokens.signing_keys import listed_keys
+from oauth.tokens.signing_keys import find_key
 from operations.identifiers import is_same_resource
 
 MAX_TOKEN = 32_768  # characters
@@ -31,7 +31,7 @@ def verify(unverified_token: str, typ: str, now: datetime) -> dict[str, Any] | N
     """
     try:
         unverified = read_jws(unverified_token, max_length=MAX_TOKEN)
-        loaded = next((one for one in listed_keys(now) if one.kid == unverified.kid), None)
+        loaded = find_key(unverified.kid, now)
         if loaded is None or unverified.header.get("typ") != typ:
             return None
         claims = verify_jws(unverified, loaded.key, [loaded.algorithm])

@@ -359,7 +359,7 @@ class TestForgedTokens:
         assert bank.introspect(token).json() == {"active": False}
 
     def test_a_public_key_is_no_secret(self, claims: dict[str, Any], bank: ResourceServer) -> None:
-        for loaded in signing_keys.listed_keys(timezone.now()):
+        for loaded in signing_keys.key_list(timezone.now()).keys:
             pem: bytes = loaded.key.as_pem(private=False)  # type: ignore[attr-defined]
             for secret in (json.dumps(loaded.public_jwk).encode(), pem, pem.strip(), b""):
                 header = {"alg": "HS256", "kid": loaded.kid, "typ": "at+jwt"}
