@@ -2,10 +2,13 @@
 works.
 """
 
+import json
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from clients import keys, registration
@@ -14,8 +17,9 @@ from foundation.endpoint import protocol_endpoint
 from oauth.authorization.parameters import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.resource_servers import introspection
 from oauth.token_endpoint.endpoints import HANDLERS
-from oauth.tokens.signing_keys import ALGORITHMS, listed_keys
-from operations.models import LISTED_SCOPES, OperationType
+from oauth.tokens.signing_keys import ALGORITHMS, key_list
+from operations.listed_types import listed_type_names
+from operations.models import LISTED_SCOPES
 
 # Fields that an upper package adds; filled by authserver/wiring.py. A value that starts with / is a
 # path of this server.
@@ -29,22 +33,28 @@ METADATA_MAX_AGE_S = 300  # seconds; a new signing key is listed for longer than
 @protocol_endpoint("metadata", "GET", "HEAD", cross_origin=True)
 def metadata(_request: HttpRequest) -> HttpResponse:
     """One document for both specifications; their fields do not conflict."""
-    return _public(server_metadata())
+    return _public(serialized_metadata(listed_type_names(timezone.now())))
 
 
 @protocol_endpoint("jwks", "GET", "HEAD", cross_origin=True)
 def jwks(_request: HttpRequest) -> HttpResponse:
     """RFC 7517 5: every key that signs, will sign, or signed something that may still be valid."""
-    return _public({"keys": [loaded.public_jwk for loaded in listed_keys(timezone.now())]})
+    return _public(key_list(timezone.now()).jwks)
 
 
-def _public(body: dict[str, Any]) -> JsonResponse:
-    return JsonResponse(body, headers={"Cache-Control": f"public, max-age={METADATA_MAX_AGE_S}"})
+def _public(body: bytes) -> HttpResponse:
+    headers = {"Cache-Control": f"public, max-age={METADATA_MAX_AGE_S}"}
+    return HttpResponse(body, content_type="application/json", headers=headers)
 
 
-def server_metadata() -> dict[str, Any]:
+@lru_cache(maxsize=1)
+def serialized_metadata(type_names: tuple[str, ...]) -> bytes:
+    """The settings do not change while a process runs, so only the operation types can change the document."""
+    return json.dumps(server_metadata(type_names)).encode()
+
+
+def server_metadata(type_names: Sequence[str]) -> dict[str, Any]:
     issuer = settings.ISSUER_URL
-    types = OperationType.objects.filter(is_active=True, resource__is_active=True, current__isnull=False)
     methods = [method.value for method in Agent.AuthMethod if settings.MTLS_URL or method not in Agent.MUTUAL_TLS]
     proving = [method for method in methods if method != Agent.AuthMethod.NONE]
     document: dict[str, Any] = {
@@ -90,7 +100,7 @@ def server_metadata() -> dict[str, Any]:
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": list(keys.ASSERTION_ALGORITHMS),
         "dpop_signing_alg_values_supported": list(keys.SIGNING_ALGORITHMS),  # RFC 9449 5.1
-        "authorization_details_types_supported": list(types.values_list("name", flat=True)),
+        "authorization_details_types_supported": list(type_names),
     }
     if settings.REGISTRATION != registration.REGISTRATION_CLOSED:
         document["registration_endpoint"] = f"{issuer}/oidc/register"

@@ -10,7 +10,7 @@ from django.utils import timezone
 from audit import events
 from audit.record import About, record
 from foundation.admin import LegibleJSON, NoDeletion, show_once
-from operations import lifecycle, schemas
+from operations import lifecycle, listed_types, schemas
 from operations.models import OperationType, OperationTypeVersion, Resource, Scope
 
 
@@ -32,6 +32,7 @@ class ResourceAdmin(NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: Resource, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        listed_types.clear_cache_on_commit()
         record(
             events.RESOURCE_CHANGED, _about(request), timezone.now(),
             resource=obj.identifier, name=obj.name, is_active=obj.is_active,
@@ -138,6 +139,7 @@ class OperationTypeAdmin(NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: OperationType, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
+        listed_types.clear_cache_on_commit()
         about, now = _about(request), timezone.now()
         made = lifecycle.put_version(obj, form.meaning(), about, now)
         if not made and form.changed_data:

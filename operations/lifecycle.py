@@ -7,6 +7,7 @@ from django.db import transaction
 
 from audit import events
 from audit.record import About, record, record_revocation
+from operations import listed_types
 from operations.models import OperationType, OperationTypeVersion, Resource, ResourceSecret
 
 
@@ -27,6 +28,7 @@ def put_version(operation_type: OperationType, meaning: dict[str, Any], about: A
     version.save(force_insert=True)
     operation_type.current = version
     operation_type.save(update_fields=["current"])
+    listed_types.clear_cache_on_commit()
     record(
         events.OPERATION_TYPE_CHANGED, about, now, type=operation_type.name, version=version.number,
         risk=version.risk, assurance=version.assurance, uses=version.uses, lifetime=version.lifetime,

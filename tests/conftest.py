@@ -21,6 +21,8 @@ from authserver.handler import short_way
 from authserver.management.commands.migrate import append_only_tables
 from authserver.request import Request
 from foundation.protocol_paths import ENDPOINTS
+from oauth.metadata import serialized_metadata
+from operations import listed_types
 
 # Argon2 is slow on purpose, and the suite signs in a thousand times: the same algorithm, at its least.
 Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
@@ -94,6 +96,16 @@ def get_response(handler: Any, request: Any) -> Any:
 setting_changed.connect(lambda **_: _loaded.clear(), weak=False)
 ClientHandler.load_middleware = load_middleware_once  # type: ignore[method-assign]
 ClientHandler.get_response = get_response  # type: ignore[method-assign]
+
+# A process reads its settings once; a test may change them.
+setting_changed.connect(lambda **_: serialized_metadata.cache_clear(), weak=False)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """A test's operation types end with it, but its process goes on."""
+    listed_types.clear_cache()
+
 
 # One place: every test that commits (django_db(transaction=True)) is cleaned up after like this.
 TransactionTestCase._fixture_teardown = clean_as_owner  # type: ignore[method-assign]

@@ -14,6 +14,7 @@ from audit.record import About, record
 from credentials.backends.states import BACKEND_STATES, ROLE_STATES, BackendStatus
 from credentials.models import Backend, Role
 from foundation.transactions import inside_transaction
+from operations import listed_types
 from operations.models import OperationType
 
 
@@ -56,11 +57,13 @@ def deactivate_roles(roles: Sequence[Role]) -> None:
     inside_transaction("deactivating roles")
     ROLE_STATES.move_all(Role.objects.filter(pk__in=[role.pk for role in roles]), False)
     ROLE_STATES.move_all(OperationType.objects.filter(pk__in=[role.operation_type_id for role in roles]), False)
+    listed_types.clear_cache_on_commit()
 
 
 def align_operation_type(role: Role) -> None:
     """The operation type of a role may be requested exactly while the role is active."""
     ROLE_STATES.move(OperationType.objects.filter(pk=role.operation_type_id), role.is_active)
+    listed_types.clear_cache_on_commit()
 
 
 def _row(backend: Backend) -> QuerySet[Backend]:

@@ -1,20 +1,27 @@
 """Discovery and the JWKS: only what is there, and everything that is named answers."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection, connections
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
+from accounts.models import User
 from audit.models import Event
+from foundation import process_cache
 from foundation.keyring import KeyringError
 from oauth.models import SigningKey
 from oauth.tokens import signing_keys
+from operations.listed_types import listed_type_names
 from operations.models import OperationType
 from tests.support.world import Caller, ResourceServer
 
@@ -137,7 +144,7 @@ class TestKeys:
         assert old in {key["kid"] for key in self.listed()}
         signing_keys.clear_cache()
         later = now + timedelta(days=1, minutes=1)
-        assert old not in {key.kid for key in signing_keys.listed_keys(later)}
+        assert old not in {key.kid for key in signing_keys.key_list(later).keys}
         signing_keys.clear_cache()
 
     def test_a_withdrawn_key_ends_what_it_signed_at_once(self, agent: Caller, bank: ResourceServer) -> None:
@@ -152,3 +159,94 @@ class TestKeys:
             jwt.decode(token, KeySet.import_key_set({"keys": self.listed()}), algorithms=["ES256"])
         assert agent.client_credentials(scope="calendar.read").status_code == 200
         assert Event.objects.filter(kind="signing_key.withdrawn").count() == 1
+
+
+class Aging:
+    """Makes what the process caches older."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.seconds = 0.0
+        self.real = process_cache.time
+        monkeypatch.setattr(process_cache, "time", self)
+
+    def monotonic(self) -> float:
+        return self.real.monotonic() + self.seconds
+
+
+@pytest.fixture
+def aging(monkeypatch: pytest.MonkeyPatch) -> Aging:
+    return Aging(monkeypatch)
+
+
+class TestWhatAProcessCaches:
+    def test_what_another_process_changes_is_seen_in_time(
+        self, payment_type: OperationType, signing: None, aging: Aging
+    ) -> None:
+        assert document()["authorization_details_types_supported"] == ["payment"]
+        kids = {key["kid"] for key in document("/.well-known/jwks.json")["keys"]}
+        OperationType.objects.update(is_active=False)
+        withdrawn = SigningKey.objects.first()
+        assert withdrawn
+        SigningKey.objects.filter(pk=withdrawn.pk).update(withdrawn_at=timezone.now())
+        assert document()["authorization_details_types_supported"] == ["payment"]
+        assert {key["kid"] for key in document("/.well-known/jwks.json")["keys"]} == kids
+        aging.seconds = process_cache.RENEW_AFTER_S
+        assert document()["authorization_details_types_supported"] == []
+        assert {key["kid"] for key in document("/.well-known/jwks.json")["keys"]} == kids - {withdrawn.kid}
+        assert signing_keys.find_key(withdrawn.kid, timezone.now()) is None
+
+    def test_keys_are_opened_once(self, signing: None, aging: Aging, monkeypatch: pytest.MonkeyPatch) -> None:
+        before = signing_keys.key_list(timezone.now())
+        monkeypatch.delattr(signing_keys, "_open")
+        aging.seconds = process_cache.RENEW_AFTER_S
+        after = signing_keys.key_list(timezone.now())
+        assert after is not before and [one.key for one in after.keys] == [one.key for one in before.keys]
+
+    def test_the_first_keys_are_seen_at_once(self, db: None) -> None:
+        signing_keys.clear_cache()
+        assert document("/.well-known/jwks.json") == {"keys": []}
+        kid = signing_keys.make_key("ES256", timezone.now(), active_at=timezone.now())
+        assert [key["kid"] for key in document("/.well-known/jwks.json")["keys"]] == [kid]
+
+
+@pytest.mark.django_db(transaction=True)
+class TestWhatThisProcessChanges:
+    def test_a_key_is_seen_at_once(self, signing: None) -> None:
+        kids = {key["kid"] for key in document("/.well-known/jwks.json")["keys"]}
+        now = timezone.now()
+        new = signing_keys.make_key("ES256", now, active_at=now)
+        assert {key["kid"] for key in document("/.well-known/jwks.json")["keys"]} == kids | {new}
+        assert signing_keys.withdraw(new, now)
+        assert {key["kid"] for key in document("/.well-known/jwks.json")["keys"]} == kids
+
+    def test_a_type_is_seen_at_once(
+        self, payment_type: OperationType, signing: None, administrator: User, agent: Caller
+    ) -> None:
+        browser = Client()
+        browser.force_login(administrator)
+        path = f"/admin/operations/resource/{payment_type.resource_id}/change/"
+        name = payment_type.resource.name
+        assert "payment" in document()["authorization_details_types_supported"]
+        assert browser.post(path, {"name": name}).status_code == 302  # a box that is not ticked is not sent
+        assert document()["authorization_details_types_supported"] == []
+        assert browser.post(path, {"name": name, "is_active": "on"}).status_code == 302
+        assert "payment" in document()["authorization_details_types_supported"]
+
+    def test_many_threads_cause_one_query(self, signing: None, payment_type: OperationType) -> None:
+        sent: list[str] = []
+        together = threading.Barrier(8)
+
+        def ask() -> None:
+            try:
+                with CaptureQueriesContext(connection) as captured:
+                    together.wait(10)
+                    signing_keys.key_list(timezone.now())
+                    listed_type_names(timezone.now())
+                sent.extend(query["sql"] for query in captured.captured_queries)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(8) as pool:
+            for call in [pool.submit(ask) for _ in range(8)]:
+                call.result()
+        assert len(sent) == 2, sent

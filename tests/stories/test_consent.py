@@ -69,7 +69,7 @@ def callback() -> Iterator[Callback]:
 def server(browser: Browser, live_server: LiveServer, settings: Any) -> str:
     """Our server under its own address as issuer."""
     settings.ISSUER_URL = live_server.url
-    assert metadata.server_metadata()["issuer"] == live_server.url
+    assert metadata.server_metadata([])["issuer"] == live_server.url
     return str(live_server.url)
 
 
