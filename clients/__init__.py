@@ -17,7 +17,8 @@ replay.py            values that an agent may send only once
 uris.py, redirects.py   which URIs a client may register; matching a redirect URI (pure)
 reachable_users.py   the users whom an agent may ask
 client_metadata.py   parsing and checking client metadata (pure)
-registration.py      self-registration: RFC 7591, RFC 7592, and the rights it gives
+registration.py      self-registration: RFC 7591, RFC 7592
+defaults.py          what a self-registered agent may ask for, and whom
 metadata_documents.py   Client ID Metadata Documents: fetched, stored, fetched again
 control.py, names.py which changes need a proof of the old key; names that look alike (pure)
 endpoints.py         POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}

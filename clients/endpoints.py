@@ -54,7 +54,9 @@ def _manage(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
         _accepted(registration.unregister(client_id, token, timezone.now()))
         return HttpResponse(status=204, headers={"Cache-Control": "no-store"})
     agent = _accepted(registration.find_registered(client_id, token))
-    return json_response(_client_information(registration.RegisteredAgent(agent, token)))
+    return json_response(
+        _client_information(registration.RegisteredAgent(agent, registration.metadata_of(agent), token))
+    )
 
 
 def _change(request: HttpRequest, client_id: str, token: str) -> HttpResponse:
@@ -133,7 +135,7 @@ def _client_information(registered: registration.RegisteredAgent) -> dict[str, A
     """The client information response (RFC 7591 3.2.1, RFC 7592 3)."""
     agent: Agent = registered.agent
     client_information = {
-        **registration.metadata_of(agent),
+        **registered.metadata,
         "client_id_issued_at": int(agent.created.timestamp()),
         "registration_access_token": registered.registration_access_token,
         "registration_client_uri": f"{settings.ISSUER_URL}/oidc/register/{agent.client_id}",

@@ -18,7 +18,7 @@ from django.db import transaction
 
 from audit import events
 from audit.record import SYSTEM, About, record
-from clients import lifecycle, registration, uris
+from clients import defaults, lifecycle, registration, uris
 from clients.client_metadata import ClientMetadata, document_problem, host_of_document, parse_metadata
 from clients.control import added
 from clients.errors import DocumentUnavailable, TooManyRegistrations
@@ -161,11 +161,12 @@ def _store(url: str, metadata: ClientMetadata, caller: str, now: datetime, expir
     before, control = ({}, None) if is_new else (registration.metadata_of(agent), agent.control)
     registration.fill(agent, metadata)
     agent.cimd_expires_at = expires_at_hint
+    if is_new:
+        agent.identity_scopes = defaults.identity_scopes()
     agent.full_clean()
     agent.save()
     if is_new:
-        registration.set_defaults(agent)
-        registration.link_defaults(agent)
+        defaults.give(agent)
     changed = registration.changes(before, agent)
     if changed:
         if not is_new:

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F, Q
 
 from accounts.models import User
 from audit import events
 from audit.record import SYSTEM, About, record, record_revocation
-from clients import lifecycle, names
+from clients import defaults, lifecycle, names
 from clients.certificates import SUBJECT_KINDS
 from clients.client_metadata import ClientMetadata, Offer
 from clients.control import Control, added
@@ -31,13 +31,12 @@ from clients.errors import (
     TooManyRegistrations,
 )
 from clients.keys import ASSERTION_ALGORITHMS
-from clients.models import CIBA, Agent, AgentLink, AgentSecret, InitialAccessToken, Registration
+from clients.models import CIBA, Agent, AgentSecret, InitialAccessToken, Registration
 from foundation.attempt_limits import AttemptLimit
 from foundation.attempts import AttemptCounter
 from foundation.errors import ProtocolError
 from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
-from operations.models import IDENTITY_SCOPES, OperationType, Scope
 
 ATTEMPTS = AttemptCounter("registration", timedelta(hours=1))
 SENDER_CONSTRAINTS = ("dpop_bound_access_tokens", "tls_client_certificate_bound_access_tokens")
@@ -46,9 +45,12 @@ REGISTRATION_CLOSED, REGISTRATION_BY_TOKEN, REGISTRATION_OPEN = "closed", "token
 
 @dataclass(frozen=True)
 class RegisteredAgent:
-    """A registered agent with its one-time values: the registration access token and, if it has one, the secret."""
+    """A registered agent with its registered metadata (`metadata_of`) and its one-time values: the registration
+    access token and, if it has one, the secret.
+    """
 
     agent: Agent
+    metadata: dict[str, Any]
     registration_access_token: str
     client_secret: str | None = None
 
@@ -115,12 +117,10 @@ def _register(
     initial = _spend_initial_token(unverified_token, now) if unverified_token else None
     if initial is None and (unverified_token or settings.REGISTRATION != REGISTRATION_OPEN):
         return RegistrationClosed() if settings.REGISTRATION == REGISTRATION_CLOSED else InvalidRegistrationToken()
-    agent = Agent(registration_source=Agent.RegistrationSource.DCR)
+    agent = Agent(registration_source=Agent.RegistrationSource.DCR, identity_scopes=defaults.identity_scopes())
     fill(agent, metadata)
-    agent.full_clean()
-    agent.save()
-    set_defaults(agent)
-    link_defaults(agent)
+    _save_new(agent)
+    rights = defaults.give(agent)
     token = new_handle()
     Registration.objects.create(
         agent=agent, token_digest=digest(token), address=address, initial_access_token=initial, created_at=now
@@ -130,7 +130,17 @@ def _register(
         events.AGENT_REGISTERED, _about(agent), now, name=agent.name, address=address,
         initial_access_token=initial.label if initial else None, **client_information(agent),
     )  # fmt: skip
-    return RegisteredAgent(agent, token, secret)
+    return RegisteredAgent(agent, metadata_of(agent, rights), token, secret)
+
+
+def _save_new(agent: Agent) -> None:
+    """Saves the agent. Raises ValidationError."""
+    # Django would ask the database whether the row fits its constraints; the INSERT asks it anyway.
+    agent.full_clean(validate_unique=False, validate_constraints=False)
+    try:
+        agent.save(force_insert=True)
+    except IntegrityError as error:
+        raise ValidationError(f"the generated client_id cannot be used: {error}") from error
 
 
 def _spend_initial_token(unverified_token: str, now: datetime) -> InitialAccessToken | None:
@@ -165,24 +175,9 @@ def fill(agent: Agent, metadata: ClientMetadata) -> None:
         setattr(agent, f"tls_client_auth_{kind}", metadata.certificate_names.get(kind, ""))
 
 
-def set_defaults(agent: Agent) -> None:
-    """Gives a self-registered agent the default scopes and operation types. Unlisted ones are denied."""
-    submitted = settings.REGISTRATION_SCOPES
-    agent.identity_scopes = ["openid", *(name for name in IDENTITY_SCOPES if name in submitted and name != "openid")]
-    agent.save(update_fields=["identity_scopes"])
-    agent.scopes.set(Scope.objects.filter(name__in=submitted))
-    agent.operation_types.set(OperationType.objects.filter(name__in=settings.REGISTRATION_OPERATION_TYPES))
-
-
-def link_defaults(agent: Agent) -> None:
-    """Links a self-registered agent to the default users, whom it may then ask."""
-    users = User.objects.filter(email__in=[email.lower() for email in settings.REGISTRATION_USERS])
-    AgentLink.objects.bulk_create([AgentLink(agent=agent, user=user, is_linked=True) for user in users])
-
-
 def _secret(agent: Agent, now: datetime) -> str | None:
     has_secret = agent.token_endpoint_auth_method in Agent.SECRET_METHODS
-    return AgentSecret.issue(agent, now) if has_secret else None
+    return AgentSecret.issue_first(agent, now) if has_secret else None
 
 
 def find_registered(unverified_client_id: str, unverified_token: str) -> Agent | ProtocolError:
@@ -259,7 +254,7 @@ def _change(
         events.AGENT_CHANGED, _about(agent), now, name=agent.name, changed=changed, proved=is_proved,
         **client_information(agent),
     )  # fmt: skip
-    return RegisteredAgent(agent, token)
+    return RegisteredAgent(agent, metadata_of(agent), token)
 
 
 def widening(agent: Agent, metadata: ClientMetadata) -> str | None:
@@ -286,7 +281,7 @@ def record_wrong_proof(agent: Agent, now: datetime) -> None:
 
 def take_rights(agent: Agent) -> None:
     """Removes the rights that an administrator gave to the previous party in control: only the defaults remain."""
-    set_defaults(agent)
+    defaults.restore(agent)
     agent.groups.clear()
     Agent.objects.filter(pk=agent.pk).update(user=None)
 
@@ -304,9 +299,12 @@ def unregister(unverified_client_id: str, unverified_token: str, now: datetime) 
     return None
 
 
-def metadata_of(agent: Agent) -> dict[str, Any]:
-    """The complete registered metadata, as the client receives it (RFC 7591 3.2.1)."""
-    scopes = [*agent.identity_scopes, *agent.scopes.order_by("name").values_list("name", flat=True)]
+def metadata_of(agent: Agent, rights: defaults.Rights | None = None) -> dict[str, Any]:
+    """The complete registered metadata, as the client receives it (RFC 7591 3.2.1).
+
+    Without `rights`, reads what the agent may ask for.
+    """
+    rights = rights or defaults.rights_of(agent)
     known: dict[str, Any] = {
         "client_id": agent.client_id,
         "client_name": agent.name,
@@ -316,8 +314,8 @@ def metadata_of(agent: Agent) -> dict[str, Any]:
         "grant_types": agent.grant_types,
         "response_types": ["code"] if agent.redirect_uris and "authorization_code" in agent.grant_types else [],
         "token_endpoint_auth_method": agent.token_endpoint_auth_method,
-        "scope": " ".join(scopes),
-        "authorization_details_types": sorted(agent.operation_types.values_list("name", flat=True)),  # RFC 9396 10
+        "scope": " ".join([*agent.identity_scopes, *rights.scopes]),
+        "authorization_details_types": rights.operation_types,  # RFC 9396 10
         "subject_type": "public",
         **_choices_of(agent),
         **agent.self_description,

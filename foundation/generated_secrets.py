@@ -37,11 +37,17 @@ class GeneratedSecret(models.Model):
 
         Call it inside a transaction that holds the owner's row lock.
         """
-        secret = new_handle()
-        cls._default_manager.create(**{cls.OWNER: owner}, secret_digest=digest(secret), created_at=now)
+        secret = cls.issue_first(owner, now)
         live = cls._default_manager.filter(**{cls.OWNER: owner}, revoked_at=None).order_by("-created_at", "-pk")
         stale = list(live.values_list("pk", flat=True)[MAX_LIVE_SECRETS:])
         cls._default_manager.filter(pk__in=stale).update(revoked_at=now)
+        return secret
+
+    @classmethod
+    def issue_first(cls, owner: models.Model, now: datetime) -> str:
+        """Like `issue`, for a new owner, which has no secret yet."""
+        secret = new_handle()
+        cls._default_manager.create(**{cls.OWNER: owner}, secret_digest=digest(secret), created_at=now)
         return secret
 
     @classmethod

@@ -243,6 +243,19 @@ class TestRights:
         assert not made.scopes.exists() and not made.operation_types.exists() and not made.groups.exists()
 
 
+class TestGeneratedIds:
+    @pytest.mark.parametrize("made", ["HTTP0123", "taken"])
+    def test_one_that_cannot_be_used_registers_nothing(
+        self, opened: Any, monkeypatch: pytest.MonkeyPatch, made: str
+    ) -> None:
+        """Once in a million times the random value begins like an address."""
+        Agent.objects.create(client_id="taken", name="Other")
+        monkeypatch.setattr(Agent._meta.get_field("client_id"), "_get_default", lambda: made)
+        response = register(body())
+        assert response.status_code == 400 and response.json()["error"] == "invalid_client_metadata"
+        assert Agent.objects.count() == 1
+
+
 class TestWhoMayRegister:
     @pytest.mark.parametrize(("mode", "starts"), [("closed", True), ("token", True), ("open", False), ("Open", False)])
     def test_production_does_not_start_open(self, settings: Any, mode: str, starts: bool) -> None:

@@ -15,6 +15,8 @@ from accounts.models import User
 from ciba.models import Prompt
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent, AgentSecret
 from foundation.pending_answers import FRONT, RESUMED, Resumed, Wait, parked, read_revisions
+from operations.models import OperationType
+from tests.clients.test_registration import body, register, with_key
 from tests.support.consent import WebAgent, allow, make_web_agent, query_of
 from tests.support.world import CALENDAR, FORM, JWT_BEARER, PAYMENT, Caller, ResourceServer, sign_in
 
@@ -183,6 +185,29 @@ class TestTheCodeFlow:
         writes = [sql.split('"')[0].split(" (")[0] for sql in sent if not sql.startswith("SELECT")]
         assert writes == ["INSERT INTO clients_spentassertion", "INSERT INTO "]
         assert "audit_event" in sent[-1]
+
+
+@pytest.mark.parametrize(
+    ("method", "count"),
+    # the attempt, how many there were, agent, what it may ask for, registration, (secret,) event
+    [("none", 6), ("private_key_jwt", 6), ("client_secret_basic", 7)],
+)
+def test_a_registration(
+    bank: ResourceServer, payment_type: OperationType, user: User, settings: Any, method: str, count: int
+) -> None:
+    settings.REGISTRATION, settings.REGISTRATION_SECRETS = "open", True
+    settings.REGISTRATION_SCOPES, settings.REGISTRATION_OPERATION_TYPES = ["email", "calendar.read"], ["payment"]
+    settings.REGISTRATION_USERS = [user.email]
+    sent = (
+        with_key(token_endpoint_auth_method=method)
+        if method == "private_key_jwt"
+        else body(token_endpoint_auth_method=method)
+    )
+    with statements(count):
+        assert register(sent).status_code == 201
+    made = Agent.objects.get(registration_source="dcr")
+    assert made.links.get(is_linked=True).user == user
+    assert [one.name for one in made.operation_types.all()] == ["payment"]
 
 
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/.well-known/jwks.json", "/livez"])
