@@ -13,7 +13,7 @@ request.py, middleware.py, forwarded.py     the request class, middleware, addre
 wsgi.py, asgi.py     what granian serves
 handler.py           Django's handler, with a short way for protocol paths
 celery.py, worker.py the Celery app
-sweeps.py            what the sweeper does every second
+sweeps.py            what the sweeper does, and how often
 health.py            /livez, /readyz, /metrics
 kill_switch.py       one action that stops an agent and ends everything that it holds
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles

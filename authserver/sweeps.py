@@ -1,4 +1,4 @@
-"""Due work: plain functions that `manage.py sweeper` runs from PostgreSQL every second."""
+"""Due work: plain functions that `manage.py sweeper` runs from PostgreSQL."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -16,12 +16,17 @@ from oauth.grants import lifecycle as grants
 from oauth.tokens import signing_keys
 
 SWEEP_BATCH = 100
+CLEANING_PAUSE_S = 15.0  # seconds
 
 Sweep = Callable[[datetime, int], int]
 # Name → sweep(now, batch), which returns how much it did. After a full batch it runs again at once.
+# Every second: somebody may wait for it, or a secret is to be erased.
 SWEEPS: dict[str, Sweep] = {
     "requests": ciba.expire_due,
     "undelivered secrets": callbacks.erase_late,
+}
+# Every CLEANING_PAUSE_S: rows that nothing reads any more, because every query looks at their times.
+CLEANING: dict[str, Sweep] = {
     "responses for repeated requests": repeats.sweep,
     "spent assertions": clients.sweep,
     "unused registrations": registration.sweep,
@@ -32,7 +37,7 @@ SWEEPS: dict[str, Sweep] = {
     "counted attempts": attempts.sweep,
     "finished work": outbox.clear,
 }
-# These run in a thread each, because they call other systems, which may be slow.
+# Every second, in a thread each, because they call other systems, which may be slow.
 OUTWARD: dict[str, Sweep] = {
     "outbox": outbox.sweep,
     "leases": revocation.sweep,

@@ -10,17 +10,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
-from django.db.models import F, Q, Value
+from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.utils import timezone
 
 from foundation.backoff import pause
 from foundation.compiled_moves import CompiledMoves
-from foundation.compiled_queries import Parameter
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.inserts import insert
 from foundation.models import Work
 from foundation.state_machine import StateMachine
@@ -112,7 +113,7 @@ def do(work_id: UUID) -> bool:
     return True
 
 
-def _claimable(now: datetime) -> Any:
+def _claimable(now: datetime | Parameter) -> QuerySet[Work]:
     free = Q(claimed_until=None) | Q(claimed_until__lte=now)
     return Work.objects.filter(free, state=Work.State.PENDING, due_at__lte=now, deadline_at__gt=now)
 
@@ -155,17 +156,23 @@ def sweep(now: datetime, batch: int) -> int:
 
     Several sweepers can run at the same time, because each piece of work is claimed.
     """
-    due = (
-        _claimable(now)
-        .filter(due_at__lte=now - CELERY_HEAD_START)
-        .order_by("due_at")
-        .values_list("id", flat=True)[:batch]
-    )
-    ids = list(due)
+    ids = _find_due(batch)(now=now, due_before=now - CELERY_HEAD_START)
     if ids:
         with ThreadPoolExecutor(MAX_THREADS) as pool:
             list(pool.map(_do_in_thread, ids))
     return len(ids)
+
+
+@cache
+def _find_due(batch: int) -> CompiledQuery[UUID]:
+    return CompiledQuery(
+        lambda: (
+            _claimable(Parameter("now"))
+            .filter(due_at__lte=Parameter("due_before"))
+            .order_by("due_at")
+            .values_list("id", flat=True)[:batch]
+        )
+    )
 
 
 def _do_in_thread(work_id: UUID) -> None:

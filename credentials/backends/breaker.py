@@ -18,6 +18,7 @@ from django.utils import timezone
 from credentials.engines import BackendUnreachable, EngineError, LoginRefused, NotContacted
 from credentials.leases.retries import refused_pause
 from credentials.models import Backend
+from foundation.compiled_queries import Parameter
 
 PROBE_CLAIM = timedelta(seconds=45)  # longer than any call may take: no other sweeper probes meanwhile
 RETRY_INTERVAL = timedelta(seconds=0.5)  # shorter than the time between two sweeps, so that the next sweep can probe
@@ -29,7 +30,7 @@ def is_open(backend: Backend) -> bool:
     return backend.failing_since is not None
 
 
-def may_be_contacted(now: datetime) -> Q:
+def may_be_contacted(now: datetime | Parameter) -> Q:
     return ~IS_OPEN | Q(retry_at=None) | Q(retry_at__lte=now)
 
 

@@ -22,6 +22,7 @@ from credentials.engines import BackendUnreachable, EngineError, Link
 from credentials.leases.states import LIVE_STATES
 from credentials.metrics import ALARMS
 from credentials.models import Backend, Lease
+from foundation.compiled_queries import Parameter
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,11 @@ SCAN_INTERVAL = timedelta(seconds=60)
 
 
 def is_due(now: datetime) -> Q:
-    return Q(scanned_at=None) | Q(scanned_at__lte=now - SCAN_INTERVAL)
+    return was_scanned_before(now - SCAN_INTERVAL)
+
+
+def was_scanned_before(time: datetime | Parameter) -> Q:
+    return Q(scanned_at=None) | Q(scanned_at__lte=time)
 
 
 def find_orphans(backend: Backend, link: Link) -> list[str]:

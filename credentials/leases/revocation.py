@@ -15,7 +15,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from credentials.backends import breaker, orphans, recovery
@@ -26,6 +26,7 @@ from credentials.leases import lifecycle
 from credentials.leases.lifecycle.statements import FIND_ENDING
 from credentials.leases.states import ENDING_STATES
 from credentials.models import Backend, Lease
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.keyring import KeyringError
 
 log = logging.getLogger(__name__)
@@ -56,10 +57,18 @@ def due_backends(now: datetime) -> list[UUID]:
     """Backends that may be contacted now and have due leases, a due orphan scan, or an open breaker
     to probe.
     """
+    return _DUE_BACKENDS(now=now, scanned_before=now - orphans.SCAN_INTERVAL)
+
+
+def _find_due_backends() -> QuerySet[Backend, UUID]:
+    now = Parameter("now")
     due = Lease.objects.filter(state__in=ENDING_STATES, due_at__lte=now).values("backend_id")
     silent = Backend.objects.in_service().filter(breaker.IS_OPEN).values("pk")
-    wanted = Q(pk__in=due) | orphans.is_due(now) | Q(pk__in=silent)
-    return list(Backend.objects.filter(wanted, breaker.may_be_contacted(now)).values_list("id", flat=True))
+    wanted = Q(pk__in=due) | orphans.was_scanned_before(Parameter("scanned_before")) | Q(pk__in=silent)
+    return Backend.objects.filter(wanted, breaker.may_be_contacted(now)).values_list("id", flat=True)
+
+
+_DUE_BACKENDS = CompiledQuery(_find_due_backends)
 
 
 def _start(backend_id: UUID, now: datetime) -> None:

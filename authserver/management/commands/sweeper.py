@@ -1,4 +1,4 @@
-"""`manage.py sweeper`: does due work every second until it is stopped. Several may run at once."""
+"""`manage.py sweeper`: does due work until it is stopped. Several may run at once."""
 
 import signal
 import threading
@@ -7,17 +7,17 @@ from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DatabaseError, InterfaceError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from django.utils import timezone
 
 from authserver.checks import refuse
-from authserver.sweeps import OUTWARD, SWEEP_BATCH, SWEEPS, Sweep
+from authserver.sweeps import CLEANING, CLEANING_PAUSE_S, OUTWARD, SWEEP_BATCH, SWEEPS, Sweep
 
 log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Expires and revokes everything that is due, and deletes old rows, every second."
+    help = "Expires and revokes everything that is due, every second, and deletes old rows."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,22 +30,22 @@ class Command(BaseCommand):
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())
         if options["once"]:
-            sweep_round(SWEEPS | OUTWARD)
+            sweep_round(SWEEPS | CLEANING | OUTWARD)
             return
-        outward = [
-            threading.Thread(target=sweep_until, args=(stop, {name: sweep}, options["pause"]))
-            for name, sweep in OUTWARD.items()
-        ]
-        for thread in outward:
+        tables = [({name: sweep}, options["pause"]) for name, sweep in OUTWARD.items()]
+        tables.append((CLEANING, CLEANING_PAUSE_S))
+        threads = [threading.Thread(target=sweep_until, args=(stop, *table)) for table in tables]
+        for thread in threads:
             thread.start()
         sweep_until(stop, SWEEPS, options["pause"])
-        for thread in outward:
+        for thread in threads:
             thread.join()
 
 
 def sweep_until(stop: threading.Event, sweeps: Mapping[str, Sweep], pause: float) -> None:
     while not stop.is_set():
         more = sweep_round(sweeps)
+        connection.close()  # back to the pool: the threads seldom need one at the same time
         stop.wait(0 if more else pause)
 
 

@@ -68,12 +68,9 @@ def end_due(now: datetime, batch: int) -> int:
 
 @transaction.atomic(durable=True)
 def _end_active(now: datetime, batch: int) -> int:
-    live = Lease.objects.filter(state=State.ACTIVE).select_related("agent", "role")
-    live = live.select_for_update(skip_locked=True, of=("self",))
-    expired = list(live.filter(expires_at__lte=now).order_by("expires_at")[:batch])
+    expired = statements.find_expired(batch)(now=now)
     left = batch - len(expired)
-    dead = live.not_entitled(now).filter(expires_at__gt=now)
-    ended = list(dead.order_by("id")[:left]) if left else []
+    ended = statements.find_not_entitled(batch)(now=now)[:left] if left else []
     for leases, reason in ((expired, EndReason.EXPIRED), (ended, EndReason.ENTITLEMENT)):
         if leases:
             _end_locked(leases, reason, now)
@@ -92,10 +89,8 @@ def _end_locked(leases: list[Lease], reason: EndReason, now: datetime, actor: st
 
 def _end_unfinished(now: datetime, batch: int) -> int:
     """One transaction each, because the grant is locked before the lease."""
-    unfinished = Lease.objects.filter(state__in=[State.WRAPPED, State.CREATING]).select_related("agent", "role")
-    over = unfinished.filter(claimed_until__lte=now).order_by("claimed_until")[:batch]
     count = 0
-    for lease in over:
+    for lease in statements.find_unfinished(batch)(now=now):
         reason = EndReason.NOT_UNWRAPPED if lease.state == State.WRAPPED else EndReason.FAILED
         with transaction.atomic(durable=True):
             count += end_one(lease, reason, SYSTEM, now, unclaimed=True)

@@ -4,6 +4,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db import connection
 from django.db.models import F, Q
 
 from credentials.leases.states import COUNTED_STATES, ENDING_STATES, LEASE_STATES, State
-from credentials.models import Backend, Lease
+from credentials.models import Backend, Lease, LeaseQuerySet
 from foundation.compiled_queries import CompiledQuery, CompiledUpdate, Parameter, names_of
 
 _IS_SET = {"pk": Parameter("lease"), "claimed_until": Parameter("claimed_until")}
@@ -44,6 +45,38 @@ def _end(only: Q) -> CompiledUpdate:
 
 END = _end(Q())
 END_UNCLAIMED = _end(Q(claimed_until__lte=Parameter("now")))
+
+
+# What a sweeper looks for every second; `batch` is the maximum number of rows.
+@cache
+def find_expired(batch: int) -> CompiledQuery[Lease]:
+    """Locks the active leases whose time is over."""
+    return CompiledQuery(lambda: _lock_active().filter(expires_at__lte=Parameter("now")).order_by("expires_at")[:batch])
+
+
+@cache
+def find_not_entitled(batch: int) -> CompiledQuery[Lease]:
+    """Locks the other active leases whose grant is no longer alive."""
+    return CompiledQuery(
+        lambda: (
+            _lock_active().not_entitled(Parameter("now")).filter(expires_at__gt=Parameter("now")).order_by("id")[:batch]
+        )
+    )
+
+
+@cache
+def find_unfinished(batch: int) -> CompiledQuery[Lease]:
+    """Leases without an account whose time is over."""
+    unfinished = Q(state__in=[State.WRAPPED, State.CREATING], claimed_until__lte=Parameter("now"))
+    return CompiledQuery(
+        lambda: Lease.objects.select_related("agent", "role").filter(unfinished).order_by("claimed_until")[:batch]
+    )
+
+
+def _lock_active() -> LeaseQuerySet:
+    active = Lease.objects.filter(state=State.ACTIVE).select_related("agent", "role")
+    return active.select_for_update(skip_locked=True, of=("self",))
+
 
 FIND_ENDING = CompiledQuery(
     lambda: (
