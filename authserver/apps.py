@@ -2,7 +2,7 @@
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.contrib.admin.apps import AdminConfig
+from django.contrib.admin.apps import SimpleAdminConfig
 
 
 class AuthserverConfig(AppConfig):
@@ -17,5 +17,7 @@ class AuthserverConfig(AppConfig):
         wiring.wire()
 
 
-class CountersignAdminConfig(AdminConfig):
+class CountersignAdminConfig(SimpleAdminConfig):
+    """Does not import the admin classes: authserver/urls.py does, because only the web process needs them."""
+
     default_site = "authserver.admin.CountersignAdminSite"

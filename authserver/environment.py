@@ -13,7 +13,6 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import environ
-from redis.connection import parse_url
 
 from authserver import addresses
 
@@ -192,6 +191,8 @@ class Environment:
 
 def read_redis_url(url: str) -> str:
     """The URL itself, if redis can parse it. Raises ValueError."""
+    from redis.connection import parse_url  # imported late: `manage.py up` needs no client of Redis
+
     parse_url(url)  # type: ignore[no-untyped-call]  # redis has no types here
     return url
 

@@ -7,6 +7,8 @@ from drf_spectacular.views import SpectacularAPIView
 from authserver import health
 from foundation.protocol_paths import protocol_path
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", include("ciba.urls")),
     path("", include("credentials.urls")),

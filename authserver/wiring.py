@@ -3,10 +3,11 @@
 No other module does.
 """
 
+from uuid import UUID
+
 from accounts import lifecycle as accounts
 from accounts import sessions
 from audit import pages as activity
-from authserver.celery import notify_worker
 from ciba import lifecycle, topics
 from ciba.callbacks import sender
 from ciba.callbacks import state as callbacks
@@ -31,7 +32,7 @@ from operations.risk import AVAILABLE
 
 
 def wire() -> None:
-    outbox.NOTIFIERS[:] = [notify_worker]
+    outbox.NOTIFIERS[:] = [_notify_worker]
     outbox.HANDLERS.update({devices.PUSH: push.send, devices.MAIL: mail.send, callbacks.KIND: sender.deliver})
     outbox.HANDLERS.update({devices.NOTIFY: devices.notify_by_mail, devices.WITHDRAW: devices.withdraw_late})
     pending_answers.READERS.update(
@@ -59,3 +60,9 @@ def wire() -> None:
         acr_values_supported=sorted(AVAILABLE),
         backchannel_authentication_request_signing_alg_values_supported=list(ASSERTION_ALGORITHMS),
     )
+
+
+def _notify_worker(work_id: UUID) -> None:
+    from authserver.celery import notify_worker  # imported late: a process without work for a worker needs no Celery
+
+    notify_worker(work_id)

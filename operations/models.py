@@ -8,7 +8,7 @@ from django.core.validators import MaxValueValidator, MinValueValidator, RegexVa
 from django.db import models
 
 from foundation.generated_secrets import GeneratedSecret
-from operations import schemas, wording
+from operations import wording
 from operations.identifiers import is_identifier, is_same_resource
 from operations.lifetimes import MAX_TOKEN_LIFETIME_S
 from operations.risk import Assurance, Risk, may_run_unasked
@@ -149,6 +149,8 @@ class OperationTypeVersion(models.Model):
         return f"{self.operation_type.name} v{self.number}"
 
     def clean(self) -> None:
+        from operations import schemas  # imported late: most processes check no schema
+
         super().clean()
         errors: dict[str, Any] = {}
         if found := schemas.problems_with(self.schema):

@@ -22,7 +22,7 @@ from foundation.errors import (
 )
 from foundation.forms import parse_json
 from oauth.requests.audience import judge_audience
-from operations import schemas, wording
+from operations import wording
 from operations.identifiers import is_same_resource
 from operations.models import IDENTITY_SCOPES, OFFLINE_ACCESS, OperationType, OperationTypeVersion, Resource, Scope
 from operations.risk import Risk
@@ -223,6 +223,8 @@ def _find_versions(agent: Agent, details: list[dict[str, Any]]) -> list[Operatio
 
 
 def _check_one(one: dict[str, Any], version: OperationTypeVersion) -> None:
+    from operations import schemas  # imported late: only a process that serves requests checks them
+
     value = {name: item for name, item in one.items() if name != "type"}
     kind = version.operation_type.name
     if problem := schemas.first_mismatch(version.schema, value):
