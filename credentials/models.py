@@ -9,7 +9,6 @@ from django.core.exceptions import ValidationError
 from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import Exists, OuterRef, Q
-from jsonschema import Draft202012Validator
 
 from clients.models import Agent
 from credentials.backends.states import BackendStatus
@@ -52,6 +51,8 @@ def _title(name: str) -> str:
 
 def mismatches(schema: Any, value: Any) -> list[str]:
     """The positions at which `value` violates `schema`, with the reason."""
+    from jsonschema import Draft202012Validator  # imported late: most processes check no settings
+
     found = Draft202012Validator(schema).iter_errors(value)
     return [f"{'/'.join(map(str, error.absolute_path)) or 'settings'}: {error.message[:200]}" for error in found]
 
