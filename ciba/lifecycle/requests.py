@@ -60,7 +60,10 @@ def open(attempt: BackchannelAttempt) -> OpenedRequest | RequestRefusal:
         return _answer_again(earlier, attempt.now)
     verdict = judge_request(_request_facts(attempt))
     if isinstance(verdict, RequestRefusal):
-        transaction.set_rollback(True)  # the key stays free
+        # The key stays free. Without one nothing is written, and after a ROLLBACK the connection would prepare
+        # its statements again.
+        if attempt.unverified_key is not None:
+            transaction.set_rollback(True)
         return verdict
     user = attempt.user if verdict.decoy_reason is None else None
     request = _store(request_id, auth_req_id, attempt, user, verdict.assurance, life)
