@@ -148,18 +148,18 @@ def decide_and_mint(attempt: TokenAttempt) -> dict[str, Any] | ProtocolError:
 
 
 def _conclude(
-    verdict: Verdict, token_request: TokenRequest, now: datetime, write: Callable[..., None]
+    verdict: Verdict, token_request: TokenRequest, now: datetime, record: Callable[..., None]
 ) -> dict[str, Any] | ProtocolError:
     agent, parameters = token_request.agent, token_request.parameters
     if isinstance(verdict, ProtocolError):
         if not verdict.is_answer:
-            write(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
+            record(events.TOKEN_REFUSED, _about(agent), now, **_refused(verdict, parameters))
         return verdict
-    return issue(verdict, token_request.binding, parameters["grant_type"], now, write)
+    return issue(verdict, token_request.binding, parameters["grant_type"], now, record)
 
 
 def issue(
-    verdict: Issue, binding: Binding, grant_type: str, now: datetime, write: Callable[..., None] = record
+    verdict: Issue, binding: Binding, grant_type: str, now: datetime, record: Callable[..., None] = record
 ) -> dict[str, Any]:
     """Mints the tokens and writes the event. Runs in the transaction that decided, if there is one."""
     response, jti = mint(verdict, binding, now)
@@ -171,7 +171,7 @@ def issue(
         request_id=grant.request_id if grant else None,
         grant_id=grant.id if grant else None,
     )
-    write(
+    record(
         events.TOKEN_ISSUED, about, now, jti=jti, scope=verdict.scopes, resource=verdict.resource,
         grant_type=grant_type, expires_in=response["expires_in"],
         operation_digest=grant.operation_digest if grant else None, cnf=binding.cnf,
