@@ -18,22 +18,22 @@ from tests.patience import PATIENCE
 ROOT = Path(__file__).resolve().parent.parent.parent
 TEST_RUN = ("DATABASE_URL", "DATABASE_OWNER_URL", "REDIS_URL", "COUNTERSIGN_TESTING", "DATA_DIR")
 STATEMENTS = {
-    "client-secret": 6,
-    "private-key-jwt": 6,
-    "dpop": 7,
+    "client-secret": 3,
+    "private-key-jwt": 4,
+    "dpop": 4,
     "introspection": 1,
-    "backchannel": 12,
-    "operation": 13,
-    "pending-poll": 6,
-    "ciba": 37,  # the request, its approval, and the poll
-    "code": 8,
-    "refresh": 7,
-    "registration": 22,
-    "metadata": 1,
+    "backchannel": 11,
+    "operation": 12,
+    "pending-poll": 2,
+    "ciba": 31,  # the request, its approval, and the poll
+    "code": 7,
+    "refresh": 6,
+    "registration": 8,
+    "metadata": 0,
     "jwks": 0,
     "userinfo": 1,
     "use": 9,
-    "approval": 15,
+    "approval": 13,
     "lease": 44,  # issued and revoked, the statements on the backend included
 }
 
