@@ -61,20 +61,16 @@ def _look(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict | P
     if poll.pace.heeds_nothing:
         return PollsTooMuch(retry_after=poll.pace.interval)  # before any query
     request = _find(poll)
-    if request is None or _is_due(request, agent, now):
-        return replace(poll, found=request)
-    verdict = judge_poll(_facts(request, agent, poll), now)
-    if verdict in (PollVerdict.PENDING, PollVerdict.SLOW_DOWN):
-        return _wait(verdict, request, agent, poll)
+    if request is not None and not _is_due(request, agent, now):
+        verdict = judge_poll(_facts(request, agent, poll), now)
+        if verdict in (PollVerdict.PENDING, PollVerdict.SLOW_DOWN):
+            return _wait(verdict, request, agent, poll)
     return replace(poll, found=request)
 
 
 def _decide(token_request: TokenRequest, poll: Poll, now: datetime) -> Verdict:
     """The conditional UPDATEs of the use cases judge `poll.found` again."""
-    agent = token_request.agent
-    if poll.pace.heeds_nothing:
-        return PollsTooMuch(retry_after=poll.pace.interval)
-    request = poll.found or _find(poll)
+    agent, request = token_request.agent, poll.found or _find(poll)
     if request is not None and _is_due(request, agent, now) and not lifecycle.expire(request, now):
         request = _find(poll)  # an answer in time came first
     verdict = judge_poll(_facts(request, agent, poll), now)

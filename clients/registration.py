@@ -140,7 +140,8 @@ def _save_new(agent: Agent) -> None:
     try:
         agent.save(force_insert=True)
     except IntegrityError as error:
-        raise ValidationError(f"the generated client_id cannot be used: {error}") from error
+        # Without PostgreSQL's text: it has the row, which the agent wrote, and this one is logged.
+        raise ValidationError("the database refused the new agent") from error
 
 
 def _spend_initial_token(unverified_token: str, now: datetime) -> InitialAccessToken | None:
