@@ -1,8 +1,9 @@
-"""Answers that are not sent at once. A view returns such an answer, and the HTTP front (web) waits.
+"""Answers that the HTTP front (web) delays or repeats. A view returns such an answer.
 
 A `Wait` delays one answer: the front calls the view again when the watched topic has changed, and
 the view continues from its saved state. A `Stream` stays open and sends "look again". A `Pause`
 delays a finished answer until a given time. None of them holds a thread or a database connection.
+A `Repeat` may be sent again, without the view, for a short time.
 Behind another server `can_wait` is False, and the view answers at once.
 """
 
@@ -83,6 +84,17 @@ class Pause:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """A public document. Every GET of its path without a query may get the same answer for `seconds`.
+
+    The front calls `count` for each. The answer may depend only on the path and X-Forwarded-Proto.
+    """
+
+    seconds: float
+    count: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
 class Resumed:
     """Passed to a view that is called again: its saved state, and whether this is the last call."""
 
@@ -112,6 +124,16 @@ def resumed(request: HttpRequest) -> Resumed | None:
 def park(response: HttpResponse, how: Wait | Stream | Pause) -> HttpResponse:
     response.parked = how  # type: ignore[attr-defined]  # Django's response class declares no such attribute
     return response
+
+
+def repeat(response: HttpResponse, how: Repeat) -> HttpResponse:
+    response.repeat = how  # type: ignore[attr-defined]  # Django's response class declares no such attribute
+    return response
+
+
+def repeatable(answer: object) -> Repeat | None:
+    """For how long the front may repeat this answer of the WSGI application, or None."""
+    return getattr(answer, "repeat", None)
 
 
 def parked(answer: object) -> Wait | Stream | Pause | None:

@@ -5,6 +5,7 @@ works.
 import json
 from collections.abc import Sequence
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +15,8 @@ from django.utils import timezone
 from clients import keys, registration
 from clients.models import Agent
 from foundation.endpoint import protocol_endpoint
+from foundation.metrics import ANSWERS
+from foundation.pending_answers import Repeat, repeat
 from oauth.authorization.parameters import CHALLENGE_METHOD, PROMPTS, RESPONSE_MODE, RESPONSE_TYPE
 from oauth.resource_servers import introspection
 from oauth.token_endpoint.endpoints import HANDLERS
@@ -27,24 +30,26 @@ EXTRA_FIELDS: dict[str, Any] = {}
 # Endpoints without a mutual-TLS alias: the user's browser would ask for a certificate, or a
 # certificate is useless there.
 FOR_BROWSERS = {"authorization_endpoint", "end_session_endpoint", "registration_endpoint"}
+REPEAT_S = 1.0  # seconds
 METADATA_MAX_AGE_S = 300  # seconds; a new signing key is listed for longer than this before it signs
 
 
 @protocol_endpoint("metadata", "GET", "HEAD", cross_origin=True)
 def metadata(_request: HttpRequest) -> HttpResponse:
     """One document for both specifications; their fields do not conflict."""
-    return _public(serialized_metadata(listed_type_names(timezone.now())))
+    return _public("metadata", serialized_metadata(listed_type_names(timezone.now())))
 
 
 @protocol_endpoint("jwks", "GET", "HEAD", cross_origin=True)
 def jwks(_request: HttpRequest) -> HttpResponse:
     """RFC 7517 5: every key that signs, will sign, or signed something that may still be valid."""
-    return _public(key_list(timezone.now()).jwks)
+    return _public("jwks", key_list(timezone.now()).jwks)
 
 
-def _public(body: bytes) -> HttpResponse:
+def _public(endpoint: str, body: bytes) -> HttpResponse:
     headers = {"Cache-Control": f"public, max-age={METADATA_MAX_AGE_S}"}
-    return HttpResponse(body, content_type="application/json", headers=headers)
+    response = HttpResponse(body, content_type="application/json", headers=headers)
+    return repeat(response, Repeat(REPEAT_S, ANSWERS.labels(endpoint, HTTPStatus.OK).inc))
 
 
 @lru_cache(maxsize=1)

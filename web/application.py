@@ -12,9 +12,10 @@ from typing import Any
 
 from foundation.errors import BodyTooLarge, ProtocolError, TemporarilyUnavailable
 from foundation.pending_answers import STREAM_RETRY_AFTER_S, Pause, Resumed, Stream, TooManyStreams, Wait
-from web.exchange import CHUNK_BYTES, Receive, Scope, Send, Wsgi, WsgiAnswer, call, environ_of
+from web.exchange import CHUNK_BYTES, Receive, Scope, Send, Wsgi, WsgiAnswer, call, environ_of, messages_of
 from web.hub import Hub, Listener, Mark
 from web.pool import Pool, QueueFull
+from web.repeats import Repeats
 from web.streams import Streams
 
 log = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class Front:
         self._pool = Pool(threads, queue)
         self._hub = make_hub(self._pool)
         self._streams = Streams(self._hub)
+        self._repeats = Repeats()
         self._parked: set[Listener] = set()
         self._max_parked = max_parked
         self._max_body = max_body
@@ -101,6 +103,10 @@ class Front:
     # --- one request
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if repeated := self._repeats.find(scope):
+            for message in repeated:
+                await send(message)
+            return
         try:
             body = await self._read_body(scope, receive)
             mark = self._hub.mark()
@@ -124,6 +130,8 @@ class Front:
         answer = call(self._wsgi, environ_of(scope, body))
         if answer.parked is not None or answer.close is not None:
             return answer
+        if answer.repeat is not None:
+            self._repeats.keep(scope, answer, answer.repeat)
         send_from_thread(send, answer)
         return None
 
@@ -290,13 +298,6 @@ def send_from_thread(send: Send, answer: WsgiAnswer) -> None:
         except StopIteration:
             continue
         raise RuntimeError("this ASGI server suspends the sender of a whole answer: serve with granian")
-
-
-def messages_of(answer: WsgiAnswer) -> list[dict[str, Any]]:
-    return [
-        {"type": "http.response.start", "status": answer.status, "headers": answer.headers},
-        {"type": "http.response.body", "body": answer.body},
-    ]
 
 
 async def refuse(send: Send, error: ProtocolError) -> None:

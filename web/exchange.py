@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from foundation.pending_answers import FRONT, RESUMED, Pause, Resumed, Stream, Wait, parked
+from foundation.pending_answers import FRONT, RESUMED, Pause, Repeat, Resumed, Stream, Wait, parked, repeatable
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,15 @@ class WsgiAnswer:
     chunks: Iterator[bytes] | None = None
     close: Callable[[], None] | None = None  # to be called later, in a thread, if the body is not complete yet
     parked: Wait | Stream | Pause | None = None
+    repeat: Repeat | None = None
+
+
+def messages_of(answer: WsgiAnswer) -> tuple[Message, Message]:
+    """The ASGI messages of a whole answer."""
+    return (
+        {"type": "http.response.start", "status": answer.status, "headers": answer.headers},
+        {"type": "http.response.body", "body": answer.body},
+    )
 
 
 def environ_of(scope: Scope, body: bytes = b"", resumed: Resumed | None = None) -> dict[str, Any]:
@@ -104,7 +113,7 @@ def call(wsgi: Wsgi, environ: dict[str, Any]) -> WsgiAnswer:
             and not any(name == b"content-length" for name, _ in headers)
         ):
             headers.append((b"content-length", str(len(body)).encode()))
-        return WsgiAnswer(status, headers, body, parked=how)
+        return WsgiAnswer(status, headers, body, parked=how, repeat=repeatable(result))
     finally:
         # Django returns its database connection when the answer is closed, so close it before any
         # wait.

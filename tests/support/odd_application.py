@@ -1,18 +1,22 @@
 """A WSGI application with what Django's does not do today, behind the front: for tests/web/test_exchange.py."""
 
+import itertools
 import json
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from foundation.pending_answers import Pause
+from foundation.pending_answers import Pause, Repeat
 from web.application import Front
 from web.hub import Hub
 
 THREADS = 2
 QUEUE = 3
 PAUSE = 0.5  # seconds
+REPEAT_S = 3600.0  # seconds
+made = itertools.count(1)
+repeated: list[bytes] = []
 closed: list[str] = []
 
 
@@ -60,6 +64,14 @@ class Paused(list[bytes]):
         self.parked = Pause(time.monotonic() + PAUSE)
 
 
+class Document(list[bytes]):
+    """A public document, which the front may send again."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__([body])
+        self.repeat = Repeat(REPEAT_S, lambda: repeated.append(body))
+
+
 def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
     path = environ["PATH_INFO"]
     if path == "/slow":
@@ -75,6 +87,12 @@ def wsgi(environ: dict[str, Any], start_response: Any) -> Any:
     elif path == "/paused":
         start_response("200 OK", [])
         return Paused()
+    elif path == "/document":
+        start_response("200 OK", [("X-Scheme", environ.get("HTTP_X_FORWARDED_PROTO", ""))])
+        return Document(str(next(made)).encode())
+    elif path == "/repeated":
+        start_response("200 OK", [])
+        return [str(len(repeated)).encode()]
     elif path == "/closed":
         start_response("200 OK", [])
         return [json.dumps(closed).encode()]
