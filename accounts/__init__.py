@@ -6,7 +6,7 @@ the prompts that a user answers (ciba).
 
 models.py          User, Invitation
 lockout.py         how many wrong passwords lock the sign-in (pure)
-lifecycle.py       sign in, sign out, invite, accept an invitation, disable, enable
+lifecycle.py       sign in, sign out, invite, accept an invitation, disable, enable, save a group
 sessions.py        when a session was signed in, and whether that is recent enough
 session_store.py   the table of sessions, which stores a digest of each session key
 browsers.py        the signed cookie of browsers in which a user has signed in before

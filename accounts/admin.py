@@ -13,8 +13,7 @@ from django.utils import timezone
 
 from accounts import lifecycle
 from accounts.models import SIGN_IN_PERMISSION, Invitation, User
-from audit import events
-from audit.record import About, record
+from audit.record import About
 from foundation.admin import NoDeletion, ReadOnly
 
 MAY_NOT = "You may not create a sign-in link for this user: whoever opens the link can act as the user."
@@ -186,6 +185,5 @@ class GroupAdmin(NoDeletion):
         return () if request.user.is_superuser else ("permissions",)
 
     def save_model(self, request: HttpRequest, obj: Group, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
         about = About(f"user:{_administrator(request).id}")
-        record(events.GROUP_CHANGED, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))
+        lifecycle.save_group(obj, form.changed_data, about, timezone.now())

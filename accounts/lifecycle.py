@@ -1,15 +1,16 @@
-"""Use cases of users: sign in and out, invite, accept an invitation, disable and enable.
+"""Use cases of users: sign in and out, invite, accept an invitation, disable and enable; a group is saved.
 
 Only this module writes `is_active`, `session_epoch`, passwords and invitations.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate
+from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q
@@ -21,6 +22,7 @@ from accounts.sessions import user_topic
 from audit import events
 from audit.record import About, record, record_revocation
 from foundation.attempts import AttemptCounter
+from foundation.changed_columns import save_changed
 from foundation.handles import digest, new_handle
 from foundation.networks import counted_address
 from foundation.wakeups import wake
@@ -131,6 +133,13 @@ def record_change(user: User, before_email: str, changed: list[str], by: User, n
     record(events.USER_CHANGED, about_user(user, by), now, changed=changed)
     if {"email", "phone"}.intersection(changed):
         _notify(user, ADDRESS_CHANGED, sorted({before_email, user.email}), now)
+
+
+@transaction.atomic
+def save_group(group: Group, changed: Collection[str], about: About, now: datetime) -> None:
+    """Saves a group. The caller sets its permissions. `changed` names the fields that a form or file changed."""
+    save_changed(group, changed)
+    record(events.GROUP_CHANGED, about, now, name=group.name, changed=sorted(changed))
 
 
 def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:

@@ -13,11 +13,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.text import Truncator
 
-from audit import events
 from audit.events import find_kind
 from audit.models import Event
-from audit.record import About, record
-from ciba.hint_tokens import problem_with_keys
+from audit.record import About
+from ciba import lifecycle
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
 from ciba.prompt_content import headline
 from foundation.admin import NoDeletion, ReadOnly
@@ -85,15 +84,6 @@ class HintIssuerForm(forms.ModelForm[HintIssuer]):
         model = HintIssuer
         fields = ("issuer", "algorithms", "jwks", "jwks_uri", "is_active")
 
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        jwks, address = cleaned.get("jwks"), cleaned.get("jwks_uri")
-        if not jwks and not address:
-            self.add_error("jwks", "Enter the issuer's public keys or their address.")
-        elif jwks and (problem := problem_with_keys(jwks)):
-            self.add_error("jwks", problem)
-        return cleaned
-
 
 @admin.register(HintIssuer)
 class HintIssuerAdmin(NoDeletion):
@@ -101,6 +91,5 @@ class HintIssuerAdmin(NoDeletion):
     list_display = ("issuer", "algorithms", "is_active")
 
     def save_model(self, request: HttpRequest, obj: HintIssuer, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
         by = About(f"user:{request.user.pk}")
-        record(events.HINT_ISSUER_CHANGED, by, timezone.now(), issuer=obj.issuer, changed=sorted(form.changed_data))
+        lifecycle.save_hint_issuer(obj, form.changed_data, by, timezone.now())

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models import Case, Exists, OuterRef, Q, When
 
@@ -224,6 +225,15 @@ class HintIssuer(models.Model):
 
     def __str__(self) -> str:
         return self.issuer
+
+    def clean(self) -> None:
+        from ciba.hint_tokens import problem_with_keys  # imported late: it imports this model
+
+        super().clean()
+        if not self.jwks and not self.jwks_uri:
+            raise ValidationError({"jwks": "Enter the issuer's public keys or their address."})
+        if self.jwks and (problem := problem_with_keys(self.jwks)):
+            raise ValidationError({"jwks": problem})
 
 
 class HintIssuerKeys(StoredKeySet):

@@ -22,6 +22,6 @@ defaults.py          what a self-registered agent may ask for, and whom
 metadata_documents.py   Client ID Metadata Documents: fetched, stored, fetched again
 control.py, names.py which changes need a proof of the old key; names that look alike (pure)
 endpoints.py         POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}
-lifecycle.py         suspend, resume, link, unlink, reset, secrets; registrations checked again
+lifecycle.py         save, suspend, resume, link, unlink, reset, secrets; registrations checked again
 admin.py, errors.py  agents in the administration; errors of registration
 """

@@ -9,8 +9,6 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from accounts.models import User
-from audit import events
-from audit.record import About, record
 from clients import lifecycle, registration
 from clients.certificates import SUBJECT_KINDS
 from clients.models import Agent, InitialAccessToken, PublishedKeys
@@ -157,12 +155,7 @@ class AgentAdmin(NoDeletion):
         return ". ".join(lines + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        if change and "profile" in form.changed_data:
-            obj.save(update_fields=["id_token_signed_response_alg"])  # Agent.clean may have chosen another
-        kind = events.AGENT_CHANGED if change else events.AGENT_REGISTERED
-        about = About(f"user:{_administrator(request).id}", client_id=obj.client_id)
-        record(kind, about, timezone.now(), name=obj.name, changed=sorted(form.changed_data))
+        lifecycle.save_agent(obj, form.changed_data, _administrator(request), timezone.now())
         if change and CONTROL.intersection(form.changed_data):
             self.message_user(request, CONTROL_UNCHANGED, messages.WARNING)
 

@@ -1,6 +1,6 @@
 """Use cases of agents. Only this module writes an agent's `status`, its links and its secrets."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 from django.db import transaction
@@ -11,6 +11,7 @@ from audit import events
 from audit.record import SYSTEM, About, record, record_revocation, record_revocations
 from clients.models import Agent, AgentLink, AgentSecret, SpentAssertion
 from clients.profiles import DEMANDS_VERSION
+from foundation.changed_columns import save_changed
 from foundation.state_machine import StateMachine
 from foundation.transactions import inside_transaction
 
@@ -26,12 +27,24 @@ RESET_REASON = "the agent changed its keys or addresses without proof of its old
 AGENT_ENDINGS: list[Callable[[Agent, str, str, datetime], None]] = []
 
 
-def _about(agent: Agent, by: User, user: User | None = None) -> About:
-    return About(f"user:{by.id}", client_id=agent.client_id, user_id=user.id if user else None)
+def _about(agent: Agent, by: User | str, user: User | None = None) -> About:
+    """`by` is an administrator, or the actor of a command."""
+    actor = by if isinstance(by, str) else f"user:{by.id}"
+    return About(actor, client_id=agent.client_id, user_id=user.id if user else None)
 
 
 @transaction.atomic
-def suspend(agent: Agent, by: User, now: datetime) -> bool:
+def save_agent(agent: Agent, changed: Collection[str], by: User | str, now: datetime) -> None:
+    """Registers an agent, or writes its fields that a form or file changed. The caller sets its many-to-many fields."""
+    kind = events.AGENT_REGISTERED if agent._state.adding else events.AGENT_CHANGED
+    # Agent.clean may have chosen another algorithm for the profile.
+    follows = {"id_token_signed_response_alg"} if "profile" in changed else set()
+    save_changed(agent, {*changed, *follows})
+    record(kind, _about(agent, by), now, name=agent.name, changed=sorted(changed))
+
+
+@transaction.atomic
+def suspend(agent: Agent, by: User | str, now: datetime) -> bool:
     """Suspends an agent.
 
     It can no longer authenticate, and its grants stop working, because liveness checks its status.
@@ -43,7 +56,7 @@ def suspend(agent: Agent, by: User, now: datetime) -> bool:
 
 
 @transaction.atomic
-def resume(agent: Agent, by: User, now: datetime) -> bool:
+def resume(agent: Agent, by: User | str, now: datetime) -> bool:
     if not AGENT_STATES.move(Agent.objects.filter(pk=agent.pk), Status.ACTIVE):
         return False
     record(events.AGENT_RESUMED, _about(agent, by), now)

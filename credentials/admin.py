@@ -12,11 +12,9 @@ from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html
 
-from audit import events
-from audit.record import About, record
+from audit.record import About
 from credentials.backends import lifecycle as backends
 from credentials.backends import preflight, recovery, roles, rotation
-from credentials.backends.secrets import sealed
 from credentials.leases import bulk_revocation, lifecycle
 from credentials.leases.states import ENDING_STATES, FINAL_STATES
 from credentials.models import Backend, Lease, Recovery, Role
@@ -86,18 +84,18 @@ class BackendForm(forms.ModelForm[Backend]):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if cleaned and "settings" in self.changed_data and not cleaned.get("is_same_system") and self._has_live():
-            # If the settings pointed to another system, every account would be missing there. The
-            # leases would be recorded as revoked although their accounts exist.
+        if (
+            cleaned
+            and "settings" in self.changed_data
+            and not cleaned.get("is_same_system")
+            and backends.has_live_leases(self.instance)
+        ):
             self.add_error(
                 "settings", "The backend has live leases. Drain it first, or confirm that this is the same system."
             )
         if cleaned and not cleaned.get("secret") and self.instance._state.adding:
             self.add_error("secret", "A new backend needs the secret of its administrator account.")
         return cleaned
-
-    def _has_live(self) -> bool:
-        return Lease.objects.filter(backend=self.instance.pk).exclude(state__in=FINAL_STATES).exists()
 
 
 @admin.register(Backend)
@@ -159,19 +157,8 @@ class BackendAdmin(PreflightAfterSaving):
 
     def save_model(self, request: HttpRequest, obj: Backend, form: Any, change: bool) -> None:
         secret = form.cleaned_data.get("secret")
-        if secret:
-            obj.sealed_secret = sealed(obj, secret)
-            obj.secret_changed_at = timezone.now()
-        super().save_model(request, obj, form, change)
-        if secret and change:
-            obj.save(update_fields=["sealed_secret", "secret_changed_at"])
-        if set(form.changed_data) & {"settings", "secret", "engine"}:
-            backends.require_preflight(obj)
+        if backends.save_backend(obj, form.changed_data, secret, _about(request), timezone.now()):
             request.was_saved = obj  # type: ignore[attr-defined]
-        record(
-            events.BACKEND_CHANGED, _about(request), timezone.now(),
-            backend=obj.name, engine=obj.engine, settings=obj.settings, changed=sorted(form.changed_data),
-        )  # fmt: skip
 
     def run_preflight(self, request: HttpRequest, saved: Backend) -> None:
         self.display_report(request, saved, preflight.check_backend(saved, _about(request), timezone.now()))

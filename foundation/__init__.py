@@ -26,6 +26,7 @@ state_machine.py                 allowed moves of a state, and the one UPDATE th
 compiled_queries.py              queries that are compiled to SQL once
 compiled_moves.py                the moves of a state machine, compiled likewise
 inserts.py                       INSERT of whole rows
+changed_columns.py               UPDATE of the columns that a form or file changed
 prepared_statements.py           statements that PostgreSQL plans once per connection
 database_connections.py          the connections on which it does
 process_cache.py                 values that a process reads once per period, and not once per request

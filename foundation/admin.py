@@ -1,7 +1,6 @@
 """Admin classes that several apps share: read-only pages, and pages without deletion."""
 
 import json
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -14,6 +13,7 @@ from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 
+from foundation.changed_columns import save_changed
 from foundation.errors import InvalidRequest
 from foundation.forms import parse_json
 from foundation.models import Work
@@ -149,19 +149,10 @@ class NoDeletion(Careful):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         """Updates only the fields that the form changed, because other columns may be newer than the form.
 
-        Saving the whole row would undo every change committed meanwhile, for example a suspension,
-        a rotated secret or a count. Django compares the form with the row at submission. If a form
-        must compare with the row as it was displayed, possibly long before, it renders hidden
-        initial values (RoleForm).
+        Django compares the form with the row at submission. If a form must compare with the row as
+        it was displayed, possibly long before, it renders hidden initial values (RoleForm).
         """
-        obj.save(update_fields=changed_fields(obj, form.changed_data) if change else None)
-
-
-def changed_fields(obj: models.Model, names: Iterable[str]) -> list[str]:
-    """The changed columns among `names`, and the `auto_now` columns if any column changed."""
-    changed = set(names) & {field.name for field in obj._meta.concrete_fields}
-    auto_now = [field.name for field in obj._meta.concrete_fields if getattr(field, "auto_now", False)]
-    return sorted(changed) + (auto_now if changed else [])
+        save_changed(obj, form.changed_data)
 
 
 class ReadOnly(NoDeletion):

@@ -14,7 +14,7 @@ patterns.py, formats.py   `pattern` and `format` in schemas (pure)
 mismatches.py    the message about a value that does not match its schema (pure)
 wording.py       `{field|formatter}` text, rendered by the server (pure)
 listed_types.py  which operation types may be requested, cached in each process
-lifecycle.py     a new version of an operation type; a resource's credential
+lifecycle.py     saving all of these; a new version of an operation type; a resource's credential
 api.py, serializers.py   GET /v1/operation-types, and what it answers
 admin.py         resources, scopes and operation types in the administration
 """

@@ -7,10 +7,9 @@ from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from audit import events
-from audit.record import About, record
+from audit.record import About
 from foundation.admin import LegibleJSON, NoDeletion, show_once
-from operations import lifecycle, listed_types, schemas
+from operations import lifecycle, schemas
 from operations.models import OperationType, OperationTypeVersion, Resource, Scope
 
 
@@ -31,12 +30,7 @@ class ResourceAdmin(NoDeletion):
         return ("id", "identifier") if obj else ("id",)
 
     def save_model(self, request: HttpRequest, obj: Resource, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        listed_types.clear_cache_on_commit()
-        record(
-            events.RESOURCE_CHANGED, _about(request), timezone.now(),
-            resource=obj.identifier, name=obj.name, is_active=obj.is_active,
-        )  # fmt: skip
+        lifecycle.save_resource(obj, form.changed_data, _about(request), timezone.now())
 
     @admin.action(description="New credential (shown once)", permissions=["change"])
     def issue_secret(self, request: HttpRequest, queryset: Any) -> HttpResponse | None:
@@ -64,11 +58,7 @@ class ScopeAdmin(NoDeletion):
         return ("name", "resource") if obj else ()
 
     def save_model(self, request: HttpRequest, obj: Scope, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        record(
-            events.SCOPE_CHANGED, _about(request), timezone.now(),
-            scope=obj.name, resource=obj.resource.identifier, risk=obj.risk, is_active=obj.is_active,
-        )  # fmt: skip
+        lifecycle.save_scope(obj, form.changed_data, _about(request), timezone.now())
 
 
 class OperationTypeForm(forms.ModelForm[OperationType]):
@@ -138,9 +128,4 @@ class OperationTypeAdmin(NoDeletion):
         return found[0] if found else "-"
 
     def save_model(self, request: HttpRequest, obj: OperationType, form: Any, change: bool) -> None:
-        super().save_model(request, obj, form, change)
-        listed_types.clear_cache_on_commit()
-        about, now = _about(request), timezone.now()
-        made = lifecycle.put_version(obj, form.meaning(), about, now)
-        if not made and form.changed_data:
-            record(events.OPERATION_TYPE_CHANGED, about, now, type=obj.name, is_active=obj.is_active)
+        lifecycle.save_operation_type(obj, form.meaning(), form.changed_data, _about(request), timezone.now())

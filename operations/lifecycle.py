@@ -1,5 +1,9 @@
-"""Use cases: a new version of an operation type, and a resource's credentials."""
+"""Use cases: resources, scopes and operation types are saved; a new version of a type; a resource's credentials.
 
+`changed` names the fields that a form or file changed. Only they are written, unless the row is new.
+"""
+
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
@@ -7,8 +11,40 @@ from django.db import transaction
 
 from audit import events
 from audit.record import About, record, record_revocation
+from foundation.changed_columns import save_changed
 from operations import listed_types
-from operations.models import OperationType, OperationTypeVersion, Resource, ResourceSecret
+from operations.models import OperationType, OperationTypeVersion, Resource, ResourceSecret, Scope
+
+
+@transaction.atomic
+def save_resource(resource: Resource, changed: Collection[str], about: About, now: datetime) -> None:
+    save_changed(resource, changed)
+    listed_types.clear_cache_on_commit()
+    record(
+        events.RESOURCE_CHANGED, about, now,
+        resource=resource.identifier, name=resource.name, is_active=resource.is_active,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def save_scope(scope: Scope, changed: Collection[str], about: About, now: datetime) -> None:
+    save_changed(scope, changed)
+    record(
+        events.SCOPE_CHANGED, about, now,
+        scope=scope.name, resource=scope.resource.identifier, risk=scope.risk, is_active=scope.is_active,
+    )  # fmt: skip
+
+
+@transaction.atomic
+def save_operation_type(
+    operation_type: OperationType, meaning: dict[str, Any], changed: Collection[str], about: About, now: datetime
+) -> None:
+    """Saves the type, and creates its next version if `meaning` differs from the newest. Raises ValidationError."""
+    save_changed(operation_type, changed)
+    listed_types.clear_cache_on_commit()
+    made = put_version(operation_type, meaning, about, now)
+    if not made and changed:
+        record(events.OPERATION_TYPE_CHANGED, about, now, type=operation_type.name, is_active=operation_type.is_active)
 
 
 @transaction.atomic
