@@ -23,5 +23,6 @@ metadata_documents.py   Client ID Metadata Documents: fetched, stored, fetched a
 control.py, names.py which changes need a proof of the old key; names that look alike (pure)
 endpoints.py         POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}
 lifecycle.py         save, suspend, resume, link, unlink, reset, secrets; registrations checked again
+agent_kinds.py, guided_registration.py   an administrator registers an agent step by step
 admin.py, errors.py  agents in the administration; errors of registration
 """

@@ -5,13 +5,18 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import FilteredSelectMultiple
-from django.http import HttpRequest, HttpResponse
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
 from django.utils import timezone
 
 from accounts.models import User
 from clients import lifecycle, registration
+from clients.agent_kinds import KINDS
 from clients.certificates import SUBJECT_KINDS
-from clients.models import Agent, InitialAccessToken, PublishedKeys
+from clients.guided_registration import GuidedRegistrationForm, handover, missing_parts
+from clients.models import CIBA, Agent, InitialAccessToken, PublishedKeys
 from foundation.admin import LegibleJSON, NoDeletion, show_once
 from operations.models import IDENTITY_SCOPES
 
@@ -62,6 +67,16 @@ class AgentForm(forms.ModelForm[Agent]):
             self.initial["linked_users"] = User.objects.filter(
                 agent_links__agent=self.instance, agent_links__is_linked=True
             )
+
+    def clean(self) -> dict[str, Any]:
+        """Each CIBA request has the scope openid (CIBA Core 7.1), so an agent that uses CIBA may ask for it."""
+        values = super().clean() or {}
+        chosen = values.get("identity_scopes")
+        self.needs_openid = chosen is not None and CIBA in values.get("grant_types", ()) and "openid" not in chosen
+        if self.needs_openid:
+            values["identity_scopes"] = ["openid", *chosen]
+            self.changed_data.append("identity_scopes")
+        return values
 
 
 # The fields that a client's metadata document defines. They are read-only, because the next fetch
@@ -125,13 +140,59 @@ class AgentAdmin(NoDeletion):
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
     readonly_fields = (
-        "client_id", "status", "registration_check", "registration_source", "self_description_text", "fetched_keys",
+        "client_id", "status", "ready", "registration_check", "registration_source", "self_description_text",
+        "fetched_keys",
     )  # fmt: skip
     fields = (
-        "client_id", "status", "registration_check", "registration_source", "self_description_text",
+        "client_id", "status", "ready", "registration_check", "registration_source", "self_description_text",
         *AgentForm.Meta.fields, "fetched_keys", "linked_users",
     )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
+
+    def get_urls(self) -> list[Any]:
+        register = self.admin_site.admin_view(self.register_view)
+        hand_over = self.admin_site.admin_view(self.handover_view)
+        return [
+            path("register/", register, name="clients_agent_register"),
+            path("<int:agent_id>/handover/", hand_over, name="clients_agent_handover"),
+            *super().get_urls(),
+        ]
+
+    def register_view(self, request: HttpRequest) -> HttpResponse:
+        """The guided registration: first the kind, then its fields, then what the builder needs."""
+        if not self.has_add_permission(request):
+            raise PermissionDenied
+        kind, may_grant = KINDS.get(request.GET.get("kind", "")), request.user.has_perm("clients.add_agent")
+        context = self.admin_site.each_context(request) | {
+            "title": "Register an agent", "kinds": KINDS.values(), "kind": kind, "may_grant": may_grant,
+        }  # fmt: skip
+        if kind is None:
+            return render(request, "admin/clients/agent/register.html", context)
+        form = GuidedRegistrationForm(request.POST or None, kind=kind, may_grant=may_grant)
+        if form.is_valid():
+            secret = form.register(_administrator(request), timezone.now())
+            return self._hand_over(request, form.agent, secret)
+        return render(request, "admin/clients/agent/register.html", context | {"form": form})
+
+    def handover_view(self, request: HttpRequest, agent_id: int) -> HttpResponse:
+        """What the builder needs, again. A secret is not shown again."""
+        agent = self.get_object(request, str(agent_id))
+        if agent is None:
+            raise Http404
+        if not self.has_view_permission(request, agent):
+            raise PermissionDenied
+        return self._hand_over(request, agent, None)
+
+    def _hand_over(self, request: HttpRequest, agent: Agent, secret: str | None) -> HttpResponse:
+        context = self.admin_site.each_context(request) | {"title": f"For the builder of {agent}"}
+        response = render(request, "admin/clients/agent/handover.html", context | handover(agent, secret))
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @admin.display(description="ready")
+    def ready(self, agent: Agent) -> str:
+        """What it lacks before it can work."""
+        return " ".join(missing_parts(agent)) or "Yes"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> Any:
         has_document = obj is not None and obj.registration_source == Agent.RegistrationSource.CIMD
@@ -156,6 +217,8 @@ class AgentAdmin(NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
         lifecycle.save_agent(obj, form.changed_data, _administrator(request), timezone.now())
+        if form.needs_openid:
+            self.message_user(request, "The scope openid was added: each CIBA request needs it.")
         if change and CONTROL.intersection(form.changed_data):
             self.message_user(request, CONTROL_UNCHANGED, messages.WARNING)
 

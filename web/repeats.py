@@ -12,7 +12,7 @@ _SCHEME_HEADERS = (b"x-forwarded-proto", b"forwarded")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _StoredAnswer:
     messages: tuple[Message, Message]
     count: Callable[[], None]
     until: float  # time.monotonic()
@@ -20,26 +20,26 @@ class _Kept:
 
 class Repeats:
     def __init__(self) -> None:
-        self._kept: dict[tuple[bytes, ...], _Kept] = {}
+        self._answers: dict[tuple[bytes, ...], _StoredAnswer] = {}
         self._paths: set[bytes] = set()
 
     def find(self, scope: Scope) -> tuple[Message, Message] | None:
         """The messages of an answer to this request that is still good."""
         if scope["raw_path"] not in self._paths or not _is_repeatable(scope):
             return None
-        kept = self._kept.get(_key(scope))
-        if kept is None or kept.until <= time.monotonic():
+        stored = self._answers.get(_key(scope))
+        if stored is None or stored.until <= time.monotonic():
             return None
-        kept.count()
-        return kept.messages
+        stored.count()
+        return stored.messages
 
     def keep(self, scope: Scope, answer: WsgiAnswer, repeat: Repeat) -> None:
         """Called in any thread."""
         if not _is_repeatable(scope):
             return
-        if len(self._kept) >= MAX_ANSWERS:
-            self._kept = {}
-        self._kept[_key(scope)] = _Kept(messages_of(answer), repeat.count, time.monotonic() + repeat.seconds)
+        if len(self._answers) >= MAX_ANSWERS:
+            self._answers = {}
+        self._answers[_key(scope)] = _StoredAnswer(messages_of(answer), repeat.count, time.monotonic() + repeat.seconds)
         self._paths.add(scope["raw_path"])
 
 

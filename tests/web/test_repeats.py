@@ -27,7 +27,7 @@ def scope(path: bytes = b"/document", *, method: str = "GET", query: bytes = b""
 ANSWER = WsgiAnswer(200, [(b"content-length", b"4")], b"body")
 
 
-def kept(seconds: float = 60) -> tuple[Repeats, list[int]]:
+def stored(seconds: float = 60) -> tuple[Repeats, list[int]]:
     repeats, counted = Repeats(), []
     repeats.keep(scope(), ANSWER, Repeat(seconds, lambda: counted.append(1)))
     return repeats, counted
@@ -38,7 +38,7 @@ def without_date(response: HTTPResponse) -> list[tuple[str, str]]:
 
 
 def test_the_same_request_gets_the_answer_again_and_is_counted() -> None:
-    repeats, counted = kept()
+    repeats, counted = stored()
     start, body = repeats.find(scope()) or ({}, {})
     assert (start["status"], start["headers"], body["body"]) == (200, ANSWER.headers, b"body")
     assert counted == [1]
@@ -50,18 +50,18 @@ def test_the_same_request_gets_the_answer_again_and_is_counted() -> None:
      scope(proto=b"https")],
 )  # fmt: skip
 def test_another_request_does_not(other: dict[str, Any]) -> None:
-    repeats, counted = kept()
+    repeats, counted = stored()
     assert repeats.find(other) is None
     assert counted == []
 
 
 def test_an_answer_is_not_sent_again_after_its_time() -> None:
-    repeats, counted = kept(seconds=0)
+    repeats, counted = stored(seconds=0)
     assert repeats.find(scope()) is None
     assert counted == []
 
 
-def test_nothing_is_kept_of_a_request_with_a_query_or_another_method() -> None:
+def test_nothing_is_stored_of_a_request_with_a_query_or_another_method() -> None:
     repeats = Repeats()
     for one in (scope(query=b"x=1"), scope(method="HEAD")):
         repeats.keep(one, ANSWER, Repeat(60, lambda: None))
@@ -69,10 +69,10 @@ def test_nothing_is_kept_of_a_request_with_a_query_or_another_method() -> None:
 
 
 def test_a_client_that_varies_a_header_fills_no_memory() -> None:
-    repeats, _ = kept()
+    repeats, _ = stored()
     for number in range(10 * MAX_ANSWERS):
         repeats.keep(scope(proto=str(number).encode()), ANSWER, Repeat(60, lambda: None))
-    assert len(repeats._kept) <= MAX_ANSWERS
+    assert len(repeats._answers) <= MAX_ANSWERS
 
 
 def test_over_the_wire_the_application_makes_a_document_once_per_scheme(odd: Served) -> None:
