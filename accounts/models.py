@@ -10,6 +10,7 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.handles import new_id
 
 SIGN_IN_PERMISSION = "manage_sign_in"  # its holder can become any user who has no more permissions
@@ -98,6 +99,16 @@ class User(AbstractBaseUser, PermissionsMixin):
     def sub(self) -> str:
         """The OpenID Connect subject identifier."""
         return str(self.id)
+
+
+_LOCKED = CompiledQuery(
+    lambda: User.objects.select_for_update(no_key=True).filter(pk=Parameter("user")).values_list("pk")
+)
+
+
+def lock_user(user: User) -> None:
+    """Locks the user's row until the transaction ends. Rows that refer to it can still be inserted."""
+    _LOCKED(user=user.pk)
 
 
 class Invitation(models.Model):

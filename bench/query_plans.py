@@ -135,11 +135,11 @@ def scenarios() -> dict[str, Callable[[], Any]]:
     from audit import events
     from audit.record import About, record_alone
     from authserver import kill_switch
-    from ciba import decisions, lifecycle, token_grant, topics
+    from ciba import decisions, lifecycle, topics
     from ciba.callbacks import state as callbacks
     from ciba.lifecycle import endings
     from ciba.lifecycle.transitions import move_request
-    from ciba.models import BackchannelRequest, Prompt, is_alive
+    from ciba.models import BackchannelRequest, count_pending, find_polled, find_prompt_to_answer, is_alive
     from ciba.states import State
     from clients.models import Agent
     from oauth.grants import grant_tree
@@ -193,14 +193,12 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         "requests: one day": page(request_list, created_at__year="2027", created_at__month="5", created_at__day="3"),
         "requests: search an e-mail address": page(request_list, q=user.email),
         "requests: one request": page(f"{request_list}{request.pk}/change/"),
-        "requests: poll": lambda: token_grant._POLLED(auth_req_id_digest=bytes(request.auth_req_id_digest)),
+        "requests: poll": lambda: find_polled(bytes(request.auth_req_id_digest)),
         "requests: alive": lambda: is_alive(request),
         "requests: a user's inbox": lambda: list(decisions.waiting_prompts(user, now)),
         "requests: a user's stream": lambda: topics.read_prompts([str(user.pk)]),
         "requests: an agent's long poll": lambda: topics.read_requests([str(request.pk)]),
-        "requests: pending of agent and user": lambda: BackchannelRequest.objects.filter(
-            agent=agent, user=user, state="pending", expires_at__gt=now
-        ).count(),
+        "requests: pending of agent and user": lambda: count_pending(agent, user.pk, now),
         "requests: redeem": lambda: rolled_back(lambda: move_request(request, State.REDEEMED, BEGAN)),
         "requests: expire those due": lambda: lifecycle.expire_due(now, 100),
         "requests: erase late callbacks": lambda: callbacks.erase_late(now, 100),
@@ -212,7 +210,7 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         ),
         "requests: what is left of an agent": lambda: kill_switch.find_remainder(agent, now),
         "requests: a user's prompt": lambda: decisions.find_prompt(user, request.prompts.get().pk),
-        "requests: an answer": lambda: Prompt.objects.select_related("request__agent").get(pk=prompt_id),
+        "requests: an answer": lambda: find_prompt_to_answer(prompt_id),
     }
 
 

@@ -5,7 +5,6 @@ query.
 """
 
 from datetime import datetime
-from functools import cache
 from uuid import UUID
 
 from django.conf import settings
@@ -15,8 +14,7 @@ from ciba.hint_tokens import subject_of
 from ciba.hints import HintedSubject, HintKind, parse_login_hint, parse_subject
 from ciba.parameters import BackchannelParameters
 from clients.models import Agent
-from clients.reachable_users import reachable_by
-from foundation.compiled_queries import CompiledQuery, Parameter
+from clients.reachable_users import find_reachable
 from foundation.errors import InvalidRequest
 from oauth.tokens.token_verification import find_hinted_sub
 
@@ -40,13 +38,7 @@ def read_hint(parsed: BackchannelParameters, agent: Agent, now: datetime) -> Hin
 def find_named(named: HintedSubject | None, agent: Agent) -> User | None:
     if named is None or (named.by is HintKind.SUB and not _is_uuid(named.value)):
         return None
-    return _reachable(named.by).first(agent=agent.pk, owner=agent.user_id, named=named.value)
-
-
-@cache
-def _reachable(by: HintKind) -> CompiledQuery[User]:
-    named = {by.value: Parameter("named")}
-    return CompiledQuery(lambda: reachable_by(Parameter("agent"), Parameter("owner")).filter(**named))
+    return find_reachable(agent, named.by, named.value)
 
 
 def _is_uuid(text: str) -> bool:

@@ -1,6 +1,8 @@
 """Requests, prompts and approvals."""
 
 import uuid
+from datetime import datetime
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +14,7 @@ from django.db.models import Case, Exists, OuterRef, Q, When
 from accounts.models import User
 from ciba.states import State
 from clients.models import Agent, AgentLink
-from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
+from foundation.compiled_queries import CompiledQuery, CompiledUpdate, ExistsByKey, Parameter
 from foundation.outbound import MAX_URL
 from foundation.remote_jwks import StoredKeySet
 from foundation.sealed_columns import SealedField
@@ -150,11 +152,50 @@ class IdempotencyKey(models.Model):
 
 
 _ALIVE = CompiledQuery(lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request")).values_list("pk"))
+_LOCKED = CompiledQuery(
+    lambda: (
+        BackchannelRequest.objects.select_related("agent", "user", "resource", "grant")
+        .select_for_update(of=("self",))
+        .filter(pk=Parameter("request"))
+    )
+)
+_PENDING = CompiledQuery(
+    lambda: (
+        BackchannelRequest.objects.filter(
+            agent=Parameter("agent"), user=Parameter("user"), state=State.PENDING, expires_at__gt=Parameter("now")
+        )
+        .order_by()
+        .values_list("pk")
+    )
+)
+
+
+@cache
+def _polled(*, hides_users: bool) -> CompiledQuery[BackchannelRequest]:
+    named = {"auth_req_id_digest": Parameter("auth_req_id_digest")}
+    return CompiledQuery(lambda: BackchannelRequest.objects.polled(hides_users=hides_users).filter(**named))
 
 
 def is_alive(request: BackchannelRequest) -> bool:
     """RequestQuerySet.alive of one, which every answer asks."""
     return _ALIVE.any(request=request.pk)
+
+
+def lock_request(request_id: uuid.UUID) -> BackchannelRequest:
+    locked = _LOCKED.first(request=request_id)
+    if locked is None:
+        raise BackchannelRequest.DoesNotExist(f"request {request_id}")
+    return locked
+
+
+def find_polled(auth_req_id_digest: bytes) -> BackchannelRequest | None:
+    """RequestQuerySet.polled of one, which every poll asks."""
+    return _polled(hides_users=settings.HIDE_UNKNOWN_USERS).first(auth_req_id_digest=auth_req_id_digest)
+
+
+def count_pending(agent: Agent, user_id: uuid.UUID, now: datetime) -> int:
+    """How many requests of this agent wait for this user's answer."""
+    return len(_PENDING(agent=agent.pk, user=user_id, now=now))
 
 
 class Prompt(models.Model):
@@ -180,6 +221,27 @@ class Prompt(models.Model):
 
     def __str__(self) -> str:
         return f"prompt {self.id}"
+
+
+_TO_ANSWER = CompiledQuery(
+    lambda: (
+        Prompt.objects.select_related("request__agent", "request__user")
+        .annotate(is_alive=ExistsByKey(BackchannelRequest.objects.alive().filter(pk=OuterRef("request_id"))))
+        .filter(pk=Parameter("prompt"))
+    )
+)
+_SET_ANSWER = CompiledUpdate(
+    lambda: Prompt.objects.filter(pk=Parameter("prompt")), answer=Parameter("answer"), answered_at=Parameter("now")
+)
+
+
+def find_prompt_to_answer(prompt_id: uuid.UUID) -> Prompt | None:
+    """Anybody's prompt; its `is_alive` is that of its request."""
+    return _TO_ANSWER.first(prompt=prompt_id)
+
+
+def set_answer(prompt: Prompt, answer: Prompt.Answer, now: datetime) -> None:
+    _SET_ANSWER(prompt=prompt.pk, answer=answer, now=now)
 
 
 class Approval(models.Model):

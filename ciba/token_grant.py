@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cache
 from typing import assert_never
 
 from django.conf import settings
@@ -12,12 +11,11 @@ from audit import events
 from audit.record import record
 from ciba import lifecycle
 from ciba.errors import AuthorizationPending, ExpiredToken, PollsTooMuch, SlowDown
-from ciba.models import BackchannelRequest
+from ciba.models import BackchannelRequest, find_polled
 from ciba.poll_policy import PollFacts, PollVerdict, judge_poll
 from ciba.states import State
 from ciba.topics import request_topic
 from clients.models import REFRESH_TOKEN, Agent
-from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.errors import InvalidRequest
 from foundation.handles import digest
 from foundation.pending_answers import Watch
@@ -112,15 +110,8 @@ def _hold(request: BackchannelRequest, agent: Agent, poll: Poll) -> PendingAnswe
     )
 
 
-@cache
-def _polled(*, hides_users: bool) -> CompiledQuery[BackchannelRequest]:
-    named = {"auth_req_id_digest": Parameter("auth_req_id_digest")}
-    return CompiledQuery(lambda: BackchannelRequest.objects.polled(hides_users=hides_users).filter(**named))
-
-
 def _find(poll: Poll) -> BackchannelRequest | None:
-    polled = _polled(hides_users=settings.HIDE_UNKNOWN_USERS)
-    return polled.first(auth_req_id_digest=digest(poll.unverified_auth_req_id))
+    return find_polled(digest(poll.unverified_auth_req_id))
 
 
 def _facts(request: BackchannelRequest | None, agent: Agent, poll: Poll) -> PollFacts:

@@ -17,6 +17,7 @@ from clients.client_metadata import host_of_document
 from clients.control import Control
 from clients.profiles import Constraint, Profile
 from foundation import outbound
+from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.generated_secrets import GeneratedSecret
 from foundation.plaintext import problem_with
 from foundation.remote_jwks import StoredKeySet
@@ -377,6 +378,16 @@ class Agent(AbstractApplication):
     def is_usable(self, _request: Any) -> bool:
         """django-oauth-toolkit's hook: whether the agent may be used."""
         return self.is_active
+
+
+_LOCKED = CompiledQuery(
+    lambda: Agent.objects.select_for_update(no_key=True).filter(pk=Parameter("agent")).values_list("pk")
+)
+
+
+def lock_agent(agent: Agent) -> None:
+    """Locks the agent's row until the transaction ends. Rows that refer to it can still be inserted."""
+    _LOCKED(agent=agent.pk)
 
 
 def marks_of(client_ids: Collection[str]) -> dict[str, str]:

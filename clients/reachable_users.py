@@ -1,15 +1,28 @@
 """The users whom an agent may ask: its owner, linked users and users in its groups, except those who stopped it."""
 
+from functools import cache
+
 from django.contrib.auth.models import Group
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.models import User
 from clients.models import Agent, AgentLink
-from foundation.compiled_queries import ExistsByKey, Parameter
+from foundation.compiled_queries import CompiledQuery, ExistsByKey, Parameter
 
 
-def reachable_by(agent: Parameter, owner: Parameter) -> QuerySet[User]:
-    """The active users whom the agent with this key and this owner may ask now. An owner that is None is no user."""
+def find_reachable(agent: Agent, field: str, value: str) -> User | None:
+    """The active user with this value of a unique field, if the agent may ask them now."""
+    return _reachable(field).first(agent=agent.pk, owner=agent.user_id, value=value)
+
+
+@cache
+def _reachable(field: str) -> CompiledQuery[User]:
+    named = {field: Parameter("value")}
+    return CompiledQuery(lambda: _reachable_by(Parameter("agent"), Parameter("owner")).filter(**named))
+
+
+def _reachable_by(agent: Parameter, owner: Parameter) -> QuerySet[User]:
+    """An owner that is None is no user."""
     links = AgentLink.objects.filter(agent=agent, user=OuterRef("pk"))
     groups = Group.objects.filter(agents=agent, user=OuterRef("pk"))
     is_reached = ExistsByKey(links.filter(is_linked=True)) | ExistsByKey(groups) | Q(pk=owner)

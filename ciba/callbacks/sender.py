@@ -17,7 +17,7 @@ from django.utils import timezone
 from ciba import lifecycle
 from ciba.callbacks import messages as payloads
 from ciba.callbacks import state as callbacks
-from ciba.models import BackchannelRequest, is_alive
+from ciba.models import BackchannelRequest, is_alive, lock_request
 from ciba.states import State
 from ciba.token_grant import issue
 from clients.models import CIBA, Agent
@@ -61,11 +61,7 @@ def deliver(payload: dict[str, Any], now: datetime) -> Outcome:
 
 @transaction.atomic(durable=True)
 def _settle_message(request_id: UUID, now: datetime) -> Message | None:
-    request = (
-        BackchannelRequest.objects.select_for_update(of=("self",))
-        .select_related("agent", "user", "resource", "grant")
-        .get(pk=request_id)
-    )
+    request = lock_request(request_id)
     data = callbacks.open_callback_data(request)
     if data is None:
         return None

@@ -6,18 +6,16 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import OuterRef
 
 from accounts.models import User
 from audit import events
 from audit.record import About, record
 from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts, move_request
-from ciba.models import Approval, BackchannelRequest, Prompt
+from ciba.models import Approval, BackchannelRequest, Prompt, find_prompt_to_answer, set_answer
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
 from ciba.states import State
 from devices import lifecycle as devices
-from foundation.compiled_queries import CompiledQuery, CompiledUpdate, ExistsByKey, Parameter
 from foundation.handles import b64url, new_id
 from foundation.inserts import insert
 from oauth.models import Grant
@@ -47,23 +45,9 @@ def deny(prompt_id: UUID, answerer: Approver, now: datetime) -> AnswerVerdict:
     return _answer(prompt_id, answerer, State.DENIED, now)
 
 
-_FIND = CompiledQuery(
-    lambda: (
-        Prompt.objects.select_related("request__agent", "request__user")
-        .annotate(is_alive=ExistsByKey(BackchannelRequest.objects.alive().filter(pk=OuterRef("request_id"))))
-        .filter(pk=Parameter("prompt"))
-    )
-)
-_SET_ANSWER = CompiledUpdate(
-    lambda: Prompt.objects.filter(pk=Parameter("prompt")),
-    answer=Parameter("answer"),
-    answered_at=Parameter("answered_at"),
-)
-
-
 @transaction.atomic(durable=True)
 def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -> AnswerVerdict:
-    prompt = _FIND.first(prompt=prompt_id)
+    prompt = find_prompt_to_answer(prompt_id)
     if prompt is None:
         return AnswerVerdict.UNKNOWN
     verdict = judge_answer(_answer_facts(prompt, answerer, target), now)
@@ -80,9 +64,7 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     if not move_request(prompt.request, target, now, decided_at=now, expires_at=end, **granted):
         return AnswerVerdict.ANSWERED  # another answer, or the expiry, came first
     prompt.request.expires_at = end
-    prompt.answer = Prompt.Answer.APPROVED if target is State.APPROVED else Prompt.Answer.DENIED
-    prompt.answered_at = now
-    _SET_ANSWER(prompt=prompt.pk, answer=prompt.answer, answered_at=now)
+    set_answer(prompt, Prompt.Answer(target), now)
     devices.withdraw_notification(prompt.id, now)
     if target is State.APPROVED:
         _grant(prompt, granted["grant"], answerer, now)

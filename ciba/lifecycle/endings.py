@@ -8,8 +8,8 @@ from django.db.models import QuerySet
 from accounts.models import User
 from audit.record import SYSTEM
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import end_request, lock_request
-from ciba.models import BackchannelRequest
+from ciba.lifecycle.transitions import end_request
+from ciba.models import BackchannelRequest, lock_request
 from ciba.states import REQUEST_STATES, State
 from clients import lifecycle as agents
 from clients.models import Agent

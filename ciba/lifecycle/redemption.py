@@ -8,8 +8,8 @@ from django.db import transaction
 from audit import events
 from audit.record import SYSTEM, record
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import about, audit_facts, end_request, lock_request, move_request
-from ciba.models import BackchannelRequest
+from ciba.lifecycle.transitions import about, audit_facts, end_request, move_request
+from ciba.models import BackchannelRequest, lock_request
 from ciba.states import State
 from foundation.transactions import inside_transaction
 

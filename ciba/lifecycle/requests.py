@@ -7,22 +7,21 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts.models import User
+from accounts.models import User, lock_user
 from audit import events
 from audit.record import record
 from ciba import repeats
 from ciba.attempt import BackchannelAttempt
 from ciba.callbacks import state as callbacks
 from ciba.lifecycle.transitions import about, audit_facts
-from ciba.models import BackchannelRequest, Prompt
+from ciba.models import BackchannelRequest, Prompt, count_pending
 from ciba.policy import RequestFacts, RequestRefusal, judge_request, lifetime_of_request, time_to_answer
 from ciba.prompt_content import PromptContent, describe_access, describe_operation, prompt_digest
 from ciba.repeats import EarlierRequest
 from ciba.states import State
 from ciba.topics import topics_of
-from clients.models import Agent
+from clients.models import Agent, lock_agent
 from devices import lifecycle as devices
-from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.handles import digest, new_handle, new_id, random_bytes
 from foundation.inserts import insert
 from foundation.wakeups import wake
@@ -102,41 +101,23 @@ def _answer_again(earlier: EarlierRequest, now: datetime) -> OpenedRequest | Req
     return OpenedRequest(earlier.auth_req_id, request)
 
 
-_LOCK_AGENT = CompiledQuery(
-    lambda: Agent.objects.select_for_update(no_key=True).filter(pk=Parameter("agent")).values_list("pk")
-)
-_LOCK_USER = CompiledQuery(
-    lambda: User.objects.select_for_update(no_key=True).filter(pk=Parameter("user")).values_list("pk")
-)
-_PENDING = CompiledQuery(
-    lambda: (
-        BackchannelRequest.objects.filter(
-            agent=Parameter("agent"), user=Parameter("user"), state=State.PENDING, expires_at__gt=Parameter("now")
-        )
-        .order_by()
-        .values_list("pk")
-    )
-)
-
-
 def _request_facts(attempt: BackchannelAttempt) -> RequestFacts:
     agent, user, versions = attempt.agent, attempt.user, attempt.requested.versions
     # The count happens under a lock, so that concurrent requests cannot exceed the limit. With
     # CIBA_HIDE_UNKNOWN_USERS the lock is the agent's row: a lock on a user's row would reveal, by
     # waiting, that the user exists.
     if settings.HIDE_UNKNOWN_USERS:
-        _LOCK_AGENT(agent=agent.pk)
+        lock_agent(agent)
     elif user is not None:
-        _LOCK_USER(user=user.pk)
+        lock_user(user)
     counted_user_id = user.pk if user else new_id()  # a decoy counts 0, by a query that takes equally long
-    pending = _PENDING(agent=agent.pk, user=counted_user_id, now=attempt.now)
     return RequestFacts(
         may_ask_user=user is not None,
         hides_users=settings.HIDE_UNKNOWN_USERS,
         risks=[Risk(version.risk) for version in versions],
         assurances=[Assurance(version.assurance) for version in versions],
         acr_values=attempt.parsed.acr_values,
-        pending=len(pending),
+        pending=count_pending(agent, counted_user_id, attempt.now),
         max_pending=settings.MAX_PENDING_PER_USER,
     )
 

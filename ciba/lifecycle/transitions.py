@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from audit import events
 from audit.record import About, record, record_revocation
@@ -13,7 +12,7 @@ from ciba.states import REQUEST_STATES, State
 from ciba.topics import topics_of
 from devices import lifecycle as devices
 from foundation.compiled_moves import CompiledMoves
-from foundation.compiled_queries import CompiledQuery, Parameter
+from foundation.compiled_queries import Parameter
 from foundation.wakeups import wake
 from oauth.grants.lifecycle import revoke_grant
 
@@ -22,22 +21,6 @@ _LIVE = CompiledMoves(
     lambda: BackchannelRequest.objects.alive().filter(pk=Parameter("request"), expires_at__gt=Parameter("now")),
 )
 _LOCKED = CompiledMoves(REQUEST_STATES, lambda: BackchannelRequest.objects.filter(pk=Parameter("request")))
-
-
-_LOCK = CompiledQuery(
-    lambda: (
-        BackchannelRequest.objects.select_related("agent", "user")
-        .select_for_update(of=("self",))
-        .filter(pk=Parameter("request"))
-    )
-)
-
-
-def lock_request(request_id: UUID) -> BackchannelRequest:
-    locked = _LOCK.first(request=request_id)
-    if locked is None:
-        raise BackchannelRequest.DoesNotExist(f"request {request_id}")
-    return locked
 
 
 def move_request(
