@@ -93,12 +93,8 @@ def _rows_under(unverified_key: str, agent: Agent) -> QuerySet[IdempotencyKey]:
 
 
 def _open(row: IdempotencyKey, attempt: BackchannelAttempt) -> EarlierRequest:
-    stored = json.loads(_plain(row))
+    stored = json.loads(open_sealed(bytes(row.sealed_response), place=_place(row.request_id)))
     return EarlierRequest(row.request, stored["auth_req_id"], stored["request_digest"] == _request_digest(attempt))
-
-
-def _plain(row: IdempotencyKey) -> bytes:
-    return open_sealed(bytes(row.sealed_response), place=_place(row.request_id))
 
 
 def _place(request_id: UUID) -> str:

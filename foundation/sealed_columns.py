@@ -28,6 +28,11 @@ class SealedField(models.BinaryField):  # type: ignore[type-arg]  # not subscrip
     def place_in(self, row: models.Model) -> str:
         return place_of(self.model, self.name, getattr(row, self.identified_by))
 
+    def open_in(self, row: models.Model) -> bytes | None:
+        """The value in clear; None if the column is empty. Raises KeyringError."""
+        sealed = getattr(row, self.name)
+        return None if sealed is None else open_sealed(bytes(sealed), place=self.place_in(row))
+
 
 def place_of(model: type[models.Model], column: str, row: object) -> str:
     """The place of a value, for `seal` and `open_sealed`. `row` is the value of the field `identified_by`."""

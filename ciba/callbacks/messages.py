@@ -1,5 +1,7 @@
 """The bodies of callbacks to an agent (CIBA Core 10.2, 10.3.1, 12). Pure."""
 
+import json
+from collections.abc import Mapping
 from typing import Any, assert_never
 
 from ciba.errors import ExpiredToken, TransactionFailed
@@ -8,24 +10,13 @@ from foundation.errors import ProtocolError
 from oauth.errors import AccessDenied
 
 
-def ping(auth_req_id: str) -> dict[str, Any]:
-    """The body of a ping (CIBA Core 10.2).
+def encode_callback(auth_req_id: str, pushed: Mapping[str, Any]) -> bytes:
+    """The body of a callback: which request it answers, and what is pushed.
 
-    It holds the auth_req_id only; the agent gets its tokens at the token endpoint.
+    That is the token response (CIBA Core 10.3.1) or the error (CIBA Core 12). It is empty in a ping
+    (CIBA Core 10.2), whose agent gets its tokens at the token endpoint.
     """
-    return {"auth_req_id": auth_req_id}
-
-
-def pushed_tokens(auth_req_id: str, response: dict[str, Any]) -> dict[str, Any]:
-    """The body of a token push (CIBA Core 10.3.1): the token response, and the request that it
-    answers.
-    """
-    return {"auth_req_id": auth_req_id, **response}
-
-
-def pushed_error(auth_req_id: str, error: ProtocolError) -> dict[str, Any]:
-    """The body of an error push (CIBA Core 12)."""
-    return {"auth_req_id": auth_req_id, **error.body()}
+    return json.dumps({"auth_req_id": auth_req_id, **pushed}).encode()
 
 
 def error_to_push(state: State) -> ProtocolError | None:

@@ -5,7 +5,6 @@ For a push, the first transaction mints the tokens and stores them sealed, so th
 failure sends the same tokens.
 """
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +14,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from ciba import lifecycle
-from ciba.callbacks import messages as payloads
 from ciba.callbacks import state as callbacks
+from ciba.callbacks.messages import encode_callback, error_to_push
 from ciba.models import BackchannelRequest, is_alive, lock_request
 from ciba.states import State
 from ciba.token_grant import issue
@@ -69,7 +68,7 @@ def _settle_message(request_id: UUID, now: datetime) -> Message | None:
         lifecycle.drop_callback(request, now)
         return None
     if request.delivery_mode == Agent.DeliveryMode.PING:
-        body: bytes | None = json.dumps(payloads.ping(data.auth_req_id)).encode()
+        body: bytes | None = encode_callback(data.auth_req_id, {})
     else:
         body = _body_to_push(request, data, now)
     if body is None:
@@ -88,11 +87,11 @@ def _body_to_push(request: BackchannelRequest, data: callbacks.CallbackData, now
         return data.answer
     if request.state == State.APPROVED and may_ask and lifecycle.start_push(request, now):
         response = token_endpoint.issue(issue(request, data.auth_req_id, now), UNBOUND, CIBA, now)
-        return callbacks.seal_token_response(request, payloads.pushed_tokens(data.auth_req_id, response))
+        return callbacks.seal_token_response(request, encode_callback(data.auth_req_id, response))
     if request.state in (State.APPROVED, State.DELIVERING):
         lifecycle.end_dead(request, now)
-    error = payloads.error_to_push(State(request.state))
-    return json.dumps(payloads.pushed_error(data.auth_req_id, error)).encode() if error else None
+    error = error_to_push(State(request.state))
+    return encode_callback(data.auth_req_id, error.body()) if error else None
 
 
 def _send(message: Message, now: datetime) -> Outcome:

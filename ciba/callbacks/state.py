@@ -4,7 +4,6 @@ The auth_req_id, the agent's token and the pushed tokens are sealed in the reque
 erased as soon as nothing more must be sent. The outbox row holds only the request's id.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,15 +14,15 @@ from ciba.models import BackchannelRequest
 from ciba.states import State
 from clients.models import Agent
 from foundation import outbox
-from foundation.keyring import open_sealed, seal
+from foundation.keyring import seal
 from foundation.sealed_columns import place_of, sealed_fields
 from foundation.transactions import inside_transaction
 
 KIND = "callback"
 # How long after a request's end the agent may still be notified of it.
 NOTICE_LIFETIME = timedelta(minutes=5)
-_SEALED = tuple(field.name for field in sealed_fields(BackchannelRequest))
-_ERASED: dict[str, Any] = {**dict.fromkeys(_SEALED), "callback_deadline_at": None}
+_SEALED = sealed_fields(BackchannelRequest)
+_ERASED: dict[str, Any] = {**dict.fromkeys(field.name for field in _SEALED), "callback_deadline_at": None}
 
 
 @dataclass(frozen=True)
@@ -55,21 +54,14 @@ def seal_callback_data(agent: Agent, request_id: UUID, auth_req_id: str, token: 
 
 def open_callback_data(request: BackchannelRequest) -> CallbackData | None:
     """The callback data; None if nothing (more) must be sent."""
-    opened = {name: _open(request, name) for name in _SEALED}
-    auth_req_id, token, answer = opened.values()
+    auth_req_id, token, answer = (field.open_in(request) for field in _SEALED)
     if auth_req_id is None or token is None:
         return None
     return CallbackData(auth_req_id.decode(), token.decode(), answer)
 
 
-def _open(request: BackchannelRequest, column: str) -> bytes | None:
-    sealed = getattr(request, column)
-    return None if sealed is None else open_sealed(bytes(sealed), place=_place(column, request.id))
-
-
-def seal_token_response(request: BackchannelRequest, body: dict[str, Any]) -> bytes:
-    """The sealed body of a push. A retry sends the same body."""
-    answer = json.dumps(body).encode()
+def seal_token_response(request: BackchannelRequest, answer: bytes) -> bytes:
+    """Seals the body of a push, and returns it. A retry sends the same body."""
     sealed = seal(answer, place=_place("sealed_token_response", request.id))
     BackchannelRequest.objects.filter(pk=request.pk).update(sealed_token_response=sealed)
     return answer

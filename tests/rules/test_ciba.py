@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 
-from ciba.callbacks import messages as payloads
+from ciba.callbacks.messages import error_to_push
 from ciba.errors import InvalidBindingMessage
 from ciba.parameters import MAX_BINDING_MESSAGE, parse_parameters
 from ciba.policy import (
@@ -280,7 +280,7 @@ class TestNotificationToken:
 
 @pytest.mark.parametrize("state", list(State))
 def test_what_a_push_agent_is_told_of_every_state(state: State) -> None:
-    error = payloads.error_to_push(state)
+    error = error_to_push(state)
     expected = {"denied": "access_denied", "expired": "expired_token"} | dict.fromkeys(
         ("cancelled", "revoked", "failed"), "transaction_failed"
     )
