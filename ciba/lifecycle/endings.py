@@ -62,12 +62,9 @@ def cancel(agent: Agent, unverified_auth_req_id: str, now: datetime) -> bool:
     False if the agent has no such request or it has already ended.
     """
     mine = BackchannelRequest.objects.filter(agent=agent, auth_req_id_digest=digest(unverified_auth_req_id))
-    found = mine.values_list("pk", flat=True).first()
-    if found is None:
-        return False
-    request = lock_request(found)
+    request = mine.select_related("agent", "user").select_for_update(of=("self",)).first()
     # Expired: whether or not it was already swept.
-    if State(request.state) in REQUEST_STATES.final_states or request.expires_at <= now:
+    if request is None or State(request.state) in REQUEST_STATES.final_states or request.expires_at <= now:
         return False
     _withdraw(request, f"agent:{agent.client_id}", now)
     callbacks.settle(request, now)
