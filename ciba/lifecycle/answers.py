@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -11,7 +10,7 @@ from accounts.models import User
 from audit import events
 from audit.record import About, record
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import about, audit_facts, move_request
+from ciba.lifecycle.transitions import move_request, record_event
 from ciba.models import Approval, BackchannelRequest, Prompt, find_prompt_to_answer, set_answer
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
 from ciba.states import State
@@ -60,17 +59,16 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     # grant.
     end = min(prompt.request.auth_req_id_expires_at, _grant_end(prompt.request, now))
     # The grant is inserted below, in this transaction, which checks the reference at its end.
-    granted: dict[str, Any] = {"grant": new_id()} if target is State.APPROVED else {}
-    if not move_request(prompt.request, target, now, decided_at=now, expires_at=end, **granted):
+    grant_id = new_id() if target is State.APPROVED else None
+    if not move_request(prompt.request, target, now, decided_at=now, expires_at=end, grant=grant_id):
         return AnswerVerdict.ANSWERED  # another answer, or the expiry, came first
     prompt.request.expires_at = end
     set_answer(prompt, Prompt.Answer(target), now)
     devices.withdraw_notification(prompt.id, now)
-    if target is State.APPROVED:
-        _grant(prompt, granted["grant"], answerer, now)
+    if grant_id:
+        _grant(prompt, grant_id, answerer, now)
     else:
-        by = about(prompt.request, f"user:{answerer.user.id}")
-        record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **audit_facts(prompt.request))
+        record_event(events.REQUEST_DENIED, prompt.request, f"user:{answerer.user.id}", now, prompt=str(prompt.id))
     callbacks.enqueue(prompt.request, now)
     return verdict
 
@@ -120,10 +118,9 @@ def _grant(prompt: Prompt, grant_id: UUID, answerer: Approver, now: datetime) ->
     insert([approval])
     insert([grant])
     request.grant = grant
-    record(
-        events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,
+    record_event(
+        events.REQUEST_APPROVED, request, f"user:{answerer.user.id}", now,
         prompt=str(prompt.id), prompt_digest=b64url(bytes(prompt.prompt_digest)), assurance=request.assurance,
-        **audit_facts(request),
         operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
         address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip

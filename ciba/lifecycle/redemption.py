@@ -6,9 +6,9 @@ from uuid import UUID
 from django.db import transaction
 
 from audit import events
-from audit.record import SYSTEM, record
+from audit.record import SYSTEM
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import about, audit_facts, end_request, move_request
+from ciba.lifecycle.transitions import end_request, move_request, record_event
 from ciba.models import BackchannelRequest, lock_request
 from ciba.states import State
 from foundation.transactions import inside_transaction
@@ -20,7 +20,7 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
     # Not from delivering: the tokens of such a request are already minted.
     if not move_request(request, State.REDEEMED, now, leaving=[State.APPROVED], redeemed_at=now):
         return False
-    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **audit_facts(request))
+    record_event(events.REQUEST_REDEEMED, request, f"agent:{request.agent.client_id}", now)
     callbacks.settle(request, now)
     return True
 
@@ -30,29 +30,24 @@ def start_push(request: BackchannelRequest, now: datetime) -> bool:
     inside_transaction("starting a push")
     if not move_request(request, State.DELIVERING, now):
         return False
-    record(events.REQUEST_DELIVERING, about(request, SYSTEM), now, **audit_facts(request))
+    record_event(events.REQUEST_DELIVERING, request, SYSTEM, now)
     return True
 
 
 @transaction.atomic(durable=True)
 def finish_callback(request_id: UUID, *, arrived: bool, now: datetime) -> None:
-    """Records that the callback arrived or cannot arrive: delivering → redeemed | failed.
-
-    Erases the callback data.
-    """
+    """Records that the callback arrived or cannot arrive: delivering → redeemed | failed."""
     request = lock_request(request_id)
-    if request.state == State.DELIVERING:
-        if arrived:
-            end_request(request, State.REDEEMED, SYSTEM, now, redeemed_at=now)
-        else:
-            end_request(request, State.FAILED, SYSTEM, now)
-    callbacks.erase([request.pk])
+    if arrived and request.state == State.DELIVERING:
+        end_request(request, State.REDEEMED, SYSTEM, now, redeemed_at=now)
+    drop_callback(request, now)
 
 
 def drop_callback(request: BackchannelRequest, now: datetime) -> None:
-    """Drops the callback because the agent is suspended or has no notification endpoint.
+    """Erases the callback data. A push whose tokens have not arrived has failed.
 
-    Runs in the caller's transaction.
+    The callback is over, or the agent is suspended or has no notification endpoint. Runs in the
+    caller's transaction.
     """
     if request.state == State.DELIVERING:
         end_request(request, State.FAILED, SYSTEM, now)

@@ -7,15 +7,15 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from accounts.models import User, lock_user
+from accounts.models import lock_user
 from audit import events
 from audit.record import record
 from ciba import repeats
 from ciba.attempt import BackchannelAttempt
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import about, audit_facts
+from ciba.lifecycle.transitions import about, record_event
 from ciba.models import BackchannelRequest, Prompt, count_pending
-from ciba.policy import RequestFacts, RequestRefusal, judge_request, lifetime_of_request, time_to_answer
+from ciba.policy import Acceptance, RequestFacts, RequestRefusal, judge_request, lifetime_of_request, time_to_answer
 from ciba.prompt_content import PromptContent, describe_access, describe_operation, prompt_digest
 from ciba.repeats import EarlierRequest
 from ciba.states import State
@@ -64,14 +64,13 @@ def open(attempt: BackchannelAttempt) -> OpenedRequest | RequestRefusal:
         if attempt.unverified_key is not None:
             transaction.set_rollback(True)
         return verdict
-    user = attempt.user if verdict.decoy_reason is None else None
-    request = _store(request_id, auth_req_id, attempt, user, verdict.assurance, life)
-    prompt = _create_prompt(request, user)
-    devices.notify_approver(user, prompt.id, attempt.now, request.expires_at)
+    request = _store(request_id, auth_req_id, attempt, verdict, life)
+    prompt = _create_prompt(request)
+    devices.notify_approver(request.user, prompt.id, attempt.now, request.expires_at)
     wake(topics_of(request))
-    record(
-        events.REQUEST_OPENED, about(request, f"agent:{attempt.agent.client_id}"), attempt.now,
-        **audit_facts(request), operation_digest=request.operation_digest, scope=request.scopes,
+    record_event(
+        events.REQUEST_OPENED, request, f"agent:{attempt.agent.client_id}", attempt.now,
+        operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in attempt.requested.versions],
         prompt_closes_at=request.expires_at.isoformat(), expires_at=request.auth_req_id_expires_at.isoformat(),
@@ -123,15 +122,11 @@ def _request_facts(attempt: BackchannelAttempt) -> RequestFacts:
 
 
 def _store(
-    request_id: UUID,
-    auth_req_id: str,
-    attempt: BackchannelAttempt,
-    user: User | None,
-    assurance: Assurance,
-    life: timedelta,
+    request_id: UUID, auth_req_id: str, attempt: BackchannelAttempt, accepted: Acceptance, life: timedelta
 ) -> BackchannelRequest:
     agent, parsed, requested, now = attempt.agent, attempt.parsed, attempt.requested, attempt.now
     versions, until = requested.versions, now + life
+    user = attempt.user if accepted.decoy_reason is None else None
     request = BackchannelRequest(
         id=request_id,
         agent=agent,
@@ -143,7 +138,7 @@ def _store(
         scopes=requested.scope_names,
         authorization_details=requested.authorization_details,
         operation_digest=requested_digest(requested, agent, user),
-        assurance=assurance,
+        assurance=accepted.assurance,
         uses=versions[0].uses if len(versions) == 1 else None,
         grant_lifetime=_grant_lifetime(requested),
         binding_message=parsed.binding_message,
@@ -188,7 +183,7 @@ def _compose(agent: Agent, requested: RequestedAccess) -> PromptContent:
     }
 
 
-def _create_prompt(request: BackchannelRequest, approver: User | None) -> Prompt:
+def _create_prompt(request: BackchannelRequest) -> Prompt:
     nonce = random_bytes(32)
     bound = prompt_digest(
         operation_digest=request.operation_digest,
@@ -198,6 +193,6 @@ def _create_prompt(request: BackchannelRequest, approver: User | None) -> Prompt
         expires_at=request.expires_at,
         nonce=nonce,
     )
-    prompt = Prompt(id=new_id(), request=request, approver=approver, nonce=nonce, prompt_digest=bound)
+    prompt = Prompt(id=new_id(), request=request, approver=request.user, nonce=nonce, prompt_digest=bound)
     insert([prompt])
     return prompt
