@@ -10,7 +10,7 @@ from accounts.models import User
 from audit import events
 from audit.record import About, record
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import move_request, record_event
+from ciba.lifecycle.transitions import about, audit_facts, move_request
 from ciba.models import Approval, BackchannelRequest, Prompt, find_prompt_to_answer, set_answer
 from ciba.policy import AnswerFacts, AnswerVerdict, judge_answer
 from ciba.states import State
@@ -68,7 +68,8 @@ def _answer(prompt_id: UUID, answerer: Approver, target: State, now: datetime) -
     if grant_id:
         _grant(prompt, grant_id, answerer, now)
     else:
-        record_event(events.REQUEST_DENIED, prompt.request, f"user:{answerer.user.id}", now, prompt=str(prompt.id))
+        by = about(prompt.request, f"user:{answerer.user.id}")
+        record(events.REQUEST_DENIED, by, now, prompt=str(prompt.id), **audit_facts(prompt.request))
     callbacks.enqueue(prompt.request, now)
     return verdict
 
@@ -118,9 +119,10 @@ def _grant(prompt: Prompt, grant_id: UUID, answerer: Approver, now: datetime) ->
     insert([approval])
     insert([grant])
     request.grant = grant
-    record_event(
-        events.REQUEST_APPROVED, request, f"user:{answerer.user.id}", now,
+    record(
+        events.REQUEST_APPROVED, about(request, f"user:{answerer.user.id}"), now,
         prompt=str(prompt.id), prompt_digest=b64url(bytes(prompt.prompt_digest)), assurance=request.assurance,
+        **audit_facts(request),
         operation_digest=request.operation_digest, signed_in_at=answerer.signed_in_at.isoformat(),
         address=answerer.address, uses=request.uses, grant_expires_at=grant.expires_at.isoformat(),
     )  # fmt: skip

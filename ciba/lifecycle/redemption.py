@@ -6,9 +6,9 @@ from uuid import UUID
 from django.db import transaction
 
 from audit import events
-from audit.record import SYSTEM
+from audit.record import SYSTEM, record
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import end_request, move_request, record_event
+from ciba.lifecycle.transitions import about, audit_facts, end_request, move_request
 from ciba.models import BackchannelRequest, lock_request
 from ciba.states import State
 from foundation.transactions import inside_transaction
@@ -20,7 +20,7 @@ def redeem(request: BackchannelRequest, now: datetime) -> bool:
     # Not from delivering: the tokens of such a request are already minted.
     if not move_request(request, State.REDEEMED, now, leaving=[State.APPROVED], redeemed_at=now):
         return False
-    record_event(events.REQUEST_REDEEMED, request, f"agent:{request.agent.client_id}", now)
+    record(events.REQUEST_REDEEMED, about(request, f"agent:{request.agent.client_id}"), now, **audit_facts(request))
     callbacks.settle(request, now)
     return True
 
@@ -30,7 +30,7 @@ def start_push(request: BackchannelRequest, now: datetime) -> bool:
     inside_transaction("starting a push")
     if not move_request(request, State.DELIVERING, now):
         return False
-    record_event(events.REQUEST_DELIVERING, request, SYSTEM, now)
+    record(events.REQUEST_DELIVERING, about(request, SYSTEM), now, **audit_facts(request))
     return True
 
 

@@ -13,7 +13,7 @@ from audit.record import record
 from ciba import repeats
 from ciba.attempt import BackchannelAttempt
 from ciba.callbacks import state as callbacks
-from ciba.lifecycle.transitions import about, record_event
+from ciba.lifecycle.transitions import about, audit_facts
 from ciba.models import BackchannelRequest, Prompt, count_pending
 from ciba.policy import Acceptance, RequestFacts, RequestRefusal, judge_request, lifetime_of_request, time_to_answer
 from ciba.prompt_content import PromptContent, describe_access, describe_operation, prompt_digest
@@ -68,9 +68,9 @@ def open(attempt: BackchannelAttempt) -> OpenedRequest | RequestRefusal:
     prompt = _create_prompt(request)
     devices.notify_approver(request.user, prompt.id, attempt.now, request.expires_at)
     wake(topics_of(request))
-    record_event(
-        events.REQUEST_OPENED, request, f"agent:{attempt.agent.client_id}", attempt.now,
-        operation_digest=request.operation_digest, scope=request.scopes,
+    record(
+        events.REQUEST_OPENED, about(request, f"agent:{attempt.agent.client_id}"), attempt.now,
+        **audit_facts(request), operation_digest=request.operation_digest, scope=request.scopes,
         authorization_details=request.authorization_details, binding_message=request.binding_message,
         types=[f"{v.operation_type.name} v{v.number}" for v in attempt.requested.versions],
         prompt_closes_at=request.expires_at.isoformat(), expires_at=request.auth_req_id_expires_at.isoformat(),

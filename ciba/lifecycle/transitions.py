@@ -1,11 +1,10 @@
 """The changes of a request's state, and what every event of a request says."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from audit import events
-from audit.events import EventKind
 from audit.record import About, record, record_revocation
 from ciba.models import BackchannelRequest
 from ciba.prompt_content import headline
@@ -52,7 +51,7 @@ def end_request(request: BackchannelRequest, target: State, actor: str, now: dat
     request.state = target
     # Only a revocation goes on if its event cannot be written.
     write = record if target in (State.REDEEMED, State.EXPIRED) else record_revocation
-    record_event(_EVENT_OF_END[target], request, actor, now, write=write, was=was)
+    write(_EVENT_OF_END[target], about(request, actor), now, was=was, **audit_facts(request))
     wake(topics_of(request))
     if was is State.PENDING:
         for prompt in request.prompts.all():
@@ -61,18 +60,9 @@ def end_request(request: BackchannelRequest, target: State, actor: str, now: dat
         revoke_grant(request.grant_id, request.agent, request.user, now, actor=actor)
 
 
-def record_event(
-    kind: EventKind,
-    request: BackchannelRequest,
-    actor: str,
-    now: datetime,
-    *,
-    write: Callable[..., None] = record,
-    **facts: Any,
-) -> None:
-    """Writes an event of a request, with the agent's name and the headline, which the user reads at /activity."""
-    agent, line = request.content["agent"], headline(request.content)
-    write(kind, about(request, actor), now, agent=agent, headline=line, **facts)
+def audit_facts(request: BackchannelRequest) -> dict[str, str]:
+    """The event details that the user reads at /activity."""
+    return {"agent": request.content["agent"], "headline": headline(request.content)}
 
 
 def about(request: BackchannelRequest, actor: str) -> About:
