@@ -7,6 +7,7 @@ settings.py          the settings
 variables.py         every variable of the environment: name, default, values, meaning
 environment.py, addresses.py   reading variables; which hosts, addresses and proxies they may name
 checks.py            the checks that refuse unsafe production settings
+database_state.py    whether the database fits this version: migrations, rights
 wiring.py            fills the tables that lower packages declare for upper ones
 urls.py              every path of the server
 request.py, middleware.py, forwarded.py     the request class, middleware, addresses from proxies
