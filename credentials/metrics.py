@@ -1,4 +1,9 @@
-"""Lease figures for /metrics and /readyz."""
+"""Lease figures for /metrics and /readyz.
+
+Every series is there before its first event, with the value 0: a rule that finds no series never
+fires, and a counter that appears with 1 has no increase. Without any backend, one series per figure
+has an empty `backend`, which Prometheus reads like a missing label.
+"""
 
 from datetime import datetime
 from typing import Any
@@ -8,7 +13,7 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.metrics_core import GaugeMetricFamily
 
 from credentials.backends import recovery
-from credentials.leases.states import ENDING_STATES, FINAL_STATES, State
+from credentials.leases.states import COUNTED_STATES, ENDING_STATES, FINAL_STATES, State
 from credentials.models import Backend, Lease
 
 ISSUED = Histogram(
@@ -19,6 +24,7 @@ ALARMS = Counter(
     "Handles that were unwrapped twice, accounts without a lease, and objects left behind.",
     ["kind"],
 )
+ALARM_KINDS = ("unwrapped twice", "orphan", "left behind")
 
 
 def read_figures(now: datetime) -> list[GaugeMetricFamily]:
@@ -35,12 +41,18 @@ def read_figures(now: datetime) -> list[GaugeMetricFamily]:
         "countersign_leases_backend_failing_seconds", "How long a backend has not answered.", labels=["backend"]
     )
     states = Lease.objects.exclude(state__in=FINAL_STATES).values_list("backend__name", "state").annotate(Count("id"))
-    for backend, state, count in states.order_by():
-        leases.add_metric([backend, state], count)
+    counts = {(backend, state): count for backend, state, count in states.order_by()}
     ending = Q(leases__state__in=ENDING_STATES)
     ended, over = Min("leases__ended_at", filter=ending), Min("leases__expires_at", filter=ending)
     in_service = set(Backend.objects.in_service().values_list("pk", flat=True))
-    backends: Any = Backend.objects.annotate(oldest=ended, over=over)
+    backends: Any = list(Backend.objects.annotate(oldest=ended, over=over))
+    _create_counters([one.name for one in backends])
+    for name in [one.name for one in backends] or [""]:
+        for state in sorted(COUNTED_STATES):
+            leases.add_metric([name, state], counts.get((name, state), 0))
+    if not backends:
+        for figure in (oldest, orphans, failing):
+            figure.add_metric([""], 0)
     for one in backends:
         # A lease that cannot be revoked is overdue only after its own expiry.
         since = one.over if one.is_revocable is False else one.oldest
@@ -48,6 +60,14 @@ def read_figures(now: datetime) -> list[GaugeMetricFamily]:
         orphans.add_metric([one.name], len(one.orphans))
         failing.add_metric([one.name], _since(one.failing_since, now) if one.pk in in_service else 0)
     return [leases, oldest, orphans, failing]
+
+
+def _create_counters(backends: list[str]) -> None:
+    """Creates this process's series of the counters, if they are not there yet."""
+    for kind in ALARM_KINDS:
+        ALARMS.labels(kind)
+    for name in backends or [""]:
+        ISSUED.labels(name)
 
 
 def _since(moment: datetime | None, now: datetime) -> float:

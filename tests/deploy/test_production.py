@@ -121,8 +121,8 @@ def test_the_roles_may_do_what_the_documents_say(production: Production) -> None
         ).fetchall()
         assert sorted(rights) == [(production.app, False), (production.owner, False)]
     with psycopg.connect(production.url(production.app)) as app:
-        asked = "SELECT r FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE','TRIGGER']) r"
-        found = app.execute(f"{asked} WHERE has_table_privilege('audit_event', r)").fetchall()
+        rights = "SELECT r FROM unnest(ARRAY['SELECT','INSERT','UPDATE','DELETE','TRUNCATE','TRIGGER']) r"
+        found = app.execute(f"{rights} WHERE has_table_privilege('audit_event', r)").fetchall()
         assert sorted(found) == [("INSERT",), ("SELECT",)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("CREATE TABLE mine ()")
