@@ -126,7 +126,9 @@ _pool_size = env.read(variables.DATABASE_POOL_SIZE)
 if _config := env.read(variables.DATABASE_URL):
     DATABASES["default"] = _config | {
         "CONN_MAX_AGE": 0,
-        "OPTIONS": {
+        # With those of the URL, for example sslmode and target_session_attrs.
+        "OPTIONS": _config.get("OPTIONS", {})
+        | {
             "pool": {
                 "min_size": 1,
                 "max_size": _pool_size,

@@ -57,6 +57,15 @@ def test_good_settings_start(problems: Any) -> None:
     assert problems() == []
 
 
+def test_the_options_of_the_database_s_url_count(problems: Any) -> None:
+    """Without them, a connection that the operator wants encrypted and verified would be neither."""
+    url = GOOD["DATABASE_URL"] + "?sslmode=verify-full&target_session_attrs=read-write"
+    assert problems(DATABASE_URL=url) == []
+    options = checks.settings.DATABASES["default"]["OPTIONS"]
+    assert (options["sslmode"], options["target_session_attrs"]) == ("verify-full", "read-write")
+    assert options["pool"]["max_size"] > 1
+
+
 WRONG = [
     ("PORT", ["0", "65536", "-1", "http", "80.5", "8_000", "\u0668\u0660"], "PORT must be a whole number"),
     ("ISSUER_URL", ["auth.example.com", "ftp://auth.example.com", "https://", "https://auth.example.com/auth",
