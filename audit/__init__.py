@@ -5,6 +5,7 @@ what an event means. The code that changes a state records the event, in the sam
 
 events.py   every kind of event, declared once
 record.py   writing an event in the caller's transaction
+triggers.py the triggers that guard the table, and whether a database has them
 models.py   the append-only table, and the table of set-aside events
 admin.py    reading the log in the administration
 pages.py    /activity: a user's own events

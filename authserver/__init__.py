@@ -20,6 +20,6 @@ kill_switch.py       one action that stops an agent and ends everything that it 
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles
 keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
 generated_docs/      docs/errors.md, docs/events.md and docs/settings.md, written from the code
-management/commands  migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo, sweeper,
-                     write_docs
+management/commands  backup_check, migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo,
+                     sweeper, write_docs
 """

@@ -5,6 +5,8 @@ nonce, ciphertext with its 16-byte tag. The associated data includes the value's
 (`table:column:primary key`), so that a value copied to another row cannot be decrypted there.
 """
 
+from collections.abc import Mapping
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -36,10 +38,13 @@ def seal(plaintext: bytes, *, place: str) -> bytes:
     return header + nonce + AESGCM(key).encrypt(nonce, plaintext, header + place.encode())
 
 
-def open_sealed(sealed: bytes, *, place: str) -> bytes:
-    """Decrypts a value that `seal` encrypted for the same place. Raises KeyringError."""
+def open_sealed(sealed: bytes, *, place: str, keys: Mapping[str, bytes] | None = None) -> bytes:
+    """Decrypts a value that `seal` encrypted for the same place. `keys` replace this server's own.
+
+    Raises KeyringError.
+    """
     key_id = sealed_under(sealed)
-    key = _keys().get(key_id)
+    key = (_keys() if keys is None else keys).get(key_id)
     if key is None:
         raise KeyringError(f"sealed under key {key_id}, which is not in KEY_ENCRYPTION_KEYS_FILE")
     end = 2 + len(key_id)

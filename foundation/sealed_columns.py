@@ -4,13 +4,14 @@ A sealed value belongs to its place: table, column and row. So a value that was 
 row cannot be opened there.
 """
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from django.apps import apps
 from django.db import models, transaction
 from django.db.models import Q
 
-from foundation.keyring import open_sealed, seal
+from foundation.keyring import KeyringError, open_sealed, seal
 
 
 class SealedField(models.BinaryField):  # type: ignore[type-arg]  # not subscriptable when it runs
@@ -51,6 +52,35 @@ def sealed_columns() -> dict[type[models.Model], list[SealedField]]:
     return {model: fields for model, fields in found.items() if fields}
 
 
+def rows_with_values(model: type[models.Model], database: str | None = None) -> models.QuerySet[models.Model]:
+    """The rows of which at least one sealed column has a value."""
+    has_value = Q()
+    for field in sealed_fields(model):
+        has_value |= Q(**{f"{field.name}__isnull": False})
+    return model._default_manager.using(database).filter(has_value)
+
+
+def find_unopenable(
+    model: type[models.Model], keys: Mapping[str, bytes], database: str
+) -> tuple[int, dict[str, list[str]]]:
+    """Opens every sealed value of this model with these keys.
+
+    Returns how many were opened, and for each column why the others were not.
+    """
+    opened = 0
+    refused: dict[str, list[str]] = {}
+    for row in rows_with_values(model, database).iterator():
+        for field in sealed_fields(model):
+            if (value := getattr(row, field.name)) is None:
+                continue
+            try:
+                open_sealed(bytes(value), place=field.place_in(row), keys=keys)
+                opened += 1
+            except KeyringError as error:
+                refused.setdefault(f"{model._meta.db_table}.{field.name}", []).append(str(error))
+    return opened, refused
+
+
 @transaction.atomic(durable=True)
 def reseal(model: type[models.Model]) -> int:
     """Seals every value of this model again, under the first key-encryption key of the file.
@@ -58,10 +88,7 @@ def reseal(model: type[models.Model]) -> int:
     Returns the number of rows.
     """
     fields = sealed_fields(model)
-    has_value = Q()
-    for field in fields:
-        has_value |= Q(**{f"{field.name}__isnull": False})
-    rows = list(model._default_manager.select_for_update().filter(has_value))
+    rows = list(rows_with_values(model).select_for_update())
     for row in rows:
         values = {field.name: _resealed(field, row) for field in fields if getattr(row, field.name) is not None}
         model._default_manager.filter(pk=row.pk).update(**values)
