@@ -67,7 +67,7 @@ class Production:
         ours = ("DATABASE_OWNER_URL", "COUNTERSIGN_TESTING", "LOG_LEVEL")
         return {name: value for name, value in os.environ.items() if name not in ours} | {
             "ISSUER_URL": "https://auth.example.com",
-            "ALLOWED_HOSTS": "auth.example.com,127.0.0.1,localhost",
+            "ALLOWED_HOSTS": "auth.example.com",
             "SECRET_KEY": "x1y2z3-a4b5c6-d7e8f9-g0h1i2-j3k4l5-m6n7o8-p9q0r1-s2t3",
             "KEY_ENCRYPTION_KEYS_FILE": str(self.keys),
             "VAPID_SUBJECT": "mailto:admin@example.com",

@@ -23,7 +23,7 @@ NAME = re.compile(r"\bcountersign_\w+")
 SCRAPE = """
 import django; django.setup()
 from django.test import Client
-print(Client().get("/metrics", headers={"Authorization": "Bearer %s", "Host": "localhost"}).content.decode())
+print(Client().get("/metrics", headers={"Authorization": "Bearer %s", "Host": "auth.example.com"}).content.decode())
 """
 
 

@@ -56,7 +56,9 @@ class Command(BaseCommand):
         for model in sealed_columns():
             more, refused = find_unopenable(model, keys, BACKUP)
             opened += more
-            problems += [f"{column}: {len(why)} values cannot be opened: {why[0]}." for column, why in refused.items()]
+            problems += [
+                f"{column}: {len(found)} values cannot be opened: {found[0]}." for column, found in refused.items()
+            ]
         if not opened and not problems:
             return ["The database has no sealed value, so the key file could not be checked: `prepare` creates keys."]
         if not problems:
