@@ -126,3 +126,17 @@ def test_the_roles_may_do_what_the_documents_say(production: Production) -> None
         assert sorted(found) == [("INSERT",), ("SELECT",)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("CREATE TABLE mine ()")
+
+
+def test_the_first_administrator(production: Production) -> None:
+    made = production.manage(
+        "createsuperuser",
+        "--noinput",
+        "--email",
+        "first@example.com",
+        DJANGO_SUPERUSER_PASSWORD="correct horse battery",
+    )
+    assert made.returncode == 0, made.stderr
+    with psycopg.connect(production.url(production.app)) as app:
+        rows = app.execute("SELECT is_superuser, is_staff FROM accounts_user WHERE email = 'first@example.com'")
+        assert rows.fetchall() == [(True, True)]

@@ -27,7 +27,7 @@ UNITS = sorted((DEPLOY / "systemd").iterdir())
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 
 
-def here(text: str) -> str:
+def local_paths(text: str) -> str:
     """With the paths of this checkout in place of the installed ones."""
     text = text.replace("/opt/countersign/.venv/bin", str(Path(sys.executable).parent))
     return text.replace("/opt/countersign", str(ROOT))
@@ -35,7 +35,7 @@ def here(text: str) -> str:
 
 def entries(name: str, key: str) -> list[str]:
     text = (DEPLOY / "systemd" / f"countersign-{name}.service").read_text().replace("\\\n", " ")
-    return re.findall(rf"^{key}=(.*)$", here(text), re.MULTILINE)
+    return re.findall(rf"^{key}=(.*)$", local_paths(text), re.MULTILINE)
 
 
 @contextmanager
@@ -72,7 +72,7 @@ class TestUnits:
         if program is None:
             pytest.skip("There is no systemd-analyze here: apt-get install systemd.")
         for unit in UNITS:
-            (tmp_path / unit.name).write_text(here(unit.read_text()))
+            (tmp_path / unit.name).write_text(local_paths(unit.read_text()))
         files = [str(tmp_path / unit.name) for unit in UNITS]
         done = subprocess.run([program, "verify", "--man=no", *files], text=True, capture_output=True)
         complaints = [line for line in done.stderr.splitlines() if "countersign" in line or str(tmp_path) in line]
