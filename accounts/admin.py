@@ -12,6 +12,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from accounts import lifecycle
+from accounts.admin_list import UserList
 from accounts.models import SIGN_IN_PERMISSION, Invitation, User
 from audit.record import About
 from foundation.admin import NoDeletion, ReadOnly
@@ -25,11 +26,9 @@ class InviteForm(forms.Form):
 
 
 @admin.register(User)
-class UserAdmin(NoDeletion):
+class UserAdmin(UserList, NoDeletion):
     list_display = ("email", "name", "is_active", "is_staff", "last_login")
     list_filter = ("is_active", "is_staff", "groups")
-    search_fields = ("email", "name")
-    ordering = ("email",)
     fields = (
         "email",
         "name",
@@ -45,7 +44,7 @@ class UserAdmin(NoDeletion):
     )
     readonly_fields = ("id", "is_active", "last_login", "created_at")
     filter_horizontal = ("groups", "user_permissions")
-    actions = ("disable", "enable", "invite_again")
+    actions = ("disable", "enable", "invite_again", *UserList.actions)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """Only a superuser creates administrators or gives permissions.

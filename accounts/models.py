@@ -62,6 +62,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         default_permissions = ("add", "change", "view")
         permissions = [(SIGN_IN_PERMISSION, "Can make sign-in links for users and change what identifies them")]
         constraints = [models.CheckConstraint(name="user_email_is_lower", condition=models.Q(email=Lower("email")))]
+        # For the administration's list. Migration 0002 adds an index for the beginnings of names.
+        indexes = [
+            models.Index(name="user_administrator", fields=["email"], condition=models.Q(is_staff=True)),
+            models.Index(name="user_disabled", fields=["email"], condition=models.Q(is_active=False)),
+        ]
 
     def __str__(self) -> str:
         return self.name or self.email

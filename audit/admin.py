@@ -1,11 +1,8 @@
 """The audit log in the administration: list, filters and details; read-only."""
 
 import json
-from functools import reduce
-from operator import or_
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlencode
-from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
@@ -16,8 +13,10 @@ from django.utils.html import format_html
 from oauth2_provider.models import get_application_model
 
 from audit.events import all_kinds, find_kind
+from audit.exports import ExportingList
 from audit.models import Event, SetAsideEvent
 from foundation.admin import Careful, ReadOnly
+from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
 
 
 class FamilyFilter(admin.SimpleListFilter):
@@ -55,19 +54,24 @@ def family_of(kind: str) -> str:
 
 
 @admin.register(Event)
-class EventAdmin(ReadOnly):
+class EventAdmin(ExportingList, ReadOnly):
     """Agent, user and request are links to all events of the same agent, user or request."""
 
     list_display = ("id", "at", "title", "agent", "user", "viewer", "actor")
-    list_filter = (FamilyFilter, KindFilter, "at")
-    search_fields = ("client_id__exact",)
+    list_filter = (TimeFilter, AgentFilter, UserFilter, FamilyFilter, KindFilter)
     search_help_text = (
-        "A user's e-mail address, an agent's name, or the exact id of a user, an agent, a request or a grant."
+        "A user's e-mail address, an agent's name, or the beginning of either; or the exact id of a user, an agent, a "
+        "request or a grant."
     )
-    date_hierarchy = "at"
-    linked_columns = ("client_id", "user_id")
-    show_full_result_count = False
-    list_per_page = 50
+    linked_columns = ("client_id", "user_id", "at")
+    time_column = "at"
+    agent_column, agent_key = "client_id", "client_id"
+    id_columns = ("user_id", "request_id", "grant_id")
+    exported_columns: ClassVar[dict[str, str]] = {
+        "id": "id", "at": "at", "kind": "kind", "actor": "actor", "client_id": "client_id", "agent": "agent_name",
+        "user_id": "user_id", "email": "email", "request_id": "request_id", "grant_id": "grant_id",
+        "traceparent": "traceparent", "recorded_at": "recorded_at", "body": "body",
+    }  # fmt: skip
     fields = (
         "id",
         "at",
@@ -99,19 +103,14 @@ class EventAdmin(ReadOnly):
         named = {"email": Subquery(users.values("email")[:1]), "agent_name": Subquery(agents.values("name")[:1])}
         return super().get_queryset(request).annotate(**named)
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
-        # Names become ids first, because PostgreSQL uses no index for an OR with subqueries. What finds nothing is left
-        # out, because PostgreSQL overestimates an unknown agent and then reads all events in the order of time.
-        named = _agents().filter(name__iexact=term).values_list("client_id", flat=True)
-        users = get_user_model().objects.filter(email=term.lower()).values_list("pk", flat=True)
-        wanted = [Q(client_id__in=[term, *named]), Q(user_id__in=list(users))]
-        if (key := _uuid(term)) is not None:
-            wanted += [Q(user_id=key), Q(request_id=key), Q(grant_id=key)]
-        found = [one for one in wanted if Event.objects.filter(one).exists()]
-        return (queryset.filter(reduce(or_, found)) if found else queryset.none()), False
+    def get_ordering(self, request: HttpRequest) -> Any:
+        """By id, which the indexes of agents, users and kinds end with; by time where a time limits the list."""
+        is_limited = any(name in TimeFilter.names or name.startswith("at__") for name in request.GET)
+        return ("-at", "-id") if is_limited else ("-id",)
+
+    def find(self, request: HttpRequest, term: str) -> list[Q]:
+        """An agent that was deleted is found by its client_id."""
+        return [*super().find(request, term), Q(client_id=term)]
 
     @admin.display(description="agent", ordering="client_id")
     def agent(self, event: Any) -> str:
@@ -149,13 +148,6 @@ def _all_of(column: str, value: Any, name: str) -> str:
         '<a href="{}?{}" title="{}">{}</a>',
         reverse("admin:audit_event_changelist"), urlencode({column: value}), value, name,
     )  # fmt: skip
-
-
-def _uuid(text: str) -> UUID | None:
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
 
 
 @admin.register(SetAsideEvent)

@@ -168,6 +168,7 @@ USER_DISABLED = _declare("user.disabled", "A user was disabled")
 USER_ENABLED = _declare("user.enabled", "A user was enabled")
 USER_CHANGED = _declare("user.changed", "A user account was changed", "An administrator changed your account")
 GROUP_CHANGED = _declare("group.changed", "A group was created or changed")
+EXPORT_CREATED = _declare("export.created", "An administrator exported the rows of a list")
 
 # Devices
 DEVICE_ADDED = _declare("device.added", "A user added a device", "You added a device")

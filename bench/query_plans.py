@@ -243,7 +243,9 @@ def explain_all() -> tuple[list[str], set[str]]:
     return bad, all_used
 
 
-def explain(connection: Any, statements: list[str]) -> tuple[list[str], list[str], float]:
+def explain(
+    connection: Any, statements: list[str], tables: tuple[str, ...] = TABLES
+) -> tuple[list[str], list[str], float]:
     used: dict[str, None] = {}
     scanned: dict[str, None] = {}
     milliseconds = 0.0
@@ -255,12 +257,12 @@ def explain(connection: Any, statements: list[str]) -> tuple[list[str], list[str
         plan = json.loads(plan) if isinstance(plan, str) else plan
         milliseconds += plan[0].get("Execution Time", 0.0)
         for node in nodes_of(plan[0]["Plan"]):
-            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in TABLES:
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in tables:
                 scanned[node["Relation Name"]] = None
             if index := node.get("Index Name"):
                 used[index] = None
-    own = [index for index in used if not index.startswith(("accounts_", "clients_", "oauth_"))]
-    return own, list(scanned), milliseconds
+    others = tuple(one for one in ("accounts_", "clients_", "oauth_") if not any(t.startswith(one) for t in tables))
+    return [index for index in used if not index.startswith(others)], list(scanned), milliseconds
 
 
 def nodes_of(plan: dict[str, Any]) -> list[dict[str, Any]]:

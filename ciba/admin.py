@@ -3,7 +3,7 @@ use.
 """
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
@@ -14,21 +14,35 @@ from django.utils.html import format_html
 from django.utils.text import Truncator
 
 from audit.events import find_kind
+from audit.exports import ExportingList
 from audit.models import Event
 from audit.record import About
 from ciba import lifecycle
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
 from ciba.prompt_content import headline
 from foundation.admin import NoDeletion, ReadOnly
+from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
 
 
 @admin.register(BackchannelRequest)
-class BackchannelRequestAdmin(ReadOnly):
+class BackchannelRequestAdmin(ExportingList, ReadOnly):
     list_display = ("created_at", "summary_of_request", "agent", "user", "state", "expires_at")
-    list_filter = ("state", "agent", "created_at")
-    search_fields = ("id", "user__email", "agent__client_id", "agent__name", "operation_digest")
+    list_filter = (TimeFilter, AgentFilter, UserFilter, "state")
+    linked_columns = ("agent", "user", "created_at")
+    search_help_text = (
+        "A user's e-mail address, an agent's name, or the beginning of either; or the exact id of an agent, a user, a "
+        "request or a grant."
+    )
+    id_columns = ("id", "grant_id")
     list_select_related = ("agent", "user")
-    date_hierarchy = "created_at"
+    ordering = ("-created_at", "-id")
+    exported_columns: ClassVar[dict[str, str]] = {
+        "id": "id", "created_at": "created_at", "state": "state", "client_id": "agent__client_id",
+        "agent": "agent__name", "user_id": "user_id", "email": "user__email", "resource": "resource__identifier",
+        "scopes": "scopes", "authorization_details": "authorization_details", "operation_digest": "operation_digest",
+        "binding_message": "binding_message", "assurance": "assurance", "uses": "uses", "expires_at": "expires_at",
+        "decided_at": "decided_at", "redeemed_at": "redeemed_at", "grant_id": "grant_id",
+    }  # fmt: skip
     change_form_template = "admin/ciba/backchannelrequest/change_form.html"
     fields = (
         "id", "state", "agent", "user", "delivery_mode", "resource", "summary", "binding_message", "scopes",

@@ -111,6 +111,10 @@ class BackchannelRequest(models.Model):
         # Which query uses which index: bench/query_plans.py.
         indexes = [
             models.Index(name="request_made", fields=["created_at"]),
+            # For the administration's list. Most requests are redeemed, and a list of those is read by request_made.
+            models.Index(
+                name="request_not_redeemed", fields=["state", "created_at"], condition=~Q(state=State.REDEEMED)
+            ),
             models.Index(name="request_agent", fields=["agent", "created_at"]),
             models.Index(name="request_user", fields=["user", "created_at"]),
             models.Index(

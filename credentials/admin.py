@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
@@ -12,13 +12,16 @@ from django.urls import path
 from django.utils import timezone
 from django.utils.html import format_html
 
+from audit.exports import ExportingList
 from audit.record import About
 from credentials.backends import lifecycle as backends
 from credentials.backends import preflight, recovery, roles, rotation
 from credentials.leases import bulk_revocation, lifecycle
+from credentials.leases.lifecycle.audit_facts import EndReason
 from credentials.leases.states import ENDING_STATES, FINAL_STATES
 from credentials.models import Backend, Lease, Recovery, Role
 from foundation.admin import NoDeletion, ReadOnly
+from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
 from operations.models import OperationType, OperationTypeVersion
 
 
@@ -290,16 +293,41 @@ class RoleAdmin(PreflightAfterSaving):
         self.message_user(request, f"{ended} leases ended. The state “revoked” confirms that an account is gone.")
 
 
+class EndReasonFilter(admin.SimpleListFilter):
+    """Offers the declared reasons, because DISTINCT would read all leases."""
+
+    title = "reason of the end"
+    parameter_name = "end_reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason.value, reason.value) for reason in EndReason]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.filter(end_reason=self.value()) if self.value() else queryset
+
+
 @admin.register(Lease)
-class LeaseAdmin(ReadOnly):
+class LeaseAdmin(ExportingList, ReadOnly):
+    change_list_template = "admin/credentials/lease/change_list.html"
     list_display = ("created_at", "role", "agent", "user", "state", "expires_at", "overdue", "attempts", "problem")
-    list_filter = ("state", "backend", "role", "end_reason")
+    list_filter = (TimeFilter, AgentFilter, UserFilter, "state", "backend", "role", EndReasonFilter)
+    linked_columns = ("agent", "user", "grant", "end_reason")
     list_select_related = ("role", "agent", "user")
-    search_fields = ("id", "account_name", "agent__client_id", "agent__name", "user__email", "grant__id")
-    date_hierarchy = "created_at"
-    list_per_page = 50
-    show_full_result_count = False
-    actions = ("end_now", "try_again")
+    search_help_text = (
+        "A user's e-mail address, an agent's name, or the beginning of either; the exact name of an account; or the "
+        "exact id of an agent, a user, a lease or a grant."
+    )
+    id_columns = ("id", "grant_id")
+    ordering = ("-created_at", "-id")
+    exported_columns: ClassVar[dict[str, str]] = {
+        "id": "id", "created_at": "created_at", "backend": "backend__name", "role": "role__name",
+        "client_id": "agent__client_id", "agent": "agent__name", "user_id": "user_id", "email": "user__email",
+        "account_name": "account_name", "purpose": "purpose", "state": "state", "issued_at": "issued_at",
+        "expires_at": "expires_at", "ended_at": "ended_at", "end_reason": "end_reason", "ended_by": "ended_by",
+        "revoked_at": "revoked_at", "attempts": "attempts", "problem": "problem", "grant_id": "grant_id",
+        "request_id": "request_id", "operation_digest": "operation_digest",
+    }  # fmt: skip
+    actions = ("end_now", "try_again", *ExportingList.actions)
     readonly_fields = ("frozen", "overdue", "revocable")
     exclude = ("settings", "wrap_digest", "idempotency_digest")
 
@@ -315,6 +343,11 @@ class LeaseAdmin(ReadOnly):
             ),
             *super().get_urls(),
         ]
+
+    def find(self, request: HttpRequest, term: str) -> list[Q]:
+        """The unique index of account names begins with the backend."""
+        backends_of_all = list(Backend.objects.values_list("pk", flat=True))
+        return [*super().find(request, term), Q(backend_id__in=backends_of_all, account_name=term)]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         may_end = self.has_change_permission(request)

@@ -276,6 +276,7 @@ class Lease(models.Model):
             models.UniqueConstraint(fields=["grant", "idempotency_digest"], name="lease_idempotency_unique"),
         ]
         indexes = [
+            models.Index(name="lease_made", fields=["created_at"]),
             models.Index(name="lease_expiring", fields=["expires_at"], condition=Q(state=State.ACTIVE)),
             models.Index(
                 name="lease_unfinished",

@@ -4,7 +4,7 @@ django-oauth-toolkit's tables hold codes and refresh tokens and are not shown.
 """
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.utils import unquote
@@ -14,7 +14,9 @@ from django.shortcuts import get_object_or_404, redirect
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from audit.exports import ExportingList
 from foundation.admin import ReadOnly
+from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
 from oauth.grants import grant_tree
 from oauth.models import AccessToken, AuthorizationCode, Grant, IDToken, RefreshToken, SigningKey, Use
 from oauth.tokens import signing_keys
@@ -34,13 +36,25 @@ class UseInline(admin.TabularInline[Use, Grant]):
 
 
 @admin.register(Grant)
-class GrantAdmin(ReadOnly):
+class GrantAdmin(ExportingList, ReadOnly):
     list_display = ("id", "agent", "user", "resource", "uses_left", "created_at", "expires_at", "revoked_at")
-    list_filter = ("agent", "resource")
-    search_fields = ("id", "user__email", "agent__client_id", "operation_digest")
+    list_filter = (TimeFilter, AgentFilter, UserFilter, "resource")
+    linked_columns = ("agent", "user")
+    search_help_text = (
+        "A user's e-mail address, an agent's name, or the beginning of either; or the exact id of an agent, a user, a "
+        "grant or a request."
+    )
+    id_columns = ("id", "request_id")
     list_select_related = ("agent", "user", "resource")
+    ordering = ("-created_at", "-id")
+    exported_columns: ClassVar[dict[str, str]] = {
+        "id": "id", "created_at": "created_at", "expires_at": "expires_at", "revoked_at": "revoked_at",
+        "client_id": "agent__client_id", "agent": "agent__name", "user_id": "user_id", "email": "user__email",
+        "resource": "resource__identifier", "scopes": "scopes", "authorization_details": "authorization_details",
+        "operation_digest": "operation_digest", "uses_left": "uses_left", "request_id": "request_id",
+    }  # fmt: skip
     inlines = (UseInline,)
-    actions = ("end",)
+    actions = ("end", *ExportingList.actions)
     change_form_template = "admin/oauth/grant/change_form.html"
 
     def has_end_permission(self, request: HttpRequest) -> bool:

@@ -81,7 +81,11 @@ class Grant(models.Model):
 
     class Meta:
         default_permissions = ("view",)
-        indexes = [models.Index(fields=["user", "agent"]), models.Index(fields=["expires_at"])]
+        indexes = [
+            models.Index(fields=["user", "agent"]),
+            models.Index(fields=["expires_at"]),
+            models.Index(name="grant_made", fields=["created_at"]),
+        ]
         constraints = [
             models.CheckConstraint(
                 name="grant_uses_not_negative",
