@@ -135,7 +135,7 @@ class LargeList(Careful):
         """Conditions that an index answers, one for each thing that the term may name."""
         agents, users = parties.find_agents(term), parties.find_users(term)
         if agents.is_cut_off or users.is_cut_off:
-            text = f"More than {parties.MAX_FOUND} agents or users match. The list shows the rows of the first."
+            text = f"More than {parties.MAX_FOUND} agents or users match. The list shows the rows of the first ones."
             self.message_user(request, f"{text} Enter more of the name or address.", messages.WARNING)
         wanted = [self.rows_of_agents(agents.rows)] if agents.rows else []
         wanted += [self.rows_of_users(users.rows)] if users.rows else []

@@ -229,12 +229,12 @@ class TestFilters:
         text = browser.get(EVENTS, {"agent": hostile, "q": hostile, "client_id": hostile}).content.decode()
         assert "<script>alert" not in text
 
-    def test_a_search_for_a_beginning_stops_at_fifty_and_says_so(self, browser: Client, agent: Caller) -> None:
-        people = User.objects.bulk_create(User(email=f"u{number:03}@example.com") for number in range(51))
+    def test_a_search_for_a_beginning_stops_at_twenty_and_says_so(self, browser: Client, agent: Caller) -> None:
+        people = User.objects.bulk_create(User(email=f"u{number:03}@example.com") for number in range(21))
         made = [make_requests(agent.agent, person, 1)[0].pk for person in people]
         answer = browser.get(REQUESTS, {"q": "u0"})
         assert {row.pk for row in answer.context["cl"].result_list} == set(made[: parties.MAX_FOUND])
-        assert "More than 50 agents or users match" in answer.content.decode()
+        assert "More than 20 agents or users match" in answer.content.decode()
 
     def test_an_exact_name_of_an_agent_that_others_begin_with(self, browser: Client, agent: Caller, user: User) -> None:
         longer = make_caller("Assistant of somebody")
@@ -247,6 +247,8 @@ class TestFilters:
         one = make_user("z@example.com", "Zoe Zimmer", phone="+4915112345678")
         assert shown(browser, USERS, q="zoe z") == shown(browser, USERS, q=one.phone or "") == [one.pk]
         assert shown(browser, USERS, q="immer") == []
+        alike = User.objects.bulk_create(User(email=f"n{number}@example.com", name="Nia Next") for number in range(3))
+        assert set(shown(browser, USERS, q="nia")) == {one.pk for one in alike}
         assert shown(browser, USERS, q=str(one.pk)) == [one.pk]
 
 
