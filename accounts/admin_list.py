@@ -9,7 +9,8 @@ from django.http import HttpRequest
 from accounts.models import User
 from audit.exports import ExportingList
 from foundation import parties
-from foundation.keyset import MAX_COUNTED
+
+MAX_NAMED = 200  # users of one search by name
 
 
 class UserList(ExportingList):
@@ -25,10 +26,10 @@ class UserList(ExportingList):
         """Names become keys first: PostgreSQL would otherwise read the users in the order of their addresses until
         enough names match, and names that begin alike often have addresses that begin alike, at the far end.
         """
-        named = list(User.objects.filter(name__istartswith=term).values_list("pk", flat=True)[: MAX_COUNTED + 1])
-        if len(named) > MAX_COUNTED:
-            text = f"More than {MAX_COUNTED:,} names begin like this, and the list shows {MAX_COUNTED:,} of them."
+        named = list(User.objects.filter(name__istartswith=term).values_list("pk", flat=True)[: MAX_NAMED + 1])
+        if len(named) > MAX_NAMED:
+            text = f"More than {MAX_NAMED} names begin like this, and the list shows {MAX_NAMED} of them."
             self.message_user(request, f"{text} Enter more of the name.", messages.WARNING)
-        wanted = [Q(email__startswith=term.lower()), Q(phone=term), Q(pk__in=named[:MAX_COUNTED])]
+        wanted = [Q(email__startswith=term.lower()), Q(phone=term), Q(pk__in=named[:MAX_NAMED])]
         key = parties.as_uuid(term)
         return [*wanted, Q(pk=key)] if key else wanted

@@ -21,7 +21,6 @@ from query_plans import BEGAN, CONTENT, PARTIES, REQUEST, application, explain
 ROWS = 1_000_000
 MAX_PAGE_MS = 300
 TABLES = ("accounts_user", "clients_agent", "oauth_grant", "ciba_backchannelrequest", "credentials_lease")
-PEOPLE = 20_000  # of the users, those who have requests, grants, leases and events
 
 
 def main() -> None:
@@ -172,13 +171,13 @@ def measure() -> list[str]:
             began = time.perf_counter()
             answer = browser.get(path, query)
             times.append((time.perf_counter() - began) * 1e3)
-        shown = len(answer.context["cl"].result_list) if answer.status_code == 200 else f"HTTP {answer.status_code}"
+        count = len(answer.context["cl"].result_list) if answer.status_code == 200 else f"HTTP {answer.status_code}"
         with CaptureQueriesContext(connection) as captured:
             browser.get(path, query)
         large = [one["sql"] for one in captured.captured_queries if any(table in one["sql"] for table in ALL)]
         used, scanned, milliseconds = explain(connection, [one for one in large if one.startswith("SELECT")], ALL)
         read = f"{', '.join(used)} | {', '.join(scanned) or '-'}"
-        say(f"| {name} | {min(times):.0f} | {milliseconds:.0f} | {shown} | {read} |")
+        say(f"| {name} | {min(times):.0f} | {milliseconds:.0f} | {count} | {read} |")
         if min(times) > MAX_PAGE_MS:
             slow.append(f"{name} takes {min(times):.0f} ms")
     return slow

@@ -26,7 +26,10 @@ class KeysetList(ChangeList):
         for name in (AFTER, BEFORE):  # a position in the list is no filter, and no link keeps it
             self.params.pop(name, None)
             self.filter_params.pop(name, None)
-        return super().get_queryset(request, exclude_parameters)
+        queryset = super().get_queryset(request, exclude_parameters)
+        found = [getattr(request, "search_branches", []), *(getattr(one, "branches", []) for one in self.filter_specs)]
+        self.branches: list[Q] = next((one for one in found if len(one) > 1), [])
+        return queryset
 
     def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
         """Always the order of the keys: any other order would sort the whole table."""
@@ -51,13 +54,26 @@ class KeysetList(ChangeList):
         size = self.list_per_page
         if before:
             reverse = keyset.reverse(order)
-            rows = list(keyset.after(self.queryset, reverse, self._key(order, before))[: size + 1])
+            rows = self._read(reverse, self._key(order, before), size + 1)
             if len(rows) > size:
                 return rows[size - 1 :: -1], True, True
             after = None  # the first page, which is full
-        rows = list(keyset.after(self.queryset, order, self._key(order, after))[: size + 1])
+        rows = self._read(order, self._key(order, after), size + 1)
         page = rows[:size]
         return page, bool(after and page), len(rows) > size
+
+    def _read(self, order: keyset.Order, key: list[Any] | None, limit: int) -> list[Any]:
+        """Rows of several agents or users: the first of each by its index, and of those the first.
+
+        PostgreSQL would otherwise read the whole table in the order of time where it expects more rows than there are.
+        """
+        queryset = self.queryset
+        if self.branches:
+            first = [
+                keyset.after(self.queryset.filter(one), order, key).values_list("pk")[:limit] for one in self.branches
+            ]
+            queryset = queryset.filter(pk__in=first[0].union(*first[1:], all=True))
+        return list(keyset.after(queryset, order, key)[:limit])
 
     def _key(self, order: keyset.Order, text: str | None) -> list[Any] | None:
         try:
@@ -79,21 +95,21 @@ class KeysetList(ChangeList):
         kept = {name: value for name, value in self.filter_params.items() if name not in without}
         return f"?{urlencode(sorted({**kept, **more}.items()), doseq=True)}"
 
-    def shown_filters(self) -> list[dict[str, str]]:
+    def active_filters(self) -> list[dict[str, str]]:
         """Every filter in force, the search too, each with the link that removes it."""
-        shown, named = [], set()
+        active, named = [], set()
         for spec in self.filter_specs:
             names = [name for name in spec.expected_parameters() if name in self.filter_params]
             named |= set(names)
             if names and (text := self._in_words(spec)):
-                shown.append({"title": spec.title, "text": text, "remove": self.query_with(names)})
+                active.append({"title": spec.title, "text": text, "remove": self.query_with(names)})
         for name, values in self.filter_params.items():
             if name == SEARCH_VAR and self.query:
-                shown.append({"title": "search", "text": self.query, "remove": self.query_with([name])})
+                active.append({"title": "search", "text": self.query, "remove": self.query_with([name])})
             elif name not in named and name not in IGNORED_PARAMS:
                 title = name.removesuffix("__exact").replace("__", " ").replace("_", " ")
-                shown.append({"title": title, "text": ", ".join(values), "remove": self.query_with([name])})
-        return shown
+                active.append({"title": title, "text": ", ".join(values), "remove": self.query_with([name])})
+        return active
 
     def _in_words(self, spec: Any) -> str:
         if hasattr(spec, "in_words"):
@@ -132,13 +148,12 @@ class LargeList(Careful):
         return Q(**{f"{self.user_column}__in": [one.pk for one in users]})
 
     def find(self, request: HttpRequest, term: str) -> list[Q]:
-        """Conditions that an index answers, one for each thing that the term may name."""
+        """Conditions that an index answers, one for each agent, user or row that the term may name."""
         agents, users = parties.find_agents(term), parties.find_users(term)
         if agents.is_cut_off or users.is_cut_off:
             text = f"More than {parties.MAX_FOUND} agents or users match. The list shows the rows of the first ones."
             self.message_user(request, f"{text} Enter more of the name or address.", messages.WARNING)
-        wanted = [self.rows_of_agents(agents.rows)] if agents.rows else []
-        wanted += [self.rows_of_users(users.rows)] if users.rows else []
+        wanted = [self.rows_of_agents([one]) for one in agents.rows] + [self.rows_of_users([one]) for one in users.rows]
         if key := parties.as_uuid(term):
             wanted += [Q(**{name: key}) for name in self.id_columns]
         return wanted
@@ -152,4 +167,5 @@ class LargeList(Careful):
             return queryset, False
         wanted = self.find(request, term) if term.isprintable() else []
         found = [one for one in wanted if self.model._default_manager.filter(one).exists()]
+        request.search_branches = found  # type: ignore[attr-defined]
         return (queryset.filter(reduce(or_, found)) if found else queryset.none()), False

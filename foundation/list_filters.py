@@ -64,7 +64,9 @@ class AgentFilter(FormFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if not self.text:
             return queryset
-        return queryset.filter(self.model_admin.rows_of_agents(parties.find_agents(self.text).rows))
+        found = parties.find_agents(self.text).rows
+        self.branches = [self.model_admin.rows_of_agents([one]) for one in found]
+        return queryset.filter(self.model_admin.rows_of_agents(found))
 
 
 class UserFilter(FormFilter):
@@ -81,7 +83,9 @@ class UserFilter(FormFilter):
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
         if not self.text:
             return queryset
-        return queryset.filter(self.model_admin.rows_of_users(parties.find_users(self.text).rows))
+        found = parties.find_users(self.text).rows
+        self.branches = [self.model_admin.rows_of_users([one]) for one in found]
+        return queryset.filter(self.model_admin.rows_of_users(found))
 
 
 class TimeFilter(FormFilter):

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q
 from oauth2_provider.models import get_application_model
 
-MAX_FOUND = 20  # agents or users of one search
+MAX_FOUND = 10  # agents or users of one search
 
 
 @dataclass(frozen=True)

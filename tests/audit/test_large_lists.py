@@ -45,7 +45,7 @@ def page(browser: Client, path: str, query: Any = ()) -> Any:
     return answer.context["cl"]
 
 
-def shown(browser: Client, path: str, **query: str) -> list[Any]:
+def listed(browser: Client, path: str, **query: str) -> list[Any]:
     return [row.pk for row in page(browser, path, query).result_list]
 
 
@@ -153,19 +153,19 @@ class TestFilters:
     @pytest.fixture
     def made(self, agent: Caller, other_agent: Caller, user: User, stranger: User) -> dict[str, list[Any]]:
         return {
-            f"{caller.agent.name} {person.email}": [one.pk for one in make_requests(caller.agent, person, 2, at)]
+            f"{caller.agent.name} {whom.email}": [one.pk for one in make_requests(caller.agent, whom, 2, at)]
             for caller in (agent, other_agent)
-            for person, at in ((user, AT), (stranger, AT - timedelta(days=30)))
+            for whom, at in ((user, AT), (stranger, AT - timedelta(days=30)))
         }
 
     def test_agent_and_user_combine(self, browser: Client, made: dict[str, list[Any]]) -> None:
-        assert sorted(shown(browser, REQUESTS, agent="assist", user="person@")) == sorted(
+        assert sorted(listed(browser, REQUESTS, agent="assist", user="person@")) == sorted(
             made["Assistant person@example.com"]
         )
-        assert len(shown(browser, REQUESTS, agent="Assistant")) == 4
-        assert len(shown(browser, REQUESTS, user="stranger@example.com", state__exact="denied")) == 4
-        assert shown(browser, REQUESTS, user="stranger@example.com", state__exact="pending") == []
-        assert shown(browser, REQUESTS, agent="nobody") == []
+        assert len(listed(browser, REQUESTS, agent="Assistant")) == 4
+        assert len(listed(browser, REQUESTS, user="stranger@example.com", state__exact="denied")) == 4
+        assert listed(browser, REQUESTS, user="stranger@example.com", state__exact="pending") == []
+        assert listed(browser, REQUESTS, agent="nobody") == []
 
     def test_agent_user_kind_and_time_combine_on_events(self, browser: Client, agent: Caller, user: User) -> None:
         about = {"client_id": agent.agent.client_id, "user_id": user.pk}
@@ -175,24 +175,24 @@ class TestFilters:
         make_events(1, user_id=user.pk)
         make_events(1, client_id=agent.agent.client_id)
         query = {"agent": "Assistant", "user": "person@example.com"}
-        assert len(shown(browser, EVENTS, **query)) == 3
-        assert len(shown(browser, EVENTS, **query, kind="user.signed_in")) == 2
+        assert len(listed(browser, EVENTS, **query)) == 3
+        assert len(listed(browser, EVENTS, **query, kind="user.signed_in")) == 2
         day = {"from": "2031-05-03", "to": "2031-05-04"}
-        assert len(shown(browser, EVENTS, **query, **day, kind="user.signed_in")) == 1
-        assert len(shown(browser, EVENTS, **query, **day, kind="user.signed_in", q=str(user.pk))) == 1
+        assert len(listed(browser, EVENTS, **query, **day, kind="user.signed_in")) == 1
+        assert len(listed(browser, EVENTS, **query, **day, kind="user.signed_in", q=str(user.pk))) == 1
 
     @pytest.mark.parametrize(("within", "count"), [("hour", 1), ("day", 2), ("week", 3)])
     def test_periods(self, browser: Client, within: str, count: int) -> None:
         now = timezone.now()
         for hours in (0.9, 23, 24 * 6, 24 * 8):
             make_events(1, now - timedelta(hours=hours), client_id="timed")
-        assert len(shown(browser, EVENTS, within=within, client_id="timed")) == count
+        assert len(listed(browser, EVENTS, within=within, client_id="timed")) == count
 
     def test_to_is_exclusive_and_in_utc(self, browser: Client) -> None:
         make_events(1, client_id="timed")
-        assert len(shown(browser, EVENTS, **{"from": "2031-05-03T12:00", "client_id": "timed"})) == 1
-        assert shown(browser, EVENTS, **{"to": "2031-05-03T12:00", "client_id": "timed"}) == []
-        assert len(shown(browser, EVENTS, **{"to": "2031-05-03T12:01", "client_id": "timed"})) == 1
+        assert len(listed(browser, EVENTS, **{"from": "2031-05-03T12:00", "client_id": "timed"})) == 1
+        assert listed(browser, EVENTS, **{"to": "2031-05-03T12:00", "client_id": "timed"}) == []
+        assert len(listed(browser, EVENTS, **{"to": "2031-05-03T12:01", "client_id": "timed"})) == 1
 
     @pytest.mark.parametrize("path", [EVENTS, REQUESTS, GRANTS, LEASES])
     @pytest.mark.parametrize(
@@ -214,12 +214,12 @@ class TestFilters:
             "q": "pers",
         }
         cl = page(browser, REQUESTS, query)
-        texts = {one["title"]: one["text"] for one in cl.shown_filters()}
+        texts = {one["title"]: one["text"] for one in cl.active_filters()}
         assert texts == {
             "agent": "Assistant", "user": "person", "state": "denied", "time": "from 2031-05-03 00:00 UTC",
             "search": "pers",
         }  # fmt: skip
-        for one, name in zip(cl.shown_filters(), ("from", "agent", "user", "state__exact", "q"), strict=True):
+        for one, name in zip(cl.active_filters(), ("from", "agent", "user", "state__exact", "q"), strict=True):
             assert dict(parse_qsl(one["remove"].removeprefix("?"))) == {k: v for k, v in query.items() if k != name}
         text = browser.get(REQUESTS, query).content.decode()
         assert 'aria-label="Remove the filter agent"' in text
@@ -229,27 +229,27 @@ class TestFilters:
         text = browser.get(EVENTS, {"agent": hostile, "q": hostile, "client_id": hostile}).content.decode()
         assert "<script>alert" not in text
 
-    def test_a_search_for_a_beginning_stops_at_twenty_and_says_so(self, browser: Client, agent: Caller) -> None:
-        people = User.objects.bulk_create(User(email=f"u{number:03}@example.com") for number in range(21))
-        made = [make_requests(agent.agent, person, 1)[0].pk for person in people]
+    def test_a_search_for_a_beginning_stops_at_ten_and_says_so(self, browser: Client, agent: Caller) -> None:
+        users = User.objects.bulk_create(User(email=f"u{number:03}@example.com") for number in range(11))
+        made = [make_requests(agent.agent, one, 1)[0].pk for one in users]
         answer = browser.get(REQUESTS, {"q": "u0"})
         assert {row.pk for row in answer.context["cl"].result_list} == set(made[: parties.MAX_FOUND])
-        assert "More than 20 agents or users match" in answer.content.decode()
+        assert "More than 10 agents or users match" in answer.content.decode()
 
     def test_an_exact_name_of_an_agent_that_others_begin_with(self, browser: Client, agent: Caller, user: User) -> None:
         longer = make_caller("Assistant of somebody")
         make_requests(agent.agent, user, 1)
         make_requests(longer.agent, user, 1)
-        assert len(shown(browser, REQUESTS, agent="Assistant")) == 2
-        assert len(shown(browser, REQUESTS, agent=agent.agent.client_id)) == 1
+        assert len(listed(browser, REQUESTS, agent="Assistant")) == 2
+        assert len(listed(browser, REQUESTS, agent=agent.agent.client_id)) == 1
 
     def test_users_by_the_beginning_of_a_name_or_a_phone_number(self, browser: Client) -> None:
         one = make_user("z@example.com", "Zoe Zimmer", phone="+4915112345678")
-        assert shown(browser, USERS, q="zoe z") == shown(browser, USERS, q=one.phone or "") == [one.pk]
-        assert shown(browser, USERS, q="immer") == []
+        assert listed(browser, USERS, q="zoe z") == listed(browser, USERS, q=one.phone or "") == [one.pk]
+        assert listed(browser, USERS, q="immer") == []
         alike = User.objects.bulk_create(User(email=f"n{number}@example.com", name="Nia Next") for number in range(3))
-        assert set(shown(browser, USERS, q="nia")) == {one.pk for one in alike}
-        assert shown(browser, USERS, q=str(one.pk)) == [one.pk]
+        assert set(listed(browser, USERS, q="nia")) == {one.pk for one in alike}
+        assert listed(browser, USERS, q=str(one.pk)) == [one.pk]
 
 
 def exported(browser: Client, path: str, form: str, **query: str) -> tuple[Any, str]:
@@ -381,3 +381,12 @@ def test_the_order_ends_with_a_unique_column_and_no_column_is_null(model: Any) -
         model._meta.get_field(name) for name in keyset.columns_of(tuple(model_admin.ordering or model._meta.ordering))
     ]
     assert columns[-1].unique and not any(column.null for column in columns)
+
+
+def test_a_walk_over_the_rows_of_several_users_meets_each_once(browser: Client, agent: Caller) -> None:
+    users = User.objects.bulk_create(User(email=f"u{number}@example.com") for number in range(4))
+    for one in users:
+        make_requests(agent.agent, one, 33)
+    wanted = sorted(BackchannelRequest.objects.values_list("created_at", "pk"), reverse=True)
+    for query in ({"q": "u"}, {"user": "u"}, {"user": "u", "agent": "assist"}):
+        assert [pk for one in walk(browser, REQUESTS, "next_link", query) for pk in one] == [pk for _, pk in wanted]
