@@ -31,12 +31,12 @@ class KeysetList(ChangeList):
         self.branches: list[Q] = next((one for one in found if len(one) > 1), [])
         return queryset
 
-    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[str]:
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> Any:
         """Always the order of the keys: any other order would sort the whole table."""
         return list(self.model_admin.get_ordering(request))
 
     def get_results(self, request: HttpRequest) -> None:
-        order = tuple(self.model_admin.get_ordering(request))
+        order: Any = tuple(self.model_admin.get_ordering(request))
         rows, has_previous, has_next = self._read_page(order, request.GET.get(AFTER), request.GET.get(BEFORE))
         self.result_list = rows
         self.previous_link = self._link(BEFORE, rows[0], order) if has_previous else ""
@@ -95,7 +95,7 @@ class KeysetList(ChangeList):
         kept = {name: value for name, value in self.filter_params.items() if name not in without}
         return f"?{urlencode(sorted({**kept, **more}.items()), doseq=True)}"
 
-    def active_filters(self) -> list[dict[str, str]]:
+    def active_filters(self) -> list[dict[str, Any]]:
         """Every filter in force, the search too, each with the link that removes it."""
         active, named = [], set()
         for spec in self.filter_specs:
@@ -121,7 +121,7 @@ class KeysetList(ChangeList):
 class LargeList(Careful):
     """An admin class for a table with millions of rows. `ordering` ends with a unique column and follows an index."""
 
-    change_list_template: Any = "admin/large_list.html"
+    change_list_template: ClassVar[Any] = "admin/large_list.html"
     paginator = keyset.CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER  # a number beside each filter would count the table

@@ -35,7 +35,7 @@ class FormFilter(ListFilter):
     def has_output(self) -> bool:
         return True
 
-    def expected_parameters(self) -> list[str]:
+    def expected_parameters(self) -> list[str | None]:
         return list(self.names)
 
     def choices(self, changelist: Any) -> Iterator[dict[str, Any]]:
@@ -44,10 +44,10 @@ class FormFilter(ListFilter):
         yield {"hidden": list(others.items())}
 
     def in_words(self) -> str:
-        return " ".join(self.used_parameters.values())
+        return " ".join(map(self.get, self.used_parameters))
 
     def get(self, name: str) -> str:
-        return self.used_parameters.get(name, "")
+        return str(self.used_parameters.get(name, ""))
 
 
 class AgentFilter(FormFilter):

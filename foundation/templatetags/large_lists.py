@@ -14,7 +14,7 @@ register = template.Library()
 @register.inclusion_tag("admin/large_list_rows.html")
 def large_list_rows(cl: Any) -> dict[str, Any]:
     headers = list(result_headers(cl))
-    labels = ["" if "checkbox" in header.get("class_attrib", "") else header["text"] for header in headers]
+    labels = ["" if "checkbox" in str(header.get("class_attrib", "")) else header["text"] for header in headers]
     rows = [[_labelled(cell, label) for cell, label in zip(row, labels, strict=True)] for row in results(cl)]
     return {"headers": headers, "rows": rows, "cl": cl}
 
