@@ -25,7 +25,10 @@ TOGETHER = 500  # maximum of events in one INSERT
 
 @dataclass(frozen=True)
 class About:
-    """The subject of an event. `actor` is `user:<id>`, `agent:<client_id>`, `resource:<id>` or `system`."""
+    """The subject of an event.
+
+    `actor` is `user:<id>`, `agent:<client_id>`, `resource:<id>`, `config:<file name>` or `system`.
+    """
 
     actor: str
     client_id: str = ""

@@ -1,7 +1,7 @@
 """The Django project: it imports every other package, and no package but runtime imports it.
 
 Owns: settings, URLs, wiring, middleware, error pages, health, sweeps, the kill switch, logging,
-management commands, the WSGI, ASGI and Celery entry points. Does not own: any domain.
+configuration files, management commands, the WSGI, ASGI and Celery entry points. Does not own: any domain.
 
 settings.py          the settings
 variables.py         every variable of the environment: name, default, values, meaning
@@ -19,7 +19,8 @@ health.py            /livez, /readyz, /metrics
 kill_switch.py       one action that stops an agent and ends everything that it holds
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles
 keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
-generated_docs/      docs/errors.md, docs/events.md and docs/settings.md, written from the code
-management/commands  backup_check, migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo,
-                     sweeper, write_docs
+configuration/       configuration as a file: its format, export, and applying it in one transaction
+generated_docs/      docs/errors.md, docs/events.md, docs/settings.md and docs/config.schema.json
+management/commands  apply_config, backup_check, export_config, migrate, prepare, recovery, rotate_keys,
+                     rotate_push_key, seed_demo, sweeper, write_docs
 """

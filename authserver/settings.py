@@ -239,6 +239,9 @@ METADATA_DOCUMENT_HOSTS = env.read(variables.METADATA_DOCUMENT_HOSTS, ["*"] if D
 OUTBOUND_EXCEPTIONS = env.read(variables.OUTBOUND_EXCEPTIONS)
 OUTBOUND_CA_FILE = env.read(variables.OUTBOUND_CA_FILE)
 
+# --- configuration files (authserver/configuration)
+CONFIG_SECRETS_DIR = env.read(variables.CONFIG_SECRETS_DIR)
+
 # --- notifying users
 PUSH_SERVICES = env.read(variables.PUSH_SERVICES)
 VAPID_SUBJECT = env.read(variables.VAPID_SUBJECT, "mailto:admin@example.com" if DEMO or TESTING else None)

@@ -240,6 +240,12 @@ METADATA_DOCUMENT_HOSTS = Members(
     form="host names", check=addresses.problem_with_exact_host, default_text="empty (demo: `*`)",
 )  # fmt: skip
 
+_CONFIGURATION = Section("Configuration files")
+CONFIG_SECRETS_DIR = Text(
+    "CONFIG_SECRETS_DIR", "", "The directory whose files a configuration file may name as secrets "
+    "([configuration](config.md#secrets)). Only `manage.py apply_config` reads it.", form="a directory",
+)  # fmt: skip
+
 _DEMO = Section("Demo and tests")
 DEMO = Switch(
     "DEMO", False, "`make run` sets it: generated keys, random passwords, loopback only. Never set it in production."

@@ -22,7 +22,7 @@ from credentials.leases.states import ENDING_STATES, FINAL_STATES
 from credentials.models import Backend, Lease, Recovery, Role
 from foundation.admin import NoDeletion, ReadOnly
 from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
-from operations.models import OperationType, OperationTypeVersion
+from operations.models import OperationTypeVersion
 
 
 def _about(request: HttpRequest) -> About:
@@ -239,16 +239,11 @@ class RoleForm(forms.ModelForm[Role]):
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
-        if cleaned and self.instance._state.adding and "name" in cleaned:
-            kind = roles.type_name(cleaned["name"])
-            exists = OperationType.objects.filter(name=kind).exists()
-            if exists:
-                self.add_error("name", f"The operation type {kind} already exists.")
+        name = cleaned.get("name") if cleaned and self.instance._state.adding else None
+        if name and (problem := roles.problem_with_new_name(name)):
+            self.add_error("name", problem)
         if cleaned and not self.errors:
-            lifetime = cleaned["max_lifetime"]
-            written = {"schema": roles.schema_of(Role(max_lifetime=lifetime)), "lifetime": lifetime}
-            meaning = {name: cleaned[name] for name in roles.MEANING_FIELDS}
-            OperationTypeVersion.check_meaning(meaning | written, exclude=tuple(written))
+            roles.check_meaning({name: cleaned[name] for name in roles.MEANING_FIELDS}, cleaned["max_lifetime"])
         return cleaned
 
 

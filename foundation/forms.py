@@ -16,7 +16,7 @@ MAX_JSON_DEPTH = 12
 # because PostgreSQL returns 1e16 as an integer.
 MAX_NUMBER = 2**53
 # PostgreSQL cannot store U+0000, and a lone surrogate has no UTF-8 encoding.
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def read_body(request: HttpRequest, content_type: str) -> bytes:
@@ -85,7 +85,7 @@ def _check_shape(value: Any, what: str, depth_left: int) -> None:
     if depth_left == 0:
         raise InvalidRequest(f"{what} is nested too deeply")
     if isinstance(value, str):
-        if _NOT_STORABLE.search(value):
+        if NOT_STORABLE.search(value):
             raise InvalidRequest(f"{what} has a character that cannot be stored")
     elif isinstance(value, dict):
         for name, item in value.items():

@@ -49,22 +49,27 @@ _WANTS: dict[str, Callable[[Any], str]] = {
 
 def describe(error: ValidationError) -> str:
     """One sentence, such as `items/0/amount is missing`."""
-    keyword, path = str(error.validator), [str(part) for part in error.absolute_path]
+    place, problem = locate(error)
+    return f"{'/'.join(map(str, place)) or 'the object'} {problem}"
+
+
+def locate(error: ValidationError) -> tuple[tuple[str | int, ...], str]:
+    """The keys and list positions of the mismatch, and the rest of the sentence about it."""
+    keyword, place = str(error.validator), tuple(error.absolute_path)
     wanted: Any = error.validator_value
     value: Any = error.instance
     schema: Any = error.schema
-    place = "/".join(path) or "the object"
     if keyword == "required":
-        return f"{'/'.join([*path, _missing(wanted, value)])} is missing"
+        return (*place, _missing(wanted, value)), "is missing"
     if keyword == "dependentRequired":
         name, others = next((name, others) for name, others in wanted.items() if name in value and {*others} - {*value})
-        return f"{'/'.join([*path, _missing(others, value)])} is missing: {name} requires it"
+        return (*place, _missing(others, value)), f"is missing: {name} requires it"
     if keyword == "additionalProperties":
-        return f"{place} has an unknown field; {_known(schema.get('properties', {}))}"
+        return place, f"has an unknown field; {_known(schema.get('properties', {}))}"
     if error.validator is None:  # the schema `false`: jsonschema does not report which field
-        return f"{place} has a forbidden part"
+        return place, "has a forbidden part"
     wants = _WANTS.get(keyword)
-    return f"{place} {wants(wanted)}" if wants else f"{place} does not match the schema ({keyword})"
+    return place, wants(wanted) if wants else f"does not match the schema ({keyword})"
 
 
 def _missing(names: Iterable[str], value: Any) -> str:

@@ -1,4 +1,4 @@
-"""The documents that are written from the code: docs/errors.md, docs/events.md and docs/settings.md.
+"""The documents that are written from the code: errors, events, settings, and the format of configuration files.
 
 `manage.py write_docs` writes them. They need no database.
 
@@ -6,18 +6,23 @@ error_page.py        docs/errors.md, from the error classes
 event_page.py        docs/events.md, from the kinds of events
 recorded_facts.py    which facts the code records with which kind of event
 settings_page.py     docs/settings.md, from authserver/variables.py
+
+authserver/configuration/json_schema.py renders docs/config.schema.json.
+
 markdown.py          tables and sections (pure)
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+from authserver.configuration import json_schema
 from authserver.generated_docs import error_page, event_page, settings_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/errors.md": error_page.render,
     "docs/events.md": event_page.render,
     "docs/settings.md": settings_page.render,
+    "docs/config.schema.json": json_schema.render,
 }
 
 

@@ -27,7 +27,7 @@ is a JSON object:
 | `v` | The version of this schema. |
 | `kind` | The kind of event: one of the kinds below. |
 | `at` | The time, UTC. |
-| `actor` | Who did it: `user:<id>`, `agent:<client_id>`, `resource:<id>` or `system`. |
+| `actor` | Who did it: `user:<id>`, `agent:<client_id>`, `resource:<id>`, `config:<file name>` or `system`. |
 | `client_id` | The agent that the event concerns, or an empty text. |
 | `user`, `request`, `grant` | The ids of what the event concerns, or null. |
 | `traceparent` | The caller's trace (W3C Trace Context), or null. Background work continues it. It proves nothing. |

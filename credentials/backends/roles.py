@@ -15,7 +15,7 @@ from credentials.backends import lifecycle
 from credentials.backends.secrets import own_resource
 from credentials.models import Role
 from operations.lifecycle import put_version
-from operations.models import OperationType
+from operations.models import OperationType, OperationTypeVersion
 
 PREFIX = "credential:"
 MIN_LIFETIME_S = 10  # seconds
@@ -47,6 +47,17 @@ def schema_of(role: Role) -> dict[str, Any]:
             },
         },
     }
+
+
+def problem_with_new_name(role_name: str) -> str | None:
+    kind = type_name(role_name)
+    return f"The operation type {kind} already exists." if OperationType.objects.filter(name=kind).exists() else None
+
+
+def check_meaning(meaning: dict[str, Any], max_lifetime: int) -> None:
+    """Raises ValidationError under the names of MEANING_FIELDS."""
+    written = {"schema": schema_of(Role(max_lifetime=max_lifetime)), "lifetime": max_lifetime}
+    OperationTypeVersion.check_meaning(meaning | written, exclude=tuple(written))
 
 
 @transaction.atomic

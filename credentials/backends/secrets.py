@@ -32,14 +32,14 @@ def own_resource() -> Resource:
 
     Creates it, or updates its identifier from ISSUER_URL.
     """
-    scope = Scope.objects.select_related("resource").filter(name=LEASES_SCOPE).first()
+    scope = _find_leases_scope()
     if scope is None:
         resource, _ = Resource.objects.get_or_create(identifier=audience(), defaults={"name": "Countersign: leases"})
         Scope.objects.create(
             resource=resource, name=LEASES_SCOPE, description="Request, renew and revoke leases", risk="routine"
         )
         return resource
-    if not scope.resource.identifier.endswith("/v1"):
+    if not _is_own(scope):
         raise ValidationError(
             f"Countersign needs the scope `{LEASES_SCOPE}` for itself, but {scope.resource} already has it."
         )
@@ -47,6 +47,20 @@ def own_resource() -> Resource:
         scope.resource.identifier = audience()
         scope.resource.save(update_fields=["identifier"])
     return scope.resource
+
+
+def find_own_resource() -> Resource | None:
+    """/v1 as a Resource, if there is one already."""
+    scope = _find_leases_scope()
+    return scope.resource if scope and _is_own(scope) else None
+
+
+def _find_leases_scope() -> Scope | None:
+    return Scope.objects.select_related("resource").filter(name=LEASES_SCOPE).first()
+
+
+def _is_own(scope: Scope) -> bool:
+    return scope.resource.identifier.endswith("/v1")
 
 
 def _place(backend_id: UUID, column: str = "sealed_secret") -> str:
