@@ -32,7 +32,7 @@ class WrongFile(Exception):
 def spell(place: Place) -> str:
     """Such as `operation_types[2].schema.properties["a b"]`."""
     parts = [
-        f"[{part}]" if isinstance(part, int) else f".{part}" if _PLAIN_KEY.fullmatch(part) else f"[{printable(part)!r}]"
+        f"[{part}]" if isinstance(part, int) else f".{part}" if _PLAIN_KEY.fullmatch(part) else f'["{printable(part)}"]'
         for part in place
     ]
     return "".join(parts).removeprefix(".")

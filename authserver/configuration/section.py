@@ -138,8 +138,12 @@ class Section(ABC):
         list(rows.select_for_update(no_key=True).values_list("pk"))
 
     def read_stored(self) -> dict[str, Values]:
+        """Key → the stored object, without secrets."""
         rows = self.administered().order_by(self.key)
-        return {getattr(row, self.key): self.normalize(self.read(row)) for row in rows}
+        return {getattr(row, self.key): self._stored_values(self.read(row)) for row in rows}
+
+    def _stored_values(self, values: Values) -> Values:
+        return {one.name: _normal(one, values[one.name]) for one in self.fields if one.name != SECRET}
 
     def read(self, row: Any) -> Values:
         return {one.name: getattr(row, one.column) for one in self.fields if one.name != SECRET}

@@ -55,7 +55,7 @@ def parse(content: bytes) -> Parsed:
         raise WrongFile([Problem(line, (), f"this is not YAML: {error.problem or error.context}")]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise WrongFile([Problem(line, (), f"YAML allows no character U+{ord(str(error.character)):04X}")]) from error
+        raise WrongFile([Problem(line, (), f"YAML allows no character U+{int(error.character):04X}")]) from error
 
 
 class _Reader:

@@ -6,7 +6,7 @@ not in the file either. A user's consent and stop change these links.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.db import models
@@ -100,6 +100,10 @@ class Agents(Section):
         related = {name: [one.name for one in getattr(row, name).all()] for name in _RELATIONS}
         return plain | lists | related | {"owner": row.user.email if row.user else None}
 
+    def normalize(self, values: Mapping[str, Any]) -> Values:
+        found = super().normalize(values)
+        return found | {"owner": found["owner"].lower() if found["owner"] else None}  # as users' addresses are stored
+
     def assign(self, row: Agent, name: str, value: Any, rows: Rows) -> None:
         if name in _URI_LISTS:
             setattr(row, name, " ".join(value))
@@ -133,4 +137,4 @@ class Agents(Section):
 
 
 def _find_owner(email: str | None) -> User | None:
-    return User.objects.filter(email=email.strip().lower()).first() if email else None
+    return User.objects.filter(email=email).first() if email else None

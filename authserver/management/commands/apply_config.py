@@ -86,7 +86,7 @@ class Command(BaseCommand):
 
     def show(self, plan: Plan) -> None:
         for change in plan.changes:
-            self.stdout.writelines(render_change(change))
+            self.stdout.write("\n".join(render_change(change)))
         if not plan.writes:
             self.stdout.write("No difference.")
 
