@@ -18,7 +18,7 @@ sweeps.py            what the sweeper does, and how often
 health.py            /livez, /readyz, /metrics
 kill_switch.py       one action that stops an agent and ends everything that it holds
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles
-keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
+keyfiles.py, logs.py, demo.py               key files, logging, the demo's users and configuration (demo.yaml)
 configuration/       configuration as a file: its format, export, and applying it in one transaction
 generated_docs/      docs/errors.md, docs/events.md, docs/settings.md and docs/config.schema.json
 management/commands  apply_config, backup_check, export_config, migrate, prepare, recovery, rotate_keys,

@@ -223,9 +223,9 @@ SIGNING_KEY_LEAD = env.read(variables.SIGNING_KEY_LEAD)
 
 # --- self-registration of agents (clients/registration.py); closed in production by default
 REGISTRATION = env.read(variables.REGISTRATION, "open" if DEMO else None)
-REGISTRATION_SCOPES = env.read(variables.REGISTRATION_SCOPES, [one["name"] for one in demo.SCOPES] if DEMO else None)
+REGISTRATION_SCOPES = env.read(variables.REGISTRATION_SCOPES, demo.names("scopes") if DEMO else None)
 REGISTRATION_OPERATION_TYPES = env.read(
-    variables.REGISTRATION_OPERATION_TYPES, list(demo.OPERATION_TYPES) if DEMO else None
+    variables.REGISTRATION_OPERATION_TYPES, demo.names("operation_types") if DEMO else None
 )
 REGISTRATION_USERS = env.read(variables.REGISTRATION_USERS, [demo.USER["email"]] if DEMO else None)
 REGISTRATION_SECRETS = env.read(variables.REGISTRATION_SECRETS)

@@ -16,6 +16,11 @@ def canonical_json(value: Any) -> bytes:
         raise ValueError(str(error)) from error
 
 
+def is_same_json(one: Any, other: Any) -> bool:
+    """Whether both are the same JSON: 1 and 1.0 are, 1 and true are not, although Python calls them equal."""
+    return canonical_json(one) == canonical_json(other)
+
+
 def operation_digest(
     *, authorization_details: list[dict[str, Any]], client_id: str, resource: str | None, sub: str
 ) -> str:

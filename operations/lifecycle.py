@@ -11,6 +11,7 @@ from django.db import transaction
 
 from audit import events
 from audit.record import About, record, record_revocation
+from foundation.canonical import is_same_json
 from foundation.changed_columns import save_changed
 from operations import listed_types
 from operations.models import OperationType, OperationTypeVersion, Resource, ResourceSecret, Scope
@@ -55,7 +56,7 @@ def put_version(operation_type: OperationType, meaning: dict[str, Any], about: A
     """
     operation_type = OperationType.objects.select_for_update().get(pk=operation_type.pk)
     newest = operation_type.versions.order_by("-number").first()
-    if newest and all(getattr(newest, name) == meaning[name] for name in OperationTypeVersion.MEANING):
+    if newest and all(is_same_json(getattr(newest, name), meaning[name]) for name in OperationTypeVersion.MEANING):
         return False
     version = OperationTypeVersion(
         operation_type=operation_type, number=newest.number + 1 if newest else 1, created_at=now, **meaning

@@ -4,10 +4,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from authserver.configuration.differences import Action, Change, is_same
+from authserver.configuration.differences import Action, Change
 from authserver.configuration.problems import Place, printable, spell
 from authserver.configuration.section import SECRET
 from authserver.configuration.sections import SECTIONS
+from foundation.canonical import is_same_json
 
 MAX_VALUE = 200  # characters of one shown value
 _SIGNS = {Action.ADD: "+", Action.CHANGE: "~", Action.RETIRE: "-", Action.UNLISTED: "?", Action.KEEP: "="}
@@ -17,7 +18,10 @@ def render_change(change: Change) -> Iterator[str]:
     section = SECTIONS[change.section]
     yield f"{_SIGNS[change.action]} {section.noun} {printable(change.key)}{_remark(change)}"
     if change.action is Action.ADD:
-        yield from (f"    {one.name}: {_spell_value(one.new)}" for one in change.fields if one.new is not None)
+        defaults = {one.name: one.default for one in section.fields}
+        for one in change.fields:
+            if one.new != defaults[one.name]:
+                yield f"    {one.name}: {_spell_value(one.new)}"
     elif change.action in (Action.CHANGE, Action.RETIRE):
         for one in change.fields:
             if one.name == SECRET:
@@ -45,7 +49,7 @@ def _render_value(place: Place, old: Any, new: Any) -> Iterator[str]:
     """Objects key by key, so that a long schema shows only what changes in it."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            if key not in old or key not in new or not is_same(old[key], new[key]):
+            if key not in old or key not in new or not is_same_json(old[key], new[key]):
                 yield from _render_value((*place, key), old.get(key), new.get(key))
         return
     yield f"    {spell(place)}: {_spell_value(old)} → {_spell_value(new)}"

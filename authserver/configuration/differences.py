@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from foundation.canonical import canonical_json
+from foundation.canonical import is_same_json
 
 Values = dict[str, Any]
 
@@ -68,10 +68,5 @@ def find_field_changes(stored: Values, wanted: Values) -> tuple[FieldChange, ...
     return tuple(
         FieldChange(name, stored[name], wanted[name])
         for name in wanted
-        if name in stored and not is_same(stored[name], wanted[name])
+        if name in stored and not is_same_json(stored[name], wanted[name])
     )
-
-
-def is_same(one: Any, other: Any) -> bool:
-    """Whether both are the same JSON: 1 and 1.0 are, 1 and true are not."""
-    return bool(canonical_json(one) == canonical_json(other))

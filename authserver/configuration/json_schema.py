@@ -46,8 +46,8 @@ def _description(section: Section) -> str:
 def _object_schema(section: Section) -> dict[str, Any]:
     properties = {}
     for one in section.fields:
-        shown_default = {} if one.default is REQUIRED or one.default is None else {"default": one.default}
-        properties[one.name] = dict(one.schema) | shown_default
+        default = {} if one.default is REQUIRED or one.default is None else {"default": one.default}
+        properties[one.name] = dict(one.schema) | default
     required = [one.name for one in section.fields if one.default is REQUIRED]
     return {"type": "object", "additionalProperties": False, "required": required, "properties": properties}
 

@@ -23,6 +23,7 @@ from credentials.backends.roles import type_name
 from credentials.backends.secrets import LEASES_SCOPE, target_of
 from credentials.models import Backend
 from foundation.handles import same
+from foundation.transactions import inside_transaction
 
 
 class ChangedMeanwhile(Exception):
@@ -67,17 +68,25 @@ def find_new_keys(document: Document, section: str) -> set[str]:
 
 @transaction.atomic(durable=True)
 def apply(
-    document: Document, shown: Plan, confirmed: Confirmations, about: About, now: datetime, *, prune: bool
+    document: Document, expected: Plan, confirmed: Confirmations, about: About, now: datetime, *, prune: bool
 ) -> None:
     """Raises ChangedMeanwhile or WrongFile, and then nothing is written."""
+    apply_in_transaction(document, expected, confirmed, about, now, prune=prune)
+
+
+def apply_in_transaction(
+    document: Document, expected: Plan, confirmed: Confirmations, about: About, now: datetime, *, prune: bool
+) -> None:
+    """Like `apply`, in the caller's transaction, which an exception must roll back."""
+    inside_transaction("applying a configuration file")
     for name, section in SECTIONS.items():
-        if keys := [one.key for one in shown.writes if one.section == name]:
+        if keys := [one.key for one in expected.writes if one.section == name]:
             section.lock(keys)
-    if _compare_all(document, confirmed, prune=prune).writes != shown.writes:
+    if _compare_all(document, confirmed, prune=prune).writes != expected.writes:
         raise ChangedMeanwhile
     context, audit = Context(_FileRows(document), confirmed), Audit(about, now)
     try:
-        for change in shown.writes:
+        for change in expected.writes:
             _save(document, change, context, audit)
     except IntegrityError as error:  # another transaction inserted the same key
         raise ChangedMeanwhile from error
@@ -97,10 +106,11 @@ def _with_new_secret(change: Change, secrets: Mapping[str, str]) -> Change:
     known = change.section == "backends" and change.action in (Action.CHANGE, Action.KEEP) and change.key in secrets
     if not known:
         return change
-    stored = target_of(Backend.objects.get(name=change.key)).secret
-    if same(stored.encode(), secrets[change.key].encode()):
+    backend = Backend.objects.get(name=change.key)
+    if same(target_of(backend).secret.encode(), secrets[change.key].encode()):
         return change
-    new = FieldChange(SECRET, None, change.values[SECRET])
+    # The old value is not the secret, but changes with it: a rotation meanwhile is another difference.
+    new = FieldChange(SECRET, str(backend.secret_changed_at), change.values[SECRET])
     return Change(change.section, change.key, Action.CHANGE, change.values, (*change.fields, new))
 
 

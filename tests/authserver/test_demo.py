@@ -3,12 +3,18 @@
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
 
 from accounts.models import User
+from audit.models import Event
+from authserver import demo
+from authserver.configuration.yaml_format import dump
 from authserver.management.commands import seed_demo
 from clients import lifecycle as agents
 from clients.models import Agent, AgentLink
+from operations.models import OperationType, Resource, Scope
+from tests.support.configuration import apply
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +36,27 @@ def test_an_administrators_changes_stay(tmp_path: Path) -> None:
     assert "the first start printed" in hint and "DEMO_PASSWORD=" in hint, "how to get in again"
     assert not assistant.scopes.exists()
     assert not AgentLink.objects.get(agent=assistant, user=user).is_linked
+
+
+def test_the_configuration_is_that_of_its_file(tmp_path: Path) -> None:
+    seed(tmp_path)
+    content = {**demo.configuration(), "credential_roles": []}  # the backend is not there
+    port = settings.PORT + 1
+    text = dump(content).replace("http://localhost:8001/", f"http://localhost:{port}/")
+    outcome = apply(tmp_path, text, "--check", "--prune")
+    assert outcome.code == 0 and outcome.text.count(": unchanged") == 7, outcome
+    assert set(Event.objects.filter(kind="scope.changed").values_list("actor", flat=True)) == {"config:demo.yaml"}
+
+
+def test_another_port_moves_scopes_and_types(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed(tmp_path)
+    monkeypatch.setenv("DEMO_API_PORT", "9876")
+    seed(tmp_path)
+    moved = Resource.objects.get(identifier="http://localhost:9876/")
+    assert Scope.objects.filter(resource=moved).count() == 2
+    assert OperationType.objects.filter(resource=moved, current__number=1).count() == 4, "and no new version"
+    assistant = Agent.objects.get(name="Assistant")
+    assert assistant.scopes.count() == 2 and assistant.operation_types.count() == 4
 
 
 def test_a_password_of_the_environment_is_set_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

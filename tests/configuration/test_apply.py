@@ -1,4 +1,4 @@
-"""apply_config: the difference, its options, its exit codes, and that a file goes through the ways of the administration."""
+"""apply_config: the difference, its options, its exit codes, and the ways of the administration that a file goes."""
 
 import json
 from pathlib import Path
@@ -238,8 +238,14 @@ class TestWhatIsNotInTheFile:
 
 def test_the_owner_of_an_agent_is_a_user(tmp_path: Path) -> None:
     make_user("owner@example.com")
-    content = {"client_id": "a", "name": "A", "grant_types": ["authorization_code"], "owner": "Owner@example.com",
-               "token_endpoint_auth_method": "none", "redirect_uris": ["https://a.example/b", "https://a.example/a"]}  # fmt: skip
+    content = {
+        "client_id": "a",
+        "name": "A",
+        "grant_types": ["authorization_code"],
+        "owner": "Owner@example.com",
+        "token_endpoint_auth_method": "none",
+        "redirect_uris": ["https://a.example/b", "https://a.example/a"],
+    }
     assert apply(tmp_path, {"version": 1, "agents": [content]}, "--yes").code == 0
     agent = Agent.objects.get()
     assert agent.user.email == "owner@example.com"

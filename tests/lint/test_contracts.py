@@ -22,6 +22,10 @@ VIOLATIONS = {
     "One door to the network": ("clients/keys.py", "import httpcore"),
     "Drivers of databases and queues have doors of their own": ("ciba/token_grant.py", "import redis"),
     "Views call neither outbound nor outbox": ("devices/pages.py", "from foundation import outbox"),
+    "No request resolves a reference to a secret": (
+        "authserver/kill_switch.py",
+        "from authserver.configuration import secret_references",
+    ),
     "The HTTP front and the embedded servers import only foundation": ("web/hub.py", "import oauth.errors"),
 }
 

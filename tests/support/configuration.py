@@ -23,7 +23,9 @@ class Outcome:
 
 def apply(folder: Path, content: str | dict[str, Any], *options: str, name: str = "countersign.yaml") -> Outcome:
     path = folder / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content, indent=2))  # JSON is YAML
+    path.write_text(
+        content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False)
+    )  # JSON is YAML
     return apply_file(path, *options)
 
 

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import django
@@ -98,6 +99,7 @@ def prepared(act: str, what: str) -> Callable[[], Any]:
     from django.utils import timezone
 
     from credentials.leases import issuance
+    from tests.support.configuration import apply_file
 
     now = timezone.now()
     match act:
@@ -111,6 +113,8 @@ def prepared(act: str, what: str) -> Callable[[], Any]:
             return partial(issuance.renew, _lease(what), 1200, now)
         case "revoke":
             return partial(_revoke, _lease(what), now)
+        case "apply_config":
+            return partial(apply_file, Path(what), "--yes")
     raise ValueError(act)
 
 

@@ -132,8 +132,8 @@ class Agents(Section):
             if name in changed:
                 getattr(agent, name).set([context.rows.find(section, key) for key in values[name]])
         if "status" in changed:
-            move = lifecycle.suspend if values["status"] == Agent.Status.SUSPENDED else lifecycle.resume
-            move(agent, actor, audit.now)
+            is_suspended = values["status"] == Agent.Status.SUSPENDED
+            (lifecycle.suspend if is_suspended else lifecycle.resume)(agent, actor, audit.now)
 
 
 def _find_owner(email: str | None) -> User | None:

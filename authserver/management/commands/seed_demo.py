@@ -2,6 +2,7 @@
 operation types.
 
 It runs at each start of the demo, creates missing objects and leaves existing ones unchanged.
+Resources, scopes, operation types and the credential role are in authserver/demo.yaml.
 """
 
 import json
@@ -23,12 +24,12 @@ from audit.record import SYSTEM, About, record
 from authserver import demo, variables
 from clients import lifecycle as agents
 from clients.models import CIBA, CLIENT_CREDENTIALS, Agent
-from credentials.backends import preflight, roles
+from credentials.backends import preflight
 from credentials.backends.secrets import LEASES_SCOPE as LEASES
 from credentials.backends.secrets import own_resource, sealed
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, same
-from operations.lifecycle import issue_resource_secret, put_version
+from operations.lifecycle import issue_resource_secret
 from operations.models import OperationType, Resource, ResourceSecret, Scope
 from runtime.processes import write_private
 
@@ -101,16 +102,30 @@ def _make_user(fields: dict[str, str], write_line: Any, *, is_superuser: bool) -
 
 def _make_resource(identifier: str, now: datetime) -> tuple[Resource, bool]:
     """The API with its scopes and operation types, and whether it was created now."""
-    resource, made = Resource.objects.get_or_create(identifier=identifier, defaults={"name": "Demo API"})
-    if not made:
+    if resource := Resource.objects.filter(identifier=identifier).first():
         return resource, False
+    content = demo.configuration()
+    _apply({"resources": [content["resources"][0] | {"identifier": identifier}]}, now)
+    resource = Resource.objects.get(identifier=identifier)
     # Scope and type names are unique. If DEMO_API_PORT has changed, they move to the new resource.
-    for scope in demo.SCOPES:
-        Scope.objects.update_or_create(name=scope["name"], defaults={**scope, "resource": resource})
-    for name, meaning in demo.OPERATION_TYPES.items():
-        operation_type, _ = OperationType.objects.update_or_create(name=name, defaults={"resource": resource})
-        put_version(operation_type, {**meaning, "assurance": demo.ASSURANCE}, ABOUT, now)
+    Scope.objects.filter(name__in=demo.names("scopes")).update(resource=resource)
+    OperationType.objects.filter(name__in=demo.names("operation_types")).update(resource=resource)
+    sections = ("scopes", "operation_types")
+    _apply({name: [one | {"resource": identifier} for one in content[name]] for name in sections}, now)
     return resource, True
+
+
+def _apply(sections: dict[str, Any], now: datetime) -> None:
+    """Applies a part of demo.yaml in the caller's transaction."""
+    # Imported late: only a first start applies the file.
+    from authserver.configuration import lifecycle
+    from authserver.configuration.document import read_document
+    from authserver.configuration.section import Confirmations
+    from authserver.configuration.yaml_format import dump
+
+    document, confirmed = read_document(dump({"version": 1, **sections}).encode()), Confirmations()
+    plan = lifecycle.find_plan(document, confirmed, prune=False)
+    lifecycle.apply_in_transaction(document, plan, confirmed, About("config:demo.yaml"), now, prune=False)
 
 
 def _make_api_file(folder: Path, resource: Resource, now: datetime) -> None:
@@ -139,13 +154,12 @@ def _make_backend(known: dict[str, Any], assistant: Agent, now: datetime, write_
     backend.sealed_next_secret = backend.rotating_since = None
     backend.full_clean()
     backend.save()
-    role = Role.objects.filter(name=demo.ROLE["name"]).first()
-    if role is None:
+    names = demo.names("credential_roles")
+    if not Role.objects.filter(name__in=names).exists():
         with transaction.atomic():
-            role = Role(backend=backend, **demo.ROLE)
-            roles.put(role, demo.ROLE_MEANING, ABOUT, now)
+            _apply({"credential_roles": demo.configuration()["credential_roles"]}, now)
             assistant.scopes.add(Scope.objects.get(name=LEASES))
-            assistant.operation_types.add(role.operation_type)
+            assistant.operation_types.add(*OperationType.objects.filter(credential_role__name__in=names))
     if backend.status == Backend.Status.NEW:
         report = preflight.check_backend(backend, ABOUT, now)
         if not report.passed:
