@@ -28,12 +28,15 @@ class CountersignAdminSite(admin.AdminSite):
     index_title = "Administration"
 
     def get_urls(self) -> list[Any]:
-        from authserver.kill_switch import kill_view  # imported here because it needs every app to be loaded
+        # imported here because they need every app to be loaded
+        from authserver.kill_switch import kill_view
+        from authserver.prompt_preview import preview_view
 
         kill = path("clients/agent/<int:agent_id>/stop/", self.admin_view(kill_view), name="kill-agent")
+        preview = path("prompt-preview/<str:model>/", self.admin_view(preview_view), name="preview-prompt")
         # No model here has a public page, and Django's redirect to one reads any id that it is
         # given.
-        return [kill, *(one for one in super().get_urls() if getattr(one, "name", None) != "view_on_site")]
+        return [kill, preview, *(one for one in super().get_urls() if getattr(one, "name", None) != "view_on_site")]
 
     def autocomplete_view(self, request: HttpRequest) -> Any:
         return Autocomplete.as_view(admin_site=self)(request)

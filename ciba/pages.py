@@ -16,7 +16,7 @@ from accounts import sessions
 from accounts.models import User
 from ciba import lifecycle
 from ciba.decisions import answer, find_prompt, prompts_of, waiting_prompts
-from ciba.models import Prompt
+from ciba.models import BackchannelRequest, Prompt
 from ciba.policy import AnswerVerdict
 from ciba.prompt_content import headline, is_long
 from ciba.states import State
@@ -79,18 +79,25 @@ def _render_prompt(request: HttpRequest, prompt: Prompt) -> HttpResponse:
     now = timezone.now()
     found = prompt.request
     context = {
+        **slip_of(found),
         "prompt": prompt,
-        "ciba_request": found,
-        "content": found.content,
-        "headline": headline(found.content),
-        "lifetime": in_words(found.grant_lifetime),
-        "is_long": is_long(found.content),
         "is_open": found.state == State.PENDING and found.expires_at > now,
         "must_sign_in": not sessions.is_recent(sessions.signed_in_at(request), now),
         "sign_in_url": _sign_in_for(prompt.id),
         "now": now,
     }
     return render(request, "ciba/prompt.html", context)
+
+
+def slip_of(found: BackchannelRequest) -> dict[str, object]:
+    """The text of a prompt, for ciba/slip.html."""
+    return {
+        "ciba_request": found,
+        "content": found.content,
+        "headline": headline(found.content),
+        "lifetime": in_words(found.grant_lifetime),
+        "is_long": is_long(found.content),
+    }
 
 
 def in_words(seconds: int) -> str:

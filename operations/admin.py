@@ -1,16 +1,22 @@
 """Resources, scopes and operation types in the administration."""
 
-from typing import Any, ClassVar
+import json
+from typing import Any
 
-from django import forms
 from django.contrib import admin, messages
-from django.http import HttpRequest, HttpResponse
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import path
 from django.utils import timezone
+from django.utils.html import format_html
 
 from audit.record import About
-from foundation.admin import LegibleJSON, NoDeletion, show_once
-from operations import lifecycle, schemas
-from operations.models import OperationType, OperationTypeVersion, Resource, Scope
+from foundation.admin import NoDeletion, show_once
+from operations import lifecycle, schemas, type_pages
+from operations.examples import Manner
+from operations.models import OperationType, Resource, Scope
+from operations.type_form import OperationTypeForm
 
 
 def _about(request: HttpRequest) -> About:
@@ -61,42 +67,6 @@ class ScopeAdmin(NoDeletion):
         lifecycle.save_scope(obj, form.changed_data, _about(request), timezone.now())
 
 
-class OperationTypeForm(forms.ModelForm[OperationType]):
-    """An operation type with the fields of its newest version. Changing such a field creates the next version."""
-
-    MEANING: ClassVar[tuple[str, ...]] = OperationTypeVersion.MEANING
-
-    schema = OperationTypeVersion._meta.get_field("schema").formfield(form_class=LegibleJSON)
-    title = OperationTypeVersion._meta.get_field("title").formfield()
-    summary = OperationTypeVersion._meta.get_field("summary").formfield(
-        widget=forms.Textarea(attrs={"rows": 3}),
-        help_text="{field} or {field|formatter}: money, date, time, host, list.",
-    )
-    risk = OperationTypeVersion._meta.get_field("risk").formfield()
-    assurance = OperationTypeVersion._meta.get_field("assurance").formfield()
-    uses = OperationTypeVersion._meta.get_field("uses").formfield(help_text="How many uses one approval allows.")
-    lifetime = OperationTypeVersion._meta.get_field("lifetime").formfield(help_text="Lifetime of a grant, in seconds.")
-
-    class Meta:
-        model = OperationType
-        fields = ("resource", "name", "is_active")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        current = self.instance.current if self.instance.pk else None
-        if current:
-            self.initial.update({name: getattr(current, name) for name in self.MEANING})
-
-    def meaning(self) -> dict[str, Any]:
-        return {name: self.cleaned_data[name] for name in self.MEANING}
-
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean()
-        if not self.errors:
-            OperationTypeVersion.check_meaning(self.meaning())
-        return cleaned
-
-
 @admin.register(OperationType)
 class OperationTypeAdmin(NoDeletion):
     form = OperationTypeForm
@@ -104,10 +74,76 @@ class OperationTypeAdmin(NoDeletion):
     list_filter = ("resource", "is_active", "current__risk")
     list_select_related = ("resource", "current")
     search_fields = ("name", "current__title")
-    fields = ("resource", "name", "is_active", "version", "problem", *OperationTypeVersion.MEANING)
+    fieldsets = (
+        (None, {"fields": ("resource", "name", "is_active", "version", "problem")}),
+        ("What the agent sends", {"fields": ("schema",)}),
+        ("What the user reads", {"fields": ("title", "summary")}),
+        ("Risk and limits", {"fields": ("risk", "assurance", "uses", "lifetime")}),
+    )
+    change_form_template = "admin/operations/operationtype/change_form.html"
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view
+        return [
+            path("import/", view(self.import_view), name="operations_operationtype_import"),
+            path("<int:pk>/roll-back/", view(self.roll_back_view), name="operations_operationtype_roll_back"),
+            *super().get_urls(),
+        ]
+
+    def import_view(self, request: HttpRequest) -> HttpResponse:
+        return type_pages.import_page(self, request)
+
+    def roll_back_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        found = self.get_object(request, str(pk))
+        if found is None or request.method != "POST":
+            raise Http404
+        return type_pages.roll_back(self, request, found)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        found = self.get_object(request, unquote(object_id))
+        if found is None:
+            return super().history_view(request, object_id, extra_context)
+        if not self.has_view_or_change_permission(request, found):
+            raise PermissionDenied
+        return type_pages.versions_page(self, request, found)
+
+    def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
+        draft = type_pages.draft_of(request) or {}
+        found = {name: draft[name] for name in ("schema", "title", "summary") if name in draft}
+        return super().get_changeform_initial_data(request) | found
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        draft = type_pages.draft_of(request) if request.method == "GET" and object_id is None else None
+        shown = {"draft": draft, "manners": list(Manner), **(extra_context or {})}
+        response = super().changeform_view(request, object_id, form_url, shown)
+        response._csp_update = {"frame-src": ["'self'"]}  # the preview
+        return response
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("version", "problem", "name", "resource") if obj else ("version", "problem")
+
+    @admin.display(description="title")
+    def title(self, obj: OperationType) -> str:
+        return obj.current.title if obj.current else "-"
+
+    @admin.display(description="summary")
+    def summary(self, obj: OperationType) -> str:
+        return obj.current.summary if obj.current else "-"
+
+    @admin.display(description="fields")
+    def schema(self, obj: OperationType) -> str:
+        text = json.dumps(obj.current.schema, indent=2, ensure_ascii=False) if obj.current else "-"
+        return format_html("<pre>{}</pre>", text)
+
+    @admin.display(description="uses")
+    def uses(self, obj: OperationType) -> str:
+        return str(obj.current.uses) if obj.current else "-"
+
+    @admin.display(description="lifetime")
+    def lifetime(self, obj: OperationType) -> str:
+        return f"{obj.current.lifetime} seconds" if obj.current else "-"
 
     @admin.display(description="risk")
     def risk(self, obj: OperationType) -> str:

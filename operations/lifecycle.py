@@ -59,8 +59,9 @@ def put_version(operation_type: OperationType, meaning: dict[str, Any], about: A
     if newest and all(is_same_json(getattr(newest, name), meaning[name]) for name in OperationTypeVersion.MEANING):
         return False
     version = OperationTypeVersion(
-        operation_type=operation_type, number=newest.number + 1 if newest else 1, created_at=now, **meaning
-    )
+        operation_type=operation_type, number=newest.number + 1 if newest else 1, created_at=now,
+        created_by=about.actor, **meaning,
+    )  # fmt: skip
     version.full_clean()
     version.save(force_insert=True)
     operation_type.current = version
@@ -71,6 +72,16 @@ def put_version(operation_type: OperationType, meaning: dict[str, Any], about: A
         risk=version.risk, assurance=version.assurance, uses=version.uses, lifetime=version.lifetime,
     )  # fmt: skip
     return True
+
+
+@transaction.atomic
+def roll_back(operation_type: OperationType, number: int, about: About, now: datetime) -> bool:
+    """Creates a version that equals the version `number`. False if the newest version equals it already.
+
+    Raises OperationTypeVersion.DoesNotExist, and ValidationError if today's rules no longer accept that version.
+    """
+    old = operation_type.versions.get(number=number)
+    return put_version(operation_type, {name: getattr(old, name) for name in old.MEANING}, about, now)
 
 
 @transaction.atomic

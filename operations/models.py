@@ -63,13 +63,19 @@ class ResourceSecret(GeneratedSecret):
         default_permissions = ()
 
 
+SCOPE_NAME = RegexValidator(
+    r"^[\x21\x23-\x5B\x5D-\x7E]+\Z",
+    "A scope's name has no space, quote or backslash, and only ASCII characters: write calendar.read, for example.",
+)
+
+
 class Scope(models.Model):
     """A scope of one resource. Its name is unique over all resources, so that it determines the resource."""
 
     id = models.BigAutoField(primary_key=True)
     resource = models.ForeignKey(Resource, on_delete=models.PROTECT, related_name="scopes")
     # RFC 6749 3.3: scope-token
-    name = models.CharField(max_length=100, unique=True, validators=[RegexValidator(r"^[\x21\x23-\x5B\x5D-\x7E]+\Z")])
+    name = models.CharField(max_length=100, unique=True, validators=[SCOPE_NAME])
     description = models.CharField(
         max_length=200, help_text="The text that users read, for example “Read your calendar”."
     )
@@ -103,7 +109,10 @@ class OperationType(models.Model):
         max_length=255,
         unique=True,
         validators=[
-            RegexValidator(r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z", "Only characters of a URI are allowed.")
+            RegexValidator(
+                r"^[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+\Z",
+                "Only characters of a URI are allowed, and no space: write refund or urn:shop:refund, for example.",
+            )
         ],
     )
     is_active = models.BooleanField("active", default=True)
@@ -133,6 +142,7 @@ class OperationTypeVersion(models.Model):
     uses = models.PositiveSmallIntegerField(validators=[MinValueValidator(1), MaxValueValidator(1000)])
     lifetime = models.PositiveIntegerField(validators=[MinValueValidator(30), MaxValueValidator(MAX_TOKEN_LIFETIME_S)])
     created_at = models.DateTimeField()
+    created_by = models.CharField(max_length=300, blank=True, default="")  # the actor of the audit event
 
     # The fields that define a version. The form and the comparison of versions use this list.
     MEANING: ClassVar[tuple[str, ...]] = (
@@ -169,7 +179,7 @@ class OperationTypeVersion(models.Model):
         Raises ValidationError under the fields' names, except for the fields in `exclude`.
         """
         version = cls(**meaning)
-        version.clean_fields(exclude={"operation_type", "number", "created_at", *exclude})
+        version.clean_fields(exclude={"operation_type", "number", "created_at", "created_by", *exclude})
         version.clean()
 
     @property

@@ -26,6 +26,19 @@ _REFUSED_KEYWORDS = frozenset(
     {"$dynamicRef", "$dynamicAnchor", "$anchor", "$id", "$vocabulary", "patternProperties",
      "propertyNames", "unevaluatedProperties", "not", "dependentSchemas", "if", "then", "else"}
 )  # fmt: skip
+# Keyword → what to write instead. Any other refused keyword is removed.
+_INSTEAD = {
+    "patternProperties": "list each field in properties",
+    "propertyNames": "list each field in properties",
+    "unevaluatedProperties": 'write "additionalProperties": false',
+    "if": "make an operation type for each case",
+    "then": "make an operation type for each case",
+    "else": "make an operation type for each case",
+    "dependentSchemas": "make an operation type for each case",
+    "not": "list the values that are allowed, by enum or pattern",
+    "$dynamicRef": "write $ref to a part of $defs",
+}
+_TYPES = ("string", "integer", "number", "boolean", "object", "array", "null")
 _REFERENCE = re.compile(r"#/\$defs/[A-Za-z0-9_-]+")
 # The JSON Schema meta-schema uses the format `regex`, which jsonschema reads as Python syntax.
 # _walk checks patterns in the syntax in which they run.
@@ -35,29 +48,43 @@ _NO_FORMATS = FormatChecker(formats=())
 def problems_with(schema: Any) -> list[str]:
     """The reasons why this cannot be the schema of an operation type; empty if there are none."""
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        return ['the schema must describe an object ("type": "object")']
+        return ['the schema must describe an object: begin with {"type": "object", "properties": {...}}']
     if len(repr(schema)) > MAX_SCHEMA_BYTES:
-        return [f"the schema is larger than {MAX_SCHEMA_BYTES} bytes"]
+        return [f"the schema is larger than {MAX_SCHEMA_BYTES} bytes: shorten descriptions and lists of choices"]
     try:
         Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
     except SchemaError as error:
-        return [f"not a JSON Schema (2020-12): {error.message[:200]}"]
+        return [_not_a_schema(error)]
     found = list(_walk(schema, "", 0)) or list(_circles(schema))
     if "type" in schema.get("properties", {}):
-        found.append("leave `type` out of properties: it is the name of the operation type")
+        found.append(
+            "/type: every request has `type` already, the name of the operation type. Remove it from properties,"
+            " or rename it, for example to kind"
+        )
     if len(schema.get("properties", {})) > MAX_FIELDS:
-        found.append(f"the schema has more than {MAX_FIELDS} fields, too many for a prompt")
+        found.append(f"the schema has more than {MAX_FIELDS} fields, too many for a prompt: make two operation types")
     return found
+
+
+def _not_a_schema(error: SchemaError) -> str:
+    """The place in the schema, the wrong value, and what is allowed there."""
+    path = [str(step) for step in error.absolute_path]
+    where = "/".join(path) or "the schema"
+    if path[-1:] == ["type"]:
+        return (
+            f"not a JSON Schema (2020-12): {where} is {error.instance!r}"[:200] + f". Write one of {', '.join(_TYPES)}"
+        )
+    return f"not a JSON Schema (2020-12): {where}: {error.message[:200]}. Correct or remove this keyword"
 
 
 def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
     where = path or "the schema"
     if not isinstance(schema, dict):
         if schema is not False:
-            yield f"{where} has no type"
+            yield f'{where} has no type: write {{"type": "string"}} instead of true'
         return
     if depth > MAX_DEPTH:
-        yield f"{where} is nested more than {MAX_DEPTH} deep"
+        yield f"{where} is nested more than {MAX_DEPTH} deep: move its fields up"
         return
     for problem in (*_problems_with_keywords(schema, is_top=not path), *_problems_with_type(schema)):
         yield f"{where}: {problem}"
@@ -72,11 +99,11 @@ def _walk(schema: Any, path: str, depth: int) -> Iterator[str]:
 
 def _problems_with_keywords(schema: dict[str, Any], *, is_top: bool) -> Iterator[str]:
     for keyword in sorted(_REFUSED_KEYWORDS & schema.keys()):
-        yield f"{keyword} is not supported"
+        yield f"{keyword} is not supported: {_INSTEAD.get(keyword, 'remove it')}"
     if "$schema" in schema and not (is_top and schema["$schema"] == DIALECT):
         yield f"$schema is only allowed at the top, and must be {DIALECT}"
     if "$ref" in schema and not _REFERENCE.fullmatch(str(schema["$ref"])):
-        yield "$ref must be #/$defs/ and a name"
+        yield "$ref must be #/$defs/ and a name: copy the schema that it leads to into $defs"
     if "format" in schema and schema["format"] not in formats.CHECKER.checkers:
         known = ", ".join(sorted(formats.CHECKER.checkers))
         yield f"the format {schema['format']} is not supported (supported: {known}); use a pattern"
@@ -84,13 +111,13 @@ def _problems_with_keywords(schema: dict[str, Any], *, is_top: bool) -> Iterator
 
 def _problems_with_type(schema: dict[str, Any]) -> Iterator[str]:
     if not schema.keys() & {"type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf"}:
-        yield "has no type"
+        yield 'has no type: add one, for example "type": "string"'
     if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-        yield 'every object must have "additionalProperties": false'
+        yield 'every object must have "additionalProperties": false, because a prompt displays only known fields'
     if isinstance(kinds := schema.get("type"), list) and "object" in kinds:
-        yield "the type object must be the only type"
+        yield 'the type object must be the only type: write "type": "object", and leave the field out if it is empty'
     if schema.get("type") == "array" and "items" not in schema:
-        yield "an array must describe its items"
+        yield 'an array must describe its items: add for example "items": {"type": "string"}'
 
 
 def _circles(schema: dict[str, Any]) -> Iterator[str]:
@@ -98,7 +125,7 @@ def _circles(schema: dict[str, Any]) -> Iterator[str]:
     definitions = schema.get("$defs", {})
     leads_to = {name: set(_references(part)) for name, part in definitions.items()}
     for name in sorted(set(_references(schema)) - definitions.keys()):
-        yield f"there is no $defs/{name}"
+        yield f"there is no $defs/{name}: add it, or correct the $ref"
     for name in sorted(definitions):
         reached: set[str] = set()
         ahead = set(leads_to[name])
@@ -106,7 +133,7 @@ def _circles(schema: dict[str, Any]) -> Iterator[str]:
             reached |= ahead
             ahead = {further for one in ahead for further in leads_to.get(one, ())} - reached
         if name in reached:
-            yield f"$defs/{name} refers to itself"
+            yield f"$defs/{name} refers to itself: write out as many levels as an operation needs"
 
 
 def _references(schema: Any) -> Iterator[str]:

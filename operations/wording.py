@@ -156,19 +156,20 @@ def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
         return [f"the wording is longer than {MAX_TEXT} characters"]
     found = []
     if set("{}") & set(_PLACEHOLDER.sub("", text)):
-        found.append("the wording has a single brace")
+        found.append("the wording has a single brace: write { and } only around a field, such as {amount}")
     for inside in _PLACEHOLDER.findall(text):
         match = _INSIDE.fullmatch(inside)
         if match is None:
-            found.append(f"{{{inside}}} is not {{field}} or {{field|formatter}}")
+            found.append(f"{{{inside}}} is not {{field}} or {{field|formatter}}: write for example {{amount|money}}")
             continue
         if match["formatter"] and match["formatter"] not in FORMATTERS:
             found.append(f"the formatter {match['formatter']} does not exist (formatters: {', '.join(FORMATTERS)})")
-        found += [
-            f"{field} is not a required field of the schema"
+        missing = [
+            _not_required(schema, field.split("."))
             for field in filter(None, (match["field"], match["other"]))
             if not _required_in(schema, field.split("."))
         ]
+        found += missing or _unfit(match["field"], match["formatter"], schema)
     return found
 
 
@@ -179,6 +180,56 @@ def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
             return False
         schema = schema["properties"][step]
     return True
+
+
+def _not_required(schema: dict[str, Any], path: list[str]) -> str:
+    """Why a placeholder cannot name this field, and what to do."""
+    name, known = ".".join(path), ", ".join(placeholders(schema)) or "none"
+    for step in path:
+        if not isinstance(schema, dict) or step not in schema.get("properties", {}):
+            return f"{name} is not a required field of the schema: there is no such field. Required fields: {known}"
+        schema = schema["properties"][step]
+    return f"{name} is not a required field of the schema: make it required, or leave it out of the text"
+
+
+# Formatter → the JSON types and formats whose values it may display.
+_FITS: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "money": (frozenset({"string", "integer", "number"}), frozenset()),
+    "date": (frozenset({"string"}), frozenset({"date"})),
+    "time": (frozenset({"string"}), frozenset({"date-time", "time", "date"})),
+    "host": (frozenset({"string"}), frozenset({"uri"})),
+    "list": (frozenset({"array"}), frozenset()),
+}
+
+
+def _unfit(field: str, formatter: str | None, schema: dict[str, Any]) -> list[str]:
+    """A formatter that can display no value of this field, for example a date of an integer."""
+    if formatter not in _FITS:
+        return []
+    part, definitions = schema, schema.get("$defs", {})
+    for step in field.split("."):
+        part = _resolved(part["properties"][step], definitions)
+    kinds, formats = _FITS[formatter]
+    kind, form = part.get("type"), part.get("format")
+    if (isinstance(kind, str) and kind not in kinds) or (kind == "string" and form is not None and form not in formats):
+        return [f"{formatter} cannot display {field}, which is of the type {form or kind}: write {{{field}}}"]
+    return []
+
+
+def placeholders(schema: dict[str, Any], path: str = "") -> list[str]:
+    """The fields that a wording may name: the required ones, with the formatter that suits them."""
+    definitions, found = schema.get("$defs", {}), []
+    for name in schema.get("required", ()):
+        part = _resolved(schema.get("properties", {}).get(name), definitions)
+        if part.get("type") == "object":
+            found += placeholders(part, f"{path}{name}.")
+        elif re.fullmatch(r"\w+", name):
+            formatter = _SUITS.get(str(part.get("format"))) or ("list" if part.get("type") == "array" else "")
+            found.append(f"{{{path}{name}{'|' if formatter else ''}{formatter}}}")
+    return found
+
+
+_SUITS = {"date": "date", "date-time": "time", "time": "time", "uri": "host"}
 
 
 def render(text: str, details: dict[str, Any]) -> str:
