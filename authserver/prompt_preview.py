@@ -33,7 +33,7 @@ from operations.models import OperationType, OperationTypeVersion
 TIME_TO_ANSWER = timedelta(minutes=5)
 AGENT_NAME = "Example agent"
 # The fields of a form whose problems belong to the prompt. Of the others, such as a name, it shows nothing.
-_SHOWN_FIELDS = ("schema", "title", "summary", "risk", "uses", "lifetime", "max_lifetime")
+_SHOWN_FIELDS = ("schema", "title", "summary")
 
 
 @dataclass
@@ -77,7 +77,7 @@ def preview_view(request: HttpRequest, model: str) -> HttpResponse:
     form = model_admin.get_form(request, original, change=original is not None)(request.POST, instance=original)
     manner = request.POST.get("preview_manner", "")
     shown = compose(form, FORMS[found](_checked(form)), Manner(manner) if manner in set(Manner) else Manner.PLAIN)
-    return render(request, "admin/prompt_preview_page.html", _context(shown, original, form))
+    return render(request, "admin/prompt_preview_page.html", _context(shown, original))
 
 
 def _checked(form: Any) -> Any:
@@ -129,7 +129,7 @@ def _fill(shown: Preview, fields: dict[str, Any], details: dict[str, Any]) -> No
     }  # fmt: skip
 
 
-def _context(shown: Preview, original: Any, form: Any) -> dict[str, Any]:
+def _context(shown: Preview, original: Any) -> dict[str, Any]:
     now = timezone.now()
     if shown.content is None:
         return {"problems": shown.problems or ["Fill in the fields and the texts: the prompt appears here."]}

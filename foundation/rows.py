@@ -68,7 +68,7 @@ class RowsWidget(forms.Widget):
         super().__init__(attrs)
         self.row_form, self.noun, self.spare = row_form, noun, spare
 
-    def value_from_datadict(self, data: Any, files: Any, name: str) -> list[RowForm] | None:
+    def value_from_datadict(self, data: Any, files: Any, name: str) -> Any:  # noqa: ARG002 - Django calls it so
         """The rows of the submitted form; None if the form had no such field."""
         pattern = re.compile(rf"{re.escape(name)}-([0-9]{{1,3}})-[a-z_]+")
         numbers = sorted({int(match[1]) for key in data if (match := pattern.fullmatch(key))})
@@ -151,7 +151,7 @@ class RowsField(forms.Field):
 def _problems(row: RowForm, number: int) -> list[str]:
     name = row.row_title or f"row {number}"
     return [
-        f"{name}: {row.fields[field].label or field}: {error}" if field in row.fields else f"{name}: {error}"
+        f"{name}: {row[field].label}: {error}" if field in row.fields else f"{name}: {error}"
         for field, errors in row.errors.items()
         for error in errors
     ]

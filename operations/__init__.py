@@ -14,7 +14,14 @@ patterns.py, formats.py   `pattern` and `format` in schemas (pure)
 mismatches.py    the message about a value that does not match its schema (pure)
 wording.py       `{field|formatter}` text, rendered by the server (pure)
 listed_types.py  which operation types may be requested, cached in each process
+schema_rows.py   the fields of an operation as rows, and their JSON Schema (pure)
+tightening.py    a common JSON Schema as this server accepts it, and what was changed (pure)
+api_documents.py operations in OpenAPI documents and MCP tools (pure)
+examples.py      example values for the preview of a prompt (pure)
+versions.py      the differences between two versions (pure)
 lifecycle.py     saving all of these; a new version of an operation type; a resource's credential
 api.py, serializers.py   GET /v1/operation-types, and what it answers
+type_form.py     the form of an operation type: rows, wording, risk and limits
+type_pages.py    its versions and the import of a document, in the administration
 admin.py         resources, scopes and operation types in the administration
 """

@@ -16,7 +16,7 @@ from foundation.admin import NoDeletion, show_once
 from operations import lifecycle, schemas, type_pages
 from operations.examples import Manner
 from operations.models import OperationType, Resource, Scope
-from operations.type_form import OperationTypeForm
+from operations.type_form import FIELDS_HELP, OperationTypeForm
 
 
 def _about(request: HttpRequest) -> About:
@@ -76,7 +76,7 @@ class OperationTypeAdmin(NoDeletion):
     search_fields = ("name", "current__title")
     fieldsets = (
         (None, {"fields": ("resource", "name", "is_active", "version", "problem")}),
-        ("What the agent sends", {"fields": ("schema",)}),
+        ("What the agent sends", {"fields": ("schema",), "description": FIELDS_HELP}),
         ("What the user reads", {"fields": ("title", "summary")}),
         ("Risk and limits", {"fields": ("risk", "assurance", "uses", "lifetime")}),
     )
@@ -116,10 +116,15 @@ class OperationTypeAdmin(NoDeletion):
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
         draft = type_pages.draft_of(request) if request.method == "GET" and object_id is None else None
-        shown = {"draft": draft, "manners": list(Manner), **(extra_context or {})}
-        response = super().changeform_view(request, object_id, form_url, shown)
+        context = {"draft": draft, "manners": list(Manner), **(extra_context or {})}
+        response = super().changeform_view(request, object_id, form_url, context)
         response._csp_update = {"frame-src": ["'self'"]}  # the preview
         return response
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A new type has no version yet."""
+        first, *others = super().get_fieldsets(request, obj)
+        return [first if obj else (None, {"fields": ("resource", "name", "is_active")}), *others]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return ("version", "problem", "name", "resource") if obj else ("version", "problem")

@@ -17,11 +17,15 @@ class NoOperation(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """One operation of a document. `key` names it in the form, `title` to an administrator."""
+    """One operation of a document. `key` names it in the form, `title` to an administrator.
+
+    `root` is where the schema's references lead.
+    """
 
     key: str
     title: str
     schema: dict[str, Any]
+    root: dict[str, Any]
 
 
 def operations_in(document: Any) -> list[Found]:
@@ -41,7 +45,7 @@ def operations_in(document: Any) -> list[Found]:
     elif _is_tool(document):
         found = [_tool(document, 1)]
     elif document.get("type") == "object" or "properties" in document or "$ref" in document:
-        return [Found("schema", str(document.get("title", ""))[:100], document)]
+        return [Found("schema", str(document.get("title", ""))[:100], document, document)]
     else:
         found = []
     if not found:
@@ -58,7 +62,8 @@ def _is_tool(one: Any) -> bool:
 
 def _tool(one: dict[str, Any], number: int) -> Found:
     name = str(one.get("name") or f"tool {number}")[:100]
-    return Found(f"tool {name}", str(one.get("title") or name)[:100], one.get("inputSchema") or one["input_schema"])
+    schema = one.get("inputSchema") or one["input_schema"]
+    return Found(f"tool {name}", str(one.get("title") or name)[:100], schema, schema)
 
 
 def _in_paths(document: dict[str, Any]) -> Iterator[Found]:
@@ -68,7 +73,9 @@ def _in_paths(document: dict[str, Any]) -> Iterator[Found]:
             if isinstance(operation, dict):
                 shared = methods.get("parameters", [])
                 title = str(operation.get("summary") or operation.get("operationId") or f"{method} {path}")
-                yield Found(f"{method.upper()} {path}"[:300], title[:100], _schema_of(operation, shared, document))
+                yield Found(
+                    f"{method.upper()} {path}"[:300], title[:100], _schema_of(operation, shared, document), document
+                )
 
 
 def _schema_of(operation: dict[str, Any], shared: Any, document: dict[str, Any]) -> dict[str, Any]:
@@ -131,10 +138,10 @@ def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def read(found: Found, document: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def read(found: Found) -> tuple[dict[str, Any], list[str]]:
     """The operation's tightened schema, and what was changed. Raises NoOperation."""
     try:
-        schema, changes = tightened(found.schema, document)
+        schema, changes = tightened(found.schema, found.root)
     except TooLarge as error:
         raise NoOperation(f"{found.key}: {error}") from error
     if schema.get("type") != "object":

@@ -14,10 +14,16 @@ from foundation.admin import LegibleJSON
 from foundation.rows import RowForm, RowsField, RowsWidget
 from operations import schema_rows, schemas, tightening, wording
 from operations.models import OperationType, OperationTypeVersion
+from operations.risk import Assurance, Risk
 from operations.schema_rows import ITEM_KINDS, KINDS, NoRows, Row, RowProblem, rows_of, schema_of
 
 _TEXTS = ("text", "host", "url", "email")
 _COUNTED = (*_TEXTS, "integer", "number", "list")
+FIELDS_HELP = (
+    "Name: as in the agent's request; a dot leads into an object, as in creditor.name. Label: what the user reads; "
+    "without one it is made from the name. Required: only such fields may stand in the texts below. At least and at "
+    "most: the characters of a text (without a limit: 2000), the value of a number, or the items of a list."
+)
 LOOK_THEN_SAVE = "Countersign tightened this schema. Nothing is saved yet: look at the changes, then save again."
 
 
@@ -62,20 +68,16 @@ class FieldForm(RowForm):
         "is_unique": ("list",),
     }
 
-    name = forms.CharField(
-        max_length=250, help_text="As in the agent's request: amount. A dot leads into an object: creditor.name."
-    )
-    label = forms.CharField(max_length=100, required=False, help_text="What the user reads. Empty: made from the name.")
+    name = forms.CharField(max_length=250)
+    label = forms.CharField(max_length=100, required=False)
     kind = forms.ChoiceField(choices=list(KINDS.items()), initial="text")
-    required = forms.BooleanField(required=False, initial=True, help_text="The texts below may name only such fields.")
+    required = forms.BooleanField(required=False, initial=True)
     of = forms.ChoiceField(
         choices=[(kind, KINDS[kind]) for kind in ITEM_KINDS], initial="text", required=False, label="List of"
     )
-    at_least = _Number(label="At least", help_text="Characters of a text, a number's value, or items of a list.")
-    at_most = _Number(label="At most", help_text="Without it, a text may have up to 2000 characters.")
-    longest = forms.IntegerField(
-        min_value=1, max_value=2000, required=False, label="Longest item", help_text="Characters of one item."
-    )
+    at_least = _Number(label="At least")
+    at_most = _Number(label="At most")
+    longest = forms.IntegerField(min_value=1, max_value=2000, required=False, label="Longest item")
     choices = _Lines(help_text="One on each line.")
     pattern = forms.CharField(
         max_length=200, required=False, help_text="A regular expression for the value, such as ^[A-Z]{3}$."
@@ -182,14 +184,17 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
         "amount with its currency. Formatters: money, money:currency, date, time, host (of a URL), list.",
     )
     risk = OperationTypeVersion._meta.get_field("risk").formfield(
-        help_text="Routine runs without asking anyone. Sensitive and critical always need an approval."
+        initial=Risk.SENSITIVE.value,
+        help_text="Routine runs without asking anyone. Sensitive and critical always need an approval.",
     )
     assurance = OperationTypeVersion._meta.get_field("assurance").formfield(
-        help_text="How the approver must have signed in."
+        initial=Assurance.SESSION.value, help_text="How the approver must have signed in."
     )
-    uses = OperationTypeVersion._meta.get_field("uses").formfield(help_text="How many uses one approval allows.")
+    uses = OperationTypeVersion._meta.get_field("uses").formfield(
+        initial=1, help_text="How many uses one approval allows."
+    )
     lifetime = OperationTypeVersion._meta.get_field("lifetime").formfield(
-        help_text="Seconds from the approval to the end of the grant, at most one day (86400)."
+        initial=600, help_text="Seconds from the approval to the end of the grant, at most one day (86400)."
     )
 
     class Meta:

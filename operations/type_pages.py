@@ -121,8 +121,7 @@ class ImportForm(forms.Form):
         if not text:
             raise ValidationError({"document": "Paste a document, or choose a file."})
         try:
-            cleaned["parsed"] = parse_json(text, "The document", max_depth=MAX_JSON_DEPTH)
-            self.found = api_documents.operations_in(cleaned["parsed"])
+            self.found = api_documents.operations_in(parse_json(text, "The document", max_depth=MAX_JSON_DEPTH))
         except InvalidRequest as error:
             raise ValidationError({"document": f"{error.description}. YAML is not read: convert it."}) from error
         except NoOperation as error:
@@ -138,7 +137,7 @@ def import_page(model_admin: Any, request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         chosen = _chosen(form)
         if chosen is not None:
-            return _to_form(request, form, chosen)
+            return _to_form(request, chosen)
         form = _with_choice(form)
     context = {
         **model_admin.admin_site.each_context(request),
@@ -172,9 +171,9 @@ def _with_choice(form: ImportForm) -> ImportForm:
     return choosing
 
 
-def _to_form(request: HttpRequest, form: ImportForm, chosen: Found) -> HttpResponse:
+def _to_form(request: HttpRequest, chosen: Found) -> HttpResponse:
     try:
-        schema, changes = api_documents.read(chosen, form.cleaned_data["parsed"])
+        schema, changes = api_documents.read(chosen)
     except NoOperation as error:
         messages.error(request, str(error))
         return redirect("admin:operations_operationtype_import")

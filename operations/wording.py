@@ -225,6 +225,8 @@ def placeholders(schema: dict[str, Any], path: str = "") -> list[str]:
             found += placeholders(part, f"{path}{name}.")
         elif re.fullmatch(r"\w+", name):
             formatter = _SUITS.get(str(part.get("format"))) or ("list" if part.get("type") == "array" else "")
+            if name == "amount" and part.get("type") in {"string", "number", "integer"}:
+                formatter = "money:currency" if "currency" in schema["required"] and not path else "money"
             found.append(f"{{{path}{name}{'|' if formatter else ''}{formatter}}}")
     return found
 

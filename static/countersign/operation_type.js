@@ -51,11 +51,13 @@ function startPreview() {
 
 function fieldsOfRows() {
   const found = [];
+  const names = [...form.querySelectorAll("[data-rows-list] input[name$='-name']")].map((input) => input.value.trim());
   for (const row of form.querySelectorAll("[data-rows-list] > [data-row]")) {
     const value = (name) => row.querySelector(`[name$='-${name}']`);
     const name = value("name")?.value.trim() ?? "";
     if (!name || !value("required").checked) continue;
-    const formatter = FORMATTERS[value("kind").value];
+    let formatter = FORMATTERS[value("kind").value];
+    if (formatter === "money" && names.includes("currency")) formatter = "money:currency";
     found.push(`{${name}${formatter ? `|${formatter}` : ""}}`);
   }
   return found;

@@ -37,6 +37,11 @@ for (const rows of document.querySelectorAll("[data-rows]")) {
   const template = rows.querySelector("template");
   const add = rows.querySelector("[data-add]");
   let number = list.children.length;
+  // Where there are rows, the spare one is not needed: the button adds another.
+  const spare = list.lastElementChild;
+  if (number > 1 && ![...spare.querySelectorAll("input:not([type=checkbox]), textarea")].some((input) => input.value)) {
+    spare.remove();
+  }
   for (const row of list.children) prepare(rows, row);
   add.hidden = false;
   add.addEventListener("click", () => {
