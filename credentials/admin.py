@@ -3,25 +3,32 @@
 import json
 from datetime import datetime
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Count, Min, Q
-from django.http import HttpRequest
-from django.urls import path
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 
 from audit.exports import ExportingList
 from audit.record import About
+from credentials import settings_inputs
+from credentials.backends import connection_rungs, preflight, recovery, roles, rotation
 from credentials.backends import lifecycle as backends
-from credentials.backends import preflight, recovery, roles, rotation
+from credentials.engines import engine_names
 from credentials.leases import bulk_revocation, lifecycle
 from credentials.leases.lifecycle.audit_facts import EndReason
 from credentials.leases.states import ENDING_STATES, FINAL_STATES
-from credentials.models import Backend, Lease, Recovery, Role
+from credentials.models import Backend, Lease, Recovery, Role, engine_choices
 from foundation.admin import NoDeletion, ReadOnly
 from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
+from operations.examples import Manner
 from operations.models import OperationTypeVersion
 
 
@@ -31,6 +38,29 @@ def _about(request: HttpRequest) -> About:
 
 def _end(request: HttpRequest, which: Q, now: datetime, **facts: Any) -> int:
     return bulk_revocation.end(which, f"user:{request.user.pk}", now, **facts)
+
+
+CHOOSE_ENGINE = "Which kind of system do you connect?"
+CHOOSE_BACKEND = "From which backend does the role issue accounts?"
+
+
+def choose_first(
+    model_admin: Any, request: HttpRequest, name: str, choices: list[tuple[str, str]], question: str
+) -> HttpResponse:
+    """A page of links to the form, one for each choice. The form's inputs depend on the choice."""
+    if not model_admin.has_add_permission(request):
+        raise PermissionDenied
+    query = request.GET.copy()
+    links = []
+    for value, title in choices:
+        query[name] = value
+        links.append((f"?{query.urlencode()}", title))
+    context = {
+        **model_admin.admin_site.each_context(request),
+        "title": f"Add {model_admin.model._meta.verbose_name}", "opts": model_admin.model._meta,
+        "question": question, "links": links,
+    }  # fmt: skip
+    return render(request, "admin/choose_first.html", context)
 
 
 class PreflightAfterSaving(NoDeletion):
@@ -51,7 +81,7 @@ class PreflightAfterSaving(NoDeletion):
 
     def display_report(self, request: HttpRequest, who: Any, report: preflight.Report) -> None:
         if not report.passed:
-            self.message_user(request, f"{who} issues no leases: {report.first_problem}", messages.ERROR)
+            self.message_user(request, f"{who} issues no leases. {report.failure}", messages.ERROR)
             return
         done = "created, used and revoked" if report.used else "created and revoked, but not used: no role is active"
         more = (
@@ -85,6 +115,16 @@ class BackendForm(forms.ModelForm[Backend]):
         model = Backend
         fields = ("name", "engine", "settings", "max_leases")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        chosen = self.instance.engine or self.data.get("engine") or self.initial.get("engine", "")
+        if chosen in engine_names():
+            self.fields["settings"] = settings_inputs.settings_field(chosen, settings_inputs.BACKEND)
+            self.fields["secret"].label = settings_inputs.secret_of(chosen).title
+            if "engine" in self.fields and not self.is_bound:
+                choice: Any = self.fields["engine"]
+                choice.choices = [(name, title) for name, title in engine_choices() if name == chosen]
+
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
         if (
@@ -113,6 +153,32 @@ class BackendAdmin(PreflightAfterSaving):
     )  # fmt: skip
     readonly_fields = ("status", "prefix", "report", "health", "orphans", "left_behind", "secret_changed_at")
     actions = ("check_and_enable", "drain", "end_leases", "rotate", "try_again")
+    change_form_template = "admin/credentials/backend/change_form.html"
+
+    def get_urls(self) -> list[Any]:
+        test = path("<uuid:pk>/test/", self.admin_site.admin_view(self.test_view), name="credentials_backend_test")
+        return [test, *super().get_urls()]
+
+    def test_view(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        """POST runs the preflight. The page of the backend then says how far it came."""
+        backend = self.get_object(request, str(pk))
+        if backend is None or request.method != "POST":
+            raise Http404
+        if not self.has_change_permission(request, backend):
+            raise PermissionDenied
+        preflight.check_backend(backend, _about(request), timezone.now())
+        return redirect(f"{reverse('admin:credentials_backend_change', args=[pk])}#test")
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        """Asks for the engine first: each has other settings."""
+        if request.method == "GET" and request.GET.get("engine") not in engine_names():
+            return choose_first(self, request, "engine", engine_choices(), CHOOSE_ENGINE)
+        return super().add_view(request, form_url, extra_context)
+
+    def change_view(self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None) -> Any:
+        backend = self.get_object(request, unquote(object_id))
+        found = connection_rungs.rungs_of(backend.preflight, backend.settings) if backend else []
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "rungs": found})
 
     def get_queryset(self, request: HttpRequest) -> Any:
         is_ending = Q(leases__state__in=ENDING_STATES)
@@ -232,10 +298,22 @@ class RoleForm(forms.ModelForm[Role]):
         current = self.instance.operation_type.current if not self.instance._state.adding else None
         if current:
             self.initial.update({name: getattr(current, name) for name in roles.MEANING_FIELDS})
+        if backend := self._backend():
+            self.fields["settings"] = settings_inputs.settings_field(backend.engine, settings_inputs.ROLE)
         for field in self.fields.values():
             # Changes are detected against the page as it was shown, because a page may stay open
             # for long.
             field.show_hidden_initial = True
+
+    def _backend(self) -> Backend | None:
+        """The backend of the role, or the chosen one."""
+        if not self.instance._state.adding:
+            return self.instance.backend
+        chosen = self.data.get("backend") or self.initial.get("backend")
+        try:
+            return Backend.objects.filter(pk=str(chosen)).first() if chosen else None
+        except ValidationError:
+            return None
 
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
@@ -255,14 +333,46 @@ class RoleAdmin(PreflightAfterSaving):
     list_select_related = ("backend", "operation_type__current")
     search_fields = ("name",)
     actions = ("end_leases",)
-    fields = ("backend", "name", *roles.MEANING_FIELDS, *RoleForm.Meta.fields[2:])
+    change_form_template = "admin/credentials/role/change_form.html"
+    fieldsets = (
+        (None, {"fields": ("backend", "name", "is_active")}),
+        ("What the account may do", {"fields": ("settings", "statements")}),
+        ("What the user reads", {"fields": ("title", "summary")}),
+        ("Risk and limits of an approval", {"fields": ("risk", "assurance", "uses")}),
+        ("Lifetimes and quotas", {
+            "fields": ("default_lifetime", "max_lifetime", "max_leases", "max_per_agent", "max_per_user"),
+        }),
+    )  # fmt: skip
+
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> Any:
+        """Asks for the backend first: its engine decides which rights there are."""
+        known = [(str(one.pk), f"{one.name} ({one.engine})") for one in Backend.objects.all()]
+        if request.method == "GET" and request.GET.get("backend") not in dict(known):
+            return choose_first(self, request, "backend", known, CHOOSE_BACKEND)
+        return super().add_view(request, form_url, extra_context)
+
+    def changeform_view(
+        self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        context = {"manners": list(Manner), **(extra_context or {})}
+        response = super().changeform_view(request, object_id, form_url, context)
+        response._csp_update = {"frame-src": ["'self'"]}  # the preview
+        return response
+
+    @admin.display(description="what runs on the backend")
+    def statements(self, obj: Role) -> str:
+        """Exactly what creates an account, as the engine writes it, with an example of a name."""
+        if not obj.pk or not hasattr(obj, "backend"):
+            return "Save the role: its statements appear here."
+        found = roles.statements_of(obj, timezone.now())
+        return format_html("<pre>{}</pre>", "\n".join(found)) if found else "The engine does not say."
 
     def get_queryset(self, request: HttpRequest) -> Any:
         live = Count("leases", filter=~Q(leases__state__in=FINAL_STATES))
         return super().get_queryset(request).annotate(live_leases=live)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return ("backend", "name") if obj else ()
+        return ("statements", "backend", "name") if obj else ("statements",)
 
     @admin.display(description="risk")
     def risk(self, obj: Role) -> str:

@@ -72,9 +72,7 @@ class Backend(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=41, unique=True, validators=[NAME])
     engine = models.CharField(max_length=40, choices=engine_choices)
-    settings = models.JSONField(
-        help_text="The address of the system and the name of the administrator account. Never a secret."
-    )
+    settings = models.JSONField(help_text="The address of the system and the name of the administrator account.")
     sealed_secret = SealedField(editable=False)
     # Root rotation: stored before the backend is changed, until one of the two secrets is known to
     # work.
@@ -114,7 +112,8 @@ class Backend(models.Model):
             engine = find_engine(self.engine)
         except UnknownEngine as error:
             raise ValidationError({"engine": str(error)}) from error
-        if found := mismatches(engine.backend_schema, self.settings):
+        # The form reports missing settings.
+        if self.settings is not None and (found := mismatches(engine.backend_schema, self.settings)):
             raise ValidationError({"settings": found})
 
     def find_engine(self) -> Engine:
@@ -142,9 +141,7 @@ class Role(models.Model):
     operation_type = models.OneToOneField(
         OperationType, on_delete=models.PROTECT, related_name="credential_role", editable=False
     )
-    settings = models.JSONField(
-        help_text="The rights of the account, in the engine's own terms (docs/guides/credentials.md)."
-    )
+    settings = models.JSONField(help_text="The rights of the account, in the engine's own terms (docs/engines.md).")
     default_lifetime = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_TOKEN_LIFETIME_S)], help_text="Seconds."
     )
@@ -171,7 +168,7 @@ class Role(models.Model):
             raise ValidationError(
                 {"default_lifetime": "The default lifetime must not be longer than the maximum lifetime."}
             )
-        if not hasattr(self, "backend"):
+        if not hasattr(self, "backend") or self.settings is None:
             return  # the form reports that it is missing
         try:
             engine = find_engine(self.backend.engine)

@@ -12,6 +12,7 @@ from django.http import QueryDict
 
 from foundation.admin import LegibleJSON
 from foundation.rows import RowForm, RowsField, RowsWidget
+from foundation.settings_form import Lines
 from operations import schema_rows, schemas, tightening, wording
 from operations.models import OperationType, OperationTypeVersion
 from operations.risk import Assurance, Risk
@@ -40,20 +41,6 @@ class _Number(forms.DecimalField):
         return int(found) if found == found.to_integral_value() else float(found)
 
 
-class _Lines(forms.CharField):
-    """Several texts, one on each line."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(required=False, max_length=8000, widget=forms.Textarea(attrs={"rows": 3}), **kwargs)
-
-    def prepare_value(self, value: Any) -> Any:
-        return "\n".join(value) if isinstance(value, list | tuple) else value
-
-    def clean(self, value: Any) -> tuple[str, ...]:  # type: ignore[override]
-        lines = [line.strip() for line in super().clean(value).splitlines()]
-        return tuple(dict.fromkeys(filter(None, lines)))
-
-
 class FieldForm(RowForm):
     """One field of the operation. The names are those of schema_rows.Row."""
 
@@ -78,7 +65,7 @@ class FieldForm(RowForm):
     at_least = _Number(label="At least")
     at_most = _Number(label="At most")
     longest = forms.IntegerField(min_value=1, max_value=2000, required=False, label="Longest item")
-    choices = _Lines(help_text="One on each line.")
+    choices = Lines(required=False, help_text="One on each line.")
     pattern = forms.CharField(
         max_length=200, required=False, help_text="A regular expression for the value, such as ^[A-Z]{3}$."
     )
@@ -100,7 +87,8 @@ def row_from(data: dict[str, Any]) -> Row:
         unused |= {"pattern"} if data["of"] != "text" else set()
         unused |= {"choices"} if data["of"] != "choice" else set()
         unused |= {"longest"} if data["of"] not in _TEXTS else set()
-    return Row(**{name: value for name, value in data.items() if name not in unused})
+    used = {name: value for name, value in data.items() if name not in unused}
+    return Row(**used | {"choices": tuple(used.get("choices", ()))})
 
 
 def row_data(rows: Sequence[Row], name: str) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from audit import events
 from audit.record import About, record
-from credentials.backends import breaker, lifecycle
+from credentials.backends import breaker, connection_rungs, lifecycle
 from credentials.backends.secrets import target_of
 from credentials.engines import (
     BackendAddress,
@@ -51,7 +51,7 @@ class Report:
     `left_behind`: objects that exist now and may come from an account. `can_leave_behind`: objects
     that accounts could leave, and what to revoke against it. `used`: roles whose probe account was
     made, used and revoked. `deactivated`: roles that were deactivated, and why. `is_unreachable`: the
-    backend or our login failed, which says nothing about a role.
+    backend or our login failed, which says nothing about a role. `failed_at`: the rung of connection_rungs.py.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -61,6 +61,7 @@ class Report:
     used: list[str] = field(default_factory=list)
     deactivated: dict[str, str] = field(default_factory=dict)
     is_unreachable: bool = False
+    failed_at: str = ""
 
     @property
     def passed(self) -> bool:
@@ -75,6 +76,12 @@ class Report:
     def first_problem(self) -> str:
         return first_problem(self.steps)
 
+    @property
+    def failure(self) -> str:
+        """The failed step as a sentence."""
+        failed = next((step for step in self.steps if not step["ok"]), None)
+        return f"The step “{failed['step']}” failed: {failed['problem']}" if failed else ""
+
     def take_over(self, other: "Report") -> None:
         """Adds the findings of a role's probe, each once."""
         self.left_behind = list(dict.fromkeys([*self.left_behind, *other.left_behind]))
@@ -85,6 +92,7 @@ class Report:
 
     def note_error(self, step: str, error: EngineError) -> None:
         self.note(step, str(error))
+        self.failed_at = self.failed_at or "rights"
         self.is_unreachable |= isinstance(error, BackendUnreachable)
 
 
@@ -98,6 +106,7 @@ def probe(engine: Engine, target: BackendAddress, prefix: str, settings: Mapping
         link = engine.connect(target)
     except EngineError as error:
         report.note("log in as the administrator", str(error))
+        report.failed_at = connection_rungs.failed_at(error)
         report.is_unreachable = True  # every role shares this login, whatever the error
         return report
     report.note("log in as the administrator")

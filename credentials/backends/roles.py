@@ -4,7 +4,7 @@ Risk, assurance, wording and the number of leases per approval are stored there 
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
@@ -13,6 +13,7 @@ from audit import events
 from audit.record import About, record
 from credentials.backends import lifecycle
 from credentials.backends.secrets import own_resource
+from credentials.engines import BackendAddress, DatabaseAccount, EngineError, SessionTrace, find_statements
 from credentials.models import Role
 from operations.lifecycle import put_version
 from operations.models import OperationType, OperationTypeVersion
@@ -88,6 +89,18 @@ def put(
         events.ROLE_CHANGED, about, now, role=role.name, backend=role.backend.name, settings=role.settings,
         default_lifetime=role.default_lifetime, max_lifetime=role.max_lifetime, is_active=role.is_active,
     )  # fmt: skip
+
+
+def statements_of(role: Role, now: datetime) -> list[str]:
+    """What would create an account of this role, with an example of a name and without a password."""
+    account = DatabaseAccount(
+        f"{role.backend.prefix}example", role.settings, now + timedelta(seconds=role.default_lifetime),
+        SessionTrace("<lease>", "<agent>", "<user>", "<grant>", purpose="<the agent's purpose>"),
+    )  # fmt: skip
+    try:
+        return find_statements(role.backend.find_engine(), BackendAddress(role.backend.settings, ""), account)
+    except EngineError as error:
+        return [f"The statements cannot be shown: {error}"]
 
 
 def _bring_up_to_date(role: Role, changed: set[str]) -> None:

@@ -23,8 +23,11 @@ from datetime import datetime
 from importlib import import_module
 from typing import Any, Protocol
 
+from foundation.settings_fields import Field, fields_of
+
 CONNECT_TIMEOUT_S = 5  # seconds
 STATEMENT_TIMEOUT_S = 10  # seconds; every call to a backend ends within this time
+HIDDEN_PASSWORD = "..."  # noqa: S105 - stands for the password where statements are shown
 MAX_NAME_LENGTH = 32  # characters of an account's name; every engine must accept this length
 # The engines of this product. Each module has an `ENGINE`.
 BUILT_IN = {
@@ -44,6 +47,14 @@ class BackendUnreachable(EngineError):
 
 class LoginRefused(BackendUnreachable):
     """The backend refuses the login of our administrator account."""
+
+
+class TlsFailed(BackendUnreachable):
+    """The backend answers, but no TLS connection that we trust comes about."""
+
+
+class DatabaseMissing(BackendUnreachable):
+    """The backend lets our administrator account in, but not into the named database."""
 
 
 class NotContacted(EngineError):
@@ -164,7 +175,12 @@ class Link(Protocol):
 
 
 class Engine(Protocol):
-    """One kind of backend."""
+    """One kind of backend.
+
+    `backend_fields` and `role_fields` are optional: descriptions of the settings (foundation/settings_fields.py)
+    for the forms of the administration. Without them, Countersign derives the inputs from the schemas.
+    `statements` is an optional method: see find_statements.
+    """
 
     title: str
     backend_schema: Mapping[str, Any]  # JSON Schema (2020-12) of Backend.settings
@@ -200,6 +216,20 @@ def find_can_leave_behind(link: Link, account: DatabaseAccount) -> list[str]:
     """What such an account could leave behind or fill the disk with, and what to revoke against it. A sentence each."""
     method = getattr(link, "can_leave_behind", None)
     return list(method(account)) if method else []
+
+
+def describe_settings(engine: Engine, which: str) -> tuple[Field, ...]:
+    """The description of the settings of a backend (`which` is backend) or a role. Raises Undescribed."""
+    described = getattr(engine, f"{which}_fields", None)
+    if isinstance(described, tuple) and all(isinstance(one, Field) for one in described):
+        return described
+    return fields_of(getattr(engine, f"{which}_schema"))
+
+
+def find_statements(engine: Engine, target: BackendAddress, account: DatabaseAccount) -> list[str]:
+    """What the engine sends to the backend to create this account, without its password; empty if it does not say."""
+    method = getattr(engine, "statements", None)
+    return list(method(target, account)) if method else []
 
 
 class UnknownEngine(NotContacted):

@@ -17,10 +17,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pymysql
+import pymysql.converters
 from pymysql.constants import CR, ER
 
 from credentials.engines import (
     CONNECT_TIMEOUT_S,
+    HIDDEN_PASSWORD,
     STATEMENT_TIMEOUT_S,
     AccountMissing,
     BackendAddress,
@@ -29,7 +31,9 @@ from credentials.engines import (
     EngineError,
     LoginRefused,
     Presence,
+    TlsFailed,
 )
+from foundation.settings_fields import Field, schema_of
 
 # The privileges that a role may grant. CREATE VIEW, CREATE ROUTINE, TRIGGER and EVENT are left out
 # on purpose (see above).
@@ -44,8 +48,8 @@ UNWANTED_PRIVILEGES = (
 )  # fmt: skip
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = r"^[^\x00-\x1f\x7f/\\.]{1,64}" + _END
-_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
 # Without PROCESS the server silently lists only our own sessions, and an account in use would look
 # unused. The server then refuses the second table (a small one, which takes no lock). It checks the
 # rights of this very connection: rights that are granted or revoked later apply from the next
@@ -82,16 +86,10 @@ class MysqlLink:
         if self._users(account.name):
             raise EngineError("an account with this name already exists")
         self._sessions(account.name)  # raises if we could not confirm later that the sessions have ended
-        require = " REQUIRE SSL" if self._tls else ""
-        if self._is_mariadb:
-            self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK", account.name, self._host,
-                     self._proof(password))  # fmt: skip
-        else:
-            self._do(f"CREATE USER %s@%s{self._identified()}{require} ACCOUNT LOCK COMMENT %s", account.name,
-                     self._host, self._proof(password), account.trace.text)  # fmt: skip
-        for grant in account.settings.get("grants", []):
-            self._do(f"GRANT {_privileges(grant)} ON {_object(grant)} TO %s@%s", account.name, self._host)
-        self._do("ALTER USER %s@%s ACCOUNT UNLOCK", account.name, self._host)
+        for statement, values in _creation(
+            account, self._host, self._proof(password), tls=self._tls, is_mariadb=self._is_mariadb
+        ):
+            self._do(statement, *values)
 
     def set_password(self, account: DatabaseAccount, password: str) -> None:
         self._must_be_there(account)
@@ -159,7 +157,7 @@ class MysqlLink:
             self._connection.close()
 
     def _identified(self) -> str:
-        return " IDENTIFIED VIA mysql_native_password USING %s" if self._is_mariadb else " IDENTIFIED BY %s"
+        return _identified(is_mariadb=self._is_mariadb)
 
     def _proof(self, password: str) -> str:
         """On MariaDB the password's hash, so that no log there can contain the password.
@@ -250,57 +248,32 @@ class MysqlEngine:
     title = "MySQL or MariaDB"
     max_name = 32
     is_revocable = True
-    backend_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["host", "user"],
-        "properties": {
-            "host": _HOST,
-            "port": _PORT,
-            "user": {"type": "string", "minLength": 1, "maxLength": 80},
-            "account_host": {
-                "type": "string",
-                "pattern": r"^[A-Za-z0-9.:%_/-]{1,255}" + _END,
-                "description": "hosts from which leased accounts may connect; % means any host",
-            },
-            # The host name for agents, if it differs from the address that we use.
-            "shown_host": _HOST,
-            "shown_port": _PORT,
-            "tls": {"type": "boolean"},
-            "ca": {
-                "type": "string",
-                "maxLength": 65536,
-                "description": "CA certificates in PEM. Default: the system's.",
-            },
-        },
-    }
-    role_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["grants"],
-        "properties": {
-            "grants": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 50,
-                "items": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["privileges", "database"],
-                    "properties": {
-                        "privileges": {
-                            "type": "array",
-                            "minItems": 1,
-                            "uniqueItems": True,
-                            "items": {"enum": list(GRANTABLE_PRIVILEGES)},
-                        },
-                        "database": {"type": "string", "pattern": _NAME},
-                        "table": {"type": "string", "pattern": _NAME},
-                    },
-                },
-            }
-        },
-    }  # fmt: skip
+    backend_fields = (
+        Field("host", label="Host", help="Name or address of the server.", required=True, **_HOST),
+        Field("port", "integer", label="Port", default=3306, **_PORT),
+        Field("user", label="Administrator account", required=True, at_least=1, at_most=80,
+              help="It needs CREATE USER, PROCESS, CONNECTION ADMIN, SELECT on mysql.*, and the privileges that roles "
+              "grant, WITH GRANT OPTION."),
+        Field("password", label="Password of the administrator account", required=True, is_secret=True),
+        Field("account_host", label="Hosts of the accounts", default="%", pattern=r"^[A-Za-z0-9.:%_/-]{1,255}" + _END,
+              help="Hosts from which leased accounts may connect; % means any host."),
+        Field("shown_host", label="Host for agents", help="If agents reach it under another name.", **_HOST),
+        Field("shown_port", "integer", label="Port for agents", **_PORT),
+        Field("tls", "boolean", label="TLS", help="Checks the certificate, and requires TLS of the accounts."),
+        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", at_most=65536),
+    )  # fmt: skip
+    role_fields = (
+        Field("grants", "rows", label="Rights", required=True, at_least=1, at_most=50,
+              help="What the account may do in a database, or in one of its tables.",
+              fields=(
+                  Field("database", label="Database", required=True, pattern=_NAME),
+                  Field("table", label="Table", help="Empty: every table.", pattern=_NAME),
+                  Field("privileges", "choices", label="May", required=True, at_least=1,
+                        choices=GRANTABLE_PRIVILEGES, help="SELECT reads. INSERT, UPDATE and DELETE write."),
+              )),
+    )  # fmt: skip
+    backend_schema: Mapping[str, Any] = schema_of(backend_fields)
+    role_schema: Mapping[str, Any] = schema_of(role_fields)
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
         own_databases = {"mysql", "sys", "performance_schema", "information_schema"}
@@ -309,6 +282,13 @@ class MysqlEngine:
             f"Countersign issues no leases for the server's own database {name}."
             for name in sorted(names & own_databases)
         ]
+
+    def statements(self, target: BackendAddress, account: DatabaseAccount) -> list[str]:
+        """As on MySQL; MariaDB has no comment and gets the password's hash."""
+        host, tls = str(target.settings.get("account_host", "%")), bool(target.settings.get("tls"))
+        made = _creation(account, host, HIDDEN_PASSWORD, tls=tls, is_mariadb=False)
+        return [statement % tuple(map(pymysql.converters.escape_item, values, ["utf8mb4"] * len(values)))
+                for statement, values in made]  # fmt: skip
 
     def connect(self, target: BackendAddress) -> MysqlLink:
         return MysqlLink(target)
@@ -337,12 +317,31 @@ class MysqlEngine:
 def _connect(target: BackendAddress, name: str, password: str) -> "pymysql.Connection[Any]":
     settings = target.settings
     context = ssl.create_default_context(cadata=settings.get("ca")) if settings.get("tls") else None
-    with _translated_errors():
+    with _translated_errors(f"{settings['host']}:{settings.get('port', 3306)}: "):
         return pymysql.connect(
             host=settings["host"], port=settings.get("port", 3306), user=name, password=password, autocommit=True,
             charset="utf8mb4", connect_timeout=CONNECT_TIMEOUT_S, read_timeout=STATEMENT_TIMEOUT_S,
             write_timeout=STATEMENT_TIMEOUT_S, ssl=context, ssl_disabled=context is None, local_infile=False,
         )  # fmt: skip
+
+
+def _identified(*, is_mariadb: bool) -> str:
+    return " IDENTIFIED VIA mysql_native_password USING %s" if is_mariadb else " IDENTIFIED BY %s"
+
+
+def _creation(
+    account: DatabaseAccount, host: str, proof: str, *, tls: bool, is_mariadb: bool
+) -> list[tuple[str, tuple[str, ...]]]:
+    """The statements with their values. MariaDB has no comment on an account."""
+    user = f"CREATE USER %s@%s{_identified(is_mariadb=is_mariadb)}{' REQUIRE SSL' if tls else ''} ACCOUNT LOCK"
+    first = (user, (account.name, host, proof)) if is_mariadb else (
+        f"{user} COMMENT %s", (account.name, host, proof, account.trace.text)
+    )  # fmt: skip
+    grants = [
+        (f"GRANT {_privileges(grant)} ON {_object(grant)} TO %s@%s", (account.name, host))
+        for grant in account.settings.get("grants", [])
+    ]
+    return [first, *grants, ("ALTER USER %s@%s ACCOUNT UNLOCK", (account.name, host))]
 
 
 def _privileges(grant: Mapping[str, Any]) -> str:
@@ -377,8 +376,8 @@ def _refusal(problem: EngineError) -> int:
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Translates the library's errors to EngineError.
+def _translated_errors(place: str = "") -> Iterator[None]:
+    """Translates the library's errors to EngineError. `place` names the server while no connection exists.
 
     The message has the code's name and not the text, which may repeat a statement.
     """
@@ -389,12 +388,14 @@ def _translated_errors() -> Iterator[None]:
     except pymysql.MySQLError as error:
         code = _code(error)
         if code in _NOT_LET_IN:
-            raise LoginRefused(f"the login was refused ({code})") from error
+            raise LoginRefused(f"{place}the login was refused ({code})") from error
+        if place and "SSL" in str(error):
+            raise TlsFailed(f"{place}no trusted TLS connection ({code})") from error
         if code in _GONE or code in _BUSY:
-            raise BackendUnreachable(f"no answer ({code})") from error
+            raise BackendUnreachable(f"{place}no answer ({code})") from error
         raise EngineError(f"the server refused: {_NAMES.get(code, 'error')} ({code})") from error
     except OSError as error:
-        raise BackendUnreachable(f"no answer ({type(error).__name__})") from error
+        raise BackendUnreachable(f"{place}no answer ({type(error).__name__})") from error
 
 
 ENGINE = MysqlEngine()

@@ -21,28 +21,32 @@ from psycopg import sql
 
 from credentials.engines import (
     CONNECT_TIMEOUT_S,
+    HIDDEN_PASSWORD,
     STATEMENT_TIMEOUT_S,
     AccountMissing,
     BackendAddress,
     BackendUnreachable,
     DatabaseAccount,
+    DatabaseMissing,
     EngineError,
     LoginRefused,
     Presence,
+    TlsFailed,
     postgres_objects,
     scram,
 )
 from credentials.engines import postgres_catalog as catalog
 from credentials.engines.time_limits import close_after
+from foundation.settings_fields import Field, schema_of
 
 CALL_TIMEOUT_S = 2.0 * STATEMENT_TIMEOUT_S  # seconds for one call of several statements, even if the server hangs
 DROP_TIME_S = 0.6 * CALL_TIMEOUT_S  # seconds of a call after which no further batch of objects is dropped
 SESSION_END_TIMEOUT_S = 3.0  # seconds that sessions may take to end
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
-_NAME = {"type": "string", "minLength": 1, "maxLength": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
-_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
-_TLS = ["verify-full", "verify-ca", "require", "prefer", "disable"]
+_NAME: dict[str, Any] = {"at_least": 1, "at_most": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
+_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
+_TLS = ("verify-full", "verify-ca", "require", "prefer", "disable")
 # SQLSTATEs that concern the server and not the statement.
 _SERVER_STATES = ("08", "57P", "53")
 _NOT_LET_IN = ("authentication failed", "not permitted to log in", "no pg_hba.conf entry", "role ", "permission denied")
@@ -52,42 +56,46 @@ class Postgres:
     title = "PostgreSQL"
     max_name = 63
     is_revocable = True
-    backend_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["host", "database", "user"],
-        "properties": {
-            "host": _HOST,
-            "port": _PORT,
-            "database": _NAME,
-            "user": _NAME,
-            "sslmode": {"enum": _TLS},
-            "sslrootcert": {"type": "string", "maxLength": 300, "pattern": "^/"},
-            # The host name for agents, if it differs from the address that we use.
-            "shown_host": _HOST,
-            "shown_port": _PORT,
-        },
-    }
-    role_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["groups"],
-        "properties": {
-            "groups": {"type": "array", "minItems": 1, "maxItems": 10, "uniqueItems": True, "items": _NAME},
-            "database": _NAME,  # the database for the holder; the backend's own by default
-            "connection_limit": {"type": "integer", "minimum": 1, "maximum": 100},
-            # What happens to the account's objects: dropped; dropped with the objects of others
-            # that depend on them; or given to `reassign_to`, except those that would run with the
-            # new owner's rights (functions, views, rules).
-            "objects": {"enum": ["drop", "cascade", "reassign"]},
-            "reassign_to": _NAME,
-        },
-    }
+    backend_fields = (
+        Field("host", label="Host", help="Name or address of the server.", required=True, **_HOST),
+        Field("port", "integer", label="Port", default=5432, **_PORT),
+        Field("database", label="Database", help="Countersign connects to it.", required=True, **_NAME),
+        Field("user", label="Administrator account", help="It makes and drops the accounts; it needs CREATEROLE.",
+              required=True, **_NAME),
+        Field("password", label="Password of the administrator account", required=True, is_secret=True),
+        Field("sslmode", "choice", label="TLS", help="verify-full checks the certificate and the name. disable "
+              "sends everything in the clear.", default=_TLS[0], choices=_TLS),
+        Field("sslrootcert", label="File with CA certificates", at_most=300, pattern="^/",
+              help="A path on each server of Countersign. Without one, PostgreSQL's own default applies."),
+        Field("shown_host", label="Host for agents", help="If agents reach it under another name.", **_HOST),
+        Field("shown_port", "integer", label="Port for agents", **_PORT),
+    )  # fmt: skip
+    role_fields = (
+        Field("groups", "lines", label="Group roles", required=True, at_least=1, at_most=10, is_unique=True, longest=63,
+              pattern=_NAME["pattern"],
+              help="One on each line. The account becomes a member of these roles, which hold all its rights. For "
+              "example a group that reads one schema: CREATE ROLE orders_reader NOLOGIN; GRANT USAGE ON SCHEMA orders TO "
+              "orders_reader; GRANT SELECT ON ALL TABLES IN SCHEMA orders TO orders_reader;"),
+        Field("database", label="Database for the holder", help="Without one: the backend's own.", **_NAME),
+        Field("connection_limit", "integer", label="Connections at once", default=5, at_least=1, at_most=100),
+        # reassign leaves out what would run with the new owner's rights (functions, views, rules)
+        Field("objects", "choice", label="Objects of the account", default="drop",
+              choices=("drop", "cascade", "reassign"),
+              help="When the lease ends: drop them; drop them with the objects of others that depend on them "
+              "(cascade); or give them to another role (reassign)."),
+        Field("reassign_to", label="New owner", help="Only with reassign.", **_NAME),
+    )  # fmt: skip
+    backend_schema: Mapping[str, Any] = schema_of(backend_fields)
+    role_schema: Mapping[str, Any] = schema_of(role_fields)
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
         if (settings.get("objects") == "reassign") != ("reassign_to" in settings):
             return ["set reassign_to, the new owner, if objects is reassign, and only then"]
         return []
+
+    def statements(self, _target: BackendAddress, account: DatabaseAccount) -> list[str]:
+        """As on PostgreSQL 16 and newer."""
+        return [one.as_string(None) for one in _creation(account, HIDDEN_PASSWORD, has_set_option=True)]
 
     def connect(self, target: BackendAddress) -> "PostgresLink":
         return PostgresLink(target)
@@ -149,10 +157,19 @@ def _connect(settings: Mapping[str, Any], user: str, password: str, database: st
             autocommit=True,
         )
     except psycopg.OperationalError as error:
-        reason = str(error).strip().splitlines()[-1]
-        if any(phrase in reason for phrase in _NOT_LET_IN):
-            raise LoginRefused(reason) from None
-        raise BackendUnreachable(reason) from None
+        raise _refusal(str(error)) from None
+
+
+def _refusal(text: str) -> BackendUnreachable:
+    """The last reason that the driver names, with host and port, but without its question to the reader."""
+    lines = [line.strip() for line in text.strip().splitlines()]
+    reason = next((line for line in reversed(lines) if line and not line.startswith("Is the server")), "no answer")
+    reason = reason.removeprefix("connection failed: ")
+    if any(phrase in reason for phrase in _NOT_LET_IN):
+        return LoginRefused(reason)
+    if "database " in reason and "does not exist" in reason:
+        return DatabaseMissing(reason)
+    return TlsFailed(reason) if "SSL" in reason or "certificate" in reason else BackendUnreachable(reason)
 
 
 class PostgresLink:
@@ -177,22 +194,7 @@ class PostgresLink:
     # --- issuing
 
     def create(self, account: DatabaseAccount, password: str) -> None:
-        name = sql.Identifier(account.name)
-        limit = account.settings.get("connection_limit", 5)
-        membership = " WITH INHERIT TRUE, SET FALSE" if self._has_set_option else ""
-        statements = [
-            _quote_message(
-                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
-                "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
-                name, limit, scram.verifier(password), account.valid_until.isoformat(),
-            ),
-            *(
-                _quote_message("GRANT {} TO {}" + membership, sql.Identifier(group), name)
-                for group in account.settings.get("groups", [])
-            ),
-            _quote_message("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}"),
-            _quote_message("COMMENT ON ROLE {} IS {}", name, account.trace.text),
-        ]  # fmt: skip
+        statements = _creation(account, scram.verifier(password), has_set_option=self._has_set_option)
         with self._call(self._main):
             # The statements of one message are one transaction and one round trip.
             self._main.execute(sql.SQL("; ").join(statements))
@@ -405,6 +407,25 @@ class PostgresLink:
                 connection.close()
                 raise BackendUnreachable(_first_line(error)) from None
             raise EngineError(_first_line(error)) from None
+
+
+def _creation(account: DatabaseAccount, verifier: str, *, has_set_option: bool) -> list[sql.Composed]:
+    name = sql.Identifier(account.name)
+    limit = account.settings.get("connection_limit", 5)
+    membership = " WITH INHERIT TRUE, SET FALSE" if has_set_option else ""
+    return [
+        _quote_message(
+            "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT "
+            "CONNECTION LIMIT {} PASSWORD {} VALID UNTIL {}",
+            name, limit, verifier, account.valid_until.isoformat(),
+        ),
+        *(
+            _quote_message("GRANT {} TO {}" + membership, sql.Identifier(group), name)
+            for group in account.settings.get("groups", [])
+        ),
+        _quote_message("ALTER ROLE {} SET application_name TO {}", name, f"countersign:{account.trace.lease_id}"),
+        _quote_message("COMMENT ON ROLE {} IS {}", name, account.trace.text),
+    ]  # fmt: skip
 
 
 def _quote_message(statement: str, *values: Any) -> sql.Composed:

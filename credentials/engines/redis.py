@@ -7,7 +7,7 @@ which is the safe direction. Redis has no expiry of its own for accounts.
 
 import hashlib
 import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from redis.retry import Retry
 
 from credentials.engines import (
     CONNECT_TIMEOUT_S,
+    HIDDEN_PASSWORD,
     STATEMENT_TIMEOUT_S,
     AccountMissing,
     BackendAddress,
@@ -25,11 +26,13 @@ from credentials.engines import (
     EngineError,
     LoginRefused,
     Presence,
+    TlsFailed,
 )
+from foundation.settings_fields import Field, schema_of
 
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
-_HOST = {"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT = {"type": "integer", "minimum": 1, "maximum": 65535}
+_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
 # Key and channel patterns, and categories and commands that are added or removed. Rules that set a
 # password, turn a user on or off, or reset the rules are reserved to this engine.
 _RULE = r"^(([~&]|%(R|W|RW)~)[^\s\x00-\x1f\x7f]+|[+-]@[a-z]+|[+-][a-z]+(\|[a-z-]+)?)" + _END
@@ -63,8 +66,7 @@ class RedisLink:
             if self._user(node, account.name) is not None:
                 raise EngineError(f"{node}: an account with this name already exists")
             # One command: the account has all its rules or does not exist.
-            rules = [*account.settings.get("rules", []), NEVER_GRANTED, *self._no_code(node), _hashed(password), "on"]
-            self._command(node, "ACL SETUSER", account.name, "reset", *rules)
+            self._command(node, "ACL SETUSER", *_creation(account, self._no_code(node), _hashed(password)))
             self._save(node)
 
     def _no_code(self, node: str) -> tuple[str, ...]:
@@ -211,47 +213,24 @@ class RedisEngine:
     title = "Redis or Valkey"
     max_name = 63
     is_revocable = True
-    backend_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["nodes", "user"],
-        "properties": {
-            "nodes": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 50,
-                "uniqueItems": True,
-                "items": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["host", "port"],
-                    "properties": {"host": _HOST, "port": _PORT},
-                },
-                "description": "every primary and every replica",
-            },
-            "user": {"type": "string", "pattern": r"^[^\s\x00-\x1f\x7f]{1,63}" + _END},
-            "tls": {"type": "boolean"},
-            "ca": {
-                "type": "string",
-                "maxLength": 65536,
-                "description": "CA certificates in PEM. Default: the system's.",
-            },
-        },
-    }
-    role_schema: Mapping[str, Any] = {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["rules"],
-        "properties": {
-            "rules": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 100,
-                "items": {"type": "string", "maxLength": 200, "pattern": _RULE},
-                "description": 'ACL rules in order, such as "~orders:*" and "+@read"',
-            }
-        },
-    }
+    backend_fields = (
+        Field("nodes", "rows", label="Nodes", required=True, at_least=1, at_most=50, is_unique=True,
+              help="Every primary and every replica, because ACLs are not replicated.",
+              fields=(Field("host", label="Host", required=True, **_HOST),
+                      Field("port", "integer", label="Port", required=True, **_PORT))),
+        Field("user", label="Administrator account", required=True, pattern=r"^[^\s\x00-\x1f\x7f]{1,63}" + _END,
+              help="It makes and deletes the accounts; it needs ACL and CLIENT."),
+        Field("password", label="Password of the administrator account", required=True, is_secret=True),
+        Field("tls", "boolean", label="TLS", help="Checks the certificate."),
+        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", at_most=65536),
+    )  # fmt: skip
+    role_fields = (
+        Field("rules", "lines", label="ACL rules", required=True, at_least=1, at_most=100, longest=200, pattern=_RULE,
+              help="One on each line, in order: ~orders:* names keys, &news names a channel, +@read and +get allow "
+              "commands, -keys forbids one."),
+    )  # fmt: skip
+    backend_schema: Mapping[str, Any] = schema_of(backend_fields)
+    role_schema: Mapping[str, Any] = schema_of(role_fields)
 
     def problems_with_role(self, settings: Mapping[str, Any]) -> list[str]:
         rules = settings["rules"]
@@ -261,6 +240,10 @@ class RedisEngine:
         if not any(rule.startswith("+") for rule in rules):
             problems.append("The account needs a + rule, or it can run no command.")
         return problems
+
+    def statements(self, _target: BackendAddress, account: DatabaseAccount) -> list[str]:
+        """One command for each node, as on Redis 7 and newer."""
+        return [" ".join(["ACL SETUSER", *_creation(account, NO_CODE, f"#{HIDDEN_PASSWORD}")])]
 
     def connect(self, target: BackendAddress) -> RedisLink:
         return RedisLink(target)
@@ -280,6 +263,10 @@ class RedisEngine:
 
     def connection_facts(self, target: BackendAddress, account: DatabaseAccount) -> dict[str, Any]:
         return {"nodes": [dict(node) for node in target.settings["nodes"]], "tls": bool(target.settings.get("tls"))}
+
+
+def _creation(account: DatabaseAccount, no_code: Sequence[str], proof: str) -> list[str]:
+    return [account.name, "reset", *account.settings.get("rules", []), NEVER_GRANTED, *no_code, proof, "on"]
 
 
 def _label(node: Mapping[str, Any]) -> str:
@@ -319,6 +306,8 @@ def _translated_errors(node: str) -> Iterator[None]:
     except redis.exceptions.BusyLoadingError as error:
         raise BackendUnreachable(f"{node}: still loading") from error
     except (redis.ConnectionError, redis.TimeoutError, OSError) as error:
+        if "SSL" in str(error) or "certificate" in str(error):
+            raise TlsFailed(f"{node}: no trusted TLS connection") from error
         raise BackendUnreachable(f"{node}: no answer ({type(error).__name__})") from error
     except redis.RedisError as error:
         raise EngineError(f"{node}: {error}"[:300]) from error
