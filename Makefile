@@ -74,7 +74,7 @@ contracts: $(VENV)/dev.stamp ## imports go down only
 migrations: $(VENV)/dev.stamp ## every model change has its migration
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py makemigrations --check --dry-run
 
-docs: $(VENV)/dev.stamp ## write docs/errors.md, events.md, settings.md and config.schema.json from the code
+docs: $(VENV)/dev.stamp ## write the generated documents from the code
 	@COUNTERSIGN_TESTING=1 DATA_DIR=$(VENV)/types-data $(PYTHON) manage.py write_docs
 
 lock: ## resolve requirements/ and the Node packages of tests and bench anew (needs uv and npm)

@@ -191,6 +191,11 @@ class BackendAdmin(PreflightAfterSaving):
             )
         )
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """A new backend has no state yet, and no leases."""
+        names = super().get_fields(request, obj)
+        return names if obj else [name for name in names if name not in {*self.readonly_fields, "is_same_system"}]
+
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return (*self.readonly_fields, "name", "engine") if obj else self.readonly_fields
 
@@ -278,7 +283,8 @@ class RoleForm(forms.ModelForm[Role]):
 
     title = OperationTypeVersion._meta.get_field("title").formfield()
     summary = OperationTypeVersion._meta.get_field("summary").formfield(
-        help_text="The text of the prompt that the user approves: “Read the orders database”."
+        widget=forms.Textarea(attrs={"rows": 3}),
+        help_text="The text of the prompt that the user approves: “Read the orders database”.",
     )
     risk = OperationTypeVersion._meta.get_field("risk").formfield()
     assurance = OperationTypeVersion._meta.get_field("assurance").formfield()

@@ -1,4 +1,4 @@
-"""The documents that are written from the code: errors, events, settings, and the format of configuration files.
+"""The documents that are written from the code: errors, events, settings, engines, and the format of configuration files.
 
 `manage.py write_docs` writes them. They need no database.
 
@@ -6,19 +6,20 @@ error_page.py        docs/errors.md, from the error classes
 event_page.py        docs/events.md, from the kinds of events
 recorded_facts.py    which facts the code records with which kind of event
 settings_page.py     docs/settings.md, from authserver/variables.py
+engine_page.py       docs/engines.md, from the descriptions of the built-in engines' settings
+markdown.py          tables and sections (pure)
 
 authserver/configuration/json_schema.py renders docs/config.schema.json.
-
-markdown.py          tables and sections (pure)
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from authserver.configuration import json_schema
-from authserver.generated_docs import error_page, event_page, settings_page
+from authserver.generated_docs import engine_page, error_page, event_page, settings_page
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/engines.md": engine_page.render,
     "docs/errors.md": error_page.render,
     "docs/events.md": event_page.render,
     "docs/settings.md": settings_page.render,

@@ -74,8 +74,8 @@ class Postgres:
         Field("groups", "lines", label="Group roles", required=True, at_least=1, at_most=10, is_unique=True, longest=63,
               pattern=_NAME["pattern"],
               help="One on each line. The account becomes a member of these roles, which hold all its rights. For "
-              "example a group that reads one schema: CREATE ROLE orders_reader NOLOGIN; GRANT USAGE ON SCHEMA orders TO "
-              "orders_reader; GRANT SELECT ON ALL TABLES IN SCHEMA orders TO orders_reader;"),
+              "example a group that reads one schema: CREATE ROLE orders_reader NOLOGIN; GRANT USAGE ON SCHEMA orders "
+              "TO orders_reader; GRANT SELECT ON ALL TABLES IN SCHEMA orders TO orders_reader;"),
         Field("database", label="Database for the holder", help="Without one: the backend's own.", **_NAME),
         Field("connection_limit", "integer", label="Connections at once", default=5, at_least=1, at_most=100),
         # reassign leaves out what would run with the new owner's rights (functions, views, rules)
