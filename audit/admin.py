@@ -57,6 +57,7 @@ def family_of(kind: str) -> str:
 class EventAdmin(ExportingList, ReadOnly):
     """Agent, user and request are links to all events of the same agent, user or request."""
 
+    purpose = "An event is one entry of the audit log. Events appear with everything that happens."
     list_display = ("id", "at", "title", "agent", "user", "viewer", "actor")
     list_filter = (TimeFilter, AgentFilter, UserFilter, FamilyFilter, KindFilter)
     search_help_text = (
@@ -154,6 +155,7 @@ def _all_of(column: str, value: Any, name: str) -> str:
 class SetAsideEventAdmin(Careful):
     """Set-aside events. An administrator reads, exports and then deletes them; after that /readyz is green again."""
 
+    purpose = "Events that could not be written when something was revoked. An empty list is what you want."
     list_display = ("at", "kind", "problem")
     fields = ("at", "kind", "body", "problem")
     readonly_fields = fields

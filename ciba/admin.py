@@ -21,11 +21,13 @@ from ciba import lifecycle
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
 from ciba.prompt_content import headline
 from foundation.admin import NoDeletion, ReadOnly
+from foundation.key_inputs import KeysField
 from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
 
 
 @admin.register(BackchannelRequest)
 class BackchannelRequestAdmin(ExportingList, ReadOnly):
+    purpose = "A request is one question of an agent to a user. Requests appear when agents ask at /bc-authorize."
     list_display = ("created_at", "summary_of_request", "agent", "user", "state", "expires_at")
     list_filter = (TimeFilter, AgentFilter, UserFilter, "state")
     linked_columns = ("agent", "user", "created_at")
@@ -94,6 +96,8 @@ class HintIssuerForm(forms.ModelForm[HintIssuer]):
         choices=[(name, name) for name in HINT_ALGORITHMS], widget=forms.CheckboxSelectMultiple
     )
 
+    jwks = KeysField(required=False, label="Public keys")
+
     class Meta:
         model = HintIssuer
         fields = ("issuer", "algorithms", "jwks", "jwks_uri", "is_active")
@@ -102,6 +106,10 @@ class HintIssuerForm(forms.ModelForm[HintIssuer]):
 @admin.register(HintIssuer)
 class HintIssuerAdmin(NoDeletion):
     form = HintIssuerForm
+    purpose = (
+        "A hint issuer is a server whose signed login_hint_token names a user, instead of an e-mail address. You need "
+        "one only if your agents send such tokens."
+    )
     list_display = ("issuer", "algorithms", "is_active")
 
     def save_model(self, request: HttpRequest, obj: HintIssuer, form: Any, change: bool) -> None:

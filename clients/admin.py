@@ -17,7 +17,8 @@ from clients.agent_kinds import KINDS
 from clients.certificates import SUBJECT_KINDS
 from clients.guided_registration import GuidedRegistrationForm, handover, missing_parts
 from clients.models import CIBA, Agent, InitialAccessToken, PublishedKeys
-from foundation.admin import LegibleJSON, NoDeletion, show_once
+from foundation.admin import NoDeletion, show_once
+from foundation.key_inputs import KeysField
 from operations.models import IDENTITY_SCOPES
 
 
@@ -28,7 +29,9 @@ class AgentForm(forms.ModelForm[Agent]):
         required=False,
         widget=forms.CheckboxSelectMultiple,
     )
-    client_jwks = Agent._meta.get_field("client_jwks").formfield(form_class=LegibleJSON)
+    client_jwks = KeysField(
+        required=False, label="Public keys", help_text="The agent signs with ES256, PS256, EdDSA or RS256."
+    )
     linked_users = forms.ModelMultipleChoiceField(
         User.objects.all(),
         required=False,
@@ -127,6 +130,10 @@ admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
 @admin.register(Agent)
 class AgentAdmin(NoDeletion):
     form = AgentForm
+    purpose = (
+        "An agent is a program that asks for access or for approvals: an OAuth client. Register it, let it ask for "
+        "scopes and operation types, and choose the users whom it may ask."
+    )
     view_on_site = False
     list_display = (
         "marked_name", "client_id", "status", "registration_check", "registration_source", "token_endpoint_auth_method",
@@ -286,6 +293,10 @@ class InitialAccessTokenAdmin(NoDeletion):
     """Initial access tokens, with which their holders register agents: created, shown once, never changed, revoked."""
 
     form = InitialAccessTokenForm
+    purpose = (
+        "An initial access token lets its holder register agents at /oidc/register, a number of times. You need one "
+        "only if agents register themselves."
+    )
     list_display = ("label", "uses_left", "created_at", "expires_at", "revoked_at", "created_by")
     actions = ("revoke",)
 

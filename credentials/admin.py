@@ -144,6 +144,10 @@ class BackendForm(forms.ModelForm[Backend]):
 @admin.register(Backend)
 class BackendAdmin(PreflightAfterSaving):
     form = BackendForm
+    purpose = (
+        "A backend is a system for which Countersign makes accounts, such as a PostgreSQL server. You need its address "
+        "and an account that may make accounts."
+    )
     list_display = ("name", "engine", "status", "live", "oldest", "health", "preflight_at")
     list_filter = ("status", "engine")
     search_fields = ("name",)
@@ -334,6 +338,10 @@ class RoleForm(forms.ModelForm[Role]):
 @admin.register(Role)
 class RoleAdmin(PreflightAfterSaving):
     form = RoleForm
+    purpose = (
+        "A role says what an account on a backend may do, for how long, and what the user reads before it is made. "
+        "Add a backend first."
+    )
     list_display = ("name", "backend", "risk", "default_lifetime", "max_lifetime", "is_active", "live")
     list_filter = ("backend", "is_active")
     list_select_related = ("backend", "operation_type__current")
@@ -420,6 +428,7 @@ class EndReasonFilter(admin.SimpleListFilter):
 @admin.register(Lease)
 class LeaseAdmin(ExportingList, ReadOnly):
     change_list_template = "admin/credentials/lease/change_list.html"
+    purpose = "A lease is one account that an agent has for minutes. Leases appear when agents request them."
     list_display = ("created_at", "role", "agent", "user", "state", "expires_at", "overdue", "attempts", "problem")
     list_filter = (TimeFilter, AgentFilter, UserFilter, "state", "backend", "role", EndReasonFilter)
     linked_columns = ("agent", "user", "grant", "end_reason")
@@ -499,6 +508,10 @@ class LeaseAdmin(ExportingList, ReadOnly):
 class RecoveryAdmin(ReadOnly):
     """Read-only: `manage.py recovery` starts, reports and ends a recovery."""
 
+    purpose = (
+        "A recovery is recorded after the database was restored from a backup (manage.py recovery). An "
+        "empty list is what you want."
+    )
     list_display = ("started_at", "started_by", "ended_at", "ended_by")
     actions = ("end_recovery",)
 

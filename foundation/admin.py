@@ -36,7 +36,7 @@ class LegibleJSON(forms.JSONField):
         try:
             return parse_json(value, "It", max_depth=MAX_JSON_DEPTH)
         except InvalidRequest as error:
-            raise ValidationError(error.description) from error
+            raise ValidationError(_place_of(error) or error.description) from error
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         """Returns the submitted text unchanged, so that a refused form shows the input as typed."""
@@ -50,6 +50,14 @@ class LegibleJSON(forms.JSONField):
         return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def _place_of(error: InvalidRequest) -> str:
+    """Where the text stops being JSON."""
+    cause = error.__cause__
+    if not isinstance(cause, json.JSONDecodeError):
+        return ""
+    return f"This is not JSON: line {cause.lineno}, column {cause.colno}: {cause.msg}."
+
+
 # The lookups that Django's own filters and date hierarchies append to a field's name.
 _LOOKUPS = frozenset({"exact", "isnull", "gte", "gt", "lte", "lt", "year", "month", "day"})
 
@@ -61,6 +69,11 @@ class Careful(admin.ModelAdmin[Any]):
     view_on_site = False
     # Columns that our own pages link to, in addition to the columns of the filters.
     linked_columns: tuple[str, ...] = ()
+    # What the rows are for, for a reader who sees an empty list.
+    purpose = ""
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        return super().changelist_view(request, {"purpose": self.purpose, **(extra_context or {})})
 
     def get_ordering(self, request: HttpRequest) -> Any:
         """Always returns an explicit order.
@@ -168,6 +181,10 @@ class ReadOnly(NoDeletion):
 @admin.register(Work)
 class WorkAdmin(ReadOnly):
     """The outbox: pending work and its results."""
+
+    purpose = (
+        "Messages that Countersign still has to send, such as push messages and callbacks. They appear by themselves."
+    )
 
     list_display = ("created_at", "kind", "about", "state", "attempts", "due_at", "deadline_at", "problem")
     list_filter = ("state", "kind")

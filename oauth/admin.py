@@ -37,6 +37,10 @@ class UseInline(admin.TabularInline[Use, Grant]):
 
 @admin.register(Grant)
 class GrantAdmin(ExportingList, ReadOnly):
+    purpose = (
+        "A grant is what a user or an administrator allowed one agent. Grants appear when users approve "
+        "requests or give consent."
+    )
     list_display = ("id", "agent", "user", "resource", "uses_left", "created_at", "expires_at", "revoked_at")
     list_filter = (TimeFilter, AgentFilter, UserFilter, "resource")
     linked_columns = ("agent", "user")
@@ -95,6 +99,7 @@ class GrantAdmin(ExportingList, ReadOnly):
 
 @admin.register(SigningKey)
 class SigningKeyAdmin(ReadOnly):
+    purpose = "Countersign signs tokens with these keys. `manage.py prepare` makes the first."
     list_display = ("kid", "algorithm", "state", "signs_from", "listed_until")
     fields = ("kid", "algorithm", "state", "public_jwk", "created_at", "signs_from", "listed_until")
     readonly_fields = ("state", "signs_from", "listed_until")

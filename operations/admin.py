@@ -25,6 +25,10 @@ def _about(request: HttpRequest) -> About:
 
 @admin.register(Resource)
 class ResourceAdmin(NoDeletion):
+    purpose = (
+        "A resource is an API that accepts the tokens of Countersign. Its scopes and operation types are what agents "
+        "may ask for. Begin here."
+    )
     list_display = ("name", "identifier", "is_active")
     search_fields = ("name", "identifier")
     fields = ("name", "identifier", "is_active", "id")
@@ -56,6 +60,9 @@ class ResourceAdmin(NoDeletion):
 
 @admin.register(Scope)
 class ScopeAdmin(NoDeletion):
+    purpose = (
+        "A scope is access to a resource, for example calendar.read. Agents ask for it by name. Add a resource first."
+    )
     list_display = ("name", "resource", "risk", "description", "is_active")
     list_filter = ("resource", "risk", "is_active")
     search_fields = ("name", "description")
@@ -70,6 +77,10 @@ class ScopeAdmin(NoDeletion):
 @admin.register(OperationType)
 class OperationTypeAdmin(NoDeletion):
     form = OperationTypeForm
+    purpose = (
+        "An operation type is one thing that an agent may ask a user to approve, for example a refund. It says which "
+        "fields the agent sends and what the user reads. You can import it, too, from an OpenAPI document or an MCP tool."
+    )
     list_display = ("name", "problem", "resource", "risk", "assurance", "version", "is_active")
     list_filter = ("resource", "is_active", "current__risk")
     list_select_related = ("resource", "current")
