@@ -21,11 +21,9 @@ from clients import lifecycle
 from clients.agent_kinds import AgentKind
 from clients.models import CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent
 from clients.redirects import is_loopback
-from foundation.errors import InvalidRequest
-from foundation.forms import parse_json
+from foundation.key_inputs import keys_in
 from operations.models import OFFLINE_ACCESS, OperationType, Scope
 
-MAX_JSON_DEPTH = 6
 MAX_USERS = 100
 # Where a problem of the model is shown, if not at a field of the same name.
 _FIELD_OF = {"client_jwks": "public_key", "user": "owner"}
@@ -60,7 +58,7 @@ class GuidedRegistrationForm(forms.Form):
         required=False,
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField json", "spellcheck": "false"}),
-        help_text="A JWK or a JWK Set. The choice above fills this field if this browser makes the key.",
+        help_text="As PEM, certificate, JWK or JWK Set. The choice above fills this field if this browser makes the key.",
     )
     redirect_uris = forms.CharField(
         label="Redirect URIs",
@@ -159,11 +157,11 @@ class GuidedRegistrationForm(forms.Form):
             self.add_error("public_key", "Paste its public key, or choose another way above.")
             return None
         try:
-            pasted = parse_json(text, "The public key", max_depth=MAX_JSON_DEPTH)
-        except InvalidRequest:
-            self.add_error("public_key", "This is neither a JWK nor a JWK Set. Both are JSON and begin with a brace.")
+            found = keys_in(text.strip())
+        except ValidationError as error:
+            self.add_error("public_key", error)
             return None
-        return pasted if isinstance(pasted, dict) and "keys" in pasted else {"keys": [pasted]}
+        return found if isinstance(found, dict) else {"keys": found}
 
     @transaction.atomic
     def register(self, by: User, now: datetime) -> str | None:

@@ -79,7 +79,7 @@ class OperationTypeAdmin(NoDeletion):
     form = OperationTypeForm
     purpose = (
         "An operation type is one thing that an agent may ask a user to approve, for example a refund. It says which "
-        "fields the agent sends and what the user reads. You can import it, too, from an OpenAPI document or an MCP tool."
+        "fields the agent sends and what the user reads. You can import it from an OpenAPI document or an MCP tool."
     )
     list_display = ("name", "problem", "resource", "risk", "assurance", "version", "is_active")
     list_filter = ("resource", "is_active", "current__risk")

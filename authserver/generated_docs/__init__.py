@@ -1,4 +1,4 @@
-"""The documents that are written from the code: errors, events, settings, engines, and the format of configuration files.
+"""The documents that are written from the code: errors, events, settings, engines, and the configuration format.
 
 `manage.py write_docs` writes them. They need no database.
 
