@@ -33,7 +33,7 @@ from operations.models import OperationType, OperationTypeVersion
 TIME_TO_ANSWER = timedelta(minutes=5)
 AGENT_NAME = "Example agent"
 # The fields of a form whose problems belong to the prompt. Of the others, such as a name, it shows nothing.
-_SHOWN_FIELDS = ("schema", "title", "summary")
+_PREVIEWED_FIELDS = ("schema", "title", "summary")
 
 
 @dataclass
@@ -62,7 +62,7 @@ FORMS: dict[type[Model], Callable[[Any], dict[str, Any]]] = {OperationType: _typ
 
 @never_cache
 @xframe_options_sameorigin
-@csp_replace({"frame-ancestors": ["'self'"], "script-src": ["'none'"]})
+@csp_replace({"frame-ancestors": ["'self'"], "script-src": ["'none'"]})  # type: ignore[arg-type]  # views with arguments
 @require_POST
 def preview_view(request: HttpRequest, model: str) -> HttpResponse:
     """POST an unsaved form of the administration. For those who may save it."""
@@ -76,8 +76,8 @@ def preview_view(request: HttpRequest, model: str) -> HttpResponse:
         raise PermissionDenied
     form = model_admin.get_form(request, original, change=original is not None)(request.POST, instance=original)
     manner = request.POST.get("preview_manner", "")
-    shown = compose(form, FORMS[found](_checked(form)), Manner(manner) if manner in set(Manner) else Manner.PLAIN)
-    return render(request, "admin/prompt_preview_page.html", _context(shown, original))
+    preview = compose(form, FORMS[found](_checked(form)), Manner(manner) if manner in set(Manner) else Manner.PLAIN)
+    return render(request, "admin/prompt_preview_page.html", _context(preview, original))
 
 
 def _checked(form: Any) -> Any:
@@ -87,25 +87,25 @@ def _checked(form: Any) -> Any:
 
 def compose(form: Any, fields: dict[str, Any], manner: Manner) -> Preview:
     """The prompt of these fields, or what keeps it from being shown."""
-    shown = Preview(uses=fields.get("uses") or 1, lifetime=fields.get("lifetime") or 600)
-    shown.problems = [
+    preview = Preview(uses=fields.get("uses") or 1, lifetime=fields.get("lifetime") or 600)
+    preview.problems = [
         f"{form.fields[name].label or name}: {problem}"
-        for name in _SHOWN_FIELDS
+        for name in _PREVIEWED_FIELDS
         for problem in form.errors.get(name, ())
     ]
     schema = fields.get("schema")
     if not schema or not _is_usable(schema):
-        return shown
+        return preview
     details, missing = examples.example(schema, manner)
     if missing:
-        shown.problems.append(
+        preview.problems.append(
             f"There is no example of {', '.join(missing)}: fill in its example, so that the preview shows it."
         )
     if problem := wording.unshowable(details):
-        shown.problems.append(f"Countersign refuses such a request: {problem}.")
-        return shown
-    _fill(shown, fields, details)
-    return shown
+        preview.problems.append(f"Countersign refuses such a request: {problem}.")
+        return preview
+    _fill(preview, fields, details)
+    return preview
 
 
 def _is_usable(schema: dict[str, Any]) -> bool:
@@ -116,30 +116,30 @@ def _is_usable(schema: dict[str, Any]) -> bool:
     return True
 
 
-def _fill(shown: Preview, fields: dict[str, Any], details: dict[str, Any]) -> None:
+def _fill(preview: Preview, fields: dict[str, Any], details: dict[str, Any]) -> None:
     texts = {name: fields.get(name) or "…" for name in ("title", "summary")}
     try:
         operation = describe_operation(details, **texts, risk=fields.get("risk") or "routine", schema=fields["schema"])
     except wording.WordingError as problem:
-        shown.problems.append(f"Countersign refuses such a request: {problem}.")
+        preview.problems.append(f"Countersign refuses such a request: {problem}.")
         return
     resource = fields.get("resource")
-    shown.content = {
+    preview.content = {
         "agent": AGENT_NAME, "resource": str(resource) if resource else None, "operations": [operation], "access": [],
     }  # fmt: skip
 
 
-def _context(shown: Preview, original: Any) -> dict[str, Any]:
+def _context(preview: Preview, original: Any) -> dict[str, Any]:
     now = timezone.now()
-    if shown.content is None:
-        return {"problems": shown.problems or ["Fill in the fields and the texts: the prompt appears here."]}
-    if shown.content["resource"] is None and isinstance(original, OperationType):
-        shown.content["resource"] = str(original.resource)
+    if preview.content is None:
+        return {"problems": preview.problems or ["Fill in the fields and the texts: the prompt appears here."]}
+    if preview.content["resource"] is None and isinstance(original, OperationType):
+        preview.content["resource"] = str(original.resource)
     request = BackchannelRequest(
-        agent=Agent(name=AGENT_NAME), content=shown.content, uses=shown.uses, grant_lifetime=shown.lifetime,
+        agent=Agent(name=AGENT_NAME), content=preview.content, uses=preview.uses, grant_lifetime=preview.lifetime,
         expires_at=now + TIME_TO_ANSWER,
     )  # fmt: skip
     return {
-        **slip_of(request), "problems": shown.problems, "is_open": True, "is_preview": True,
+        **slip_of(request), "problems": preview.problems, "is_open": True, "is_preview": True,
         "must_sign_in": False, "now": now,
     }  # fmt: skip

@@ -77,7 +77,7 @@ class AgentForm(forms.ModelForm[Agent]):
         chosen = values.get("identity_scopes")
         self.needs_openid = chosen is not None and CIBA in values.get("grant_types", ()) and "openid" not in chosen
         if self.needs_openid:
-            values["identity_scopes"] = ["openid", *chosen]
+            values["identity_scopes"] = ["openid", *(chosen or ())]
             self.changed_data.append("identity_scopes")
         return values
 

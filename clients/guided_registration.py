@@ -58,7 +58,7 @@ class GuidedRegistrationForm(forms.Form):
         required=False,
         max_length=20_000,
         widget=forms.Textarea(attrs={"rows": 5, "class": "vLargeTextField json", "spellcheck": "false"}),
-        help_text="As PEM, certificate, JWK or JWK Set. The choice above fills this field if this browser makes the key.",
+        help_text="As PEM, certificate, JWK or JWK Set. The choice above fills it if this browser makes the key.",
     )
     redirect_uris = forms.CharField(
         label="Redirect URIs",

@@ -99,7 +99,7 @@ class KeysWidget(forms.Widget):
         return ""
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        text, stored, removed = "", value or "", ()
+        text, stored, removed = "", value or "", tuple[str, ...]()
         if isinstance(value, Submitted):
             text, stored, removed = value.text, value.stored, value.removed
         return super().get_context(name, value, attrs) | {

@@ -92,8 +92,8 @@ class KeysetList(ChangeList):
 
     def query_with(self, without: Sequence[str] = (), **more: str) -> str:
         """The query string of this list without some parameters and with others."""
-        kept = {name: value for name, value in self.filter_params.items() if name not in without}
-        return f"?{urlencode(sorted({**kept, **more}.items()), doseq=True)}"
+        others = {name: value for name, value in self.filter_params.items() if name not in without}
+        return f"?{urlencode(sorted({**others, **more}.items()), doseq=True)}"
 
     def active_filters(self) -> list[dict[str, Any]]:
         """Every filter in force, the search too, each with the link that removes it."""

@@ -20,17 +20,17 @@ MAX_ROWS = 60  # Django accepts 1000 inputs in one form
 class RowForm(forms.Form):
     """One row. `title_field` names the row in errors and headings. `more` are inputs that are folded away.
 
-    `shown_for`: input → the values of the input `kind` that use it.
+    `used_for`: input → the values of the input `kind` that use it.
     """
 
     title_field: ClassVar[str] = "name"
     more: ClassVar[tuple[str, ...]] = ()
-    shown_for: ClassVar[Mapping[str, Sequence[str]]] = {}
+    used_for: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     template_name = "admin/row.html"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, empty_permitted=True, use_required_attribute=False, **kwargs)
+        super().__init__(*args, **kwargs | {"empty_permitted": True, "use_required_attribute": False})
 
     @property
     def row_title(self) -> str:
@@ -54,7 +54,7 @@ class RowForm(forms.Form):
         return any(one.errors or one.value() for one, _ in self.more_inputs)
 
     def _kinds(self, one: forms.BoundField) -> str:
-        return " ".join(self.shown_for.get(one.name, ()))
+        return " ".join(self.used_for.get(one.name, ()))
 
 
 class RowsWidget(forms.Widget):

@@ -19,7 +19,7 @@ class Undescribed(ValueError):
 class Field:
     """One setting. `default` is what applies without a value; it is never stored.
 
-    `at_least` and `at_most`: the value of an integer, the characters of a text, the number of lines or
+    `minimum` and `maximum`: the value of an integer, the characters of a text, the number of lines or
     rows. `longest`: the characters of a line. `fields` are the inputs of a row. A secret is never part of
     the settings: it has an input of its own and is sealed.
     """
@@ -31,8 +31,8 @@ class Field:
     required: bool = False
     default: Any = None
     choices: tuple[str, ...] = ()
-    at_least: int | None = None
-    at_most: int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
     pattern: str = ""
     longest: int | None = None
     is_unique: bool = False
@@ -58,17 +58,18 @@ def schema_of(fields: Sequence[Field]) -> dict[str, Any]:
 
 def _part_of(field: Field) -> dict[str, Any]:
     described = {"title": field.title, "description": field.help or None}
-    text = {"type": "string", "pattern": field.pattern or None}
-    counted = {"minItems": field.at_least, "maxItems": field.at_most, "uniqueItems": field.is_unique or None}
+    text: dict[str, Any] = {"type": "string", "pattern": field.pattern or None}
+    counted = {"minItems": field.minimum, "maxItems": field.maximum, "uniqueItems": field.is_unique or None}
+    part: dict[str, Any]
     match field.kind:
         case "integer":
-            part = {"type": "integer", "minimum": field.at_least, "maximum": field.at_most}
+            part = {"type": "integer", "minimum": field.minimum, "maximum": field.maximum}
         case "boolean":
             part = {"type": "boolean"}
         case "choice":
             part = {"enum": list(field.choices)}
         case "choices":
-            part = {"type": "array", "items": {"enum": list(field.choices)}, "minItems": field.at_least,
+            part = {"type": "array", "items": {"enum": list(field.choices)}, "minItems": field.minimum,
                     "uniqueItems": True}  # fmt: skip
         case "lines":
             line = _present(text | {"minLength": 1, "maxLength": field.longest})
@@ -76,7 +77,7 @@ def _part_of(field: Field) -> dict[str, Any]:
         case "rows":
             part = {"type": "array", "items": schema_of(field.fields), **counted}
         case _:
-            part = text | {"minLength": field.at_least, "maxLength": field.at_most}
+            part = text | {"minLength": field.minimum, "maxLength": field.maximum}
     return _present(described | part)
 
 
@@ -102,7 +103,7 @@ def _field_of(name: str, part: Any, required: bool) -> Field:
         raise Undescribed(
             f"{name} has {', '.join(sorted(set(part) - _KNOWN)) if isinstance(part, Mapping) else 'no type'}"
         )
-    described = {
+    described: dict[str, Any] = {
         "label": str(part.get("title", "")), "help": str(part.get("description", "")), "required": required,
         "default": part.get("default"),
     }  # fmt: skip
@@ -112,19 +113,19 @@ def _field_of(name: str, part: Any, required: bool) -> Field:
         case "array":
             return _list_of(name, part, described)
         case "integer":
-            return Field(name, "integer", at_least=part.get("minimum"), at_most=part.get("maximum"), **described)
+            return Field(name, "integer", minimum=part.get("minimum"), maximum=part.get("maximum"), **described)
         case "boolean":
             return Field(name, "boolean", **described)
         case "string":
             length = part.get("maxLength")
             return Field(name, "long text" if length and length > 2000 else "text", pattern=part.get("pattern", ""),
-                         at_least=part.get("minLength"), at_most=length, **described)  # fmt: skip
+                         minimum=part.get("minLength"), maximum=length, **described)  # fmt: skip
     raise Undescribed(f"{name} has no simple type")
 
 
 def _list_of(name: str, part: Mapping[str, Any], described: dict[str, Any]) -> Field:
     items = part.get("items")
-    counted = {"at_least": part.get("minItems"), "at_most": part.get("maxItems")}
+    counted: dict[str, Any] = {"minimum": part.get("minItems"), "maximum": part.get("maxItems")}
     if isinstance(items, Mapping) and isinstance(items.get("enum"), list):
         return Field(name, "choices", choices=tuple(map(str, items["enum"])), **counted, **described)
     if isinstance(items, Mapping) and items.get("type") == "string":

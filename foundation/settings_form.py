@@ -18,18 +18,18 @@ from foundation.settings_fields import Field
 class Lines(forms.CharField):
     """Several texts, one on each line."""
 
-    def __init__(self, *, line: forms.CharField | None = None, at_least: int = 0, at_most: int = 1000, **kwargs: Any):
-        self.line, self.at_least, self.at_most = line or forms.CharField(), at_least, at_most
+    def __init__(self, *, line: forms.CharField | None = None, minimum: int = 0, maximum: int = 1000, **kwargs: Any):
+        self.line, self.minimum, self.maximum = line or forms.CharField(), minimum, maximum
         super().__init__(widget=forms.Textarea(attrs={"rows": 3, "spellcheck": "false"}), max_length=20_000, **kwargs)
 
     def prepare_value(self, value: Any) -> Any:
         return "\n".join(map(str, value)) if isinstance(value, list | tuple) else value
 
-    def clean(self, value: Any) -> list[str]:  # type: ignore[override]
+    def clean(self, value: Any) -> list[str]:
         text = super().clean(self.prepare_value(value))
         lines = list(dict.fromkeys(filter(None, (line.strip() for line in text.splitlines()))))
-        if lines and not self.at_least <= len(lines) <= self.at_most:
-            raise ValidationError(f"Write {self.at_least} to {self.at_most} lines.")
+        if lines and not self.minimum <= len(lines) <= self.maximum:
+            raise ValidationError(f"Write {self.minimum} to {self.maximum} lines.")
         problems = []
         for line in lines:
             try:
@@ -49,7 +49,7 @@ def input_of(field: Field) -> forms.Field:
     common: dict[str, Any] = {"required": field.required, "label": field.title, "help_text": _help(field)}
     match field.kind:
         case "integer":
-            return forms.IntegerField(min_value=field.at_least, max_value=field.at_most, **common)
+            return forms.IntegerField(min_value=field.minimum, max_value=field.maximum, **common)
         case "boolean":
             return forms.BooleanField(**common | {"required": False})
         case "choice":
@@ -61,12 +61,14 @@ def input_of(field: Field) -> forms.Field:
             )
         case "lines":
             line = forms.CharField(max_length=field.longest, validators=_validators(field))
-            return Lines(line=line, at_least=field.at_least or 0, at_most=field.at_most or 1000, **common)
+            return Lines(line=line, minimum=field.minimum or 0, maximum=field.maximum or 1000, **common)
         case "rows":
-            return RowsField(row_form(field), noun=_singular(field.title), max_rows=field.at_most or 60, **common)
-    long = {"widget": forms.Textarea(attrs={"rows": 5, "spellcheck": "false"})} if field.kind == "long text" else {}
+            return RowsField(row_form(field), noun=_singular(field.title), max_rows=field.maximum or 60, **common)
+    long: dict[str, Any] = (
+        {"widget": forms.Textarea(attrs={"rows": 5, "spellcheck": "false"})} if field.kind == "long text" else {}
+    )
     return forms.CharField(
-        min_length=field.at_least, max_length=field.at_most, validators=_validators(field), **common, **long
+        min_length=field.minimum, max_length=field.maximum, validators=_validators(field), **common, **long
     )
 
 
@@ -182,6 +184,6 @@ class SettingsField(forms.Field):
 def _stored(value: Any) -> Any:
     """Without what says nothing: an empty text, an empty list, and false."""
     if isinstance(value, dict):
-        kept = {name: _stored(one) for name, one in value.items()}
-        return {name: one for name, one in kept.items() if one not in (None, "", [], ()) and one is not False}
+        filled = {name: _stored(one) for name, one in value.items()}
+        return {name: one for name, one in filled.items() if one not in (None, "", [], ()) and one is not False}
     return [_stored(one) for one in value] if isinstance(value, list) else value

@@ -129,7 +129,7 @@ class OperationTypeAdmin(NoDeletion):
         draft = type_pages.draft_of(request) if request.method == "GET" and object_id is None else None
         context = {"draft": draft, "manners": list(Manner), **(extra_context or {})}
         response = super().changeform_view(request, object_id, form_url, context)
-        response._csp_update = {"frame-src": ["'self'"]}  # the preview
+        response._csp_update = {"frame-src": ["'self'"]}  # type: ignore[attr-defined]  # the preview
         return response
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

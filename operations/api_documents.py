@@ -96,8 +96,8 @@ def _schema_of(operation: dict[str, Any], shared: Any, document: dict[str, Any])
 
 
 def _of_parameter(one: dict[str, Any]) -> dict[str, Any]:
-    own = {name: one[name] for name in ("type", "format", "enum", "items", "pattern", "maxLength", "minimum", "maximum")
-           if name in one}  # fmt: skip
+    known = ("type", "format", "enum", "items", "pattern", "maxLength", "minimum", "maximum")
+    own: dict[str, Any] = {name: one[name] for name in known if name in one}
     return one["schema"] if isinstance(one.get("schema"), dict) else own or {"type": "string"}
 
 

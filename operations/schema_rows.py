@@ -61,7 +61,7 @@ class NoRows(ValueError):
 class Row:
     """One field. `name` may have dots: `creditor.name` is the field `name` of the object `creditor`.
 
-    `at_least` and `at_most` are characters of a text, the value of a number, or items of a list.
+    `minimum` and `maximum` are characters of a text, the value of a number, or items of a list.
     `of` is the kind of a list's items, and `longest` the characters of one of them.
     """
 
@@ -69,8 +69,8 @@ class Row:
     kind: str = "text"
     label: str = ""
     required: bool = False
-    at_least: int | float | None = None
-    at_most: int | float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     choices: tuple[str, ...] = ()
     pattern: str = ""
     of: str = ""
@@ -119,24 +119,24 @@ def _require(schema: dict[str, Any], step: str, row: Row) -> None:
 def _part_of(row: Row) -> dict[str, Any]:
     if row.kind == "list":
         items = _limited(row.of or "text", row, None, row.longest)
-        limits = {"minItems": row.at_least, "maxItems": row.at_most, "uniqueItems": row.is_unique or None}
+        limits = {"minItems": row.minimum, "maxItems": row.maximum, "uniqueItems": row.is_unique or None}
         part = {"type": "array", "items": items} | _present(limits)
     else:
-        part = _limited(row.kind, row, row.at_least, row.at_most)
+        part = _limited(row.kind, row, row.minimum, row.maximum)
     described = {"title": row.label or None, "description": row.note or None}
     return _present(described) | part | ({"examples": [row.example]} if row.example else {})
 
 
-def _limited(kind: str, row: Row, at_least: Any, at_most: Any) -> dict[str, Any]:
+def _limited(kind: str, row: Row, minimum: Any, maximum: Any) -> dict[str, Any]:
     part = dict(_FIXED[kind])
     if kind == "choice":
         if not row.choices:
             raise RowProblem(f"{row.name} has no choices. Write one choice on each line.")
         return part | {"enum": list(row.choices)}
     if kind in _LENGTHS:
-        part |= _present({"minLength": at_least, "maxLength": at_most})
+        part |= _present({"minLength": minimum, "maxLength": maximum})
     if kind in _NUMBERS:
-        part |= _present({"minimum": at_least, "maximum": at_most})
+        part |= _present({"minimum": minimum, "maximum": maximum})
     return part | ({"pattern": row.pattern} if row.pattern and kind == "text" else {})
 
 
@@ -164,15 +164,15 @@ def _rows_in(schema: dict[str, Any], path: tuple[str, ...]) -> Iterator[Row]:
     required = list(schema.get("required", []))
     properties = schema.get("properties", {})
     for name in sorted(properties, key=lambda name: required.index(name) if name in required else len(required)):
-        here, part = (*path, name), properties[name]
-        place = ".".join(here)
+        steps, part = (*path, name), properties[name]
+        place = ".".join(steps)
         if not _NAME.fullmatch(name):
             raise NoRows(f"{place}: rows allow only letters, digits, _ and - in a name.")
         if isinstance(part, dict) and part.get("type") == "object":
             _refuse_others(part, {"type", "additionalProperties", "properties", "required"}, place)
             if not part.get("properties"):
                 raise NoRows(f"{place} is an object without fields.")
-            yield from _rows_in(part, here)
+            yield from _rows_in(part, steps)
         else:
             yield _row_of(place, part, name in required)
 
@@ -191,13 +191,13 @@ def _row_of(place: str, part: Any, required: bool) -> Row:
     if not isinstance(inner.get("items"), dict) or inner["items"].get("type") == "array":
         raise NoRows(f"{place} is a list without one simple kind of items.")
     items = _limits_in(inner["items"], f"{place}: an item")
-    if items.pop("at_least", None) is not None:
+    if items.pop("minimum", None) is not None:
         raise NoRows(f"{place}: rows have no least length of an item.")
-    if items["kind"] in _NUMBERS and items.get("at_most") is not None:
+    if items["kind"] in _NUMBERS and items.get("maximum") is not None:
         raise NoRows(f"{place}: rows have no limits of a number in a list.")
     return Row(
-        **common, kind="list", of=items.pop("kind"), longest=items.pop("at_most", None), **items,
-        at_least=inner.get("minItems"), at_most=inner.get("maxItems"), is_unique=inner.get("uniqueItems", False),
+        **common, kind="list", of=items.pop("kind"), longest=items.pop("maximum", None), **items,
+        minimum=inner.get("minItems"), maximum=inner.get("maxItems"), is_unique=inner.get("uniqueItems", False),
     )  # fmt: skip
 
 
@@ -218,11 +218,11 @@ def _limits_in(part: dict[str, Any], place: str) -> dict[str, Any]:
     kind = _kind_of(part, place)
     if kind in _NUMBERS:
         _refuse_others(part, {"type", "minimum", "maximum"}, place)
-        return {"kind": kind, "at_least": part.get("minimum"), "at_most": part.get("maximum")}
+        return {"kind": kind, "minimum": part.get("minimum"), "maximum": part.get("maximum")}
     _refuse_others(part, {*_FIXED[kind], *(("minLength", "maxLength") if kind in _LENGTHS else ()),
                           *(("pattern",) if kind == "text" else ())}, place)  # fmt: skip
     pattern = part.get("pattern", "") if kind == "text" else ""
-    return {"kind": kind, "at_least": part.get("minLength"), "at_most": part.get("maxLength"), "pattern": pattern}
+    return {"kind": kind, "minimum": part.get("minLength"), "maximum": part.get("maxLength"), "pattern": pattern}
 
 
 def _kind_of(part: dict[str, Any], place: str) -> str:

@@ -45,9 +45,9 @@ class FieldForm(RowForm):
     """One field of the operation. The names are those of schema_rows.Row."""
 
     more: ClassVar[tuple[str, ...]] = ("pattern", "is_unique", "example", "note")
-    shown_for: ClassVar[Mapping[str, Sequence[str]]] = {
-        "at_least": _COUNTED,
-        "at_most": _COUNTED,
+    used_for: ClassVar[Mapping[str, Sequence[str]]] = {
+        "minimum": _COUNTED,
+        "maximum": _COUNTED,
         "choices": ("choice", "list"),
         "pattern": ("text", "list"),
         "of": ("list",),
@@ -62,8 +62,8 @@ class FieldForm(RowForm):
     of = forms.ChoiceField(
         choices=[(kind, KINDS[kind]) for kind in ITEM_KINDS], initial="text", required=False, label="List of"
     )
-    at_least = _Number(label="At least")
-    at_most = _Number(label="At most")
+    minimum = _Number(label="At least")
+    maximum = _Number(label="At most")
     longest = forms.IntegerField(min_value=1, max_value=2000, required=False, label="Longest item")
     choices = Lines(required=False, help_text="One on each line.")
     pattern = forms.CharField(
@@ -82,7 +82,7 @@ class FieldForm(RowForm):
 def row_from(data: dict[str, Any]) -> Row:
     """Only what the row's kind uses: the form also sends the inputs that it does not show."""
     kind = data["kind"]
-    unused = {name for name, kinds in FieldForm.shown_for.items() if kind not in kinds}
+    unused = {name for name, kinds in FieldForm.used_for.items() if kind not in kinds}
     if kind == "list":
         unused |= {"pattern"} if data["of"] != "text" else set()
         unused |= {"choices"} if data["of"] != "choice" else set()
@@ -221,7 +221,7 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
             raise ValidationError(str(problem)) from problem
         if not changes or schemas.problems_with(tight):
             return  # check_meaning names what is wrong with the schema as it was submitted
-        self.data = shown_in(self.data, tight)
+        self.data = with_schema(self.data, tight)
         raise ValidationError([LOOK_THEN_SAVE, *changes])
 
     def clean(self) -> dict[str, Any] | None:
@@ -231,7 +231,7 @@ class OperationTypeForm(forms.ModelForm[OperationType]):
         return cleaned
 
 
-def shown_in(data: Any, schema: dict[str, Any]) -> QueryDict:
+def with_schema(data: Any, schema: dict[str, Any]) -> QueryDict:
     """The submitted form with this schema in it: as rows if they can express it."""
     query = QueryDict(mutable=True)
     for key in data:

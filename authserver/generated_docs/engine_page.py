@@ -25,7 +25,7 @@ def render() -> str:
 
 
 def _rows(fields: tuple[Field, ...], prefix: str = "") -> list[tuple[str, ...]]:
-    found = []
+    found: list[tuple[str, ...]] = []
     for field in fields:
         name = "secret" if field.is_secret else prefix + field.name
         kind = ("secret" if field.is_secret else field.kind) + (", required" if field.required else "")

@@ -48,8 +48,8 @@ UNWANTED_PRIVILEGES = (
 )  # fmt: skip
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
 _NAME = r"^[^\x00-\x1f\x7f/\\.]{1,64}" + _END
-_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
+_HOST: dict[str, Any] = {"minimum": 1, "maximum": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"minimum": 1, "maximum": 65535}
 # Without PROCESS the server silently lists only our own sessions, and an account in use would look
 # unused. The server then refuses the second table (a small one, which takes no lock). It checks the
 # rights of this very connection: rights that are granted or revoked later apply from the next
@@ -251,7 +251,7 @@ class MysqlEngine:
     backend_fields = (
         Field("host", label="Host", help="Name or address of the server.", required=True, **_HOST),
         Field("port", "integer", label="Port", default=3306, **_PORT),
-        Field("user", label="Administrator account", required=True, at_least=1, at_most=80,
+        Field("user", label="Administrator account", required=True, minimum=1, maximum=80,
               help="It needs CREATE USER, PROCESS, CONNECTION ADMIN, SELECT on mysql.*, and the privileges that roles "
               "grant, WITH GRANT OPTION."),
         Field("password", label="Password of the administrator account", required=True, is_secret=True),
@@ -260,15 +260,15 @@ class MysqlEngine:
         Field("shown_host", label="Host for agents", help="If agents reach it under another name.", **_HOST),
         Field("shown_port", "integer", label="Port for agents", **_PORT),
         Field("tls", "boolean", label="TLS", help="Checks the certificate, and requires TLS of the accounts."),
-        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", at_most=65536),
+        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", maximum=65536),
     )  # fmt: skip
     role_fields = (
-        Field("grants", "rows", label="Rights", required=True, at_least=1, at_most=50,
+        Field("grants", "rows", label="Rights", required=True, minimum=1, maximum=50,
               help="What the account may do in a database, or in one of its tables.",
               fields=(
                   Field("database", label="Database", required=True, pattern=_NAME),
                   Field("table", label="Table", help="Empty: every table.", pattern=_NAME),
-                  Field("privileges", "choices", label="May", required=True, at_least=1,
+                  Field("privileges", "choices", label="May", required=True, minimum=1,
                         choices=GRANTABLE_PRIVILEGES, help="SELECT reads. INSERT, UPDATE and DELETE write."),
               )),
     )  # fmt: skip

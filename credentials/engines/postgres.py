@@ -43,9 +43,9 @@ CALL_TIMEOUT_S = 2.0 * STATEMENT_TIMEOUT_S  # seconds for one call of several st
 DROP_TIME_S = 0.6 * CALL_TIMEOUT_S  # seconds of a call after which no further batch of objects is dropped
 SESSION_END_TIMEOUT_S = 3.0  # seconds that sessions may take to end
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
-_NAME: dict[str, Any] = {"at_least": 1, "at_most": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
-_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
+_NAME: dict[str, Any] = {"minimum": 1, "maximum": 63, "pattern": r"^[^\x00-\x1f\x7f]+" + _END}
+_HOST: dict[str, Any] = {"minimum": 1, "maximum": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"minimum": 1, "maximum": 65535}
 _TLS = ("verify-full", "verify-ca", "require", "prefer", "disable")
 # SQLSTATEs that concern the server and not the statement.
 _SERVER_STATES = ("08", "57P", "53")
@@ -65,19 +65,19 @@ class Postgres:
         Field("password", label="Password of the administrator account", required=True, is_secret=True),
         Field("sslmode", "choice", label="TLS", help="verify-full checks the certificate and the name. disable "
               "sends everything in the clear.", default=_TLS[0], choices=_TLS),
-        Field("sslrootcert", label="File with CA certificates", at_most=300, pattern="^/",
+        Field("sslrootcert", label="File with CA certificates", maximum=300, pattern="^/",
               help="A path on each server of Countersign. Without one, PostgreSQL's own default applies."),
         Field("shown_host", label="Host for agents", help="If agents reach it under another name.", **_HOST),
         Field("shown_port", "integer", label="Port for agents", **_PORT),
     )  # fmt: skip
     role_fields = (
-        Field("groups", "lines", label="Group roles", required=True, at_least=1, at_most=10, is_unique=True, longest=63,
+        Field("groups", "lines", label="Group roles", required=True, minimum=1, maximum=10, is_unique=True, longest=63,
               pattern=_NAME["pattern"],
               help="One on each line. The account becomes a member of these roles, which hold all its rights. For "
               "example a group that reads one schema: CREATE ROLE orders_reader NOLOGIN; GRANT USAGE ON SCHEMA orders "
               "TO orders_reader; GRANT SELECT ON ALL TABLES IN SCHEMA orders TO orders_reader;"),
         Field("database", label="Database for the holder", help="Without one: the backend's own.", **_NAME),
-        Field("connection_limit", "integer", label="Connections at once", default=5, at_least=1, at_most=100),
+        Field("connection_limit", "integer", label="Connections at once", default=5, minimum=1, maximum=100),
         # reassign leaves out what would run with the new owner's rights (functions, views, rules)
         Field("objects", "choice", label="Objects of the account", default="drop",
               choices=("drop", "cascade", "reassign"),

@@ -31,8 +31,8 @@ from credentials.engines import (
 from foundation.settings_fields import Field, schema_of
 
 _END = r"(?![\s\S])"  # a dollar sign would accept a line break
-_HOST: dict[str, Any] = {"at_least": 1, "at_most": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
-_PORT: dict[str, Any] = {"at_least": 1, "at_most": 65535}
+_HOST: dict[str, Any] = {"minimum": 1, "maximum": 253, "pattern": "^[A-Za-z0-9._:-]+" + _END}
+_PORT: dict[str, Any] = {"minimum": 1, "maximum": 65535}
 # Key and channel patterns, and categories and commands that are added or removed. Rules that set a
 # password, turn a user on or off, or reset the rules are reserved to this engine.
 _RULE = r"^(([~&]|%(R|W|RW)~)[^\s\x00-\x1f\x7f]+|[+-]@[a-z]+|[+-][a-z]+(\|[a-z-]+)?)" + _END
@@ -214,7 +214,7 @@ class RedisEngine:
     max_name = 63
     is_revocable = True
     backend_fields = (
-        Field("nodes", "rows", label="Nodes", required=True, at_least=1, at_most=50, is_unique=True,
+        Field("nodes", "rows", label="Nodes", required=True, minimum=1, maximum=50, is_unique=True,
               help="Every primary and every replica, because ACLs are not replicated.",
               fields=(Field("host", label="Host", required=True, **_HOST),
                       Field("port", "integer", label="Port", required=True, **_PORT))),
@@ -222,10 +222,10 @@ class RedisEngine:
               help="It makes and deletes the accounts; it needs ACL and CLIENT."),
         Field("password", label="Password of the administrator account", required=True, is_secret=True),
         Field("tls", "boolean", label="TLS", help="Checks the certificate."),
-        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", at_most=65536),
+        Field("ca", "long text", label="CA certificates (PEM)", help="Without them, the system's.", maximum=65536),
     )  # fmt: skip
     role_fields = (
-        Field("rules", "lines", label="ACL rules", required=True, at_least=1, at_most=100, longest=200, pattern=_RULE,
+        Field("rules", "lines", label="ACL rules", required=True, minimum=1, maximum=100, longest=200, pattern=_RULE,
               help="One on each line, in order: ~orders:* names keys, &news names a channel, +@read and +get allow "
               "commands, -keys forbids one."),
     )  # fmt: skip

@@ -28,12 +28,12 @@ pytestmark = pytest.mark.django_db
 ADD = "/admin/operations/operationtype/add/"
 PREVIEW = "/admin/prompt-preview/operationtype/"
 ROWS = [
-    Row("order", label="Order", required=True, at_most=40),
+    Row("order", label="Order", required=True, maximum=40),
     Row("amount", "money", required=True),
     Row("currency", "choice", required=True, choices=("EUR", "USD")),
-    Row("to.name", label="Payee", required=True, at_most=70),
+    Row("to.name", label="Payee", required=True, maximum=70),
     Row("site", "url"),
-    Row("items", "list", of="text", longest=30, at_most=5),
+    Row("items", "list", of="text", longest=30, maximum=5),
 ]
 SUMMARY = "Refund {amount|money:currency} for order {order} to {to.name}"
 
@@ -74,7 +74,7 @@ def test_rows_make_the_schema_and_an_untouched_page_makes_no_version(
     untouched = refund(bank) | row_data(stored, "schema")
     assert admin.post(change(refund_type), untouched).status_code == 302
     assert refund_type.versions.count() == 1
-    assert admin.post(change(refund_type), untouched | {"schema-0-at_most": "41"}).status_code == 302
+    assert admin.post(change(refund_type), untouched | {"schema-0-maximum": "41"}).status_code == 302
     assert refund_type.versions.count() == 2
 
 
@@ -91,11 +91,11 @@ def test_a_row_is_removed_by_its_tick_without_javascript(
     [
         ({"schema-1-name": "order"}, "order appears twice"),
         ({"schema-0-name": ""}, "row 1: Name: This field is required"),
-        ({"schema-0-at_most": "many"}, "order: At most: Enter a number"),
+        ({"schema-0-maximum": "many"}, "order: At most: Enter a number"),
         ({"schema-2-choices": ""}, "currency has no choices"),
         ({"schema-0-pattern": "(?=x)"}, "/order: look-around"),
         ({"schema-0-name": "type"}, "Remove it from properties, or rename it"),
-        ({"schema-0-at_least": "-1"}, "properties/order/minLength: -1 is less than the minimum"),
+        ({"schema-0-minimum": "-1"}, "properties/order/minLength: -1 is less than the minimum"),
         ({"schema-0-kind": "none"}, "order: Kind: Select a valid choice"),
         ({f"schema-{n}-name": f"f{n}" for n in range(41)}, "more than 40 rows"),
     ],
@@ -188,14 +188,14 @@ def test_the_preview_is_what_the_user_sees(
 ) -> None:
     """The same values, by CIBA, on the page of the user."""
     assert refund_type.current
-    shown = admin.post(PREVIEW, refund(bank) | {"preview_of": refund_type.pk, "preview_manner": manner.value})
+    preview = admin.post(PREVIEW, refund(bank) | {"preview_of": refund_type.pk, "preview_manner": manner.value})
     details, missing = examples.example(refund_type.current.schema, manner)
-    assert missing == [] and shown.status_code == 200
+    assert missing == [] and preview.status_code == 200
     agent = allow_everything(make_caller("Example agent"), user)
-    asked = agent.ask(user, authorization_details=[{"type": "refund"} | details])
-    assert asked.status_code == 200, asked.json()
+    requested = agent.ask(user, authorization_details=[{"type": "refund"} | details])
+    assert requested.status_code == 200, requested.json()
     page = sign_in(user).get(f"/prompts/{Prompt.objects.get().pk}")
-    mine, theirs = slip(shown.content.decode()), slip(page.content.decode())
+    mine, theirs = slip(preview.content.decode()), slip(page.content.decode())
     # The agent of the test has a message and asks for scopes; a preview has neither.
     message = re.search(r" Message from the agent.*?”(?= ✕)", theirs)
     assert mine == (theirs.replace(message[0], "") if message else theirs)
@@ -270,7 +270,7 @@ def roll_back(kind: OperationType) -> str:
 def test_versions_say_who_changed_what_and_can_be_restored(
     admin: Client, bank: ResourceServer, administrator: User, refund_type: OperationType
 ) -> None:
-    changed = refund(bank, risk="sensitive") | {"schema-0-at_most": "50"}
+    changed = refund(bank, risk="sensitive") | {"schema-0-maximum": "50"}
     assert admin.post(change(refund_type), changed).status_code == 302
     page = unescape(admin.get(history(refund_type)).content.decode())
     for said in (administrator.email, "Version 2 (newest)", "field order, maxLength", "<td>40</td><td>50</td>",

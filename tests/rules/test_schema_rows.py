@@ -34,8 +34,8 @@ def a_row(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "kind": kind, "of": of, "label": draw(st.just("") | texts), "note": draw(st.just("") | texts),
         "required": draw(st.booleans()), "example": draw(st.just("") | texts),
-        "at_least": draw(st.none() | counts) if has_limits else None,
-        "at_most": draw(st.none() | st.integers(10, 99)) if has_limits else None,
+        "minimum": draw(st.none() | counts) if has_limits else None,
+        "maximum": draw(st.none() | st.integers(10, 99)) if has_limits else None,
         "choices": tuple(draw(st.lists(texts, min_size=1, max_size=3, unique=True))) if "choice" in {kind, of} else (),
         "pattern": draw(st.sampled_from(["", "^[A-Z]{3}$"])) if "text" in {kind, of} else "",
         "longest": draw(st.none() | st.integers(1, 99)) if of in {"text", "host", "url", "email"} else None,
