@@ -18,7 +18,7 @@ class Problem:
     def __str__(self) -> str:
         where = [f"line {self.line}"] if self.line else []
         where += [spell(self.place)] if self.place else []
-        return f"{', '.join(where)}: {self.text}" if where else self.text
+        return ": ".join([", ".join(where), printable(self.text)] if where else [printable(self.text)])
 
 
 class WrongFile(Exception):

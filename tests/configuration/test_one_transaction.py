@@ -1,6 +1,8 @@
 """A file is applied whole or not at all: after a failure at each write, a kill, or a change by an administrator."""
 
 import json
+import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -32,6 +34,7 @@ from tests.support.budget import rounds
 from tests.support.configuration import apply, example, export, parsed_example
 from tests.support.duel import at_once
 from tests.support.leases import audit_closed
+from tests.support.sweeper import ROOT
 from tests.support.world import sign_in
 
 __all__ = ["crash"]
@@ -98,6 +101,22 @@ def test_a_failure_at_any_write_leaves_nothing(tmp_path: Path, monkeypatch: pyte
             assert (export(), Event.objects.count()) == before, writes[-1]
             number += 1
         assert number > 3 and export() != before[0] and Event.objects.count() > before[1]
+
+
+def test_a_check_sends_no_statement_that_writes_or_locks(tmp_path: Path) -> None:
+    assert apply(tmp_path, example(), "--yes").code == 4
+    Backend.objects.update(preflight_at=None)  # not even its preflight
+    statements: list[str] = []
+
+    def note(execute: Callable[..., Any], sql: str, *arguments: Any) -> Any:
+        statements.append(sql)
+        return execute(sql, *arguments)
+
+    with connection.execute_wrapper(note):
+        assert apply(tmp_path, changed_example(), "--check", "--prune").code == 1
+        assert apply(tmp_path, example(), "--check", "--prune").code == 0
+    assert len(statements) > 20
+    assert all(one.startswith("SELECT") and "FOR UPDATE" not in one and "FOR NO KEY" not in one for one in statements)
 
 
 def test_without_its_event_nothing_is_written(tmp_path: Path) -> None:
@@ -255,6 +274,26 @@ class TestTheQuestion:
             assert refused.value.returncode == 1
         assert '+ group New: added\n    name: "New"\nApply? [y/N] ' in out.getvalue()
         assert Group.objects.exists() is is_applied
+
+
+def test_a_process_ends_with_the_code_and_prints_no_traceback(tmp_path: Path) -> None:
+    def run(content: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        path = tmp_path / "countersign.yaml"
+        path.write_text(content)
+        command = [sys.executable, "manage.py", "apply_config", str(path), *options]
+        more = {"cwd": ROOT, "env": os.environ | environment, "stdin": subprocess.DEVNULL}
+        return subprocess.run(command, capture_output=True, text=True, check=False, **more)
+
+    group = "version: 1\ngroups: [{name: New}]"
+    nowhere = "postgres://a:b@127.0.0.1:1/c"
+    for ended, code, text in [
+        (run(group), 1, "pass --yes"), (run(group, "--check"), 1, "differs"), (run(group, "--yes"), 0, ""),
+        (run(group, "--check"), 0, ""), (run("version: 2"), 2, "line 1, version: must be 1"),
+        (run(group, "--unknown"), 2, "usage: "), (run(group, DATABASE_URL=nowhere), 3, "The database failed."),
+    ]:  # fmt: skip
+        assert (ended.returncode, text in ended.stderr) == (code, True), ended
+        assert "Traceback" not in ended.stderr
+    assert Group.objects.get().name == "New"
 
 
 def test_the_actor_is_a_plain_name(tmp_path: Path, administrator: User) -> None:

@@ -302,6 +302,15 @@ def test_all_problems_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     ]  # fmt: skip
 
 
+def test_text_of_the_file_cannot_write_to_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CONFIG_SECRET_ORDERS", "the secret")
+    hostile = '"\\e[2J\\u202e\\n::error::x"'
+    content = example().replace("engine: postgres", f"engine: {hostile}").replace("[leases, ", f"[{hostile}, ")
+    for problems in (refused(tmp_path, content), refused(tmp_path, f"version: 1\n{hostile}: 1")):
+        assert all(one.startswith("line ") and one.isprintable() for one in problems)
+        assert "\\u001b" in problems[0] or "\\x1b" in problems[0], problems
+
+
 class TestFilesThatWouldTakeLong:
     def test_a_bomb_of_aliases(self, tmp_path: Path) -> None:
         layers = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 20)]
