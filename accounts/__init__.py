@@ -12,4 +12,5 @@ session_store.py   the table of sessions, which stores a digest of each session 
 browsers.py        the signed cookie of browsers in which a user has signed in before
 forms.py, pages.py /login, /logout, /invitations/{handle}
 admin.py           users in the administration
+admin_list.py      their list: how it is searched and exported
 """

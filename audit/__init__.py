@@ -8,6 +8,7 @@ record.py   writing an event in the caller's transaction
 triggers.py the triggers that guard the table, and whether a database has them
 models.py   the append-only table, and the table of set-aside events
 admin.py    reading the log in the administration
+exports.py  CSV and JSON exports of the administration's large lists
 pages.py    /activity: a user's own events
 
 The tables have no foreign keys, and no row is ever updated. The application's database role may

@@ -189,6 +189,7 @@ def scenarios() -> dict[str, Callable[[], Any]]:
         ],
         "requests: list": page(request_list),
         "requests: one state": page(request_list, state="denied"),
+        "requests: a state that is rare": page(request_list, state__exact="failed"),
         "requests: one agent": page(request_list, agent__id__exact=str(agent.pk)),
         "requests: one day": page(request_list, created_at__year="2027", created_at__month="5", created_at__day="3"),
         "requests: search an e-mail address": page(request_list, q=user.email),

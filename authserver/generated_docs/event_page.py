@@ -14,6 +14,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Leases and backends": ("lease", "leases", "orphan", "backend", "role", "recovery"),
     "Agents": ("agent", "initial_access_token"),
     "Users": ("user", "invitation", "sign_in_link", "group"),
+    "Exports of the administration": ("export",),
     "Devices and user codes": ("device", "user_code"),
     "Resources and keys": ("resource", "scope", "operation_type", "hint_issuer", "vapid_key", "signing_key"),
 }
