@@ -1,4 +1,4 @@
-"""Use cases of users: sign in and out, invite, accept an invitation, disable and enable; a group is saved.
+"""Use cases of users: sign in and out, invite, disable and enable, end sessions, assign roles; a group is saved.
 
 Only this module writes `is_active`, `session_epoch`, passwords and invitations.
 """
@@ -10,15 +10,17 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth import authenticate
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.contrib.sessions.models import Session
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 
 from accounts import browsers, lockout
-from accounts.models import Invitation, User
+from accounts.models import ROLE_PERMISSION, Invitation, User
 from accounts.sessions import user_topic
+from accounts.staff_roles import ROLES, StaffRole
 from audit import events
 from audit.record import About, record, record_revocation
 from foundation.attempts import AttemptCounter
@@ -152,14 +154,27 @@ def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
 
 
 def _acceptable() -> Q:
-    """Invitations of active users. An administrator's works only if a superuser made it.
+    """Invitations of active users. One of a member of staff works only if its maker may manage them now.
 
-    The user may have become an administrator after somebody with fewer rights had got the link.
+    The user may have become a member of staff, or got more rights, after somebody with fewer rights
+    had got the link.
     """
     # EXISTS and not a join: an UPDATE with a join is not one conditional statement (docs/adr/0003).
     active = User.objects.filter(pk=OuterRef("user_id"), is_active=True)
     by_superuser = User.objects.filter(pk=OuterRef("invited_by_id"), is_superuser=True)
-    return Q(Exists(active.filter(is_staff=False, is_superuser=False))) | Q(Exists(active), Exists(by_superuser))
+    manages_staff = _permissions_of(OuterRef("invited_by_id")).filter(codename=ROLE_PERMISSION)
+    own = _permissions_of(OuterRef(OuterRef("invited_by_id"))).values("pk")
+    lacking = _permissions_of(OuterRef("user_id")).exclude(pk__in=own)
+    return (
+        Q(Exists(active.filter(is_staff=False, is_superuser=False)))
+        | Q(Exists(active), Exists(by_superuser))
+        | Q(Exists(active.filter(is_superuser=False)), Exists(manages_staff), ~Exists(lacking))
+    )
+
+
+def _permissions_of(user: OuterRef) -> QuerySet[Permission]:
+    """As User.given_permissions, for a subquery."""
+    return Permission.objects.filter(Q(user=user) | Q(group__user=user))
 
 
 @transaction.atomic(durable=True)
@@ -193,6 +208,37 @@ def disable(user: User, by: User, now: datetime) -> bool:
         return False
     record_revocation(events.USER_DISABLED, about_user(user, by), now)
     wake([user_topic(user)])
+    return True
+
+
+@transaction.atomic(durable=True)
+def end_sessions(user: User, by: User, now: datetime) -> None:
+    """Ends every session of a user, who may sign in again."""
+    User.objects.filter(pk=user.pk).update(session_epoch=F("session_epoch") + 1)
+    record_revocation(events.USER_SESSIONS_ENDED, about_user(user, by), now)
+    wake([user_topic(user)])
+
+
+@transaction.atomic
+def assign_roles(user: User, roles: Collection[StaffRole], by: User, now: datetime) -> bool:
+    """Sets the roles of a user, who is a member of staff from then on, or no longer. False if nothing changed.
+
+    Raises PermissionDenied if `by` lacks a right of the user or of a role. Runs in the
+    administration's transaction.
+    """
+    user = User.objects.select_for_update().get(pk=user.pk)
+    before = user.staff_roles
+    changed = [role for role in ROLES if (role in roles) != (role in before)]
+    if not changed:
+        return False
+    if not by.has_every_right_of(user) or not all(by.may_assign(role) for role in changed):
+        raise PermissionDenied
+    user.groups.remove(*Group.objects.filter(name__in=[role.group_name for role in before]))
+    user.groups.add(*Group.objects.filter(name__in=[role.group_name for role in roles]))
+    user.is_staff = bool(roles) or user.is_superuser or user.user_permissions.exists()
+    user.save(update_fields=["is_staff"])
+    facts = {"roles": [role.name for role in user.staff_roles], "roles_before": [role.name for role in before]}
+    record(events.USER_ROLES_CHANGED, about_user(user, by), now, **facts)
     return True
 
 

@@ -10,10 +10,13 @@ from django.db import models
 from django.db.models.functions import Lower
 from django.utils.crypto import salted_hmac
 
+from accounts.staff_roles import ROLES, StaffRole
 from foundation.compiled_queries import CompiledQuery, Parameter
 from foundation.handles import new_id
 
 SIGN_IN_PERMISSION = "manage_sign_in"  # its holder can become any user who has no more permissions
+ROLE_PERMISSION = "assign_roles"  # its holder manages staff, and assigns roles of no more permissions
+END_PERMISSION = "disable_user"
 E164 = r"^\+[1-9][0-9]{6,14}\Z"  # ITU-T E.164
 
 
@@ -60,7 +63,11 @@ class User(AbstractBaseUser, PermissionsMixin):
         verbose_name = "user"
         verbose_name_plural = "users"
         default_permissions = ("add", "change", "view")
-        permissions = [(SIGN_IN_PERMISSION, "Can make sign-in links for users and change what identifies them")]
+        permissions = [
+            (SIGN_IN_PERMISSION, "Can make sign-in links for users and change what identifies them"),
+            (ROLE_PERMISSION, "Can manage staff and assign roles to users"),
+            (END_PERMISSION, "Can disable users and end their sessions"),
+        ]
         constraints = [models.CheckConstraint(name="user_email_is_lower", condition=models.Q(email=Lower("email")))]
         # For the administration's list. Migration 0002 adds an index for the beginnings of names.
         indexes = [
@@ -80,6 +87,22 @@ class User(AbstractBaseUser, PermissionsMixin):
         """The user's permissions, including those of a disabled user, which apply again once the user is enabled."""
         given = Permission.objects.filter(models.Q(user=self) | models.Q(group__user=self))
         return set(given.values_list("pk", flat=True))
+
+    def has_every_right_of(self, other: "User") -> bool:
+        """Whether this user may manage `other`: nobody manages a user who has a right that they lack."""
+        if self.is_superuser or other.is_superuser:
+            return self.is_superuser
+        return other.given_permissions() <= self.given_permissions()
+
+    @property
+    def staff_roles(self) -> list[StaffRole]:
+        """The user's roles, in the order of the table."""
+        names = {group.name for group in self.groups.all()}
+        return [role for role in ROLES if role.group_name in names]
+
+    def may_assign(self, role: StaffRole) -> bool:
+        """Whether this user has the permission to assign roles, and every permission of this one."""
+        return self.has_perm(f"accounts.{ROLE_PERMISSION}") and self.has_perms(role.permissions)
 
     @property
     def has_signed_up(self) -> bool:

@@ -165,6 +165,12 @@ USER_LOCKED_OUT = _declare(
     refusal=True,
 )
 USER_DISABLED = _declare("user.disabled", "A user was disabled")
+USER_SESSIONS_ENDED = _declare(
+    "user.sessions_ended", "An administrator ended a user's sessions", "An administrator ended your sessions"
+)
+USER_ROLES_CHANGED = _declare(
+    "user.roles_changed", "A user's roles in the administration changed", "An administrator changed your role"
+)
 USER_ENABLED = _declare("user.enabled", "A user was enabled")
 USER_CHANGED = _declare("user.changed", "A user account was changed", "An administrator changed your account")
 GROUP_CHANGED = _declare("group.changed", "A group was created or changed")

@@ -1,6 +1,6 @@
 """The administration: Django's own, behind our sign-in."""
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from django.contrib import admin
 from django.contrib.admin.views.autocomplete import AutocompleteJsonView
@@ -8,10 +8,15 @@ from django.core.exceptions import PermissionDenied
 from django.db import models
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.text import slugify
 
+from accounts.models import User
 from accounts.pages import logout, safe_next
+from authserver.staff_access import MODELS
 
 
 class Autocomplete(AutocompleteJsonView):
@@ -22,10 +27,35 @@ class Autocomplete(AutocompleteJsonView):
         return term, model_admin, source_field, to_field_name
 
 
+def group_lists(apps: list[Any]) -> list[Any]:
+    """Django's list of apps, with the groups and the names of authserver/staff_access.py."""
+    left = {model["model"]._meta.label_lower: model for app in apps for model in app["models"]}
+    groups: dict[str, list[Any]] = {access.group: [] for access in MODELS}
+    for access in MODELS:
+        if found := left.pop(access.model, None):
+            groups[access.group].append({**found, "name": access.title})
+    groups["System"] += left.values()
+    return [
+        {"name": name, "app_label": slugify(name), "app_url": "", "has_module_perms": True, "models": models}
+        for name, models in groups.items()
+        if models
+    ]
+
+
 class CountersignAdminSite(admin.AdminSite):
     site_header = "Countersign administration"
     site_title = "Countersign"
     index_title = "Administration"
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+        from authserver.home.page import gather  # imported here because it needs every app to be loaded
+
+        return super().index(request, {**gather(cast(User, request.user), timezone.now()), **(extra_context or {})})
+
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The lists that this member of staff may see, grouped by what they are for and not by Django's apps."""
+        apps = super().get_app_list(request, app_label)
+        return apps if app_label else group_lists(apps)
 
     def get_urls(self) -> list[Any]:
         # imported here because they need every app to be loaded

@@ -94,7 +94,7 @@ def kill_view(request: HttpRequest, agent_id: int) -> HttpResponse:
     POST stops the agent.
     """
     agent = get_object_or_404(Agent, pk=agent_id)
-    if not request.user.has_perm("clients.change_agent") or not isinstance(request.user, User):
+    if not request.user.has_perm("clients.suspend_agent") or not isinstance(request.user, User):
         raise PermissionDenied
     if request.method == "POST":
         stop(agent, request.user, timezone.now())

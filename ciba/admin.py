@@ -20,16 +20,30 @@ from audit.record import About
 from ciba import lifecycle
 from ciba.models import HINT_ALGORITHMS, BackchannelRequest, HintIssuer
 from ciba.prompt_content import headline
+from ciba.states import REQUEST_STATES
 from foundation.admin import NoDeletion, ReadOnly
 from foundation.key_inputs import KeysField
 from foundation.list_filters import AgentFilter, TimeFilter, UserFilter
+
+
+class WaitingFilter(admin.SimpleListFilter):
+    """Requests that a user can still answer."""
+
+    title = "waits for a user"
+    parameter_name = "waits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.waiting(timezone.now()) if self.value() == "yes" else queryset
 
 
 @admin.register(BackchannelRequest)
 class BackchannelRequestAdmin(ExportingList, ReadOnly):
     purpose = "A request is one question of an agent to a user. Requests appear when agents ask at /bc-authorize."
     list_display = ("created_at", "summary_of_request", "agent", "user", "state", "expires_at")
-    list_filter = (TimeFilter, AgentFilter, UserFilter, "state")
+    list_filter = (TimeFilter, AgentFilter, UserFilter, "state", WaitingFilter)
     linked_columns = ("agent", "user", "created_at")
     search_help_text = (
         "A user's e-mail address, an agent's name, or the beginning of either; or the exact id of an agent, a user, a "
@@ -52,6 +66,18 @@ class BackchannelRequestAdmin(ExportingList, ReadOnly):
         "decided_at", "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
+    actions = ("cancel",)
+
+    def has_cancel_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("ciba.cancel_backchannelrequest")
+
+    @admin.action(
+        description="Cancel: withdraw the prompt, and an approval that is not yet used", permissions=["cancel"]
+    )
+    def cancel(self, request: HttpRequest, queryset: Any) -> None:
+        ids = list(queryset.filter(state__in=REQUEST_STATES.open_states).values_list("pk", flat=True))
+        count = lifecycle.withdraw(ids, f"user:{request.user.pk}", timezone.now())
+        self.message_user(request, f"{count} requests cancelled.")
 
     @admin.display(description="summary")
     def summary_of_request(self, request: BackchannelRequest) -> str:

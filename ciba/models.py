@@ -25,6 +25,11 @@ from operations.models import OperationTypeVersion, Resource
 class RequestQuerySet(models.QuerySet["BackchannelRequest"]):
     """EXISTS everywhere, so that an UPDATE through these stays one conditional statement (see GrantQuerySet.alive)."""
 
+    def waiting(self, now: datetime) -> "RequestQuerySet":
+        """Requests that a user can still answer. A decoy waits for nobody."""
+        open_states = [State.PENDING, State.APPROVED, State.DELIVERING]  # as the index request_due
+        return self.filter(state__in=open_states, expires_at__gt=now, user__isnull=False).filter(state=State.PENDING)
+
     def alive(self) -> "RequestQuerySet":
         """Agent and user are active, the user has not stopped the agent, and no grant of it was revoked.
 
@@ -100,6 +105,7 @@ class BackchannelRequest(models.Model):
 
     class Meta:
         default_permissions = ("view",)
+        permissions = [("cancel_backchannelrequest", "Can cancel requests")]
         ordering = ["-created_at"]
         constraints = [
             models.CheckConstraint(

@@ -15,6 +15,7 @@ mutual_tls.py, certificates.py   the certificate of the connection; the agent it
 profiles.py          what a security profile demands of an agent and of its requests: one table (pure)
 replay.py            values that an agent may send only once
 uris.py, redirects.py   which URIs a client may register; matching a redirect URI (pure)
+ending_certificates.py   agents whose registered certificate ends soon
 reachable_users.py   the users whom an agent may ask
 client_metadata.py   parsing and checking client metadata (pure)
 registration.py      self-registration: RFC 7591, RFC 7592

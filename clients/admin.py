@@ -5,14 +5,14 @@ from typing import Any, cast
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.widgets import FilteredSelectMultiple
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import path
 from django.utils import timezone
 
 from accounts.models import User
-from clients import lifecycle, registration
+from clients import ending_certificates, lifecycle, registration
 from clients.agent_kinds import KINDS
 from clients.certificates import SUBJECT_KINDS
 from clients.guided_registration import GuidedRegistrationForm, handover, missing_parts
@@ -67,9 +67,15 @@ class AgentForm(forms.ModelForm[Agent]):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk:
-            self.initial["linked_users"] = User.objects.filter(
-                agent_links__agent=self.instance, agent_links__is_linked=True
-            )
+            self.initial["linked_users"] = _linked_users(self.instance)
+
+    def add_error(self, field: str | None, error: Any) -> None:
+        """A problem with a field that this form does not have is shown above the form."""
+        if field is None and hasattr(error, "error_dict"):
+            own = {name: found for name, found in error.error_dict.items() if name in self.fields}
+            rest = [one for name, found in error.error_dict.items() if name not in own for one in found]
+            error = ValidationError({**own, NON_FIELD_ERRORS: rest} if rest else own)
+        super().add_error(field, error)
 
     def clean(self) -> dict[str, Any]:
         """Each CIBA request has the scope openid (CIBA Core 7.1), so an agent that uses CIBA may ask for it."""
@@ -80,6 +86,10 @@ class AgentForm(forms.ModelForm[Agent]):
             values["identity_scopes"] = ["openid", *(chosen or ())]
             self.changed_data.append("identity_scopes")
         return values
+
+
+def _linked_users(agent: Agent) -> Any:
+    return User.objects.filter(agent_links__agent=agent, agent_links__is_linked=True)
 
 
 # The fields that a client's metadata document defines. They are read-only, because the next fetch
@@ -99,6 +109,16 @@ CONTROL = frozenset(
         *(f"tls_client_auth_{kind}" for kind in SUBJECT_KINDS),
     }
 )  # fmt: skip
+# A developer does not change what their agent may ask for, whom, and how far.
+GRANTED = (
+    "user", "identity_scopes", "scopes", "operation_types", "groups", "linked_users", "pkce_exempt",
+    "max_lease_lifetime", "max_leases",
+)  # fmt: skip
+# Nor what an administrator looked at before they decided that: users know the agent by its name.
+SETTLED = ("name", "profile")
+LEFT_TO_ADMINISTRATORS = (
+    "The agent may not ask for anything yet. An administrator chooses the scopes, the operation types and the users."
+)
 CONTROL_UNCHANGED = (
     "The new keys or addresses work from now on. Existing grants continue. If somebody stole the old key, stop the "
     "agent first: that ends its requests, grants and leases."
@@ -124,6 +144,21 @@ class ProblemFilter(admin.SimpleListFilter):
                 return queryset
 
 
+class CertificateFilter(admin.SimpleListFilter):
+    """Agents whose certificate ends within 30 days (clients/ending_certificates.py)."""
+
+    title = "certificate"
+    parameter_name = "certificate"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("ends", "Ends within 30 days")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() != "ends":
+            return queryset
+        return queryset.filter(pk__in=ending_certificates.find_agents(timezone.now() + ending_certificates.ENDS_SOON))
+
+
 admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
 
 
@@ -140,18 +175,19 @@ class AgentAdmin(NoDeletion):
         "user", "created",
     )  # fmt: skip
     list_filter = (
-        "status", ProblemFilter, "registration_source",
+        "status", ProblemFilter, CertificateFilter, "registration_source",
         "token_endpoint_auth_method",
     )  # fmt: skip
     search_fields = ("name", "client_id", "user__email")
     autocomplete_fields = ("user",)
     filter_horizontal = ("scopes", "operation_types", "groups")
     readonly_fields = (
-        "client_id", "status", "ready", "registration_check", "registration_source", "self_description_text",
-        "fetched_keys",
+        "client_id", "status", "ready", "registration_check", "registration_source", "created_by",
+        "self_description_text", "fetched_keys",
     )  # fmt: skip
     fields = (
-        "client_id", "status", "ready", "registration_check", "registration_source", "self_description_text",
+        "client_id", "status", "ready", "registration_check", "registration_source", "created_by",
+        "self_description_text",
         *AgentForm.Meta.fields, "fetched_keys", "linked_users",
     )  # fmt: skip
     actions = ("suspend", "resume", "issue_secret", "revoke_secrets")
@@ -203,7 +239,45 @@ class AgentAdmin(NoDeletion):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Agent | None = None) -> Any:
         has_document = obj is not None and obj.registration_source == Agent.RegistrationSource.CIMD
-        return (*super().get_readonly_fields(request, obj), *(FROM_DOCUMENT if has_document else ()))
+        names = (*super().get_readonly_fields(request, obj), *(FROM_DOCUMENT if has_document else ()))
+        if self._manages(request, "add" if obj is None else "change"):
+            return names
+        return (*names, *GRANTED, *(() if obj is None else SETTLED))
+
+    def _manages(self, request: HttpRequest, action: str) -> bool:
+        """Whether this member of staff has the permission for every agent, and not only for their own."""
+        return request.user.has_perm(f"clients.{action}_agent")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        """A developer sees the agents that they added."""
+        agents = super().get_queryset(request).select_related("user", "created_by")
+        sees_all = self._manages(request, "view") or self._manages(request, "change")
+        return agents if sees_all else agents.filter(created_by=request.user.pk)
+
+    def _is_own(self, request: HttpRequest, obj: Agent | None) -> bool:
+        is_own = obj is None or obj.created_by_id == request.user.pk
+        return is_own and request.user.has_perm("clients.change_own_agent")
+
+    def has_view_permission(self, request: HttpRequest, obj: Agent | None = None) -> bool:
+        return super().has_view_permission(request, obj) or self._is_own(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) or self._is_own(request, None)
+
+    def has_change_permission(self, request: HttpRequest, obj: Agent | None = None) -> bool:
+        return super().has_change_permission(request, obj) or self._is_own(request, obj)
+
+    def has_resume_permission(self, request: HttpRequest) -> bool:
+        """A developer does not resume an agent that security suspended."""
+        return self._manages(request, "change")
+
+    def has_suspend_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("clients.suspend_agent")
+
+    @admin.display(description="Linked users")
+    def linked_users(self, agent: Agent) -> str:
+        """For those who do not choose them."""
+        return ", ".join(_linked_users(agent).values_list("email", flat=True)) or "-" if agent.pk else "-"
 
     @admin.display(description="registration")
     def registration_check(self, agent: Agent) -> str:
@@ -223,14 +297,20 @@ class AgentAdmin(NoDeletion):
         return ". ".join(lines + ([f"Last attempt failed: {stored.problem}"] if stored.problem else []))
 
     def save_model(self, request: HttpRequest, obj: Agent, form: Any, change: bool) -> None:
+        if not change:
+            obj.created_by = _administrator(request)
         lifecycle.save_agent(obj, form.changed_data, _administrator(request), timezone.now())
         if form.needs_openid:
             self.message_user(request, "The scope openid was added: each CIBA request needs it.")
         if change and CONTROL.intersection(form.changed_data):
             self.message_user(request, CONTROL_UNCHANGED, messages.WARNING)
+        if not change and not self._manages(request, "add"):
+            self.message_user(request, LEFT_TO_ADMINISTRATORS)
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
+        if "linked_users" not in form.cleaned_data:
+            return
         by, now, agent = _administrator(request), timezone.now(), form.instance
         chosen = set(form.cleaned_data["linked_users"])
         linked = set(User.objects.filter(agent_links__agent=agent, agent_links__is_linked=True))
@@ -249,12 +329,12 @@ class AgentAdmin(NoDeletion):
         lines = [f"{name}: {value}" for name, value in sorted(obj.self_description.items())]
         return "\n".join(lines) or "-"
 
-    @admin.action(description="Suspend: Countersign refuses all its requests", permissions=["change"])
+    @admin.action(description="Suspend: Countersign refuses all its requests", permissions=["suspend"])
     def suspend(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.suspend(agent, _administrator(request), timezone.now()) for agent in queryset)
         self.message_user(request, f"{count} agents suspended.")
 
-    @admin.action(description="Resume", permissions=["change"])
+    @admin.action(description="Resume", permissions=["resume"])
     def resume(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.resume(agent, _administrator(request), timezone.now()) for agent in queryset)
         self.message_user(request, f"{count} agents resumed.")
@@ -269,7 +349,7 @@ class AgentAdmin(NoDeletion):
         holder = ("Client ID", str(chosen[0].client_id))
         return show_once(self, request, owner=str(chosen[0]), holder=holder, secret=secret)
 
-    @admin.action(description="Revoke all client secrets", permissions=["change"])
+    @admin.action(description="Revoke all client secrets", permissions=["change", "suspend"])
     def revoke_secrets(self, request: HttpRequest, queryset: Any) -> None:
         ended = sum(lifecycle.revoke_secrets(agent, _administrator(request), timezone.now()) for agent in queryset)
         self.message_user(request, f"{ended} secrets revoked.")

@@ -17,6 +17,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 
 from accounts.models import User
+from accounts.staff_roles import GROUP_NAMES
 from clients import lifecycle
 from clients.agent_kinds import AgentKind
 from clients.models import CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent
@@ -87,7 +88,7 @@ class GuidedRegistrationForm(forms.Form):
         help_text="E-mail addresses, one per line. You can add more later.",
     )
     groups = forms.ModelMultipleChoiceField(
-        Group.objects.order_by("name"),
+        Group.objects.exclude(name__in=GROUP_NAMES).order_by("name"),
         required=False,
         label="Groups it may ask",
         widget=forms.CheckboxSelectMultiple,
@@ -110,7 +111,7 @@ class GuidedRegistrationForm(forms.Form):
     def _unneeded(self, may_grant: bool) -> set[str]:
         unneeded = {"credential", "public_key", "users", "groups"} if self.kind.is_public else {"redirect_uris"}
         unneeded |= {"users", "groups"} if self.kind.has_owner else {"owner"}
-        if not Group.objects.exists():
+        if not self.base_fields["groups"].queryset.exists():  # type: ignore[attr-defined]  # a field of rows
             unneeded.add("groups")
         return unneeded | (set() if may_grant else set(GRANTING_FIELDS))
 
@@ -167,6 +168,7 @@ class GuidedRegistrationForm(forms.Form):
     def register(self, by: User, now: datetime) -> str | None:
         """Registers the agent with what it may do. Returns its client secret if it has one."""
         values, agent = self.cleaned_data, self.agent
+        agent.created_by = by
         lifecycle.save_agent(agent, [name for name in self.fields if values.get(name)], by, now)
         for name in ("scopes", "operation_types", "groups"):
             getattr(agent, name).set(values.get(name, ()))

@@ -187,6 +187,10 @@ class Agent(AbstractApplication):
     # When the agent was first used. A registration that is never used is deleted
     # (clients/registration.py).
     first_used_at = models.DateTimeField(null=True, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL, related_name="+",
+        help_text="The member of staff who added the agent. A developer changes only these.",
+    )  # fmt: skip
     groups = models.ManyToManyField(
         Group, blank=True, related_name="agents", help_text="The agent may ask every user in these groups."
     )
@@ -196,6 +200,10 @@ class Agent(AbstractApplication):
         swappable = "OAUTH2_PROVIDER_APPLICATION_MODEL"
         verbose_name = "agent"
         default_permissions = ("add", "change", "view")
+        permissions = [
+            ("suspend_agent", "Can suspend agents and revoke what was issued to them"),
+            ("change_own_agent", "Can add agents, and change the agents that they added except for what these may do"),
+        ]
         constraints = [
             # An https client_id is the URL of the document that vouches for the client, so no other
             # agent may have one.
@@ -210,6 +218,11 @@ class Agent(AbstractApplication):
                 fields=["name_skeleton"], name="agent_known_names", condition=models.Q(registration_source="manual")
             ),
             models.Index(fields=["demands_version"], name="agent_demands_version"),
+            models.Index(
+                fields=["id"],
+                name="agent_certificates",
+                condition=models.Q(token_endpoint_auth_method="self_signed_tls_client_auth"),  # noqa: S106 - a method
+            ),
         ]
 
     def __str__(self) -> str:

@@ -76,6 +76,9 @@ class PreflightAfterSaving(NoDeletion):
             self.run_preflight(request, saved)
         return response
 
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("credentials.change_lease")
+
     def run_preflight(self, request: HttpRequest, saved: Any) -> None:
         raise NotImplementedError
 
@@ -141,6 +144,19 @@ class BackendForm(forms.ModelForm[Backend]):
         return cleaned
 
 
+class AnswersFilter(admin.SimpleListFilter):
+    """Backends in service that do not answer (credentials/backends/breaker.py)."""
+
+    title = "answers"
+    parameter_name = "answers"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("no", "No")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.in_service().exclude(failing_since=None) if self.value() == "no" else queryset
+
+
 @admin.register(Backend)
 class BackendAdmin(PreflightAfterSaving):
     form = BackendForm
@@ -149,7 +165,7 @@ class BackendAdmin(PreflightAfterSaving):
         "and an account that may make accounts."
     )
     list_display = ("name", "engine", "status", "live", "oldest", "health", "preflight_at")
-    list_filter = ("status", "engine")
+    list_filter = ("status", AnswersFilter, "engine")
     search_fields = ("name",)
     fields = (
         "name", "engine", "settings", "is_same_system", "secret", "max_leases", "status", "prefix", "report", "health",
@@ -255,7 +271,7 @@ class BackendAdmin(PreflightAfterSaving):
             request, "These backends issue no more leases. The column “live leases” shows when all have ended."
         )
 
-    @admin.action(description="End every lease now", permissions=["change"])
+    @admin.action(description="End every lease now", permissions=["end"])
     def end_leases(self, request: HttpRequest, queryset: Any) -> None:
         now = timezone.now()
         ended = sum(_end(request, Q(backend=backend), now, backend=backend.name) for backend in queryset)
@@ -273,7 +289,7 @@ class BackendAdmin(PreflightAfterSaving):
             else:
                 self.message_user(request, f"{backend}: the new secret logs in. Countersign deleted the old secret.")
 
-    @admin.action(description="Retry the revocation of stuck and disabled leases now", permissions=["change"])
+    @admin.action(description="Retry the revocation of stuck and disabled leases now", permissions=["end"])
     def try_again(self, request: HttpRequest, queryset: Any) -> None:
         count = sum(lifecycle.retry_now(Q(backend=backend), timezone.now()) for backend in queryset)
         self.message_user(request, f"Countersign retries {count} leases within a second.")
@@ -405,7 +421,7 @@ class RoleAdmin(PreflightAfterSaving):
     def run_preflight(self, request: HttpRequest, saved: Role) -> None:
         self.display_report(request, saved, preflight.check_role(saved, _about(request), timezone.now()))
 
-    @admin.action(description="End every lease now", permissions=["change"])
+    @admin.action(description="End every lease now", permissions=["end"])
     def end_leases(self, request: HttpRequest, queryset: Any) -> None:
         now = timezone.now()
         ended = sum(_end(request, Q(role=role), now, role=role.name) for role in queryset)
@@ -425,12 +441,25 @@ class EndReasonFilter(admin.SimpleListFilter):
         return queryset.filter(end_reason=self.value()) if self.value() else queryset
 
 
+class OverdueFilter(admin.SimpleListFilter):
+    """Leases whose accounts should be gone (LeaseQuerySet.overdue)."""
+
+    title = "overdue"
+    parameter_name = "overdue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "Yes")]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        return queryset.overdue(timezone.now()) if self.value() == "yes" else queryset
+
+
 @admin.register(Lease)
 class LeaseAdmin(ExportingList, ReadOnly):
     change_list_template = "admin/credentials/lease/change_list.html"
     purpose = "A lease is one account that an agent has for minutes. Leases appear when agents request them."
     list_display = ("created_at", "role", "agent", "user", "state", "expires_at", "overdue", "attempts", "problem")
-    list_filter = (TimeFilter, AgentFilter, UserFilter, "state", "backend", "role", EndReasonFilter)
+    list_filter = (TimeFilter, AgentFilter, UserFilter, "state", OverdueFilter, "backend", "role", EndReasonFilter)
     linked_columns = ("agent", "user", "grant", "end_reason")
     list_select_related = ("role", "agent", "user")
     search_help_text = (
@@ -513,6 +542,7 @@ class RecoveryAdmin(ReadOnly):
         "empty list is what you want."
     )
     list_display = ("started_at", "started_by", "ended_at", "ended_by")
+    linked_columns = ("ended_at",)
     actions = ("end_recovery",)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:

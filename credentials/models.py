@@ -1,7 +1,7 @@
 """Backends, roles and leases."""
 
 import uuid
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -182,7 +182,22 @@ class Role(models.Model):
             raise ValidationError({"settings": problems})
 
 
+# A revocation takes a second or two. Longer than this, somebody must look.
+OVERDUE_AFTER = timedelta(minutes=1)
+
+
 class LeaseQuerySet(models.QuerySet["Lease"]):
+    def overdue(self, now: datetime) -> "LeaseQuerySet":
+        """Leases that have ended and whose accounts no read has confirmed gone, for too long. Without stuck ones.
+
+        A lease that cannot be revoked is overdue only after its own expiry (credentials/metrics.py).
+        """
+        fixed = [backend.pk for backend in Backend.objects.all() if backend.is_revocable is False]
+        since = now - OVERDUE_AFTER
+        is_over = Q(~Q(backend__in=fixed), ended_at__lte=since) | Q(backend__in=fixed, expires_at__lte=since)
+        # Both conditions on the state: PostgreSQL then sees that the partial index holds these rows.
+        return self.filter(is_over, state__in=ENDING_STATES).exclude(state=State.STUCK)
+
     def entitled(self, now: datetime | Parameter) -> "LeaseQuerySet":
         """Leases whose grant is alive, and so agent, user and resource are active.
 

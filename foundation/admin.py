@@ -190,6 +190,7 @@ class WorkAdmin(ReadOnly):
     list_filter = ("state", "kind")
     search_fields = ("about", "id")
     date_hierarchy = "created_at"
+    linked_columns = ("finished_at",)
 
 
 def show_once(

@@ -39,6 +39,7 @@ class Work(models.Model):
             models.Index(name="work_due", fields=["due_at"], condition=Q(state="pending")),
             models.Index(name="work_finished", fields=["finished_at"], condition=Q(finished_at__isnull=False)),
             models.Index(name="work_about", fields=["about"]),
+            models.Index(name="work_abandoned", fields=["finished_at"], condition=Q(state="abandoned")),
         ]
 
     def __str__(self) -> str:

@@ -62,8 +62,8 @@ class GrantAdmin(ExportingList, ReadOnly):
     change_form_template = "admin/oauth/grant/change_form.html"
 
     def has_end_permission(self, request: HttpRequest) -> bool:
-        """An administrator who may suspend an agent may also end what it holds."""
-        return request.user.has_perm("clients.change_agent")
+        """An administrator who may suspend an agent may also revoke what was issued to it."""
+        return request.user.has_perm("clients.suspend_agent")
 
     @admin.action(description="Revoke: the grant and everything issued under it stops working", permissions=["end"])
     def end(self, request: HttpRequest, queryset: Any) -> None:
@@ -101,6 +101,7 @@ class GrantAdmin(ExportingList, ReadOnly):
 class SigningKeyAdmin(ReadOnly):
     purpose = "Countersign signs tokens with these keys. `manage.py prepare` makes the first."
     list_display = ("kid", "algorithm", "state", "signs_from", "listed_until")
+    linked_columns = ("withdrawn_at", "active_at")
     fields = ("kid", "algorithm", "state", "public_jwk", "created_at", "signs_from", "listed_until")
     readonly_fields = ("state", "signs_from", "listed_until")
 

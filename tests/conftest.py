@@ -17,6 +17,7 @@ from django.test import TransactionTestCase
 from django.test.client import ClientHandler
 from psycopg import sql
 
+from accounts.staff_roles import GROUP_NAMES
 from authserver.handler import short_way
 from authserver.management.commands.migrate import append_only_tables
 from authserver.request import Request
@@ -29,6 +30,13 @@ Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2Password
 
 # What migrations put there once, and no test changes.
 STORED = {"django_migrations", "django_content_type", "auth_permission"}
+# The groups of the roles of staff are there too, beside those of tests.
+STORED |= {"auth_group", "auth_group_permissions"}
+_DELETE_GROUPS = sql.SQL("""
+    WITH made AS (SELECT id FROM auth_group WHERE name <> ALL ({}))
+    , emptied AS (DELETE FROM auth_group_permissions WHERE group_id IN (SELECT id FROM made))
+    DELETE FROM auth_group WHERE id IN (SELECT id FROM made)
+""")
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +68,7 @@ def clean_as_owner(_test_case: TransactionTestCase) -> None:
         guarded = [name for name in map(sql.Identifier, append_only_tables()) if name in names]
         statements = [sql.SQL("ALTER TABLE {} DISABLE TRIGGER USER").format(name) for name in guarded]
         statements += [sql.SQL("DELETE FROM {}").format(name) for name in names]
+        statements += [_DELETE_GROUPS.format(sql.Literal(list(GROUP_NAMES)))]
         # Foreign keys are checked at the end, so any order will do; a trigger cannot change while a check is owed.
         statements += [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")]
         statements += [sql.SQL("ALTER TABLE {} ENABLE TRIGGER USER").format(name) for name in guarded]

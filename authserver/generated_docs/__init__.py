@@ -1,4 +1,4 @@
-"""The documents that are written from the code: errors, events, settings, engines, and the configuration format.
+"""The documents that are written from the code: errors, events, settings, engines, staff roles, configuration.
 
 `manage.py write_docs` writes them. They need no database.
 
@@ -7,6 +7,7 @@ event_page.py        docs/events.md, from the kinds of events
 recorded_facts.py    which facts the code records with which kind of event
 settings_page.py     docs/settings.md, from authserver/variables.py
 engine_page.py       docs/engines.md, from the descriptions of the built-in engines' settings
+staff_roles_page.py  docs/staff-roles.md, from accounts/staff_roles.py and authserver/staff_access.py
 markdown.py          tables and sections (pure)
 
 authserver/configuration/json_schema.py renders docs/config.schema.json.
@@ -16,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from authserver.configuration import json_schema
-from authserver.generated_docs import engine_page, error_page, event_page, settings_page
+from authserver.generated_docs import engine_page, error_page, event_page, settings_page, staff_roles_page
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/engines.md": engine_page.render,
@@ -24,6 +25,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/events.md": event_page.render,
     "docs/settings.md": settings_page.render,
     "docs/config.schema.json": json_schema.render,
+    "docs/staff-roles.md": staff_roles_page.render,
 }
 
 

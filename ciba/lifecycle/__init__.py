@@ -13,7 +13,7 @@ grant. After the commit, waiting long polls and event streams are woken (ciba/to
 """
 
 from ciba.lifecycle.answers import Approver, approve, deny
-from ciba.lifecycle.endings import cancel, end_requests_of, expire, expire_due, stop_agent, withdraw_all
+from ciba.lifecycle.endings import cancel, end_requests_of, expire, expire_due, stop_agent, withdraw, withdraw_all
 from ciba.lifecycle.hint_issuers import save_hint_issuer
 from ciba.lifecycle.redemption import drop_callback, end_dead, finish_callback, redeem, start_push
 from ciba.lifecycle.requests import OpenedRequest, find_earlier, open
@@ -22,5 +22,5 @@ from ciba.lifecycle.transitions import about
 __all__ = [
     "Approver", "OpenedRequest", "about", "approve", "cancel", "deny", "drop_callback", "end_dead", "end_requests_of",
     "expire", "expire_due", "find_earlier", "finish_callback", "open", "redeem", "save_hint_issuer",
-    "start_push", "stop_agent", "withdraw_all",
+    "start_push", "stop_agent", "withdraw", "withdraw_all",
 ]  # fmt: skip

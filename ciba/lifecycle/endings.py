@@ -1,6 +1,8 @@
 """Ends a request without tokens: it expires, or the agent, the user or an administrator ends it."""
 
+from collections.abc import Collection
 from datetime import datetime
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -89,6 +91,12 @@ def withdraw_all(agent: Agent, actor: str, now: datetime) -> None:
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
+@transaction.atomic(durable=True)
+def withdraw(ids: Collection[UUID], actor: str, now: datetime) -> int:
+    """An administrator ends these requests and their unredeemed approvals. Returns how many were still open."""
+    return _withdraw_open(BackchannelRequest.objects.filter(pk__in=ids), actor, now)
+
+
 def end_requests_of(agent: Agent, actor: str, _reason: str, now: datetime) -> None:
     """Like `withdraw_all`, in the caller's transaction.
 
@@ -97,11 +105,14 @@ def end_requests_of(agent: Agent, actor: str, _reason: str, now: datetime) -> No
     _withdraw_open(BackchannelRequest.objects.filter(agent=agent), actor, now)
 
 
-def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: datetime) -> None:
+def _withdraw_open(theirs: QuerySet[BackchannelRequest], actor: str, now: datetime) -> int:
+    count = 0
     still = theirs.filter(state__in=REQUEST_STATES.open_states).select_related("agent", "user")
     for request in still.order_by("id").select_for_update(of=("self",)):
         _withdraw(request, actor, now)
         callbacks.enqueue(request, now)
+        count += 1
+    return count
 
 
 def _withdraw(request: BackchannelRequest, actor: str, now: datetime) -> None:

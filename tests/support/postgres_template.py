@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "test-output"
 # What decides how a migrated database looks.
 SOURCES = (
-    "*/migrations/*.py", "*/models.py", "authserver/management/commands/migrate.py", "runtime/postgres.py",
-    "requirements/dev.txt",
+    "*/migrations/*.py", "*/models.py", "accounts/staff_roles.py", "authserver/management/commands/migrate.py",
+    "runtime/postgres.py", "requirements/dev.txt",
 )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from authserver.generated_docs import find_outdated_pages, write_pages
 
 
 class Command(BaseCommand):
-    help = "Writes the documents that come from the code: errors, events, settings and docs/config.schema.json."
+    help = "Writes the documents that come from the code, such as docs/errors.md and docs/settings.md."
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
