@@ -33,12 +33,12 @@ from operations.models import OperationType, OperationTypeVersion
 TIME_TO_ANSWER = timedelta(minutes=5)
 AGENT_NAME = "Example agent"
 # The fields of a form whose problems belong to the prompt. Of the others, such as a name, it shows nothing.
-_PREVIEWED_FIELDS = ("schema", "title", "summary")
+_PROMPT_FIELDS = ("schema", "title", "summary")
 
 
 @dataclass
 class Preview:
-    """`content` is None if nothing can be shown. `problems` say what to do."""
+    """`content` is None if nothing can be preview. `problems` say what to do."""
 
     problems: list[str] = field(default_factory=list)
     content: PromptContent | None = None
@@ -64,7 +64,7 @@ FORMS: dict[type[Model], Callable[[Any], dict[str, Any]]] = {OperationType: _typ
 @xframe_options_sameorigin
 @csp_replace({"frame-ancestors": ["'self'"], "script-src": ["'none'"]})  # type: ignore[arg-type]  # views with arguments
 @require_POST
-def preview_view(request: HttpRequest, model: str) -> HttpResponse:
+def preview_view(request: HttpRequest, *, model: str = "") -> HttpResponse:
     """POST an unsaved form of the administration. For those who may save it."""
     found = next((one for one in FORMS if one._meta.model_name == model), None)
     if found is None:
@@ -86,11 +86,11 @@ def _checked(form: Any) -> Any:
 
 
 def compose(form: Any, fields: dict[str, Any], manner: Manner) -> Preview:
-    """The prompt of these fields, or what keeps it from being shown."""
+    """The prompt of these fields, or what keeps it from being preview."""
     preview = Preview(uses=fields.get("uses") or 1, lifetime=fields.get("lifetime") or 600)
     preview.problems = [
         f"{form.fields[name].label or name}: {problem}"
-        for name in _PREVIEWED_FIELDS
+        for name in _PROMPT_FIELDS
         for problem in form.errors.get(name, ())
     ]
     schema = fields.get("schema")

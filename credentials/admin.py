@@ -73,11 +73,16 @@ class PreflightAfterSaving(NoDeletion):
     ) -> Any:
         response = super().changeform_view(request, object_id, form_url, extra_context)
         if saved := getattr(request, "was_saved", None):
+            request.was_saved = None  # type: ignore[attr-defined]
             self.run_preflight(request, saved)
         return response
 
-    def has_end_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("credentials.change_lease")
+    def message_user(
+        self, request: HttpRequest, message: Any, level: int | str = messages.INFO, *args: Any, **kwargs: Any
+    ) -> None:
+        """Not in green while the preflight has yet to say whether the saved object works."""
+        waits = level == messages.SUCCESS and getattr(request, "was_saved", None)
+        super().message_user(request, message, messages.INFO if waits else level, *args, **kwargs)
 
     def run_preflight(self, request: HttpRequest, saved: Any) -> None:
         raise NotImplementedError

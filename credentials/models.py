@@ -72,7 +72,9 @@ class Backend(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     name = models.CharField(max_length=41, unique=True, validators=[NAME])
     engine = models.CharField(max_length=40, choices=engine_choices)
-    settings = models.JSONField(help_text="The address of the system and the name of the administrator account.")
+    settings = models.JSONField(
+        help_text="The address of the system and the name of the administrator account. Never a secret."
+    )
     sealed_secret = SealedField(editable=False)
     # Root rotation: stored before the backend is changed, until one of the two secrets is known to
     # work.
@@ -141,7 +143,9 @@ class Role(models.Model):
     operation_type = models.OneToOneField(
         OperationType, on_delete=models.PROTECT, related_name="credential_role", editable=False
     )
-    settings = models.JSONField(help_text="The rights of the account, in the engine's own terms (docs/engines.md).")
+    settings = models.JSONField(
+        help_text="The rights of the account, in the engine's own terms (docs/guides/credentials.md)."
+    )
     default_lifetime = models.PositiveIntegerField(
         default=600, validators=[MinValueValidator(10), MaxValueValidator(MAX_TOKEN_LIFETIME_S)], help_text="Seconds."
     )

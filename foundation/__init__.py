@@ -31,6 +31,8 @@ prepared_statements.py           statements that PostgreSQL plans once per conne
 database_connections.py          the connections on which it does
 process_cache.py                 values that a process reads once per period, and not once per request
 metrics.py, admin.py             counters; what the admin classes share
-large_lists.py, list_filters.py  admin lists of tables with millions of rows; their filters
-keyset.py, parties.py            pages by key; agents and users by what an administrator types
+rows.py                          a form field whose value is a list of rows
+settings_fields.py               a typed description of settings, and its JSON Schema (pure)
+settings_form.py                 the inputs of a form that such a description makes
+key_inputs.py                    public keys as an input of a form
 """

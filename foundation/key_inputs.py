@@ -99,7 +99,8 @@ class KeysWidget(forms.Widget):
         return ""
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
-        text, stored, removed = "", value or "", tuple[str, ...]()
+        text, stored = "", value or ""
+        removed: tuple[str, ...] = ()
         if isinstance(value, Submitted):
             text, stored, removed = value.text, value.stored, value.removed
         return super().get_context(name, value, attrs) | {

@@ -20,12 +20,12 @@ MAX_ROWS = 60  # Django accepts 1000 inputs in one form
 class RowForm(forms.Form):
     """One row. `title_field` names the row in errors and headings. `more` are inputs that are folded away.
 
-    `used_for`: input → the values of the input `kind` that use it.
+    `input_kinds`: input → the values of the input `kind` that use it.
     """
 
     title_field: ClassVar[str] = "name"
     more: ClassVar[tuple[str, ...]] = ()
-    used_for: ClassVar[Mapping[str, Sequence[str]]] = {}
+    input_kinds: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     template_name = "admin/row.html"
 
@@ -54,7 +54,7 @@ class RowForm(forms.Form):
         return any(one.errors or one.value() for one, _ in self.more_inputs)
 
     def _kinds(self, one: forms.BoundField) -> str:
-        return " ".join(self.used_for.get(one.name, ()))
+        return " ".join(self.input_kinds.get(one.name, ()))
 
 
 class RowsWidget(forms.Widget):

@@ -57,9 +57,13 @@ def schema_of(fields: Sequence[Field]) -> dict[str, Any]:
 
 
 def _part_of(field: Field) -> dict[str, Any]:
-    described = {"title": field.title, "description": field.help or None}
+    described: dict[str, Any] = {"title": field.title, "description": field.help or None}
     text: dict[str, Any] = {"type": "string", "pattern": field.pattern or None}
-    counted = {"minItems": field.minimum, "maxItems": field.maximum, "uniqueItems": field.is_unique or None}
+    counted: dict[str, Any] = {
+        "minItems": field.minimum,
+        "maxItems": field.maximum,
+        "uniqueItems": field.is_unique or None,
+    }
     part: dict[str, Any]
     match field.kind:
         case "integer":

@@ -7,6 +7,7 @@ from typing import Any
 from operations.tightening import TooLarge, tightened
 
 _METHODS = ("post", "put", "patch", "delete", "get")
+_SWAGGER_2 = ("type", "format", "enum", "items", "pattern", "maxLength", "minimum", "maximum")
 MAX_OFFERED = 200
 _NOT_AN_OBJECT = "it has no object of parameters or JSON body"
 
@@ -96,8 +97,7 @@ def _schema_of(operation: dict[str, Any], shared: Any, document: dict[str, Any])
 
 
 def _of_parameter(one: dict[str, Any]) -> dict[str, Any]:
-    known = ("type", "format", "enum", "items", "pattern", "maxLength", "minimum", "maximum")
-    own: dict[str, Any] = {name: one[name] for name in known if name in one}
+    own: dict[str, Any] = {name: one[name] for name in _SWAGGER_2 if name in one}
     return one["schema"] if isinstance(one.get("schema"), dict) else own or {"type": "string"}
 
 

@@ -164,15 +164,15 @@ def _rows_in(schema: dict[str, Any], path: tuple[str, ...]) -> Iterator[Row]:
     required = list(schema.get("required", []))
     properties = schema.get("properties", {})
     for name in sorted(properties, key=lambda name: required.index(name) if name in required else len(required)):
-        steps, part = (*path, name), properties[name]
-        place = ".".join(steps)
+        place_path, part = (*path, name), properties[name]
+        place = ".".join(place_path)
         if not _NAME.fullmatch(name):
             raise NoRows(f"{place}: rows allow only letters, digits, _ and - in a name.")
         if isinstance(part, dict) and part.get("type") == "object":
             _refuse_others(part, {"type", "additionalProperties", "properties", "required"}, place)
             if not part.get("properties"):
                 raise NoRows(f"{place} is an object without fields.")
-            yield from _rows_in(part, steps)
+            yield from _rows_in(part, place_path)
         else:
             yield _row_of(place, part, name in required)
 

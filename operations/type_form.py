@@ -45,7 +45,7 @@ class FieldForm(RowForm):
     """One field of the operation. The names are those of schema_rows.Row."""
 
     more: ClassVar[tuple[str, ...]] = ("pattern", "is_unique", "example", "note")
-    used_for: ClassVar[Mapping[str, Sequence[str]]] = {
+    input_kinds: ClassVar[Mapping[str, Sequence[str]]] = {
         "minimum": _COUNTED,
         "maximum": _COUNTED,
         "choices": ("choice", "list"),
@@ -82,7 +82,7 @@ class FieldForm(RowForm):
 def row_from(data: dict[str, Any]) -> Row:
     """Only what the row's kind uses: the form also sends the inputs that it does not show."""
     kind = data["kind"]
-    unused = {name for name, kinds in FieldForm.used_for.items() if kind not in kinds}
+    unused = {name for name, kinds in FieldForm.input_kinds.items() if kind not in kinds}
     if kind == "list":
         unused |= {"pattern"} if data["of"] != "text" else set()
         unused |= {"choices"} if data["of"] != "choice" else set()

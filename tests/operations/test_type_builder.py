@@ -192,8 +192,8 @@ def test_the_preview_is_what_the_user_sees(
     details, missing = examples.example(refund_type.current.schema, manner)
     assert missing == [] and preview.status_code == 200
     agent = allow_everything(make_caller("Example agent"), user)
-    requested = agent.ask(user, authorization_details=[{"type": "refund"} | details])
-    assert requested.status_code == 200, requested.json()
+    sent = agent.ask(user, authorization_details=[{"type": "refund"} | details])
+    assert sent.status_code == 200, sent.json()
     page = sign_in(user).get(f"/prompts/{Prompt.objects.get().pk}")
     mine, theirs = slip(preview.content.decode()), slip(page.content.decode())
     # The agent of the test has a message and asks for scopes; a preview has neither.
