@@ -21,8 +21,9 @@ kill_switch.py       one action that stops an agent and ends everything that it 
 home/                the first page of the administration
 staff_access.py      what each role of staff reaches in the administration: one table for a test and for the docs
 admin.py, errors.py  the administration's site; answers for errors that nothing else handles
-keyfiles.py, logs.py, demo.py               key files, logging, the data of the demo
-generated_docs/      docs/engines.md, docs/errors.md, docs/events.md and docs/settings.md, from the code
-management/commands  migrate, prepare, recovery, rotate_keys, rotate_push_key, seed_demo, sweeper,
-                     write_docs
+keyfiles.py, logs.py, demo.py               key files, logging, the demo's users and configuration (demo.yaml)
+configuration/       configuration as a file: its format, export, and applying it in one transaction
+generated_docs/      the documents that are written from the code
+management/commands  apply_config, backup_check, export_config, migrate, prepare, recovery, rotate_keys,
+                     rotate_push_key, seed_demo, sweeper, write_docs
 """

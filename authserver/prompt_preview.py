@@ -62,7 +62,7 @@ FORMS: dict[type[Model], Callable[[Any], dict[str, Any]]] = {OperationType: _typ
 
 @never_cache
 @xframe_options_sameorigin
-@csp_replace({"frame-ancestors": ["'self'"], "script-src": ["'none'"]})  # type: ignore[arg-type]  # views with arguments
+@csp_replace({"frame-ancestors": ["'self'"], "script-src": ["'none'"]})
 @require_POST
 def preview_view(request: HttpRequest, *, model: str = "") -> HttpResponse:
     """POST an unsaved form of the administration. For those who may save it."""

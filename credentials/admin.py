@@ -77,6 +77,9 @@ class PreflightAfterSaving(NoDeletion):
             self.run_preflight(request, saved)
         return response
 
+    def has_end_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("credentials.change_lease")
+
     def message_user(
         self, request: HttpRequest, message: Any, level: int | str = messages.INFO, *args: Any, **kwargs: Any
     ) -> None:
