@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGES = ("accounts", "authserver", "ciba", "clients", "credentials", "devices", "oauth", "operations")
+PACKAGES = ("audit", "accounts", "authserver", "ciba", "clients", "credentials", "devices", "oauth", "operations")
 RECORDERS = frozenset({"record", "record_alone", "record_revocation", "record_revocations"})
 UNRESOLVED = "…"
 
