@@ -123,7 +123,7 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
     "a scope with a space": (
         "  - name: payments.read",
         "  - name: payments read",
-        "line 6, scopes[0].name: Enter a valid value.",
+        "line 6, scopes[0].name: A scope's name has no space, ",
     ),
     "the scope of Countersign": (
         "  - name: payments.read",
