@@ -400,9 +400,11 @@ class RoleAdmin(PreflightAfterSaving):
     @admin.display(description="what runs on the backend")
     def statements(self, obj: Role) -> str:
         """Exactly what creates an account, as the engine writes it, with an example of a name."""
-        if not obj.pk or not hasattr(obj, "backend"):
+        # A refused form has left its values in `obj`.
+        saved = Role.objects.select_related("backend").filter(pk=obj.pk).first()
+        if saved is None:
             return "Save the role: its statements appear here."
-        found = roles.statements_of(obj, timezone.now())
+        found = roles.statements_of(saved, timezone.now())
         return format_html("<pre>{}</pre>", "\n".join(found)) if found else "The engine does not say."
 
     def get_queryset(self, request: HttpRequest) -> Any:

@@ -9,6 +9,7 @@ secrets.py        sealing and opening a backend's secret; our own API as a Resou
 links.py          connections to backends, kept open for a while
 breaker.py        a circuit breaker per backend, in PostgreSQL
 preflight.py      the test of a backend and its roles before it may issue
+connection_rungs.py   how far that test came, in words
 rotation.py       a new administrator secret: stored, set, verified by a login, committed
 roles.py          a role writes its own operation type
 orphans.py        accounts on a backend that belong to no lease
