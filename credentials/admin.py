@@ -132,6 +132,8 @@ class BackendForm(forms.ModelForm[Backend]):
         if chosen in engine_names():
             self.fields["settings"] = settings_inputs.settings_field(chosen, settings_inputs.BACKEND)
             self.fields["secret"].label = settings_inputs.secret_of(chosen).title
+        if self.instance._state.adding:
+            self.fields["secret"].help_text = "Countersign encrypts the secret and never shows it."
             if "engine" in self.fields and not self.is_bound:
                 choice: Any = self.fields["engine"]
                 choice.choices = [(name, title) for name, title in engine_choices() if name == chosen]

@@ -115,8 +115,8 @@ class KeysWidget(forms.Widget):
 def _listed(stored: Any) -> list[dict[str, str]]:
     """The keys for the list: what a reader can tell them apart by."""
     try:
-        found = json.loads(stored) if isinstance(stored, str) and stored else {}
-    except ValueError:
+        found = LegibleJSON(required=False).clean(stored) if isinstance(stored, str) else {}
+    except ValidationError:
         return []
     keys = found.get("keys") if isinstance(found, dict) else None
     return [
@@ -146,7 +146,8 @@ class KeysField(forms.Field):
         if value is None:
             return None
         stored = LegibleJSON(required=False).clean(value.stored)
-        keys = stored.get("keys", []) if isinstance(stored, dict) else []
+        keys = stored.get("keys") if isinstance(stored, dict) else None
+        keys = keys if isinstance(keys, list) else []
         keys = [key for number, key in enumerate(keys) if str(number) not in value.removed]
         for text in filter(None, (value.text, self._uploaded(value.upload))):
             found = keys_in(text)

@@ -12,6 +12,7 @@ from typing import Any
 from operations import schemas
 
 MAX_ITEMS = 10  # of a list in the manner `long`
+MAX_PARTS = 300  # of a schema for which values are made
 _TEXTS = (
     "Example", "example", "EUR", "120.00", "120", "12", "1", "a", "A", "DE89370400440532013000", "2026-03-14",
     "2026-03-14T09:30:00Z", "09:30:00Z", "https://shop.example.com/orders/4711", "shop.example.com",
@@ -36,74 +37,81 @@ class Manner(StrEnum):
 
 def example(schema: dict[str, Any], manner: Manner) -> tuple[dict[str, Any], list[str]]:
     """An operation without its `type`, with every field; and the fields for which no example was found."""
-    missing: list[str] = []
-    value = _value(schema, schema.get("$defs", {}), manner, "", missing)
-    return value if isinstance(value, dict) else {}, missing
+    maker = _Maker(schema.get("$defs", {}), manner)
+    value = maker.value_of(schema, "")
+    return value if isinstance(value, dict) else {}, maker.missing
 
 
-def _value(part: Any, definitions: dict[str, Any], manner: Manner, path: str, missing: list[str]) -> Any:
-    """The first candidate that the schema accepts."""
-    part = part if isinstance(part, dict) else {}
-    alone = {"$defs": definitions, "type": "object", "properties": {"x": part}, "additionalProperties": False}
-    for candidate in _candidates(part, definitions, manner, path, missing):
-        if schemas.first_mismatch(alone, {"x": candidate}) is None:
-            return candidate
-    missing.append(path or "the object")
-    return None
+class _Maker:
+    """Makes one operation. `left` bounds the work: a few references to references can describe millions of fields."""
 
+    def __init__(self, definitions: dict[str, Any], manner: Manner) -> None:
+        self.definitions, self.manner = definitions, manner
+        self.missing: list[str] = []
+        self.left = MAX_PARTS
 
-def _candidates(
-    part: dict[str, Any], definitions: dict[str, Any], manner: Manner, path: str, missing: list[str]
-) -> Iterator[Any]:
-    if "$ref" in part:
-        target = definitions.get(str(part["$ref"]).rpartition("/")[2], {})
-        yield from _candidates(target | {k: v for k, v in part.items() if k != "$ref"}, definitions, manner, path,
-                               missing)  # fmt: skip
-        return
-    if manner is not Manner.PLAIN and part.get("type") == "string":
-        yield from _odd_texts(part, manner)
-    yield from part.get("examples", [])
-    yield from part.get("enum", [])
-    if "const" in part:
-        yield part["const"]
-    for keyword in ("oneOf", "anyOf", "allOf"):
-        for shape in part.get(keyword, []):
-            yield from _candidates(shape, definitions, manner, path, missing)
-    kinds = part.get("type")
-    for kind in [kinds] if isinstance(kinds, str) else kinds or []:
-        yield from _of_type(kind, part, definitions, manner, path, missing)
+    def value_of(self, part: Any, path: str) -> Any:
+        """The first candidate that the schema accepts."""
+        part = part if isinstance(part, dict) else {}
+        self.left -= 1
+        if self.left > 0:
+            for candidate in self._candidates(part, path):
+                if self._fits(part, candidate):
+                    return candidate
+        self.missing.append(path or "the object")
+        return None
 
+    def _fits(self, part: Any, candidate: Any) -> bool:
+        alone = {
+            "$defs": self.definitions, "type": "object", "properties": {"x": part}, "additionalProperties": False,
+        }  # fmt: skip
+        return schemas.first_mismatch(alone, {"x": candidate}) is None
 
-def _of_type(
-    kind: str, part: dict[str, Any], definitions: dict[str, Any], manner: Manner, path: str, missing: list[str]
-) -> Iterator[Any]:
-    match kind:
-        case "string":
-            yield from _texts(part)
-        case "integer" | "number":
-            yield from _numbers(part, manner)
-        case "boolean":
-            yield True
-        case "null":
-            yield None
-        case "object":
-            inner = part.get("properties", {})
-            prefix = f"{path}." if path else ""
-            made = {name: _value(one, definitions, manner, prefix + name, missing) for name, one in inner.items()}
-            yield {name: value for name, value in made.items() if prefix + name not in missing}
-        case "array":
-            least = max(2, part.get("minItems", 0))
-            count = MAX_ITEMS if manner is Manner.LONG else least
-            count = max(part.get("minItems", 0), min(count, part.get("maxItems", count)))
-            item = _value(part.get("items", {}), definitions, manner, f"{path}: an item", missing)
-            yield from ([item] * count, _different(part.get("items", {}), definitions, count), [item], [])
+    def _candidates(self, part: dict[str, Any], path: str) -> Iterator[Any]:
+        if "$ref" in part:
+            target = self.definitions.get(str(part["$ref"]).rpartition("/")[2], {})
+            yield from self._candidates(target | {name: one for name, one in part.items() if name != "$ref"}, path)
+            return
+        if self.manner is not Manner.PLAIN and part.get("type") == "string":
+            yield from _odd_texts(part, self.manner)
+        yield from part.get("examples", [])
+        yield from part.get("enum", [])
+        if "const" in part:
+            yield part["const"]
+        for keyword in ("oneOf", "anyOf", "allOf"):
+            for shape in part.get(keyword, []):
+                yield from self._candidates(shape, path)
+        kinds = part.get("type")
+        for kind in [kinds] if isinstance(kinds, str) else kinds or []:
+            yield from self._of_type(kind, part, path)
 
+    def _of_type(self, kind: str, part: dict[str, Any], path: str) -> Iterator[Any]:
+        match kind:
+            case "string":
+                yield from _texts(part)
+            case "integer" | "number":
+                yield from _numbers(part, self.manner)
+            case "boolean":
+                yield True
+            case "null":
+                yield None
+            case "object":
+                prefix = f"{path}." if path else ""
+                made = {name: self.value_of(one, prefix + name) for name, one in part.get("properties", {}).items()}
+                yield {name: value for name, value in made.items() if prefix + name not in self.missing}
+            case "array":
+                yield from self._lists(part, path)
 
-def _different(items: Any, definitions: dict[str, Any], count: int) -> list[Any]:
-    """Items of which none is the same as another, for lists that demand it."""
-    alone = {"$defs": definitions, "type": "object", "properties": {"x": items}, "additionalProperties": False}
-    texts = [*(items.get("enum", []) if isinstance(items, dict) else []), *_TEXTS, *range(1, count + 1)]
-    return [one for one in texts if schemas.first_mismatch(alone, {"x": one}) is None][:count]
+    def _lists(self, part: dict[str, Any], path: str) -> Iterator[list[Any]]:
+        items, least = part.get("items", {}), part.get("minItems", 0)
+        count = MAX_ITEMS if self.manner is Manner.LONG else max(2, least)
+        count = max(least, min(count, part.get("maxItems", count)))
+        if count > MAX_PARTS:
+            return
+        item = self.value_of(items, f"{path}: an item")
+        texts = [*(items.get("enum", []) if isinstance(items, dict) else []), *_TEXTS, *range(1, count + 1)]
+        different = [one for one in texts if self._fits(items, one)][:count] if part.get("uniqueItems") else []
+        yield from ([item] * count, different, [item], [])
 
 
 def _odd_texts(part: dict[str, Any], manner: Manner) -> Iterator[str]:

@@ -23,6 +23,7 @@ from operations.type_form import proposed_wording
 from operations.versions import differences
 
 DRAFT = "operation_type_draft"  # in the session: what an import found, until the form shows it
+MAX_LISTED = 40  # changes or problems that a page lists
 MAX_DOCUMENT = 900_000  # characters; a request has at most 1 MiB
 
 
@@ -177,15 +178,23 @@ def _to_form(request: HttpRequest, chosen: Found) -> HttpResponse:
     except NoOperation as error:
         messages.error(request, str(error))
         return redirect("admin:operations_operationtype_import")
-    for problem in schemas.problems_with(schema):
+    if len(repr(schema)) > schemas.MAX_SCHEMA_BYTES:
+        messages.error(request, f"{chosen.key} has too many fields. Paste only the part that an approval needs.")
+        return redirect("admin:operations_operationtype_import")
+    for problem in schemas.problems_with(schema)[:MAX_LISTED]:
         messages.warning(request, f"Countersign cannot use this part as it is. {problem}")
     title = chosen.title or "Operation"
     request.session[DRAFT] = {
         "schema": schema, "title": title.replace("{", "(").replace("}", ")"),
-        "summary": proposed_wording(schema, title.replace("{", "(").replace("}", ")")), "changes": changes,
+        "summary": proposed_wording(schema, title.replace("{", "(").replace("}", ")")), "changes": _few(changes),
         "source": chosen.key,
     }  # fmt: skip
     return redirect(f"{reverse('admin:operations_operationtype_add')}?draft=1")
+
+
+def _few(changes: list[str]) -> list[str]:
+    more = len(changes) - MAX_LISTED
+    return changes if more <= 0 else [*changes[:MAX_LISTED], f"and {more} more changes of the same kind"]
 
 
 def draft_of(request: HttpRequest) -> dict[str, Any] | None:

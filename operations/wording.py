@@ -27,6 +27,7 @@ OFFLINE_ACCESS_TEXT = (
 )
 WORDING_VERSION = 3  # raise it when rendering changes: it is part of the prompt's digest
 MAX_TEXT = 300
+MAX_PLACEHOLDER_DEPTH = 3  # of the objects whose fields are offered
 MAX_VALUE = 2000  # characters of one string
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -221,7 +222,7 @@ def placeholders(schema: dict[str, Any], path: str = "") -> list[str]:
     definitions, found = schema.get("$defs", {}), []
     for name in schema.get("required", ()):
         part = _resolved(schema.get("properties", {}).get(name), definitions)
-        if part.get("type") == "object":
+        if part.get("type") == "object" and path.count(".") < MAX_PLACEHOLDER_DEPTH:
             found += placeholders(part, f"{path}{name}.")
         elif re.fullmatch(r"\w+", name):
             formatter = _SUITS.get(str(part.get("format"))) or ("list" if part.get("type") == "array" else "")

@@ -115,6 +115,13 @@ def test_a_file_that_is_no_key(content: bytes, said: str) -> None:
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("stored", ["[" * 100_000, "{", "9" * 5000, '{"keys": 1}', '{"keys": [1]}', "null", "\x00"])
+def test_hostile_stored_keys(administrator: User, stored: str) -> None:
+    form = {"client_jwks": "x", "client_jwks-stored": stored, "client_jwks-remove": ["x", "9"]}
+    assert sign_in(administrator).post("/admin/clients/agent/add/", form).status_code == 200
+
+
+@pytest.mark.django_db
 def test_the_page_of_an_agent_lists_its_keys_and_takes_another(administrator: User) -> None:
     browser: Client = sign_in(administrator)
     agent = Agent.objects.create(

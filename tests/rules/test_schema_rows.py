@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authserver import demo
-from operations import api_documents, examples, schemas
+from authserver.demo import OPERATION_TYPES
+from operations import api_documents, examples, schemas, wording
 from operations.examples import Manner
 from operations.schema_rows import (
     ITEM_KINDS,
@@ -66,13 +66,10 @@ def test_examples_fit_the_schema(described: dict[str, dict[str, Any]], manner: M
         assert value.keys() == described.keys()
 
 
-DEMO_TYPES = {one["name"]: one for one in demo.configuration()["operation_types"]}
-
-
-@pytest.mark.parametrize("name", DEMO_TYPES)
+@pytest.mark.parametrize("name", OPERATION_TYPES)
 @pytest.mark.parametrize("manner", Manner)
 def test_the_types_of_the_demo_are_rows_and_have_examples(name: str, manner: Manner) -> None:
-    schema = DEMO_TYPES[name]["schema"]
+    schema = OPERATION_TYPES[name]["schema"]
     assert has_same_meaning(schema_of(rows_of(schema)), schema)
     value, missing = examples.example(schema, manner)
     assert missing == [] and schemas.first_mismatch(schema, value) is None
@@ -183,6 +180,16 @@ def test_a_schema_that_grows_when_its_references_are_written_out() -> None:
              for n in range(12)}  # fmt: skip
     with pytest.raises(TooLarge, match="too large"):
         tightened({"type": "object", "properties": {"x": {"$ref": "#/$defs/p0"}}, "$defs": {**parts, "p12": TEXT}})
+
+
+def test_a_schema_that_describes_millions_of_fields_is_bounded() -> None:
+    parts = {f"p{n}": closed(tuple("abcdefgh"), **{x: {"$ref": f"#/$defs/p{n + 1}"} for x in "abcdefgh"})
+             for n in range(12)}  # fmt: skip
+    schema = closed(("x",), x={"$ref": "#/$defs/p0"}) | {"$defs": {**parts, "p12": TEXT}}
+    assert schemas.problems_with(schema) == []
+    _, missing = examples.example(schema, Manner.PLAIN)
+    assert missing
+    assert len(wording.placeholders(schema)) < 5000
 
 
 json_values = st.recursive(
