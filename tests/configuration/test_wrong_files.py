@@ -161,6 +161,11 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
         "clients.delete_agent",
         "line 30, groups[1].permissions: the permission clients.delete_agent does not exist",
     ),
+    "the group of a staff role": (
+        "name: Agent managers",
+        "name: 'Staff: Auditor'",
+        "line 29, groups[1].name: this is the group of a staff role, which Countersign writes itself",
+    ),
     "an unknown engine": (
         "engine: postgres",
         "engine: oracle",
@@ -255,6 +260,11 @@ OBJECTS: dict[str, tuple[str, str, str]] = {
         "name: Payment Assistant",
         'name: "Pay\\u202Eer"',
         "line 47, agents[0].name: The name has the character U+202E, which cannot be shown.",
+    ),
+    "an agent of CIBA without openid": (
+        "    groups: [Treasury]\n",
+        "    identity_scopes: []\n",
+        "line 52, agents[0].identity_scopes: an agent that uses CIBA needs openid",
     ),
     "a redirect URI of a script": (
         "    groups: [Treasury]\n",

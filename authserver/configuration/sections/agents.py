@@ -24,7 +24,7 @@ from authserver.configuration.section import (
     column,
 )
 from clients import lifecycle
-from clients.models import Agent
+from clients.models import CIBA, Agent
 
 # Relations to many rows, each with the section whose keys it lists.
 _RELATIONS = {"scopes": "scopes", "operation_types": "operation_types", "groups": "groups"}
@@ -121,6 +121,8 @@ class Agents(Section):
             yield ("client_id",), "this looks like the id of a user: choose another client_id"
         if values["owner"] and _find_owner(values["owner"]) is None:
             yield ("owner",), "no user has this e-mail address"
+        if CIBA in values["grant_types"] and "openid" not in values["identity_scopes"]:  # CIBA Core 7.1
+            yield ("identity_scopes",), "an agent that uses CIBA needs openid, which each of its requests has"
         yield from super().find_problems(values, changed, context)
 
     def save(self, values: Values, changed: frozenset[str], context: Context, audit: Audit) -> None:

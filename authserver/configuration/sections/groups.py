@@ -1,4 +1,7 @@
-"""Groups of users, with the permissions of their members. Who is a member is not in the file."""
+"""Groups of users, with the permissions of their members. Who is a member is not in the file.
+
+The groups of the staff roles are not in the file either: a migration writes them (accounts/staff_roles.py).
+"""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -9,6 +12,7 @@ from django.db.models import F, Value
 from django.db.models.functions import Concat
 
 from accounts import lifecycle
+from accounts.staff_roles import GROUP_NAMES
 from authserver.configuration.section import Audit, Context, Field, Finding, Rows, Section, Values, column
 
 _PERMISSIONS = {
@@ -32,7 +36,7 @@ class Groups(Section):
     unchecked = frozenset({"permissions"})
 
     def administered(self) -> models.QuerySet[Any]:
-        return Group.objects.prefetch_related("permissions__content_type")
+        return Group.objects.exclude(name__in=GROUP_NAMES).prefetch_related("permissions__content_type")
 
     def read(self, row: Group) -> Values:
         names = [f"{one.content_type.app_label}.{one.codename}" for one in row.permissions.all()]
@@ -43,6 +47,12 @@ class Groups(Section):
             super().assign(row, name, value, rows)
 
     def find_problems(self, values: Values, changed: frozenset[str], context: Context) -> Iterator[Finding]:
+        if values["name"] in GROUP_NAMES:
+            yield (
+                ("name",),
+                "this is the group of a staff role, which Countersign writes itself: leave it out of the file",
+            )
+            return
         yield from super().find_problems(values, changed, context)
         known = set(_find_permissions(values["permissions"]).values_list("full_name", flat=True))
         for name in sorted(set(values["permissions"]) - known):
