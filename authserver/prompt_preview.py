@@ -6,7 +6,7 @@ own pages, and its sandbox runs no script.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from csp.decorators import csp_replace
@@ -38,7 +38,7 @@ _PROMPT_FIELDS = ("schema", "title", "summary")
 
 @dataclass
 class Preview:
-    """`content` is None if nothing can be preview. `problems` say what to do."""
+    """`content` is None if there is no prompt to render. `problems` say what to do."""
 
     problems: list[str] = field(default_factory=list)
     content: PromptContent | None = None
@@ -77,7 +77,9 @@ def preview_view(request: HttpRequest, *, model: str = "") -> HttpResponse:
     form = model_admin.get_form(request, original, change=original is not None)(request.POST, instance=original)
     manner = request.POST.get("preview_manner", "")
     preview = compose(form, FORMS[found](_checked(form)), Manner(manner) if manner in set(Manner) else Manner.PLAIN)
-    return render(request, "admin/prompt_preview_page.html", _context(preview, original))
+    now = timezone.now()
+    context = _context(preview, original, now) | {"statements": _statements(form, now)}
+    return render(request, "admin/prompt_preview_page.html", context)
 
 
 def _checked(form: Any) -> Any:
@@ -86,7 +88,7 @@ def _checked(form: Any) -> Any:
 
 
 def compose(form: Any, fields: dict[str, Any], manner: Manner) -> Preview:
-    """The prompt of these fields, or what keeps it from being preview."""
+    """The prompt of these fields, or what prevents it."""
     preview = Preview(uses=fields.get("uses") or 1, lifetime=fields.get("lifetime") or 600)
     preview.problems = [
         f"{form.fields[name].label or name}: {problem}"
@@ -129,8 +131,19 @@ def _fill(preview: Preview, fields: dict[str, Any], details: dict[str, Any]) -> 
     }  # fmt: skip
 
 
-def _context(preview: Preview, original: Any) -> dict[str, Any]:
-    now = timezone.now()
+def _statements(form: Any, now: datetime) -> list[str]:
+    """What an unsaved role would run on its backend."""
+    fields = form.cleaned_data
+    if not isinstance(form.instance, Role) or "settings" not in fields:
+        return []
+    backend = fields.get("backend") or (None if form.instance._state.adding else form.instance.backend)
+    lifetime = fields.get("default_lifetime") or 600
+    if backend is None:
+        return []
+    return roles.statements_of(Role(backend=backend, settings=fields["settings"], default_lifetime=lifetime), now)
+
+
+def _context(preview: Preview, original: Any, now: datetime) -> dict[str, Any]:
     if preview.content is None:
         return {"problems": preview.problems or ["Fill in the fields and the texts: the prompt appears here."]}
     if preview.content["resource"] is None and isinstance(original, OperationType):

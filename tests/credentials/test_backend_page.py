@@ -218,6 +218,7 @@ def test_the_prompt_of_a_role_is_previewed(admin_browser: Client, orders: Backen
     form = role_form(orders, summary="Read <b>the reports</b> for {purpose}") | sent({"groups": ["x"]}).dict()
     page = unescape(admin_browser.post("/admin/prompt-preview/role/", form).content.decode())
     assert "At most, in seconds" in page and "within the next 10 minutes" in page
+    assert f'GRANT "x" TO "{orders.prefix}example"' in page, "what would run, before it is saved"
     assert not OperationType.objects.filter(name="credential:reports").exists()
     assert "there is no such field" in unescape(
         admin_browser.post("/admin/prompt-preview/role/", form | {"summary": "{nothing}"}).content.decode()

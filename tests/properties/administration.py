@@ -32,6 +32,7 @@ from foundation.admin import ReadOnly
 from foundation.handles import new_id
 from foundation.models import Work
 from oauth.models import Grant
+from operations.models import OperationType
 from tests.support.leases import make_role
 from tests.support.world import PAYMENT, Caller, make_user
 
@@ -214,6 +215,8 @@ class RandomRequests:
         bound, dice = form[name], self.chance.random()
         if dice < 0.05:
             return []
+        if (inputs := self._inputs_of(bound)) and dice < 0.6:
+            return [(one, self._value() if self.chance.random() < 0.5 else "text") for one in inputs]
         if dice < 0.25:
             value: Any = self._value()
         else:
@@ -234,6 +237,22 @@ class RandomRequests:
         pairs = [(bound.html_name, str(getattr(one, "pk", one))) for one in values]
         hidden = bound.html_initial_name if bound.field.show_hidden_initial else None
         return pairs + ([(hidden, self._value())] if hidden and self.chance.random() < 0.5 else [])
+
+    def _inputs_of(self, bound: Any) -> list[str]:
+        """The inputs of a field that has several: rows, settings, keys."""
+        widget, name = bound.field.widget, bound.html_name
+        if hasattr(widget, "row_form"):
+            inputs = [*widget.row_form.base_fields, "remove"]
+            rows = [str(self.chance.choice([0, 1, 2, 58, 999])) for _ in range(2)]
+            return [f"{name}-rows", *(f"{name}-{row}-{one}" for row in rows for one in inputs)]
+        if isinstance(getattr(widget, "form", None), type):
+            settings = widget.form.base_fields
+            nested = [f"{name}-{one}-0-{inner}" for one, field in settings.items()
+                      for inner in getattr(getattr(field.widget, "row_form", None), "base_fields", ())]  # fmt: skip
+            return [f"{name}-described", *(f"{name}-{one}" for one in settings), *nested]
+        if widget.needs_multipart_form:
+            return [name, f"{name}-stored", f"{name}-remove", f"{name}-file"]
+        return []
 
     def _likely(self, wanted: Any) -> Any:
         if hasattr(wanted, "choices"):
@@ -288,9 +307,16 @@ class RandomRequests:
             "credentials/lease/end/", f"credentials/lease/end/{by}/{self._object_id(Lease)}/", "accounts/user/invite/",
             "", "login/", "password_change/", "password_change/done/", "jsi18n/",
             f"r/{content_type}/{self._value()[:50]}/",
-            "accounts/", f"{quote(self._value()[:50], '')}/",
+            "accounts/", f"{quote(self._value()[:50], '')}/", "operations/operationtype/import/",
+            "prompt-preview/operationtype/", "prompt-preview/role/", f"prompt-preview/{quote(self._value()[:50], '')}/",
+            f"operations/operationtype/{self._object_id(OperationType)}/roll-back/",
+            f"operations/operationtype/{self._object_id(OperationType)}/history/",
+            f"credentials/backend/{self._object_id(Backend)}/test/",
         ])  # fmt: skip
-        names = ["kind", "branch", "why", "reason", "confirm", "email", "name", "next", "old_password", "new_password1"]
+        names = ["kind", "branch", "why", "reason", "confirm", "email", "name", "next", "old_password", "new_password1",
+                 "schema", "schema-0-name", "schema-0-choices", "schema-0-minimum", "title", "summary", "settings",
+                 "settings-groups", "preview_of", "preview_manner", "document", "operation", "version", "from", "to",
+                 "draft", "engine", "backend"]  # fmt: skip
         if self.chance.random() < 0.5:
             return self._get(f"/admin/{quote(path, safe='/%')}" + self._query(names))
         return self._post(f"/admin/{quote(path, safe='/%')}", [(name, self._value()) for name in names])
