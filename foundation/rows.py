@@ -118,7 +118,8 @@ class HiddenJSON(forms.HiddenInput):
     """The rows as they were shown, so that a change is detected against the page and not against the newer row."""
 
     def format_value(self, value: Any) -> str:
-        return value if isinstance(value, str) else json.dumps(value)
+        """A refused form that came without its hidden input has inputs here, and no stored value."""
+        return value if isinstance(value, str) else json.dumps(value) if isinstance(value, dict | list) else ""
 
 
 class RowsField(forms.Field):
