@@ -16,20 +16,28 @@ from authserver.home.figures import MAX_COUNTED, Figure, make_figure
 HOURS = 24
 BAR_WIDTH, BAR_STEP, CHART_HEIGHT = 8, 10, 40  # of the SVG's own units
 
-# The first event of each hour is found in the index of times, and the events of one kind between two of
-# these in the index of kinds. So each number reads a thousand entries of an index at most. An event at the
-# border of two hours may count for the other one, because ids are not strictly in the order of time.
+# The first events of each hour are found in the index of times, and the events of one kind between two
+# hours in the index of kinds. So each number reads a thousand entries of an index at most. An event at the
+# border of two hours may count for the other one, because ids are not strictly in the order of time: the
+# lowest id of the first hundred events is a good border. Rows are compared and ordered as pairs, which only
+# the index of kinds holds. PostgreSQL would otherwise filter all events of the hour, or of the table.
 _COUNTS = """
 WITH starts AS (
     SELECT hour, coalesce(
-        (SELECT id FROM audit_event WHERE at >= %(midnight)s + hour * interval '1 hour' ORDER BY at, id LIMIT 1),
+        (
+            SELECT min(id) FROM (
+                SELECT id FROM audit_event WHERE at >= %(midnight)s + hour * interval '1 hour' ORDER BY at LIMIT 100
+            ) AS earliest
+        ),
         9223372036854775807
     ) AS first
     FROM generate_series(0, %(hours)s) AS hour
 ), hours AS (SELECT hour, first, lead(first) OVER (ORDER BY hour) AS next FROM starts)
 SELECT kind, hour, (
     SELECT count(*) FROM (
-        SELECT FROM audit_event WHERE audit_event.kind = kinds.kind AND id >= first AND id < next LIMIT %(limit)s
+        SELECT FROM audit_event AS e
+        WHERE (e.kind, e.id) >= (kinds.kind, first) AND (e.kind, e.id) < (kinds.kind, next)
+        ORDER BY e.kind, e.id LIMIT %(limit)s
     ) AS counted
 )
 FROM unnest(%(kinds)s::text[]) AS kinds (kind), hours
