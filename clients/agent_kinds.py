@@ -1,4 +1,4 @@
-"""The kinds of agents that an administrator registers, and what each needs. Pure.
+"""The kinds of agents that an administrator registers, and what each needs.
 
 A kind only chooses the first values of a registration. Nothing stores it.
 """

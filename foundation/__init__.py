@@ -30,6 +30,9 @@ changed_columns.py               UPDATE of the columns that a form or file chang
 prepared_statements.py           statements that PostgreSQL plans once per connection
 database_connections.py          the connections on which it does
 process_cache.py                 values that a process reads once per period, and not once per request
+keyset.py                        pages of a large table by the key of a row
+large_lists.py, list_filters.py  the administration's lists of large tables, and their filters
+parties.py                       agents and users by what an administrator types
 metrics.py, admin.py             counters; what the admin classes share
 rows.py                          a form field whose value is a list of rows
 settings_fields.py               a typed description of settings, and its JSON Schema (pure)

@@ -10,4 +10,5 @@ exchange.py     ASGI outside, WSGI inside
 pool.py         Django's threads
 hub.py          clients that wait: wake-ups, and a regular check in case one is lost
 streams.py      server-sent events
+repeats.py      public documents that are sent again without Django
 """
