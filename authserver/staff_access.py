@@ -13,6 +13,10 @@ EVERYBODY = "".join(LETTERS)
 ONLY_SUPERUSERS = ""
 
 
+def _exports(roles: str) -> dict[str, str]:
+    return {"export_csv": roles, "export_json": roles}
+
+
 @dataclass(frozen=True)
 class ModelAccess:
     """Who sees the list, a row and its history, who adds, changes and deletes rows, and who runs which action."""
@@ -64,14 +68,15 @@ MODELS = (
         actions={"end_leases": "ASO"},
     ),
     ModelAccess(
-        "credentials.lease", "Leases", "Credentials", sees="ASOU", actions={"end_now": "ASO", "try_again": "ASO"}
+        "credentials.lease", "Leases", "Credentials", sees="ASOU",
+        actions={"end_now": "ASO", "try_again": "ASO"} | _exports("ASOU"),
     ),
     ModelAccess(
         "credentials.recovery", "Recoveries", "Credentials", sees="ASOU", actions={"end_recovery": ONLY_SUPERUSERS}
     ),
     ModelAccess(
         "accounts.user", "Users", "Users", sees="ASU", adds="A", changes="A",
-        actions={"disable": "AS", "end_sessions": "AS", "enable": "A", "invite_again": "A"},
+        actions={"disable": "AS", "end_sessions": "AS", "enable": "A", "invite_again": "A"} | _exports("ASU"),
         note="Nobody manages a user who has a right that they lack.",
     ),
     ModelAccess("accounts.invitation", "Invitations", "Users", sees="ASU"),
@@ -80,9 +85,11 @@ MODELS = (
         note="Nobody changes the group of a role of staff.",
     ),
     ModelAccess("devices.device", "Devices", "Users", sees="ASU"),
-    ModelAccess("ciba.backchannelrequest", "Requests", "Requests", sees="ASU", actions={"cancel": "AS"}),
-    ModelAccess("oauth.grant", "Grants", "Requests", sees="ASU", actions={"end": "AS"}),
-    ModelAccess("audit.event", "Audit log", "Audit log", sees="ASU"),
+    ModelAccess(
+        "ciba.backchannelrequest", "Requests", "Requests", sees="ASU", actions={"cancel": "AS"} | _exports("ASU")
+    ),
+    ModelAccess("oauth.grant", "Grants", "Requests", sees="ASU", actions={"end": "AS"} | _exports("ASU")),
+    ModelAccess("audit.event", "Audit log", "Audit log", sees="ASU", actions=_exports("ASU")),
     ModelAccess("audit.setasideevent", "Set-aside events", "Audit log", sees="ASU", deletes="A"),
     ModelAccess("ciba.hintissuer", "Hint issuers", "System", sees="ASOU", adds="A", changes="A"),
     ModelAccess("foundation.work", "Deliveries and other pending work", "System", sees="ASOU"),
@@ -98,4 +105,15 @@ PAGES = (
     PageAccess("abandon-lease", "Abandon a lease", ONLY_SUPERUSERS),
     PageAccess("oauth_grant_end_branch", "Revoke a grant, or a part of it", "AS"),
     PageAccess("accounts_user_invite", "Invite a user", "A"),
+    PageAccess("clients_agent_register", "Register an agent step by step", "AD"),
+    PageAccess("clients_agent_handover", "What the builder of an agent needs", "ASDU"),
+    PageAccess("credentials_backend_test", "Test a backend", "AO"),
+    PageAccess("preview-prompt", "Preview the prompt of a role", "AO"),
+    PageAccess("operations_operationtype_import", "Import an operation type", "A"),
+    PageAccess("operations_operationtype_roll_back", "Return to an older version of an operation type", "A"),
+    PageAccess("audit_event_export", "Export the audit log", "ASU"),
+    PageAccess("ciba_backchannelrequest_export", "Export requests", "ASU"),
+    PageAccess("oauth_grant_export", "Export grants", "ASU"),
+    PageAccess("credentials_lease_export", "Export leases", "ASOU"),
+    PageAccess("accounts_user_export", "Export users", "ASU"),
 )

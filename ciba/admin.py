@@ -66,7 +66,7 @@ class BackchannelRequestAdmin(ExportingList, ReadOnly):
         "decided_at", "redeemed_at", "grant",
     )  # fmt: skip
     readonly_fields = fields
-    actions = ("cancel",)
+    actions = ("cancel", *ExportingList.actions)
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("ciba.cancel_backchannelrequest")
