@@ -153,6 +153,9 @@ def test_the_engine_is_chosen_first_and_its_inputs_save(admin_browser: Client, p
     settings = postgres_server.settings("lease_admin")
     refused = admin_browser.post(ADD, form | sent(settings | {"port": "none"}).dict())
     assert "Port: Enter a whole number" in refused.content.decode() and not Backend.objects.exists()
+    wrong = admin_browser.post(ADD, form | {"name": "wrong", "secret": "wrong"} | sent(settings).dict(), follow=True)
+    assert 'class="error"' in wrong.content.decode() and 'class="success"' not in wrong.content.decode()
+    Backend.objects.all().delete()
     assert admin_browser.post(ADD, form | sent(settings).dict()).status_code == 302
     backend = Backend.objects.get()
     assert backend.settings == settings and backend.status == "enabled"
