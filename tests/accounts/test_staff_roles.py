@@ -1,5 +1,6 @@
 """The roles of staff: the groups that the migration made, who assigns a role to whom, and what a developer may do."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from audit.models import Event
 from ciba.models import BackchannelRequest
 from clients.models import Agent
 from operations.models import Scope
+from tests.support.configuration import apply
 from tests.support.keys import new_key
 from tests.support.world import PASSWORD, PAYMENT, Caller, make_user, sign_in
 
@@ -174,6 +176,24 @@ def test_nobody_manages_a_user_with_a_right_that_they_lack(manager: str, target:
     assert managed == (allowed if has_every_right else set())
 
 
+class TestConfigurationFiles:
+    """manage.py apply_config describes groups of users. A role is none of them."""
+
+    def test_pruning_takes_no_permission_of_a_role(self, tmp_path: Path) -> None:
+        Group.objects.create(name="Treasury").permissions.add(Permission.objects.get(codename="view_agent"))
+        outcome = apply(tmp_path, {"version": 1, "groups": []}, "--yes", "--prune")
+        assert "Treasury" in outcome.text and "Staff: " not in outcome.text
+        for role in ROLES:
+            assert permissions_of(Group.objects.get(name=role.group_name)) == role.permissions
+
+    def test_no_file_changes_a_role(self, tmp_path: Path) -> None:
+        groups = [{"name": "Staff: Auditor", "permissions": ["accounts.manage_sign_in"]}]
+        outcome = apply(tmp_path, {"version": 1, "groups": groups}, "--yes")
+        assert outcome.code == 2 and "the group of a staff role" in outcome.error
+        auditor = Group.objects.get(name="Staff: Auditor")
+        assert permissions_of(auditor) == BY_NAME["auditor"].permissions
+
+
 class TestInvitations:
     def test_an_administrator_invites_staff(self, user: User) -> None:
         """The link works while its maker has every right of the user."""
@@ -272,6 +292,16 @@ class TestDevelopers:
         assert "An administrator chooses the scopes" in page
         mine = Agent.objects.get(name="Mine")
         assert mine.created_by == developer and self.granted(mine) == self.NOTHING
+
+    def test_registers_one_step_by_step_in_the_same_way(self, developer: User, agent: Caller, user: User) -> None:
+        wishes = {**self.wishes(user), "owner": user.email, "users": user.email}
+        url, browser = "/admin/clients/agent/register/", sign_in(developer)
+        for kind in ("server", "script"):
+            sent = {**wishes, "name": f"My {kind}", "credential": "secret"}
+            page = browser.post(f"{url}?kind={kind}", sent).content.decode()
+            mine = Agent.objects.get(name=f"My {kind}")
+            assert mine.created_by == developer and self.granted(mine) == self.NOTHING
+            assert f"/admin/clients/agent/{mine.pk}/" in page or str(mine.client_id) in page
 
     def test_changes_how_it_works_and_not_what_it_may_do(self, developer: User, mine: Agent, user: User) -> None:
         sent = self.form(**self.wishes(user), assertion_audience="issuer") | {"name": "Bank", "profile": "fapi-ciba"}
