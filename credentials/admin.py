@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import escape, format_html
 
 from audit.exports import ExportingList
 from audit.record import About
@@ -336,6 +336,10 @@ class RoleForm(forms.ModelForm[Role]):
             self.initial.update({name: getattr(current, name) for name in roles.MEANING_FIELDS})
         if backend := self._backend():
             self.fields["settings"] = settings_inputs.settings_field(backend.engine, settings_inputs.ROLE)
+            if names := backend.preflight.get("grantable"):
+                # Django's page takes a help text as HTML, and the backend chose these names.
+                listed = escape(", ".join(map(str, names)))
+                self.fields["settings"].help_text = f"Its last test found these groups: {listed}."
         for field in self.fields.values():
             # Changes are detected against the page as it was shown, because a page may stay open
             # for long.

@@ -3,6 +3,7 @@
 from typing import Any
 
 from django import forms
+from django.utils.html import escape
 
 from credentials.engines import EngineError, describe_settings, find_engine
 from foundation.admin import LegibleJSON
@@ -17,9 +18,10 @@ def settings_field(engine_name: str, which: str) -> forms.Field:
     try:
         fields = describe_settings(find_engine(engine_name), which)
     except Undescribed as reason:
-        return LegibleJSON(help_text=f"JSON, because the engine's description has no inputs: {reason}.")
+        # Django's page takes a help text as HTML, and an engine may come from a third party.
+        return LegibleJSON(help_text=f"JSON, because the engine's description has no inputs: {escape(reason)}.")
     except EngineError as reason:
-        return LegibleJSON(help_text=f"JSON, because the engine cannot be used: {reason}")
+        return LegibleJSON(help_text=f"JSON, because the engine cannot be used: {escape(reason)}")
     return SettingsField(fields, label="Connection" if which == BACKEND else "Rights")
 
 

@@ -29,12 +29,14 @@ from credentials.engines import (
     Session,
     SessionTrace,
     find_can_leave_behind,
+    find_grantable,
     find_left_behind,
 )
 from credentials.models import Backend, Role
 from foundation.handles import new_handle, random_bytes
 from foundation.keyring import KeyringError
 
+MAX_GRANTABLE = 50  # names that a form offers
 PROBE_LIFETIME = timedelta(minutes=5)
 
 
@@ -52,6 +54,7 @@ class Report:
     that accounts could leave, and what to revoke against it. `used`: roles whose probe account was
     made, used and revoked. `deactivated`: roles that were deactivated, and why. `is_unreachable`: the
     backend or our login failed, which says nothing about a role. `failed_at`: the rung of connection_rungs.py.
+    `grantable`: the names that the settings of a role may use.
     """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
@@ -62,6 +65,7 @@ class Report:
     deactivated: dict[str, str] = field(default_factory=dict)
     is_unreachable: bool = False
     failed_at: str = ""
+    grantable: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
@@ -114,6 +118,7 @@ def probe(engine: Engine, target: BackendAddress, prefix: str, settings: Mapping
         account = _account(prefix, settings, now)
         _probe(engine, target, link, account, report)
         report.excess = link.excess_rights()
+        report.grantable = find_grantable(link)[:MAX_GRANTABLE]
         _look_for_remains(link, account, report)
     except EngineError as error:
         report.note_error("read rights and leftovers", error)

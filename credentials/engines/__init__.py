@@ -232,6 +232,15 @@ def find_statements(engine: Engine, target: BackendAddress, account: DatabaseAcc
     return list(method(target, account)) if method else []
 
 
+def find_grantable(link: Link) -> list[str]:
+    """The names that a role of this backend may use, such as groups; empty if the engine does not say.
+
+    An optional method of a Link.
+    """
+    method = getattr(link, "grantable", None)
+    return list(method()) if method else []
+
+
 class UnknownEngine(NotContacted):
     """No installed engine supports this kind of backend."""
 

@@ -340,6 +340,11 @@ class PostgresLink:
             found += [f"It is a member of {name}." for (name,) in held]
         return found
 
+    def grantable(self) -> list[str]:
+        """The groups whose members our administrator may choose, without the server's own."""
+        with self._call(self._main):
+            return [name for (name,) in self._main.execute(catalog.GRANTABLE).fetchall()]
+
     def left_behind(self, account: DatabaseAccount) -> list[str]:
         """Default privileges of the account's groups.
 

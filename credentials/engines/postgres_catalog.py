@@ -44,3 +44,8 @@ SELECT p.oid::regprocedure::text FROM pg_proc p
    AND EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
                 WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE') ORDER BY 1
 """
+GRANTABLE = r"""
+SELECT rolname::text FROM pg_roles
+ WHERE NOT rolcanlogin AND rolname NOT LIKE 'pg\_%'
+   AND pg_has_role(current_user, oid, 'MEMBER WITH ADMIN OPTION') ORDER BY rolname
+"""

@@ -25,7 +25,7 @@ _FACTS: dict[str, type] = {
 _METHODS = ("problems_with_role", "connect", "log_in", "connection_facts")
 
 # Of a link, and of an engine.
-_OPTIONAL = frozenset({"left_behind", "can_leave_behind", "backend_fields", "role_fields", "statements"})
+_OPTIONAL = frozenset({"left_behind", "can_leave_behind", "grantable", "backend_fields", "role_fields", "statements"})
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _is_json_object(found: Any) -> bool:
 # The checks of the return values that we use.
 _ANSWERS: dict[str, Callable[[Any], bool]] = {
     "verify": _is_presence, "list_owned": _is_texts, "excess_rights": _is_texts, "problems_with_role": _is_texts,
-    "connection_facts": _is_json_object, "statements": _is_texts,
+    "connection_facts": _is_json_object, "statements": _is_texts, "grantable": _is_texts,
     "left_behind": _is_texts, "can_leave_behind": _is_texts,
 }  # fmt: skip
 

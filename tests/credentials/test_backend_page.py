@@ -178,7 +178,12 @@ def role_form(backend: Backend, **more: Any) -> dict[str, Any]:
 
 def test_a_role_has_the_rights_of_its_engine_and_shows_what_runs(admin_browser: Client, orders: Backend) -> None:
     assert f"?backend={orders.pk}" in admin_browser.get("/admin/credentials/role/add/").content.decode()
+    rungs(admin_browser, orders)
     page = admin_browser.get("/admin/credentials/role/add/", {"backend": str(orders.pk)}).content.decode()
+    assert "found these groups: orders_reader, orders_writer." in page, "the names need not be guessed"
+    Backend.objects.update(preflight={"grantable": ["<script>alert(1)</script>"]})
+    hostile = admin_browser.get("/admin/credentials/role/add/", {"backend": str(orders.pk)}).content.decode()
+    assert "<script>alert" not in hostile and "&lt;script&gt;alert" in hostile
     assert 'name="settings-groups"' in page and "Save the role: its statements appear here." in page
     form = role_form(orders) | sent({"groups": ["orders_reader"]}).dict()
     answer = admin_browser.post("/admin/credentials/role/add/", form, follow=True)
