@@ -123,7 +123,8 @@ def _fill(preview: Preview, fields: dict[str, Any], details: dict[str, Any]) -> 
     try:
         operation = describe_operation(details, **texts, risk=fields.get("risk") or "routine", schema=fields["schema"])
     except wording.WordingError as problem:
-        preview.problems.append(f"Countersign refuses such a request: {problem}.")
+        if not preview.problems:  # else an example is missing, which is the reason
+            preview.problems.append(f"Countersign refuses such a request: {problem}.")
         return
     resource = fields.get("resource")
     preview.content = {

@@ -12,6 +12,7 @@ from typing import Any
 from operations import schemas
 
 MAX_ITEMS = 10  # of a list in the manner `long`
+MISSING = "…"  # in place of a value for which no example was found
 MAX_PARTS = 300  # of a schema for which values are made
 _TEXTS = (
     "Example", "example", "EUR", "120.00", "120", "12", "1", "a", "A", "DE89370400440532013000", "2026-03-14",
@@ -36,7 +37,10 @@ class Manner(StrEnum):
 
 
 def example(schema: dict[str, Any], manner: Manner) -> tuple[dict[str, Any], list[str]]:
-    """An operation without its `type`, with every field; and the fields for which no example was found."""
+    """An operation without its `type`, with every field; and the fields for which no example was found.
+
+    Such a field has the value MISSING.
+    """
     maker = _Maker(schema.get("$defs", {}), manner)
     value = maker.value_of(schema, "")
     return value if isinstance(value, dict) else {}, maker.missing
@@ -54,12 +58,14 @@ class _Maker:
         """The first candidate that the schema accepts."""
         part = part if isinstance(part, dict) else {}
         self.left -= 1
+        known = len(self.missing)
         if self.left > 0:
             for candidate in self._candidates(part, path):
-                if self._fits(part, candidate):
+                # An object with a missing field is returned as it is: the field is named.
+                if self._fits(part, candidate) or (isinstance(candidate, dict) and len(self.missing) > known):
                     return candidate
         self.missing.append(path or "the object")
-        return None
+        return MISSING
 
     def _fits(self, part: Any, candidate: Any) -> bool:
         alone = {
@@ -98,7 +104,7 @@ class _Maker:
             case "object":
                 prefix = f"{path}." if path else ""
                 made = {name: self.value_of(one, prefix + name) for name, one in part.get("properties", {}).items()}
-                yield {name: value for name, value in made.items() if prefix + name not in self.missing}
+                yield made
             case "array":
                 yield from self._lists(part, path)
 

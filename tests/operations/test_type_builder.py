@@ -225,7 +225,7 @@ def test_the_preview_says_what_is_missing(admin: Client, bank: ResourceServer) -
     wanting = row_data([Row("code", pattern="^[QX]{9}-[0-9]{7}$", required=True)], "schema")
     form = {name: value for name, value in refund(bank).items() if not name.startswith("schema")} | wanting
     page = unescape(admin.post(PREVIEW, form | {"summary": "Refund {code}"}).content.decode())
-    assert "There is no example of code" in page
+    assert "There is no example of code:" in page and "Refund …" in page
     page = unescape(
         admin.post(PREVIEW, form | {"summary": "x", "schema-0-example": "QXQXQXQXQ-1234567"}).content.decode()
     )

@@ -85,6 +85,12 @@ def closed(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
 TEXT = {"type": "string", "maxLength": 9}
 
 
+def test_a_field_without_an_example_is_named_and_the_others_are_there() -> None:
+    odd = {"type": "string", "pattern": "^[QX]{9}$"}
+    schema = closed(("a", "to"), a=TEXT, to=closed(("b", "c"), b=odd, c=TEXT))
+    assert examples.example(schema, Manner.PLAIN) == ({"a": "Example", "to": {"b": "…", "c": "Example"}}, ["to.b"])
+
+
 def test_an_object_is_a_name_with_a_dot() -> None:
     schema = closed(("to",), to=closed(("name",), name=TEXT, iban=TEXT))
     assert [(row.name, row.required) for row in rows_of(schema)] == [("to.name", True), ("to.iban", False)]
