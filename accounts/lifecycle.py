@@ -154,7 +154,8 @@ def find_invitation(unverified_handle: str, now: datetime) -> Invitation | None:
 
 
 def _acceptable() -> Q:
-    """Invitations of active users. One of a member of staff works only if its maker may manage them now.
+    """Invitations of active users, whose makers are not disabled. One of a member of staff works only if its maker may
+    manage them now.
 
     The user may have become a member of staff, or got more rights, after somebody with fewer rights
     had got the link.
@@ -165,7 +166,8 @@ def _acceptable() -> Q:
     manages_staff = _permissions_of(OuterRef("invited_by_id")).filter(codename=ROLE_PERMISSION)
     own = _permissions_of(OuterRef(OuterRef("invited_by_id"))).values("pk")
     lacking = _permissions_of(OuterRef("user_id")).exclude(pk__in=own)
-    return (
+    by_disabled = User.objects.filter(pk=OuterRef("invited_by_id"), is_active=False)
+    return ~Q(Exists(by_disabled)) & (
         Q(Exists(active.filter(is_staff=False, is_superuser=False)))
         | Q(Exists(active), Exists(by_superuser))
         | Q(Exists(active.filter(is_superuser=False)), Exists(manages_staff), ~Exists(lacking))
@@ -235,7 +237,9 @@ def assign_roles(user: User, roles: Collection[StaffRole], by: User, now: dateti
         raise PermissionDenied
     user.groups.remove(*Group.objects.filter(name__in=[role.group_name for role in before]))
     user.groups.add(*Group.objects.filter(name__in=[role.group_name for role in roles]))
-    user.is_staff = bool(roles) or user.is_superuser or user.user_permissions.exists()
+    has_other_rights = user.is_superuser or user.user_permissions.exists()
+    by_group = user.is_staff and user.groups.filter(permissions__isnull=False).exists()
+    user.is_staff = bool(roles) or has_other_rights or by_group
     user.save(update_fields=["is_staff"])
     facts = {"roles": [role.name for role in user.staff_roles], "roles_before": [role.name for role in before]}
     record(events.USER_ROLES_CHANGED, about_user(user, by), now, **facts)

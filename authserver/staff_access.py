@@ -45,9 +45,9 @@ MODELS = (
     ModelAccess(
         "clients.agent", "Agents", "Agents", sees="ASDU", adds="AD", changes="AD",
         actions={"suspend": "AS", "resume": "A", "issue_secret": "AD", "revoke_secrets": "ASD"},
-        note="A developer reaches only the agents that they added. They do not change the name and the profile later, "
-        "and never the owner, the scopes, the operation types, the groups, the linked users, the limits of leases "
-        "and the exemption from PKCE.",
+        note="A developer reaches only the agents that they added. They do not change the name, the profile, the grant "
+        "types and the use of user codes later, and never the owner, the scopes, the operation types, the groups, the "
+        "linked users, the limits of leases and the exemption from PKCE.",
     ),
     ModelAccess(
         "clients.initialaccesstoken", "Initial access tokens", "Agents", sees="ASU", adds="A",
@@ -66,6 +66,7 @@ MODELS = (
     ModelAccess(
         "credentials.role", "Roles of backends", "Credentials", sees="ASOU", adds="AO", changes="AO",
         actions={"end_leases": "ASO"},
+        note="An operator does not change the texts, the risk, the assurance and the uses of a role that exists.",
     ),
     ModelAccess(
         "credentials.lease", "Leases", "Credentials", sees="ASOU",

@@ -115,7 +115,7 @@ GRANTED = (
     "max_lease_lifetime", "max_leases",
 )  # fmt: skip
 # Nor what an administrator looked at before they decided that: users know the agent by its name.
-SETTLED = ("name", "profile")
+SETTLED = ("name", "profile", "grant_types", "backchannel_user_code_parameter")
 LEFT_TO_ADMINISTRATORS = (
     "The agent may not ask for anything yet. An administrator chooses the scopes, the operation types and the users."
 )

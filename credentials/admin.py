@@ -355,8 +355,14 @@ class RoleForm(forms.ModelForm[Role]):
         except ValidationError:
             return None
 
+    may_change_meaning = True
+
     def clean(self) -> dict[str, Any] | None:
         cleaned = super().clean()
+        if not self.may_change_meaning:
+            # It was granted to agents as it is, and decides whether and what users are asked.
+            for changed in set(self.changed_data) & set(roles.MEANING_FIELDS):
+                self.add_error(changed, "Only who may change operation types changes this once the role exists.")
         name = cleaned.get("name") if cleaned and self.instance._state.adding else None
         if name and (problem := roles.problem_with_new_name(name)):
             self.add_error("name", problem)
@@ -402,6 +408,12 @@ class RoleAdmin(PreflightAfterSaving):
         response = super().changeform_view(request, object_id, form_url, context)
         response._csp_update = {"frame-src": ["'self'"]}  # the preview
         return response
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        # Django makes this class for each request.
+        form.may_change_meaning = obj is None or request.user.has_perm("operations.change_operationtype")  # type: ignore[attr-defined]
+        return form
 
     @admin.display(description="what runs on the backend")
     def statements(self, obj: Role) -> str:

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from foundation.admin import LegibleJSON
 from foundation.rows import HiddenJSON
 
-MAX_UPLOAD = 100_000  # bytes
+MAX_UPLOAD = 20_000  # bytes or characters; the search for PEM blocks takes their square
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
 _PRIVATE = "This is a private key. Keep it where it is, and paste the public key: openssl pkey -in key.pem -pubout"
 _WANTED = "Paste a public key as PEM (-----BEGIN PUBLIC KEY-----), a certificate, a JWK, or a JWK Set."
@@ -37,6 +37,8 @@ class Submitted:
 
 def keys_in(text: str) -> dict[str, Any] | list[dict[str, Any]]:
     """A JWK Set, or the keys of PEM blocks or of one JWK. Raises ValidationError."""
+    if len(text) > MAX_UPLOAD:
+        raise ValidationError("This is longer than 20,000 characters. Public keys are shorter.")
     if "-----BEGIN" in text:
         blocks = list(_BLOCK.finditer(text))
         if not blocks:
@@ -160,7 +162,7 @@ class KeysField(forms.Field):
         if not upload:
             return ""
         if upload.size > MAX_UPLOAD:
-            raise ValidationError("The file is larger than 100 kB. A file of public keys is smaller.")
+            raise ValidationError("The file is larger than 20 kB. A file of public keys is smaller.")
         try:
             return str(upload.read().decode()).strip()
         except UnicodeDecodeError as error:

@@ -88,7 +88,7 @@ def _schema_of(operation: dict[str, Any], shared: Any, document: dict[str, Any])
     for one in parameters:
         if one.get("in") == "body":  # Swagger 2
             body = {"content": {"application/json": {"schema": one.get("schema", {})}}, "required": True}
-        elif one.get("in") in {"path", "query", "formData"} and isinstance(one.get("name"), str):
+        elif one.get("in") in ("path", "query", "formData") and isinstance(one.get("name"), str):
             described = {"description": one["description"]} if isinstance(one.get("description"), str) else {}
             schema["properties"][one["name"]] = described | _of_parameter(one)
             if one.get("required"):

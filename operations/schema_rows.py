@@ -161,8 +161,9 @@ def rows_of(schema: Any) -> list[Row]:
 
 def _rows_in(schema: dict[str, Any], path: tuple[str, ...]) -> Iterator[Row]:
     """The required fields first, in the order of `required`: the database does not keep the order of properties."""
-    required = list(schema.get("required", []))
-    properties = schema.get("properties", {})
+    required, properties = schema.get("required", []), schema.get("properties", {})
+    if not _is_list(required) or not isinstance(properties, dict):
+        raise NoRows("Its properties or its required fields are malformed.")
     for name in sorted(properties, key=lambda name: required.index(name) if name in required else len(required)):
         place_path, part = (*path, name), properties[name]
         place = ".".join(place_path)
@@ -239,6 +240,10 @@ def _refuse_others(part: dict[str, Any], known: set[str], place: str) -> None:
         raise NoRows(f"{place}: rows have no {others[0]}.")
 
 
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
 def has_same_meaning(one: Any, other: Any) -> bool:
     """Whether two schemas that rows can express differ only in spelling."""
     return bool(_spelled_alike(one) == _spelled_alike(other))
@@ -251,7 +256,10 @@ def _spelled_alike(part: Any) -> Any:
     if "properties" in part and isinstance(part["properties"], dict):
         alike["properties"] = {name: _spelled_alike(value) for name, value in part["properties"].items()}
     if part.get("type") == "object":
-        alike = {"properties": {}} | alike | {"required": sorted(part.get("required", []))}
+        required = part.get("required", [])
+        alike = (
+            {"properties": {}} | alike | {"required": sorted(map(str, required)) if _is_list(required) else required}
+        )
     if "enum" in part:
         alike = {"type": "string"} | alike
     return {k: v for k, v in alike.items() if not (k == "uniqueItems" and v is False)}

@@ -49,7 +49,7 @@ def problems_with(schema: Any) -> list[str]:
     """The reasons why this cannot be the schema of an operation type; empty if there are none."""
     if not isinstance(schema, dict) or schema.get("type") != "object":
         return ['the schema must describe an object: begin with {"type": "object", "properties": {...}}']
-    if len(repr(schema)) > MAX_SCHEMA_BYTES:
+    if is_larger(schema, MAX_SCHEMA_BYTES):
         return [f"the schema is larger than {MAX_SCHEMA_BYTES} bytes: shorten descriptions and lists of choices"]
     try:
         Draft202012Validator.check_schema(schema, format_checker=_NO_FORMATS)
@@ -64,6 +64,22 @@ def problems_with(schema: Any) -> list[str]:
     if len(schema.get("properties", {})) > MAX_FIELDS:
         found.append(f"the schema has more than {MAX_FIELDS} fields, too many for a prompt: make two operation types")
     return found
+
+
+def is_larger(value: Any, limit: int) -> bool:
+    """Whether this has more than about so many characters as text. Builds no text: parts may be shared many times."""
+    size, left = 0, [value]
+    while left and size <= limit:
+        part = left.pop()
+        if isinstance(part, dict):
+            size += 2
+            left += [*part, *part.values()]
+        elif isinstance(part, list):
+            size += 2
+            left += part
+        else:
+            size += len(part) + 4 if isinstance(part, str) else len(str(part)) + 2
+    return size > limit
 
 
 def _not_a_schema(error: SchemaError) -> str:

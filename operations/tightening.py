@@ -83,7 +83,8 @@ class _Tightening:
     def _merged(self, part: dict[str, Any], path: str) -> dict[str, Any]:
         """allOf of objects with different fields, as OpenAPI documents write inheritance."""
         resolved = [self._resolved(shape) for shape in part.get("allOf") or [] if isinstance(shape, dict)]
-        if not resolved or not all(_is_plain_object(shape) for shape in resolved):
+        own: dict[str, Any] = {name: part[name] for name in ("properties", "required") if name in part}
+        if not resolved or not all(_is_plain_object(shape) for shape in (own, *resolved)):
             return part
         whole: dict[str, Any] = {name: value for name, value in part.items() if name != "allOf"} | {"type": "object"}
         for shape in resolved:

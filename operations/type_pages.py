@@ -178,15 +178,16 @@ def _to_form(request: HttpRequest, chosen: Found) -> HttpResponse:
     except NoOperation as error:
         messages.error(request, str(error))
         return redirect("admin:operations_operationtype_import")
-    if len(repr(schema)) > schemas.MAX_SCHEMA_BYTES:
+    if schemas.is_larger(schema, schemas.MAX_SCHEMA_BYTES):
         messages.error(request, f"{chosen.key} has too many fields. Paste only the part that an approval needs.")
         return redirect("admin:operations_operationtype_import")
-    for problem in schemas.problems_with(schema)[:MAX_LISTED]:
+    problems = schemas.problems_with(schema)
+    for problem in problems[:MAX_LISTED]:
         messages.warning(request, f"Countersign cannot use this part as it is. {problem}")
-    title = chosen.title or "Operation"
+    title = (chosen.title or "Operation").replace("{", "(").replace("}", ")")
     request.session[DRAFT] = {
-        "schema": schema, "title": title.replace("{", "(").replace("}", ")"),
-        "summary": proposed_wording(schema, title.replace("{", "(").replace("}", ")")), "changes": _few(changes),
+        "schema": schema, "title": title, "summary": title if problems else proposed_wording(schema, title),
+        "changes": _few(changes),
         "source": chosen.key,
     }  # fmt: skip
     return redirect(f"{reverse('admin:operations_operationtype_add')}?draft=1")

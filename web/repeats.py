@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from foundation.pending_answers import Repeat
 from web.exchange import Message, Scope, WsgiAnswer, messages_of
 
-MAX_ANSWERS = 32  # a client chooses part of the key
+MAX_ANSWERS = 32  # a client chooses part of the key, and how it encodes the path
 _SCHEME_HEADERS = (b"x-forwarded-proto", b"forwarded")
 
 
@@ -38,7 +38,7 @@ class Repeats:
         if not _is_repeatable(scope):
             return
         if len(self._answers) >= MAX_ANSWERS:
-            self._answers = {}
+            self._answers, self._paths = {}, set()
         self._answers[_key(scope)] = _StoredAnswer(messages_of(answer), repeat.count, time.monotonic() + repeat.seconds)
         self._paths.add(scope["raw_path"])
 

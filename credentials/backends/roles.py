@@ -14,7 +14,7 @@ from audit.record import About, record
 from credentials.backends import lifecycle
 from credentials.backends.secrets import own_resource
 from credentials.engines import BackendAddress, DatabaseAccount, EngineError, SessionTrace, find_statements
-from credentials.models import Role
+from credentials.models import Role, mismatches
 from operations.lifecycle import put_version
 from operations.models import OperationType, OperationTypeVersion
 
@@ -98,7 +98,10 @@ def statements_of(role: Role, now: datetime) -> list[str]:
         SessionTrace("<lease>", "<agent>", "<user>", "<grant>", purpose="<the agent's purpose>"),
     )  # fmt: skip
     try:
-        return find_statements(role.backend.find_engine(), BackendAddress(role.backend.settings, ""), account)
+        engine = role.backend.find_engine()
+        if mismatches(engine.role_schema, role.settings):
+            return []  # the form says what is wrong with them
+        return find_statements(engine, BackendAddress(role.backend.settings, ""), account)
     except EngineError as error:
         return [f"The statements cannot be shown: {error}"]
 

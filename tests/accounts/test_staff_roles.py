@@ -206,6 +206,15 @@ class TestInvitations:
         found = lifecycle.find_invitation(handle, timezone.now())
         assert found and lifecycle.accept_invitation(found.pk, "correct horse battery", timezone.now())
 
+    @pytest.mark.parametrize("target", ["operator", "a user"])
+    def test_a_link_ends_when_its_maker_is_disabled(self, user: User, target: str) -> None:
+        by = make_staff("administrator")
+        other = make_staff("operator") if target == "operator" else user
+        _, handle = lifecycle.invite(other.email, "", by, timezone.now())
+        assert lifecycle.find_invitation(handle, timezone.now()) is not None
+        lifecycle.disable(by, make_staff("security"), timezone.now())
+        assert lifecycle.find_invitation(handle, timezone.now()) is None
+
     @pytest.mark.parametrize("target", ["a superuser", "an administrator"])
     def test_a_link_ends_when_the_user_gets_more_rights(self, target: str) -> None:
         by = make_staff("operator")
@@ -283,6 +292,15 @@ class TestDevelopers:
         assert page.status_code == 200, page.content
         return Agent.objects.get(name="Mine")
 
+    def test_does_not_change_how_users_are_asked(self, developer: User, mine: Agent) -> None:
+        browser, before = sign_in(developer), list(mine.grant_types)
+        Agent.objects.filter(pk=mine.pk).update(backchannel_user_code_parameter=True)
+        sent = self.form(grant_types=["urn:openid:params:grant-type:ciba", "client_credentials"])
+        assert browser.post(f"/admin/clients/agent/{mine.pk}/change/", sent).status_code == 302
+        mine.refresh_from_db()
+        assert mine.grant_types == before
+        assert mine.backchannel_user_code_parameter
+
     NOTHING = (0, 0, 0, None, 0, ["openid"], None, None, False)
 
     def test_adds_an_agent_that_may_ask_for_nothing(self, developer: User, agent: Caller, user: User) -> None:
@@ -321,9 +339,8 @@ class TestDevelopers:
         assert mine.scopes.count() == Scope.objects.count() and mine.links.filter(is_linked=True).exists()
 
     def test_a_problem_with_a_field_that_they_do_not_have_is_shown(self, developer: User, mine: Agent) -> None:
-        Agent.objects.filter(pk=mine.pk).update(pkce_exempt=True)
-        sent = self.form(token_endpoint_auth_method="none", grant_types="authorization_code",
-                         redirect_uris="https://a.example/", client_jwks="")  # fmt: skip
+        Agent.objects.filter(pk=mine.pk).update(pkce_exempt=True, grant_types=["authorization_code"])
+        sent = self.form(token_endpoint_auth_method="none", redirect_uris="https://a.example/", client_jwks="")
         page = sign_in(developer).post(f"/admin/clients/agent/{mine.pk}/change/", sent)
         assert page.status_code == 200 and "A public client always needs PKCE." in page.content.decode()
 

@@ -107,7 +107,7 @@ def test_text_that_is_no_public_key(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"\xff\xfe\x00", "no text"), (b"x" * (MAX_UPLOAD + 1), "larger than 100 kB")]
+    ("content", "said"), [(b"\xff\xfe\x00", "no text"), (b"x" * (MAX_UPLOAD + 1), "larger than 20 kB")]
 )
 def test_a_file_that_is_no_key(content: bytes, said: str) -> None:
     with pytest.raises(ValidationError, match=said):

@@ -313,6 +313,38 @@ def test_a_version_that_todays_rules_refuse_is_not_restored(
 # --- import
 
 IMPORT = "/admin/operations/operationtype/import/"
+JUNK = [
+    {"type": "object", "required": 5},
+    {"type": "object", "required": [[]]},
+    {"type": "object", "properties": ["x"], "required": ["x"]},
+    {"type": "object", "properties": ["x"]},
+    {"type": "object", "properties": [1], "allOf": [{"type": "object"}, {"type": "object"}]},
+    {"openapi": "3.1.0", "paths": {"/x": {"post": {"parameters": [{"in": [], "name": "x"}]}}}},
+]
+
+
+@pytest.mark.parametrize("document", JUNK)
+def test_junk_is_refused_in_words(
+    admin: Client, bank: ResourceServer, refund_type: OperationType, document: dict[str, Any]
+) -> None:
+    assert admin.post(IMPORT, {"document": json.dumps(document)}, follow=True).status_code == 200
+    pasted = refund(bank) | {"schema": json.dumps(document), "preview_of": refund_type.pk}
+    assert admin.post(PREVIEW, pasted).status_code == 200
+    changed = admin.post(f"/admin/operations/operationtype/{refund_type.pk}/change/", pasted)
+    assert changed.status_code == 200
+    refund_type.refresh_from_db()
+    assert refund_type.current is not None
+    assert refund_type.current.number == 1
+
+
+def test_a_document_that_repeats_a_long_text_is_refused(admin: Client) -> None:
+    """Shared by reference, it is small; written out, it would be gigabytes."""
+    fields = {f"f{number}": {"$ref": "#/$defs/long"} for number in range(1500)}
+    long = {"type": "string", "description": "x" * 800_000}
+    document = {"type": "object", "properties": fields, "$defs": {"long": long}}
+    page = admin.post(IMPORT, {"document": json.dumps(document)}, follow=True)
+    assert "operation types" in page.content.decode().lower()
+    assert page.status_code == 200
 
 
 def test_one_operation_of_a_document_fills_the_rows(admin: Client) -> None:

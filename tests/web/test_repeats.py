@@ -75,6 +75,14 @@ def test_a_client_that_varies_a_header_fills_no_memory() -> None:
     assert len(repeats._answers) <= MAX_ANSWERS
 
 
+def test_nor_does_one_that_varies_the_spelling_of_the_path() -> None:
+    repeats, _ = stored()
+    for number in range(10 * MAX_ANSWERS):
+        repeats.keep(scope(b"/%64ocument" + b"/" * number), ANSWER, Repeat(60, lambda: None))
+    assert len(repeats._answers) <= MAX_ANSWERS
+    assert len(repeats._paths) <= MAX_ANSWERS
+
+
 def test_over_the_wire_the_application_makes_a_document_once_per_scheme(odd: Served) -> None:
     bodies = [odd.request("GET", "/document").content for _ in range(3)]  # type: ignore[attr-defined]
     secure = odd.request("GET", "/document", headers={"X-Forwarded-Proto": "https"})
