@@ -1,11 +1,12 @@
 """The pages of a backend and of a role: real inputs, the test of a backend, the statements of a role."""
 
+import json
 import re
 from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Permission
+from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
 from audit.models import Event
@@ -16,7 +17,7 @@ from tests.credentials.test_backend_administration import admin_browser
 from tests.foundation.test_settings_form import sent
 from tests.support.leases import make_backend
 from tests.support.systems import PostgresServer, System
-from tests.support.world import make_user
+from tests.support.world import make_user, sign_in
 
 __all__ = ["admin_browser"]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -241,3 +242,24 @@ def test_an_empty_list_says_what_it_is_for(admin_browser: Client) -> None:
     assert "Add the first backend" in found, "a search in an empty list finds the same"
     for path in ("oauth/grant", "devices/device", "audit/setasideevent", "credentials/lease", "accounts/invitation"):
         assert "There are no" in admin_browser.get(f"/admin/{path}/").content.decode(), path
+
+
+def test_an_operator_does_not_change_what_users_are_asked(admin_browser: Client, orders: Backend) -> None:
+    """A role may be granted to agents already, and `routine` would ask nobody."""
+    rungs(admin_browser, orders)
+    form = role_form(orders) | sent({"groups": ["orders_reader"]}).dict()
+    admin_browser.post("/admin/credentials/role/add/", form)
+    role = Role.objects.get()
+    operator = make_user("operator@example.com", is_staff=True)
+    operator.groups.add(Group.objects.get(name="Staff: Operator"))
+    browser, url = sign_in(operator), f"/admin/credentials/role/{role.pk}/change/"
+    opened = {f"initial-{name}": value for name, value in form.items()}
+    opened["initial-settings"] = json.dumps(role.settings)
+    for name, value in {"risk": "routine", "uses": "9", "title": "Other", "summary": "Other"}.items():
+        page = browser.post(url, opened | form | {name: value})
+        assert set(page.context["adminform"].form.errors) == {name}
+    assert browser.post(url, opened | form | {"max_leases": "4"}).status_code == 302
+    role.refresh_from_db()
+    assert role.max_leases == 4
+    assert role.operation_type.current is not None
+    assert role.operation_type.current.risk == "sensitive"
