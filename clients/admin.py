@@ -219,11 +219,11 @@ class AgentAdmin(NoDeletion):
 
     def handover_view(self, request: HttpRequest, agent_id: int) -> HttpResponse:
         """What the builder needs, again. A secret is not shown again."""
-        agent = self.get_object(request, str(agent_id))
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        agent = self.get_object(request, str(agent_id))  # a developer's list has their own agents only
         if agent is None:
             raise Http404
-        if not self.has_view_permission(request, agent):
-            raise PermissionDenied
         return self._hand_over(request, agent, None)
 
     def _hand_over(self, request: HttpRequest, agent: Agent, secret: str | None) -> HttpResponse:

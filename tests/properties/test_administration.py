@@ -213,6 +213,17 @@ def test_filters_searches_and_pages_of_a_list(admin: Client, query: str) -> None
     assert admin.get(f"/admin/ciba/backchannelrequest/?{query}").status_code in {200, 302, 400}
 
 
+@pytest.mark.parametrize(
+    "lookup", ["year=99999", "year=0", "month=13", "gte=x", "gte=10000-01-01", "gte=0000-00-00", "isnull=x", "lt="]
+)
+def test_columns_that_our_pages_link_to(admin: Client, lookup: str) -> None:
+    linked = [(model, column) for model, one in site._registry.items() for column in getattr(one, "linked_columns", ())]
+    assert len(linked) >= 5
+    for model, column in linked:
+        page = f"/admin/{model._meta.label_lower.replace('.', '/')}/?{column}__{lookup}"
+        assert admin.get(page).status_code in {200, 302, 400}, page
+
+
 @pytest.mark.parametrize("key", ["x", "9" * 40, "\u0663", "", "00000000-0000-4000-8000-000000000000"])
 @pytest.mark.parametrize("model", ["audit/setasideevent", "clients/agent", "accounts/user", "credentials/lease"])
 def test_an_action_on_a_row_that_is_none(there: Administration, model: str, key: str) -> None:
