@@ -9,7 +9,6 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import IGNORED_PARAMS, SEARCH_VAR, ChangeList
-from django.db import DataError
 from django.db.models import Q
 from django.http import HttpRequest
 from django.utils.http import urlencode
@@ -38,10 +37,7 @@ class KeysetList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         order: Any = tuple(self.model_admin.get_ordering(request))
-        try:
-            rows, has_previous, has_next = self._read_page(order, request.GET.get(AFTER), request.GET.get(BEFORE))
-        except (ValueError, OverflowError, DataError) as error:  # for example the year 99999 in a filter
-            raise IncorrectLookupParameters(str(error)) from error
+        rows, has_previous, has_next = self._read_page(order, request.GET.get(AFTER), request.GET.get(BEFORE))
         self.result_list = rows
         self.previous_link = self._link(BEFORE, rows[0], order) if has_previous else ""
         self.next_link = self._link(AFTER, rows[-1], order) if has_next else ""

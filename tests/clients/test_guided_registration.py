@@ -113,7 +113,7 @@ def test_a_desktop_tool_has_no_credential_and_keeps_its_loopback_address(admin: 
     [
         ("server", {"credential": "own"}, "public_key", "Paste its public key"),
         ("server", {"credential": "own", "public_key": "-----BEGIN"}, "public_key", "cut off"),
-        ("server", {"credential": "own", "public_key": "[]"}, "public_key", "must have 1 to"),
+        ("server", {"credential": "own", "public_key": '{"keys": []}'}, "public_key", "must have 1 to"),
         ("server", {"credential": "own", "public_key": "private"}, "public_key", "the key is private"),
         ("server", {"credential": "secret", "users": "nobody@example.com"}, "users", "nobody@example.com"),
         ("server", {"credential": "secret", "users": "a@example.com " * 101}, "users", "At most 100"),
