@@ -296,6 +296,11 @@ def _connect(embedded: EmbeddedPostgres) -> psycopg.Connection:
         try:
             return psycopg.connect(embedded.url("postgres", "postgres"), autocommit=True, connect_timeout=5)
         except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise CannotStart(
+                    "The embedded PostgreSQL has other passwords than keys/postgres.json in the data directory: "
+                    "restore that file, or delete the data directory to begin anew."
+                ) from error
             # Recovery after a crash waits for the disk, so the growth of the log counts as
             # progress.
             size = process.log.stat().st_size if process.log and process.log.exists() else 0

@@ -21,6 +21,7 @@ from runtime.processes import Process, free_port
 from runtime.supervisor import Supervisor
 from tests.patience import PATIENCE, until
 from tests.stories.conftest import ROOT, Product, free_port_pair
+from tests.support import postgres_template
 
 
 def is_alive(pid: int) -> bool:
@@ -218,6 +219,31 @@ class TestPostgres:
             server.process.stop()
         again = postgres.start(folder, durable=False)
         again.process.stop()
+
+    def test_other_passwords_are_said_at_once(self, folder: Path) -> None:
+        postgres.start(folder, durable=False).process.stop()
+        stored = folder / "keys" / "postgres.json"
+        stored.write_text(json.dumps(dict.fromkeys(json.loads(stored.read_text()), "another")))
+        with pytest.raises(CannotStart, match=r"other passwords than keys/postgres\.json"):
+            postgres.start(folder, durable=False)
+
+    def test_a_template_begins_anew_after_a_killed_run(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(postgres_template, "FOLDER", folder)
+        monkeypatch.setattr(postgres_template, "TEMPLATE", folder / "template-x")
+        postgres.start(folder / "template-x", durable=False).process.stop()
+        (folder / "template-x" / "keys" / "postgres.json").unlink()
+        postgres_template.passwords()
+        data_dir = folder / "data"
+        data_dir.mkdir()
+        try:
+            postgres_template.copy_to(data_dir)
+            server = postgres.start(data_dir, durable=False)
+            with psycopg.connect(server.url(postgres.APPLICATION)) as connection:
+                assert connection.execute("SELECT count(*) FROM clients_agent").fetchone() == (0,)
+            server.process.stop()
+        finally:
+            postgres.delete_cluster(data_dir)
+            postgres.delete_cluster(folder / "template-x")
 
     def test_a_stale_pid_file_does_not_keep_it_from_starting(self, folder: Path) -> None:
         postgres.start(folder, durable=False).process.stop()

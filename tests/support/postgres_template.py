@@ -46,6 +46,8 @@ def copy_to(data_dir: Path) -> None:
         # For root, the cluster is outside the checkout, where it may be deleted without it.
         if not ((TEMPLATE / "complete").exists() and postgres.cluster_of(TEMPLATE).exists()):
             _delete_others()
+            # A run that was killed, or a checkout that was deleted, leaves a cluster with other passwords.
+            shutil.rmtree(postgres.cluster_of(TEMPLATE), ignore_errors=True)
             _make()
         (data_dir / "keys").mkdir(mode=0o700, exist_ok=True)
         shutil.copy2(TEMPLATE / "keys" / "postgres.json", data_dir / "keys")
