@@ -25,5 +25,6 @@ control.py, names.py which changes need a proof of the old key; names that look 
 endpoints.py         POST /oidc/register, GET PUT DELETE /oidc/register/{client_id}
 lifecycle.py         save, suspend, resume, link, unlink, reset, secrets; registrations checked again
 agent_kinds.py, guided_registration.py   an administrator registers an agent step by step
+handover.py          what the builder of an agent gets, and what an agent lacks
 admin.py, errors.py  agents in the administration; errors of registration
 """

@@ -7,7 +7,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.widgets import FilteredSelectMultiple
 from django.core.exceptions import NON_FIELD_ERRORS, PermissionDenied, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
 
@@ -15,7 +15,8 @@ from accounts.models import User
 from clients import ending_certificates, lifecycle, registration
 from clients.agent_kinds import KINDS
 from clients.certificates import SUBJECT_KINDS
-from clients.guided_registration import GuidedRegistrationForm, handover, missing_parts
+from clients.guided_registration import GuidedRegistrationForm
+from clients.handover import handover, missing_parts
 from clients.models import CIBA, Agent, InitialAccessToken, PublishedKeys
 from foundation.admin import NoDeletion, show_once
 from foundation.key_inputs import KeysField
@@ -213,8 +214,9 @@ class AgentAdmin(NoDeletion):
             return render(request, "admin/clients/agent/register.html", context)
         form = GuidedRegistrationForm(request.POST or None, kind=kind, may_grant=may_grant)
         if form.is_valid():
-            secret = form.register(_administrator(request), timezone.now())
-            return self._hand_over(request, form.agent, secret)
+            if secret := form.register(_administrator(request), timezone.now()):
+                return self._hand_over(request, form.agent, secret)  # at once, because it is shown only now
+            return redirect("admin:clients_agent_handover", form.agent.pk)
         return render(request, "admin/clients/agent/register.html", context | {"form": form})
 
     def handover_view(self, request: HttpRequest, agent_id: int) -> HttpResponse:

@@ -1,33 +1,31 @@
 """The guided registration of an agent in the admin: its kind, then only the fields that this kind needs.
 
-At the end the page shows what the builder of the agent needs: identifiers, an environment file, and a
-program that runs as it is. The private key is made in the administrator's browser and never sent.
+The private key may be made in the administrator's browser. Only the public key is sent. handover.py has
+what the builder of the agent gets at the end.
 """
 
-import shlex
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, ClassVar, cast
+from typing import Any
 
 from django import forms
-from django.conf import settings
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from django.template.loader import render_to_string
 
 from accounts.models import User
 from accounts.staff_roles import GROUP_NAMES
 from clients import lifecycle
 from clients.agent_kinds import AgentKind
-from clients.models import CIBA, CLIENT_CREDENTIALS, REFRESH_TOKEN, Agent
-from clients.redirects import is_loopback
+from clients.models import Agent
 from foundation.key_inputs import keys_in
-from operations.models import OFFLINE_ACCESS, OperationType, Scope
+from operations.models import OperationType, Scope
 
 MAX_USERS = 100
-# Where a problem of the model is shown, if not at a field of the same name.
-_FIELD_OF = {"client_jwks": "public_key", "user": "owner"}
+# Field → the agent's field that it decides, if that has another name.
+_AGENT_FIELDS = {
+    "credential": "token_endpoint_auth_method", "public_key": "client_jwks", "owner": "user", "users": "linked_users",
+}  # fmt: skip
+_FORM_FIELDS = {agent_field: field for field, agent_field in _AGENT_FIELDS.items()}
 GRANTING_FIELDS = ("owner", "scopes", "operation_types", "users", "groups")
 
 
@@ -45,6 +43,7 @@ class GuidedRegistrationForm(forms.Form):
     BROWSER_KEY, OWN_KEY, SECRET = "browser", "own", "secret"
 
     name = forms.CharField(max_length=60, help_text="Users read this name in every prompt.")
+    owner = forms.EmailField(label="Its user", help_text="The e-mail address of an active user.")
     credential = forms.ChoiceField(
         label="How it proves who it is",
         choices=[
@@ -67,7 +66,6 @@ class GuidedRegistrationForm(forms.Form):
         widget=forms.TextInput(attrs={"class": "vTextField"}),
         help_text="Where the browser returns after the user's consent. Separate several by spaces.",
     )
-    owner = forms.EmailField(label="Its user", help_text="The e-mail address of an active user.")
     scopes = _LabelledChoices(
         Scope.objects.filter(is_active=True, resource__is_active=True).select_related("resource"),
         required=False,
@@ -95,10 +93,6 @@ class GuidedRegistrationForm(forms.Form):
         help_text="Every active user of these groups.",
     )
 
-    ORDER: ClassVar[tuple[str, ...]] = (
-        "name", "owner", "credential", "public_key", "redirect_uris", "scopes", "operation_types", "users", "groups",
-    )  # fmt: skip
-
     def __init__(self, *args: Any, kind: AgentKind, may_grant: bool, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.kind = kind
@@ -106,7 +100,6 @@ class GuidedRegistrationForm(forms.Form):
             del self.fields[name]
         if kind.redirect_uris is not None:
             self.fields["redirect_uris"].initial = kind.redirect_uris
-        self.order_fields(self.ORDER)
 
     def _unneeded(self, may_grant: bool) -> set[str]:
         unneeded = {"credential", "public_key", "users", "groups"} if self.kind.is_public else {"redirect_uris"}
@@ -128,7 +121,7 @@ class GuidedRegistrationForm(forms.Form):
             self.agent.full_clean()
         except ValidationError as error:
             for name, problems in error.message_dict.items():
-                field = _FIELD_OF.get(name, name)
+                field = _FORM_FIELDS.get(name, name)
                 if not self.has_error(field):  # this form's own words say it better
                     self.add_error(field if field in self.fields else None, problems)
         return values
@@ -169,7 +162,8 @@ class GuidedRegistrationForm(forms.Form):
         """Registers the agent with what it may do. Returns its client secret if it has one."""
         values, agent = self.cleaned_data, self.agent
         agent.created_by = by
-        lifecycle.save_agent(agent, [name for name in self.fields if values.get(name)], by, now)
+        given = [_AGENT_FIELDS.get(name, name) for name in self.fields if values.get(name)]
+        lifecycle.save_agent(agent, [*given, "grant_types"], by, now)
         for name in ("scopes", "operation_types", "groups"):
             getattr(agent, name).set(values.get(name, ()))
         for user in values.get("users", ()):
@@ -186,87 +180,3 @@ def _active_users(addresses: list[str]) -> list[User]:
     if missing := [address for address in wanted if address not in found]:
         raise ValidationError(f"No active user has this address: {', '.join(missing)}.")
     return [found[address] for address in dict.fromkeys(wanted)]
-
-
-def missing_parts(agent: Agent) -> list[str]:
-    """What the agent still lacks before it can work, a sentence each."""
-    lacks_secret = agent.token_endpoint_auth_method in Agent.SECRET_METHODS and not _has_live_secret(agent)
-    asks = agent.allows_grant_type(CIBA)
-    lacks_users = asks and not agent.user_id and not agent.groups.exists() and not _linked(agent).exists()
-    lacks_rights = not agent.scopes.exists() and not agent.operation_types.exists()
-    sentences = {
-        "It has no secret: issue one.": lacks_secret,
-        "It may ask for nothing: choose scopes or operations.": lacks_rights,
-        "It may ask nobody: choose users, a group or an owner.": lacks_users,
-        "Each CIBA request needs the scope openid, which this agent may not ask for.": asks
-        and "openid" not in agent.identity_scopes,
-    }
-    return [sentence for sentence, is_lacking in sentences.items() if is_lacking]
-
-
-def _has_live_secret(agent: Agent) -> bool:
-    return any(secret.revoked_at is None for secret in agent.secrets.all())
-
-
-def _linked(agent: Agent) -> Any:
-    return agent.links.filter(is_linked=True, stopped_at=None)
-
-
-def handover(agent: Agent, secret: str | None) -> dict[str, Any]:
-    """What the builder of the agent needs, for the template: an environment file, a program, and a curl line."""
-    has_secret = agent.token_endpoint_auth_method in Agent.SECRET_METHODS
-    redirect_uri = next(iter(agent.redirect_uris.split()), "")
-    facts: dict[str, Any] = {
-        "issuer": settings.ISSUER_URL,
-        "agent": agent,
-        "kind": "public" if agent.is_public else "secret" if has_secret else "key",
-        "secret": secret,
-    }
-    environment = _environment(agent, facts["kind"], secret, redirect_uri)
-    program = "code.py.txt" if agent.is_public else "agent.py.txt"
-    can_run = is_loopback(redirect_uri) if agent.is_public else agent.allows_grant_type(CIBA)
-    return facts | {
-        "missing": missing_parts(agent),
-        "environment": "".join(f"{name}={shlex.quote(value)}\n" for name, value in environment.items()),
-        "program": render_to_string(f"admin/clients/agent/programs/{program}", facts) if can_run else None,
-        "curl": _curl(environment) if has_secret and "COUNTERSIGN_ROUTINE_SCOPE" in environment else None,
-    }
-
-
-def _environment(agent: Agent, kind: str, secret: str | None, redirect_uri: str) -> dict[str, str]:
-    """Names and values. Scopes are those of one resource, because a token is for one (RFC 8707)."""
-    scopes = list(agent.scopes.filter(is_active=True).select_related("resource").order_by("resource_id", "name"))
-    together = [scope for scope in scopes if scope.resource_id == scopes[0].resource_id]
-    own = {
-        "key": {"COUNTERSIGN_KEY_FILE": "agent-key.json"},
-        "secret": {"COUNTERSIGN_CLIENT_SECRET": secret or ""},
-        "public": {"COUNTERSIGN_REDIRECT_URI": redirect_uri},
-    }[kind]
-    routine = [scope.name for scope in together if scope.runs_unasked]
-    if agent.is_public:
-        offline = [OFFLINE_ACCESS] if agent.allows_grant_type(REFRESH_TOKEN) else []
-        return _about_server(agent) | own | {"COUNTERSIGN_SCOPE": " ".join(["openid", *routine, *offline])}
-    may_run = agent.allows_grant_type(CLIENT_CREDENTIALS) and routine
-    return _about_server(agent) | own | {
-        "COUNTERSIGN_SCOPE": " ".join(scope.name for scope in together),
-        **({"COUNTERSIGN_ROUTINE_SCOPE": " ".join(routine)} if may_run else {}),
-        "COUNTERSIGN_USER": _example_user(agent),
-    }  # fmt: skip
-
-
-def _about_server(agent: Agent) -> dict[str, str]:
-    return {"COUNTERSIGN_ISSUER": settings.ISSUER_URL, "COUNTERSIGN_CLIENT_ID": str(agent.client_id)}
-
-
-def _curl(environment: Mapping[str, str]) -> str:
-    who = f"{environment['COUNTERSIGN_CLIENT_ID']}:{environment['COUNTERSIGN_CLIENT_SECRET'] or 'SECRET'}"
-    scope = environment["COUNTERSIGN_ROUTINE_SCOPE"]
-    line = ["curl", "-u", who, "-d", "grant_type=client_credentials", "--data-urlencode", f"scope={scope}"]
-    return shlex.join([*line, f"{settings.ISSUER_URL}/oauth/token"]) + "\n"
-
-
-def _example_user(agent: Agent) -> str:
-    if agent.user_id:
-        return str(cast(User, agent.user).email)
-    link = _linked(agent).select_related("user").first()
-    return str(link.user.email) if link else ""

@@ -1,6 +1,6 @@
 """Filters of large lists: agent, user and time. Each stands beside the list as a small form, and they combine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,42 +50,57 @@ class FormFilter(ListFilter):
         return str(self.used_parameters.get(name, ""))
 
 
-class AgentFilter(FormFilter):
-    title = "agent"
+class PartyFilter(FormFilter):
+    """The rows of the agents or users whom a text finds.
+
+    A subclass says how they are found, and which rows are theirs.
+    """
+
     template = "admin/text_filter.html"
-    parameter_name = "agent"
+    help_text: str
+
+    @property
+    def text(self) -> str:
+        return self.get(self.names[0])
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if not self.text:
+            return queryset
+        found = self.find(self.text)
+        self.branches = [self.rows_of([one]) for one in found]
+        return queryset.filter(self.rows_of(found))
+
+    def find(self, text: str) -> Sequence[Any]:
+        raise NotImplementedError
+
+    def rows_of(self, found: Sequence[Any]) -> Q:
+        raise NotImplementedError
+
+
+class AgentFilter(PartyFilter):
+    title = parameter_name = "agent"
     names = ("agent",)
     help_text = "Client ID, or the beginning of the name"
 
-    @property
-    def text(self) -> str:
-        return self.get(self.parameter_name)
+    def find(self, text: str) -> Sequence[Any]:
+        return parties.find_agents(text).rows
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.text:
-            return queryset
-        found = parties.find_agents(self.text).rows
-        self.branches = [self.model_admin.rows_of_agents([one]) for one in found]
-        return queryset.filter(self.model_admin.rows_of_agents(found))
+    def rows_of(self, found: Sequence[Any]) -> Q:
+        rows: Q = self.model_admin.rows_of_agents(found)
+        return rows
 
 
-class UserFilter(FormFilter):
-    title = "user"
-    template = "admin/text_filter.html"
-    parameter_name = "user"
+class UserFilter(PartyFilter):
+    title = parameter_name = "user"
     names = ("user",)
     help_text = "ID, or the beginning of the e-mail address"
 
-    @property
-    def text(self) -> str:
-        return self.get(self.parameter_name)
+    def find(self, text: str) -> Sequence[Any]:
+        return parties.find_users(text).rows
 
-    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if not self.text:
-            return queryset
-        found = parties.find_users(self.text).rows
-        self.branches = [self.model_admin.rows_of_users([one]) for one in found]
-        return queryset.filter(self.model_admin.rows_of_users(found))
+    def rows_of(self, found: Sequence[Any]) -> Q:
+        rows: Q = self.model_admin.rows_of_users(found)
+        return rows
 
 
 class TimeFilter(FormFilter):

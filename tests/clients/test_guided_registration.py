@@ -28,7 +28,7 @@ def public_jwk(**more: Any) -> str:
 
 
 def register(admin: Client, kind: str, **form: Any) -> Any:
-    return admin.post(f"{REGISTER}?kind={kind}", {"name": "Helper", **form})
+    return admin.post(f"{REGISTER}?kind={kind}", {"name": "Helper", **form}, follow=True)
 
 
 def environment_of(response: Any) -> dict[str, str]:
@@ -217,3 +217,33 @@ def test_an_agent_that_uses_ciba_may_ask_for_openid(admin: Client) -> None:
     )
     agent.refresh_from_db()
     assert agent.identity_scopes == ["openid"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_program"),
+    [({}, True), ({"grant_types": ["client_credentials"]}, False),
+     ({"token_endpoint_auth_method": "self_signed_tls_client_auth"}, False)],
+)  # fmt: skip
+def test_a_program_is_offered_only_if_it_works(
+    admin: Client, agent: Caller, fields: dict[str, Any], has_program: bool
+) -> None:
+    Agent.objects.filter(pk=agent.agent.pk).update(**fields)
+    page = admin.get(f"/admin/clients/agent/{agent.agent.pk}/handover/")
+    assert bool(page.context["program"]) == has_program
+
+
+def test_none_is_offered_for_a_key_that_the_program_does_not_use(admin: Client) -> None:
+    page = register(admin, "server", credential="own", public_key=json.dumps(new_key("PS256").as_dict(private=False)))
+    assert page.context["program"] is None
+
+
+def test_a_reload_registers_no_second_agent(admin: Client) -> None:
+    answer = admin.post(f"{REGISTER}?kind=server", {"name": "Helper", "credential": "own", "public_key": public_jwk()})
+    agent = Agent.objects.get(name="Helper")
+    assert answer.headers["Location"] == f"/admin/clients/agent/{agent.pk}/handover/"
+
+
+def test_the_event_names_the_fields_of_the_agent(admin: Client) -> None:
+    register(admin, "desktop", redirect_uris="http://127.0.0.1/callback")
+    event = Event.objects.get(kind="agent.registered")
+    assert json.loads(event.body)["facts"]["changed"] == ["grant_types", "name", "redirect_uris"]
