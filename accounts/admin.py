@@ -23,7 +23,7 @@ from foundation.admin import NoDeletion, ReadOnly
 
 MAY_NOT = "You may not create a sign-in link for this user: whoever opens the link can act as the user."
 
-MORE_RIGHTS = "You may not manage a user who has more rights than you. Ask an administrator or a superuser."
+MORE_RIGHTS = "You may not manage a user who has a right that you lack. Ask an administrator or a superuser."
 
 
 class InviteForm(forms.Form):
@@ -140,9 +140,9 @@ class UserAdmin(UserList, NoDeletion):
 
     def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)
-        if form.changed_data:
+        changed = sorted(set(form.changed_data) - {"roles"})  # assign_roles has an event of its own
+        if changed:
             before = form.initial.get("email", obj.email)
-            changed = sorted(form.changed_data)
             lifecycle.record_change(obj, before, changed, _administrator(request), timezone.now())
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:

@@ -104,7 +104,8 @@ def put_groups(apps: Any, alias: str) -> None:
     For a migration: `apps` are its historical apps. Django creates permissions only after the last
     migration, so this creates those that the table names first.
     """
-    for label in sorted({name.partition(".")[0] for role in ROLES for name in role.permissions}):
+    labels = {name.partition(".")[0] for role in ROLES for name in role.permissions}
+    for label in sorted(labels & {config.label for config in apps.get_app_configs()}):
         config = apps.get_app_config(label)
         config.models_module = getattr(config, "models_module", True)  # Django passes over an app without it
         create_permissions(config, apps=apps, using=alias, verbosity=0)
@@ -113,4 +114,5 @@ def put_groups(apps: Any, alias: str) -> None:
     groups = apps.get_model("auth", "Group").objects.using(alias)
     for role in ROLES:
         group, _ = groups.get_or_create(name=role.group_name)
-        group.permissions.set(by_name[name] for name in role.permissions)
+        # A later migration may create a permission that the table names today, and calls this again.
+        group.permissions.set(by_name[name] for name in role.permissions if name in by_name)

@@ -52,15 +52,21 @@ class ExportingList(LargeList):
         return super().changelist_view(request, {**context, **(extra_context or {})})
 
     def export_view(self, request: HttpRequest, form: str) -> Any:
-        """All rows that the list's filters and search find, not only those of one page."""
+        """All rows that the list's filters and search find, not only those of one page.
+
+        If some are left out, the list says so in place of an export.
+        """
         if not self.has_view_permission(request):
             raise PermissionDenied
         if form not in WRITERS or request.method != "GET":
             raise Http404
+        list_path = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
         try:
             found = self.get_changelist_instance(request).queryset
         except IncorrectLookupParameters:
-            return redirect(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+            return redirect(list_path)
+        if getattr(request, "is_cut_off", False):
+            return redirect(f"{list_path}?{request.GET.urlencode()}")
         return self.export(request, found, form)
 
     def export(self, request: HttpRequest, queryset: Any, form: str, *, selected: bool = False) -> HttpResponse:

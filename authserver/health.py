@@ -17,7 +17,7 @@ from foundation.endpoint import json_response, protocol_endpoint
 from foundation.handles import same
 from foundation.metrics import exposition
 from foundation.poll_throttle import get_poll_throttle
-from oauth.tokens.signing_keys import is_missing
+from oauth.tokens.signing_keys import find_missing_algorithms
 
 MAX_OVERDUE_S = 60.0  # seconds; a worker or sweeper normally does the work much sooner
 
@@ -54,7 +54,7 @@ def find_problems() -> list[str]:
         problems = [] if may_write and may_write[0] else ["audit events cannot be written"]
         if SetAsideEvent.objects.exists():
             problems.append("audit events were set aside (docs/operations.md)")
-        if is_missing(timezone.now()):
+        if find_missing_algorithms(timezone.now()):
             problems.append("there is no signing key: run manage.py rotate_keys")
     except (DatabaseError, InterfaceError, PoolTimeout):
         return ["the database cannot be reached or is not migrated"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from csp.decorators import csp_replace
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.core.exceptions import PermissionDenied
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -25,10 +25,11 @@ from ciba.pages import slip_of
 from ciba.prompt_content import PromptContent, describe_operation
 from clients.models import Agent
 from credentials.backends import roles
+from credentials.backends.secrets import find_own_resource
 from credentials.models import Role
-from operations import examples, wording
+from operations import examples, schemas, wording
 from operations.examples import Manner
-from operations.models import OperationType, OperationTypeVersion
+from operations.models import OperationType
 
 TIME_TO_ANSWER = timedelta(minutes=5)
 AGENT_NAME = "Example agent"
@@ -53,7 +54,9 @@ def _type_fields(form: Any) -> dict[str, Any]:
 def _role_fields(form: Any) -> dict[str, Any]:
     """The schema and the lifetime of a role's operation type follow from the role."""
     lifetime = form.cleaned_data.get("max_lifetime") or 3600
-    return dict(form.cleaned_data) | {"schema": roles.schema_of(Role(max_lifetime=lifetime)), "lifetime": lifetime}
+    return dict(form.cleaned_data) | {
+        "schema": roles.schema_of(Role(max_lifetime=lifetime)), "lifetime": lifetime, "resource": find_own_resource(),
+    }  # fmt: skip
 
 
 # Model → the fields of the version that its form would make.
@@ -69,8 +72,10 @@ def preview_view(request: HttpRequest, *, model: str = "") -> HttpResponse:
     found = next((one for one in FORMS if one._meta.model_name == model), None)
     if found is None:
         raise Http404
-    model_admin = admin.site._registry[found]
+    model_admin = admin.site.get_model_admin(found)
     original = model_admin.get_object(request, request.POST["preview_of"]) if "preview_of" in request.POST else None
+    if "preview_of" in request.POST and original is None:
+        raise Http404
     may = model_admin.has_change_permission(request, original) if original else model_admin.has_add_permission(request)
     if not may:
         raise PermissionDenied
@@ -96,7 +101,7 @@ def compose(form: Any, fields: dict[str, Any], manner: Manner) -> Preview:
         for problem in form.errors.get(name, ())
     ]
     schema = fields.get("schema")
-    if not schema or not _is_usable(schema):
+    if not schema or schemas.problems_with(schema):
         return preview
     details, missing = examples.example(schema, manner)
     if missing:
@@ -108,14 +113,6 @@ def compose(form: Any, fields: dict[str, Any], manner: Manner) -> Preview:
         return preview
     _fill(preview, fields, details)
     return preview
-
-
-def _is_usable(schema: dict[str, Any]) -> bool:
-    try:
-        OperationTypeVersion(schema=schema, title="x", summary="x").clean()
-    except ValidationError:
-        return False
-    return True
 
 
 def _fill(preview: Preview, fields: dict[str, Any], details: dict[str, Any]) -> None:

@@ -1,10 +1,9 @@
 """Agents whose registered certificate ends soon. Afterwards they can no longer authenticate."""
 
-from base64 import b64decode
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
+from clients import keys
 from clients.models import Agent
 from foundation.certificates import parse_der
 
@@ -21,11 +20,5 @@ def find_agents(before: datetime) -> list[int]:
 
 
 def _end_by(jwks: Any, before: datetime) -> bool:
-    ends = list(_ends_of(jwks))
+    ends = [parse_der(der).not_valid_after_utc for der in keys.registered_certificates(jwks)]
     return bool(ends) and max(ends) <= before
-
-
-def _ends_of(jwks: Any) -> Iterator[datetime]:
-    for key in (jwks or {}).get("keys", []):
-        if key.get("x5c"):
-            yield parse_der(b64decode(key["x5c"][0])).not_valid_after_utc

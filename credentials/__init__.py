@@ -11,6 +11,6 @@ backends/     secrets, connections, circuit breaker, preflight, root rotation, o
 engines/      one file per kind of backend, behind one small protocol
 metrics.py    figures about leases for /metrics and /readyz
 settings_inputs.py   the inputs of an engine's settings in the administration
-admin.py      backends, roles and leases in the administration
+admin/        backends, roles and leases in the administration
 errors.py     the errors of /v1/leases
 """

@@ -10,12 +10,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509 import load_pem_x509_certificate
 from django import forms
 from django.core.exceptions import ValidationError
-from django.template.loader import render_to_string
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
 from foundation.admin import LegibleJSON
-from foundation.rows import HiddenJSON
+from foundation.rows import HiddenJSON, ProjectWidget
 
 MAX_UPLOAD = 20_000  # bytes or characters; the search for PEM blocks takes their square
 _BLOCK = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
@@ -27,7 +26,7 @@ _KINDS: tuple[type[ECKey] | type[RSAKey] | type[OKPKey], ...] = (ECKey, RSAKey, 
 
 @dataclass(frozen=True)
 class Submitted:
-    """`kept`: the keys of the page without those that were ticked for removal, as JSON text."""
+    """`stored`: the keys of the page, as JSON text. `removed`: the numbers of those that were ticked for removal."""
 
     text: str
     upload: Any
@@ -81,9 +80,8 @@ def _with_kid(key: dict[str, Any]) -> dict[str, Any]:
     return key
 
 
-class KeysWidget(forms.Widget):
+class KeysWidget(ProjectWidget):
     needs_multipart_form = True
-    use_fieldset = True
     template_name = "admin/keys.html"
 
     def value_from_datadict(self, data: Any, files: Any, name: str) -> Submitted | None:
@@ -94,12 +92,6 @@ class KeysWidget(forms.Widget):
         removed = data.getlist(f"{name}-remove") if hasattr(data, "getlist") else data.get(f"{name}-remove", [])
         return Submitted(text.strip(), upload, str(stored), tuple(removed))
 
-    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
-        return self.value_from_datadict(data, files, name) is None
-
-    def id_for_label(self, id_: str) -> str:  # noqa: ARG002 - Django calls it so
-        return ""
-
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         text, stored = "", value or ""
         removed: tuple[str, ...] = ()
@@ -108,10 +100,6 @@ class KeysWidget(forms.Widget):
         return super().get_context(name, value, attrs) | {
             "name": name, "text": text, "stored": stored, "removed": removed, "keys": _listed(stored),
         }  # fmt: skip
-
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:  # noqa: ARG002
-        # The renderer of Django's widgets does not read the templates of this project.
-        return render_to_string(self.template_name, self.get_context(name, value, attrs))
 
 
 def _listed(stored: Any) -> list[dict[str, str]]:

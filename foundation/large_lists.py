@@ -147,12 +147,17 @@ class LargeList(Careful):
     def rows_of_users(self, users: list[Any]) -> Q:
         return Q(**{f"{self.user_column}__in": [one.pk for one in users]})
 
+    def warn_if_cut_off(self, request: HttpRequest, *found: parties.Found) -> None:
+        """Says that rows are left out. An export of such a list is refused (audit/exports.py)."""
+        if any(one.is_cut_off for one in found):
+            request.is_cut_off = True  # type: ignore[attr-defined]
+            text = f"More than {parties.MAX_FOUND} agents or users match. The list shows the rows of the first ones."
+            self.message_user(request, f"{text} Enter more of the name or address.", messages.WARNING)
+
     def find(self, request: HttpRequest, term: str) -> list[Q]:
         """Conditions that an index answers, one for each agent, user or row that the term may name."""
         agents, users = parties.find_agents(term), parties.find_users(term)
-        if agents.is_cut_off or users.is_cut_off:
-            text = f"More than {parties.MAX_FOUND} agents or users match. The list shows the rows of the first ones."
-            self.message_user(request, f"{text} Enter more of the name or address.", messages.WARNING)
+        self.warn_if_cut_off(request, agents, users)
         wanted = [self.rows_of_agents([one]) for one in agents.rows] + [self.rows_of_users([one]) for one in users.rows]
         if key := parties.as_uuid(term):
             wanted += [Q(**{name: key}) for name in self.id_columns]

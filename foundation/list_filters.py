@@ -67,10 +67,11 @@ class PartyFilter(FormFilter):
         if not self.text:
             return queryset
         found = self.find(self.text)
-        self.branches = [self.rows_of([one]) for one in found]
-        return queryset.filter(self.rows_of(found))
+        self.model_admin.warn_if_cut_off(request, found)
+        self.branches = [self.rows_of([one]) for one in found.rows]
+        return queryset.filter(self.rows_of(found.rows))
 
-    def find(self, text: str) -> Sequence[Any]:
+    def find(self, text: str) -> parties.Found:
         raise NotImplementedError
 
     def rows_of(self, found: Sequence[Any]) -> Q:
@@ -82,8 +83,8 @@ class AgentFilter(PartyFilter):
     names = ("agent",)
     help_text = "Client ID, or the beginning of the name"
 
-    def find(self, text: str) -> Sequence[Any]:
-        return parties.find_agents(text).rows
+    def find(self, text: str) -> parties.Found:
+        return parties.find_agents(text)
 
     def rows_of(self, found: Sequence[Any]) -> Q:
         rows: Q = self.model_admin.rows_of_agents(found)
@@ -95,8 +96,8 @@ class UserFilter(PartyFilter):
     names = ("user",)
     help_text = "ID, or the beginning of the e-mail address"
 
-    def find(self, text: str) -> Sequence[Any]:
-        return parties.find_users(text).rows
+    def find(self, text: str) -> parties.Found:
+        return parties.find_users(text)
 
     def rows_of(self, found: Sequence[Any]) -> Q:
         rows: Q = self.model_admin.rows_of_users(found)

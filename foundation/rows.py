@@ -27,8 +27,6 @@ class RowForm(forms.Form):
     more: ClassVar[tuple[str, ...]] = ()
     input_kinds: ClassVar[Mapping[str, Sequence[str]]] = {}
 
-    template_name = "admin/row.html"
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs | {"empty_permitted": True, "use_required_attribute": False})
 
@@ -57,9 +55,25 @@ class RowForm(forms.Form):
         return " ".join(self.input_kinds.get(one.name, ()))
 
 
-class RowsWidget(forms.Widget):
-    template_name = "admin/rows.html"
+class ProjectWidget(forms.Widget):
+    """A widget of several inputs whose template is one of this project's."""
+
+    template_name: str
     use_fieldset = True
+
+    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
+        return self.value_from_datadict(data, files, name) is None
+
+    def id_for_label(self, id_: str) -> str:  # noqa: ARG002 - Django calls it so
+        return ""
+
+    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:  # noqa: ARG002 - Django calls it so
+        # The renderer of Django's widgets does not read the templates of this project.
+        return render_to_string(self.template_name, self.get_context(name, value, attrs))
+
+
+class RowsWidget(ProjectWidget):
+    template_name = "admin/rows.html"
 
     class Media:
         js: ClassVar[list[Any]] = [forms.Script("countersign/rows.js", type="module")]
@@ -76,12 +90,6 @@ class RowsWidget(forms.Widget):
             return None
         rows = [self.row_form(data, prefix=f"{name}-{number}") for number in numbers]
         return [row for row in rows if row.has_changed() and not row.is_removed]
-
-    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
-        return self.value_from_datadict(data, files, name) is None
-
-    def id_for_label(self, id_: str) -> str:  # noqa: ARG002 - Django calls it so
-        return ""
 
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         rows = [self._form(name, number, one) for number, one in enumerate(value or [])]
@@ -102,10 +110,6 @@ class RowsWidget(forms.Widget):
         }  # fmt: skip
         return self.row_form(_as_query(renumbered), prefix=f"{name}-{number}")
 
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:  # noqa: ARG002 - Django calls it so
-        # The renderer of Django's widgets does not read the templates of this project.
-        return render_to_string(self.template_name, self.get_context(name, value, attrs))
-
 
 def _as_query(values: Mapping[str, list[str]]) -> Any:
     query = QueryDict(mutable=True)
@@ -125,11 +129,11 @@ class HiddenJSON(forms.HiddenInput):
 class RowsField(forms.Field):
     """Its cleaned value is a list of the rows' cleaned data."""
 
-    hidden_widget = HiddenJSON
+    widget_class = RowsWidget
 
     def __init__(self, row_form: type[RowForm], *, noun: str, max_rows: int = MAX_ROWS, **kwargs: Any) -> None:
         self.max_rows, self.noun = max_rows, noun
-        super().__init__(widget=RowsWidget(row_form, noun=noun), **kwargs)
+        super().__init__(widget=self.widget_class(row_form, noun=noun), **kwargs)
 
     def clean(self, value: Any) -> list[dict[str, Any]]:
         rows = value or []

@@ -62,13 +62,13 @@ def rows_with_values(model: type[models.Model], database: str | None = None) -> 
 
 def find_unopenable(
     model: type[models.Model], keys: Mapping[str, bytes], database: str
-) -> tuple[int, dict[str, list[str]]]:
+) -> tuple[int, dict[str, tuple[int, str]]]:
     """Opens every sealed value of this model with these keys.
 
-    Returns how many were opened, and for each column why the others were not.
+    Returns how many were opened, and for each column how many were not, and why the first was not.
     """
     opened = 0
-    refused: dict[str, list[str]] = {}
+    refused: dict[str, tuple[int, str]] = {}
     for row in rows_with_values(model, database).iterator():
         for field in sealed_fields(model):
             if (value := getattr(row, field.name)) is None:
@@ -77,7 +77,9 @@ def find_unopenable(
                 open_sealed(bytes(value), place=field.place_in(row), keys=keys)
                 opened += 1
             except KeyringError as error:
-                refused.setdefault(f"{model._meta.db_table}.{field.name}", []).append(str(error))
+                column = f"{model._meta.db_table}.{field.name}"
+                count, first = refused.get(column, (0, str(error)))
+                refused[column] = (count + 1, first)
     return opened, refused
 
 

@@ -118,7 +118,7 @@ def _field_of(name: str, part: Any, required: bool) -> Field:
             return _list_of(name, part, described)
         case "integer":
             return Field(name, "integer", minimum=part.get("minimum"), maximum=part.get("maximum"), **described)
-        case "boolean":
+        case "boolean" if not part.get("default"):  # what is left empty and what is off are stored alike
             return Field(name, "boolean", **described)
         case "string":
             length = part.get("maxLength")

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.template.loader import render_to_string
 
 from foundation.admin import LegibleJSON
-from foundation.rows import HiddenJSON, RowForm, RowsField
+from foundation.rows import HiddenJSON, ProjectWidget, RowForm, RowsField
 from foundation.settings_fields import Field
 
 
@@ -99,10 +98,9 @@ def _form(fields: tuple[Field, ...]) -> type[forms.Form]:
     return type("SettingsForm", (forms.Form,), {**inputs, "use_required_attribute": False})
 
 
-class SettingsWidget(forms.Widget):
+class SettingsWidget(ProjectWidget):
     """One input for each setting. Settings that come as JSON text, such as stored ones, are shown likewise."""
 
-    use_fieldset = True
     template_name = "admin/settings.html"
 
     class Media:
@@ -118,12 +116,6 @@ class SettingsWidget(forms.Widget):
             return text
         return self.form(data, prefix=name) if any(key.startswith(f"{name}-") for key in data) else None
 
-    def value_omitted_from_data(self, data: Any, files: Any, name: str) -> bool:
-        return self.value_from_datadict(data, files, name) is None
-
-    def id_for_label(self, id_: str) -> str:  # noqa: ARG002 - Django calls it so
-        return ""
-
     def get_context(self, name: str, value: Any, attrs: Any) -> dict[str, Any]:
         form, text = self.form(prefix=name), ""
         if isinstance(value, forms.Form):
@@ -135,10 +127,6 @@ class SettingsWidget(forms.Widget):
             else:
                 form = self.form(initial=stored, prefix=name)
         return super().get_context(name, value, attrs) | {"form": form, "text": text, "name": name}
-
-    def render(self, name: str, value: Any, attrs: Any = None, renderer: Any = None) -> Any:  # noqa: ARG002
-        # The renderer of Django's widgets does not read the templates of this project.
-        return render_to_string(self.template_name, self.get_context(name, value, attrs))
 
 
 def _parsed(text: Any) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ versions.py      the differences between two versions (pure)
 lifecycle.py     saving all of these; a new version of an operation type; a resource's credential
 api.py, serializers.py   GET /v1/operation-types, and what it answers
 type_form.py     the form of an operation type: rows, wording, risk and limits
+preview_form.py  a form with the preview of the prompt beside it
 type_pages.py    its versions and the import of a document, in the administration
 admin.py         resources, scopes and operation types in the administration
 """

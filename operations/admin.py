@@ -14,8 +14,8 @@ from django.utils.html import format_html
 from audit.record import About
 from foundation.admin import NoDeletion, show_once
 from operations import lifecycle, schemas, type_pages
-from operations.examples import Manner
 from operations.models import OperationType, Resource, Scope
+from operations.preview_form import WithPreview
 from operations.type_form import FIELDS_HELP, OperationTypeForm
 
 
@@ -75,7 +75,7 @@ class ScopeAdmin(NoDeletion):
 
 
 @admin.register(OperationType)
-class OperationTypeAdmin(NoDeletion):
+class OperationTypeAdmin(WithPreview, NoDeletion):
     form = OperationTypeForm
     purpose = (
         "An operation type is one thing that an agent may ask a user to approve, for example a refund. It says which "
@@ -97,18 +97,22 @@ class OperationTypeAdmin(NoDeletion):
         view = self.admin_site.admin_view
         return [
             path("import/", view(self.import_view), name="operations_operationtype_import"),
-            path("<int:pk>/roll-back/", view(self.roll_back_view), name="operations_operationtype_roll_back"),
+            path(
+                "<int:pk>/roll-back/<int:number>/",
+                view(self.roll_back_view),
+                name="operations_operationtype_roll_back",
+            ),
             *super().get_urls(),
         ]
 
     def import_view(self, request: HttpRequest) -> HttpResponse:
         return type_pages.import_page(self, request)
 
-    def roll_back_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+    def roll_back_view(self, request: HttpRequest, pk: int, number: int) -> HttpResponse:
         found = self.get_object(request, str(pk))
         if found is None or request.method != "POST":
             raise Http404
-        return type_pages.roll_back(self, request, found)
+        return type_pages.roll_back(self, request, found, number)
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         found = self.get_object(request, unquote(object_id))
@@ -127,10 +131,7 @@ class OperationTypeAdmin(NoDeletion):
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
     ) -> Any:
         draft = type_pages.draft_of(request) if request.method == "GET" and object_id is None else None
-        context = {"draft": draft, "manners": list(Manner), **(extra_context or {})}
-        response = super().changeform_view(request, object_id, form_url, context)
-        response._csp_update = {"frame-src": ["'self'"]}  # type: ignore[attr-defined]  # the preview
-        return response
+        return super().changeform_view(request, object_id, form_url, {"draft": draft, **(extra_context or {})})
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         """A new type has no version yet."""

@@ -57,13 +57,16 @@ def operations_in(document: Any) -> list[Found]:
     return found[:MAX_OFFERED]
 
 
+_TOOL_SCHEMAS = ("inputSchema", "input_schema")  # as MCP names it, and as others do
+
+
 def _is_tool(one: Any) -> bool:
-    return isinstance(one, dict) and any(isinstance(one.get(name), dict) for name in ("inputSchema", "input_schema"))
+    return isinstance(one, dict) and any(isinstance(one.get(key), dict) for key in _TOOL_SCHEMAS)
 
 
 def _tool(one: dict[str, Any], number: int) -> Found:
     name = str(one.get("name") or f"tool {number}")[:100]
-    schema = one.get("inputSchema") or one["input_schema"]
+    schema = next(one[key] for key in _TOOL_SCHEMAS if isinstance(one.get(key), dict))
     return Found(f"tool {name}", str(one.get("title") or name)[:100], schema, schema)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from operations import schemas
+from operations import schemas, wording
 
 MAX_ITEMS = 10  # of a list in the manner `long`
 MISSING = "…"  # in place of a value for which no example was found
@@ -73,11 +73,8 @@ class _Maker:
         }  # fmt: skip
         return schemas.first_mismatch(alone, {"x": candidate}) is None
 
-    def _candidates(self, part: dict[str, Any], path: str) -> Iterator[Any]:
-        if "$ref" in part:
-            target = self.definitions.get(str(part["$ref"]).rpartition("/")[2], {})
-            yield from self._candidates(target | {name: one for name, one in part.items() if name != "$ref"}, path)
-            return
+    def _candidates(self, part: Any, path: str) -> Iterator[Any]:
+        part = wording.resolved(part, self.definitions)
         if self.manner is not Manner.PLAIN and part.get("type") == "string":
             yield from _odd_texts(part, self.manner)
         yield from part.get("examples", [])
@@ -121,7 +118,7 @@ class _Maker:
 
 
 def _odd_texts(part: dict[str, Any], manner: Manner) -> Iterator[str]:
-    longest = min(part.get("maxLength", 2000), 2000)
+    longest = _characters(part, "maxLength", wording.MAX_VALUE)
     match manner:
         case Manner.LONG:
             yield (_LONG * (longest // len(_LONG) + 1))[:longest].strip()
@@ -134,13 +131,18 @@ def _odd_texts(part: dict[str, Any], manner: Manner) -> Iterator[str]:
             yield from _INJECTED
 
 
+def _characters(part: dict[str, Any], limit: str, default: int) -> int:
+    """A limit of a text. Countersign refuses longer values, so no example is longer."""
+    return int(min(part.get(limit, default), wording.MAX_VALUE))
+
+
 def _texts(part: dict[str, Any]) -> Iterator[str]:
-    least, label = part.get("minLength", 0), part.get("title")
+    least, label = _characters(part, "minLength", 0), part.get("title")
     if isinstance(label, str) and "format" not in part and "pattern" not in part:
         yield f"Example of {label[:60]}"
     yield from _TEXTS
     yield "Example " * (least // 8 + 1)
-    yield "Example"[: part.get("maxLength", 7)]
+    yield "Example"[: _characters(part, "maxLength", 7)]
     for sign in "1aA":
         yield sign * max(least, 1)
     yield ""

@@ -213,7 +213,8 @@ def _limits_in(part: dict[str, Any], place: str) -> dict[str, Any]:
     """Kind and limits of a simple part."""
     if "enum" in part:
         _refuse_others(part, {"type", "enum"}, place)
-        if not all(isinstance(one, str) and one.strip() == one and one and "\n" not in one for one in part["enum"]):
+        choices = part["enum"] if _is_list(part["enum"]) else [None]
+        if not all(isinstance(one, str) and one.strip() == one and one and "\n" not in one for one in choices):
             raise NoRows(f"{place}: rows hold only choices that are texts.")
         return {"kind": "choice", "choices": tuple(part["enum"])}
     kind = _kind_of(part, place)
@@ -252,9 +253,14 @@ def has_same_meaning(one: Any, other: Any) -> bool:
 def _spelled_alike(part: Any) -> Any:
     if not isinstance(part, dict):
         return part
-    alike = {keyword: _spelled_alike(value) for keyword, value in part.items() if keyword != "$schema"}
-    if "properties" in part and isinstance(part["properties"], dict):
-        alike["properties"] = {name: _spelled_alike(value) for name, value in part["properties"].items()}
+    # A property may have the name of a keyword.
+    alike = {
+        keyword: {name: _spelled_alike(one) for name, one in value.items()}
+        if keyword == "properties" and isinstance(value, dict)
+        else _spelled_alike(value)
+        for keyword, value in part.items()
+        if keyword != "$schema"
+    }
     if part.get("type") == "object":
         required = part.get("required", [])
         alike = (

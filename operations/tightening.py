@@ -117,7 +117,8 @@ class _Tightening:
 
 def _is_plain_object(shape: dict[str, Any]) -> bool:
     known = {"type", "properties", "required", "title", "description", "additionalProperties"}
-    return shape.get("type", "object") == "object" and shape.keys() <= known and isinstance(
+    deciding = {name for name in shape if name not in _ANNOTATIONS and not name.startswith("x-")}
+    return shape.get("type", "object") == "object" and deciding <= known and isinstance(
         shape.get("properties", {}), dict
     ) and isinstance(shape.get("required", []), list)  # fmt: skip
 

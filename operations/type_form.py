@@ -133,17 +133,17 @@ class SchemaWidget(RowsWidget):
 class SchemaField(RowsField):
     """A JSON Schema, edited as rows or pasted as JSON."""
 
+    widget_class = SchemaWidget
+
     def __init__(self) -> None:
-        super().__init__(FieldForm, noun="field", max_rows=schemas.MAX_FIELDS, label="Fields", required=True)
-        self.widget = SchemaWidget(FieldForm, noun="field")
-        self.widget.is_required = True
+        # An operation may have no fields.
+        super().__init__(FieldForm, noun="field", max_rows=schemas.MAX_FIELDS, label="Fields", required=False)
 
     def clean(self, value: Any) -> Any:
         if value is None:
             raise ValidationError("Add the fields of the operation.")
         if isinstance(value, str):
             return LegibleJSON().clean(value)
-        self.required = False  # an operation may have no fields
         super().clean(value)
         try:
             return schema_of([row.row() for row in value])

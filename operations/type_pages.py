@@ -6,7 +6,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -22,7 +22,7 @@ from operations.models import OperationType, OperationTypeVersion
 from operations.type_form import proposed_wording
 from operations.versions import differences
 
-DRAFT = "operation_type_draft"  # in the session: what an import found, until the form shows it
+DRAFT = "operation_type_draft"  # in the session: what the last import found
 MAX_LISTED = 40  # changes or problems that a page lists
 MAX_DOCUMENT = 900_000  # characters; a request has at most 1 MiB
 
@@ -68,24 +68,20 @@ def _compared(query: QueryDict, versions: list[OperationTypeVersion]) -> dict[st
     return {"before": before, "after": after, "changes": differences(_meaning(before), _meaning(after))}
 
 
-def roll_back(model_admin: Any, request: HttpRequest, operation_type: OperationType) -> HttpResponse:
-    """POST `version`: makes a new version that equals that one."""
+def roll_back(model_admin: Any, request: HttpRequest, operation_type: OperationType, number: int) -> HttpResponse:
+    """Makes a new version that equals the version `number`."""
     if not model_admin.has_change_permission(request, operation_type):
         raise PermissionDenied
-    number = request.POST.get("version", "")
+    if not operation_type.versions.filter(number=number).exists():
+        raise Http404
     about, now = About(f"user:{request.user.pk}"), timezone.now()
     try:
-        made = lifecycle.roll_back(operation_type, int(number), about, now) if number.isascii() and number.isdigit() \
-            and len(number) < 9 else None  # fmt: skip
-    except OperationTypeVersion.DoesNotExist:
-        made = None
+        made = lifecycle.roll_back(operation_type, number, about, now)
     except ValidationError as error:
         text = f"Version {number} cannot be used any more: {' '.join(error.messages)}"
         messages.error(request, f"{text} Open the newest version and change it instead.")
         return redirect("admin:operations_operationtype_history", operation_type.pk)
-    if made is None:
-        messages.error(request, "There is no such version.")
-    elif made:
+    if made:
         messages.success(request, f"The newest version equals version {number} again.")
     else:
         messages.info(request, f"The newest version equals version {number} already.")

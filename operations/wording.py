@@ -176,20 +176,22 @@ def problems_with(text: str, schema: dict[str, Any]) -> list[str]:
 
 def _required_in(schema: dict[str, Any], path: list[str]) -> bool:
     """Whether each step of the path is a required property, so that a placeholder always has a value."""
+    definitions = schema.get("$defs", {})
     for step in path:
         if step not in schema.get("required", ()) or step not in schema.get("properties", {}):
             return False
-        schema = schema["properties"][step]
+        schema = resolved(schema["properties"][step], definitions)
     return True
 
 
 def _not_required(schema: dict[str, Any], path: list[str]) -> str:
     """Why a placeholder cannot name this field, and what to do."""
     name, known = ".".join(path), ", ".join(placeholders(schema)) or "none"
+    definitions = schema.get("$defs", {})
     for step in path:
-        if not isinstance(schema, dict) or step not in schema.get("properties", {}):
+        if step not in schema.get("properties", {}):
             return f"{name} is not a required field of the schema: there is no such field. Required fields: {known}"
-        schema = schema["properties"][step]
+        schema = resolved(schema["properties"][step], definitions)
     return f"{name} is not a required field of the schema: make it required, or leave it out of the text"
 
 
@@ -209,7 +211,7 @@ def _unfit(field: str, formatter: str | None, schema: dict[str, Any]) -> list[st
         return []
     part, definitions = schema, schema.get("$defs", {})
     for step in field.split("."):
-        part = _resolved(part["properties"][step], definitions)
+        part = resolved(part["properties"][step], definitions)
     kinds, formats = _FITS[formatter]
     kind, form = part.get("type"), part.get("format")
     if (isinstance(kind, str) and kind not in kinds) or (kind == "string" and form is not None and form not in formats):
@@ -217,13 +219,16 @@ def _unfit(field: str, formatter: str | None, schema: dict[str, Any]) -> list[st
     return []
 
 
-def placeholders(schema: dict[str, Any], path: str = "") -> list[str]:
-    """The fields that a wording may name: the required ones, with the formatter that suits them."""
-    definitions, found = schema.get("$defs", {}), []
+def placeholders(schema: dict[str, Any], path: str = "", definitions: dict[str, Any] | None = None) -> list[str]:
+    """The fields that a wording may name: the required ones, with the formatter that suits them.
+
+    `definitions` are those of the whole schema, if this is a part of it.
+    """
+    definitions, found = schema.get("$defs", {}) if definitions is None else definitions, []
     for name in schema.get("required", ()):
-        part = _resolved(schema.get("properties", {}).get(name), definitions)
+        part = resolved(schema.get("properties", {}).get(name), definitions)
         if part.get("type") == "object" and path.count(".") < MAX_PLACEHOLDER_DEPTH:
-            found += placeholders(part, f"{path}{name}.")
+            found += placeholders(part, f"{path}{name}.", definitions)
         elif re.fullmatch(r"\w+", name):
             formatter = _SUITS.get(str(part.get("format"))) or ("list" if part.get("type") == "array" else "")
             if name == "amount" and part.get("type") in {"string", "number", "integer"}:
@@ -284,7 +289,7 @@ def _fields_of(label: str, part: dict[str, Any], value: Any, definitions: dict[s
     if not isinstance(value, list) or not value:
         yield Field(label, _formatted(value, part))
         return
-    items = _resolved(part.get("items"), definitions)
+    items = resolved(part.get("items"), definitions)
     if any(isinstance(item, dict | list) for item in value):
         for number, item in enumerate(value, 1):
             yield from _fields_of(f"{label} {number}", items, item, definitions)
@@ -294,18 +299,18 @@ def _fields_of(label: str, part: dict[str, Any], value: Any, definitions: dict[s
 
 def _property(name: str, schema: dict[str, Any], definitions: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The label of a property, and its schema."""
-    part = _resolved(schema.get("properties", {}).get(name), definitions)
+    part = resolved(schema.get("properties", {}).get(name), definitions)
     return str(part.get("title") or label(name)), part
 
 
-def _resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
+def resolved(part: Any, definitions: dict[str, Any]) -> dict[str, Any]:
     """The schema with its $ref resolved. Keywords beside the $ref win. schemas.py has refused circles."""
     if not isinstance(part, dict):
         return {}
     if "$ref" not in part:
         return part
     siblings = {keyword: constraint for keyword, constraint in part.items() if keyword != "$ref"}
-    return _resolved(definitions.get(part["$ref"].rpartition("/")[2]), definitions) | siblings
+    return resolved(definitions.get(part["$ref"].rpartition("/")[2]), definitions) | siblings
 
 
 def _formatted(value: Any, part: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from authserver.configuration import json_schema, yaml_format
+from authserver.configuration.differences import Values
 from authserver.configuration.problems import Place, Problem, WrongFile
-from authserver.configuration.section import Values
 from authserver.configuration.sections import SECTIONS
 from authserver.configuration.yaml_format import Parsed
 

@@ -7,9 +7,10 @@ for its secret, if the backend did not exist.
 import re
 from typing import Any
 
+from authserver.configuration.differences import Values
 from authserver.configuration.json_schema import VERSION
 from authserver.configuration.secret_references import PREFIX
-from authserver.configuration.section import REQUIRED, SECRET, Section, Values
+from authserver.configuration.section import REQUIRED, SECRET, Section
 from authserver.configuration.sections import SECTIONS
 from authserver.configuration.yaml_format import dump
 

@@ -25,6 +25,8 @@ from credentials.models import Backend
 from foundation.handles import same
 from foundation.transactions import inside_transaction
 
+UNIQUE_VIOLATION = "23505"  # the SQLSTATE
+
 
 class ChangedMeanwhile(Exception):
     """Somebody changed the configuration after the difference was shown. Nothing was applied."""
@@ -88,8 +90,10 @@ def apply_in_transaction(
     try:
         for change in expected.writes:
             _save(document, change, context, audit)
-    except IntegrityError as error:  # another transaction inserted the same key
-        raise ChangedMeanwhile from error
+    except IntegrityError as error:
+        if getattr(error.__cause__, "sqlstate", "") == UNIQUE_VIOLATION:  # another transaction inserted the same key
+            raise ChangedMeanwhile from error
+        raise
 
 
 def _compare_all(document: Document, confirmed: Confirmations, *, prune: bool) -> Plan:
@@ -115,7 +119,8 @@ def _with_new_secret(change: Change, secrets: Mapping[str, str]) -> Change:
 
 
 def _find_problems(document: Document, plan: Plan, confirmed: Confirmations) -> Iterator[Problem]:
-    known = {name: section.referable_keys() | set(document.objects.get(name, {})) for name, section in SECTIONS.items()}
+    referred = {one.refers_to for section in SECTIONS.values() for one in section.fields if one.refers_to}
+    known = {name: SECTIONS[name].referable_keys() | set(document.objects.get(name, {})) for name in referred}
     if roles := document.objects.get("credential_roles"):  # Countersign writes these with the role
         known["operation_types"] |= set(map(type_name, roles))
         known["scopes"].add(LEASES_SCOPE)

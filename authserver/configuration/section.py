@@ -13,8 +13,8 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 
 from audit.record import About
+from authserver.configuration.differences import Values
 
-Values = dict[str, Any]  # the fields of one object, complete
 REQUIRED: Any = object()
 SECRET = "secret"  # noqa: S105 - the field whose value is a reference to a secret
 

@@ -112,7 +112,7 @@ CHECKS = (
         "oauth.view_signingkey", "oauth_signingkey",
         "algorithm has no signing key: run manage.py rotate_keys",
         "algorithms have no signing key: run manage.py rotate_keys",
-        lambda now: make_figure(len(signing_keys.is_missing(now))),
+        lambda now: make_figure(len(signing_keys.find_missing_algorithms(now))),
     ),
     Check(
         "oauth.view_signingkey", "oauth_signingkey",

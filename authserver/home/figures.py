@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-MAX_COUNTED = 1000
+from foundation.keyset import MAX_COUNTED, count_up_to
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ def make_figure(count: int) -> Figure:
 
 
 def count_rows(rows: QuerySet[Any]) -> Figure:
-    return make_figure(rows.order_by()[: MAX_COUNTED + 1].count())
+    return make_figure(count_up_to(rows, MAX_COUNTED))

@@ -43,9 +43,8 @@ def find_steps(user: User) -> list[Step]:
 
 
 def find_unsafe_settings() -> list[str]:
-    """What `manage.py check --deploy --tag production` would refuse; in the demo too."""
-    found = checks.find_contradictions() | checks.find_unsafe()
-    return [sentence for sentence, is_wrong in found.items() if is_wrong]
+    """What production would refuse; in the demo too. A process with contradictory settings does not start at all."""
+    return [sentence for sentence, is_wrong in checks.find_unsafe().items() if is_wrong]
 
 
 def _add(model: str) -> str:

@@ -11,7 +11,8 @@ from django.utils.http import urlencode
 from accounts.models import User
 from audit import events
 from audit.events import EventKind
-from authserver.home.figures import MAX_COUNTED, Figure, make_figure
+from authserver.home.figures import Figure, make_figure
+from foundation.keyset import MAX_COUNTED
 
 HOURS = 24
 BAR_WIDTH, BAR_STEP, CHART_HEIGHT = 8, 10, 40  # of the SVG's own units

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from credentials.engines import BackendUnreachable as Unreachable
-from credentials.engines import DatabaseMissing, EngineError, LoginRefused, NotContacted, TlsFailed
+from credentials.engines import (
+    DatabaseMissing,
+    EngineError,
+    LoginRefused,
+    NotContacted,
+    TlsFailed,
+    describe_settings,
+    find_engine,
+)
+from foundation.settings_fields import Undescribed
 
 # Rung → what it says when it holds, and what to do when it does not.
 _RUNGS = {
@@ -52,7 +61,7 @@ def failed_at(error: EngineError) -> str:
     return "login"
 
 
-def rungs_of(preflight: Mapping[str, Any], settings: Mapping[str, Any]) -> list[Rung]:
+def rungs_of(preflight: Mapping[str, Any], engine: str, settings: Mapping[str, Any]) -> list[Rung]:
     """The rungs of a stored preflight (preflight.Report), those that this backend has; empty if there was none."""
     steps = preflight.get("steps", [])
     if not steps:
@@ -60,7 +69,7 @@ def rungs_of(preflight: Mapping[str, Any], settings: Mapping[str, Any]) -> list[
     problem = next((step["problem"] for step in steps if not step["ok"]), "")
     failed = (preflight.get("failed_at") or "rights") if problem else ""
     found, is_beyond = [], False
-    for name in _names(settings, failed):
+    for name in _names(_with_defaults(engine, settings), failed):
         text, advice = _RUNGS[name]
         if name == failed:
             found.append(Rung(text, "failed", problem, advice))
@@ -70,8 +79,17 @@ def rungs_of(preflight: Mapping[str, Any], settings: Mapping[str, Any]) -> list[
     return found
 
 
+def _with_defaults(engine: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        described: Any = describe_settings(find_engine(engine), "backend")
+    except (Undescribed, EngineError):
+        described = ()
+    return {field.name: field.default for field in described if field.default is not None} | dict(settings)
+
+
 def _names(settings: Mapping[str, Any], failed: str) -> list[str]:
-    uses_tls = settings.get("sslmode", "verify-full" if "database" in settings else "") not in {"", "disable"}
-    left_out = {"engine"} | (set() if uses_tls or settings.get("tls") else {"tls"})
+    # With `prefer`, a connection that works may be one without TLS.
+    uses_tls = bool(settings.get("tls")) or settings.get("sslmode") in {"require", "verify-ca", "verify-full"}
+    left_out = {"engine"} | (set() if uses_tls else {"tls"})
     left_out |= set() if "database" in settings else {"database"}
     return [name for name in _RUNGS if name == failed or name not in left_out]

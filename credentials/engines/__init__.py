@@ -192,7 +192,10 @@ class Engine(Protocol):
         """Problems that the schema cannot express; a sentence each."""
 
     def connect(self, target: BackendAddress) -> Link:
-        """Raises BackendUnreachable, or EngineError if the backend refuses our administrator account."""
+        """Raises BackendUnreachable, or EngineError if the backend refuses our administrator account.
+
+        The more exact LoginRefused, TlsFailed and DatabaseMissing name the step that failed.
+        """
 
     def log_in(self, target: BackendAddress, name: str, password: str) -> AbstractContextManager[Session]:
         """Logs in as the account itself. Raises EngineError if the backend refuses."""

@@ -117,7 +117,7 @@ def state_in_words(row: SigningKey, now: datetime) -> str:
     return "signs"
 
 
-def is_missing(now: datetime) -> list[str]:
+def find_missing_algorithms(now: datetime) -> list[str]:
     """The algorithms without a key that can sign now."""
     active = {key.algorithm for key in key_list(now).keys if key.active_at <= now}
     return [algorithm for algorithm in ALGORITHMS if algorithm not in active]

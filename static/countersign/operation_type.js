@@ -51,12 +51,15 @@ function startPreview() {
 
 function fieldsOfRows() {
   const found = [];
-  const names = [...form.querySelectorAll("[data-rows-list] input[name$='-name']")].map((input) => input.value.trim());
-  for (const row of form.querySelectorAll("[data-rows-list] > [data-row]")) {
-    const value = (name) => row.querySelector(`[name$='-${name}']`);
-    const name = value("name")?.value.trim() ?? "";
-    if (!name || !value("required").checked) continue;
-    let formatter = FORMATTERS[value("kind").value];
+  const input = (row, name) => row.querySelector(`[name$='-${name}']`);
+  const nameOf = (row) => input(row, "name")?.value.trim() ?? "";
+  // A wording names required fields only, and no field with a hyphen.
+  const rows = [...form.querySelectorAll("[data-rows-list] > [data-row]")]
+    .filter((row) => /^\w+(\.\w+)*$/.test(nameOf(row)) && input(row, "required").checked);
+  const names = rows.map(nameOf);
+  for (const row of rows) {
+    const name = nameOf(row);
+    let formatter = FORMATTERS[input(row, "kind").value];
     if (formatter === "money" && names.includes("currency")) formatter = "money:currency";
     found.push(`{${name}${formatter ? `|${formatter}` : ""}}`);
   }

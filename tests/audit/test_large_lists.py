@@ -6,7 +6,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 import pytest
 from django.contrib import admin
@@ -236,6 +236,18 @@ class TestFilters:
         answer = browser.get(REQUESTS, {"q": "u0"})
         assert {row.pk for row in answer.context["cl"].result_list} == set(made[: parties.MAX_FOUND])
         assert "More than 10 agents or users match" in answer.content.decode()
+
+    @pytest.mark.parametrize("query", [{"q": "u0"}, {"user": "u0"}])
+    def test_what_leaves_rows_out_is_said_and_not_exported(
+        self, browser: Client, agent: Caller, query: dict[str, str]
+    ) -> None:
+        users = User.objects.bulk_create(User(email=f"u{number:03}@example.com") for number in range(11))
+        for one in users:
+            make_requests(agent.agent, one, 1)
+        answer = browser.get(f"{REQUESTS}export/csv/", query, follow=True)
+        assert answer.redirect_chain[0][0] == f"{REQUESTS}?{urlencode(query)}"
+        assert "More than 10 agents or users match" in answer.content.decode()
+        assert not Event.objects.filter(kind="export.created").exists()
 
     def test_an_exact_name_of_an_agent_that_others_begin_with(self, browser: Client, agent: Caller, user: User) -> None:
         longer = make_caller("Assistant of somebody")

@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
@@ -279,6 +279,21 @@ class TestTheQuestion:
             assert refused.value.returncode == 1
         assert '+ group New: added\n    name: "New"\nApply? [y/N] ' in out.getvalue()
         assert ordinary_groups() == (["New"] if is_applied else [])
+
+
+def test_a_database_that_fails_after_the_commit_is_not_called_unchanged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(apply_config, "run_preflights", fail)
+    path = tmp_path / "a.yaml"
+    path.write_text("version: 1\ngroups: [{name: New}]")
+    with pytest.raises(CommandError, match="The file was applied, but the preflights did not finish") as failed:
+        call_command("apply_config", str(path), "--yes", stdout=StringIO())
+    assert failed.value.returncode == 4
+    assert ordinary_groups() == ["New"]
 
 
 def test_a_process_ends_with_the_code_and_prints_no_traceback(tmp_path: Path) -> None:

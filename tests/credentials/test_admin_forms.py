@@ -17,7 +17,8 @@ from audit.record import SYSTEM, About
 from clients import lifecycle as agents
 from clients.admin import AgentForm
 from clients.models import Agent
-from credentials.admin import BackendForm, RoleForm
+from credentials.admin.backends import BackendForm
+from credentials.admin.roles import RoleForm
 from credentials.backends import roles, rotation
 from credentials.backends.secrets import sealed, target_of
 from credentials.models import Backend, Role

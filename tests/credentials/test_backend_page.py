@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, Permission
 from django.test import Client
 
 from audit.models import Event
+from credentials.backends.connection_rungs import rungs_of
 from credentials.engines import BackendAddress
 from credentials.models import Backend, Role
 from operations.models import OperationType
@@ -36,6 +37,18 @@ def rungs(browser: Client, backend: Backend) -> dict[str, str]:
 
 HOST, TLS, LOGIN = "The host answers", "TLS works", "The administrator account logs in"
 DATABASE, RIGHTS = "The database is there", "Accounts can be made, used and revoked"
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings", "has_tls"),
+    [("postgres", {"host": "a", "database": "b", "user": "c"}, True),
+     ("postgres", {"database": "b", "sslmode": "prefer"}, False), ("postgres", {"sslmode": "disable"}, False),
+     ("postgres", {"sslmode": "require"}, True), ("redis", {"nodes": []}, False), ("redis", {"tls": True}, True),
+     ("no-such-engine", {"database": "b"}, False)],
+)  # fmt: skip
+def test_tls_is_called_working_only_where_it_must_be_used(engine: str, settings: dict[str, Any], has_tls: bool) -> None:
+    found = rungs_of({"steps": [{"ok": True, "problem": ""}]}, engine, settings)
+    assert (TLS in [rung.text for rung in found]) == has_tls
 
 
 def test_a_backend_that_works(admin_browser: Client, orders: Backend, role: Role) -> None:
@@ -124,7 +137,7 @@ def test_who_may_test_a_backend(orders: Backend) -> None:
     assert browser.post(url).status_code == 302
     browser.force_login(viewer)
     assert browser.post(url).status_code == 403
-    assert "Test this backend" not in browser.get(f"/admin/credentials/backend/{orders.pk}/change/").content.decode()
+    assert "Run the preflight" not in browser.get(f"/admin/credentials/backend/{orders.pk}/change/").content.decode()
     assert browser.get(ADD).status_code == 403
     assert not Event.objects.filter(kind="backend.checked").exists()
 
@@ -181,7 +194,7 @@ def test_a_role_has_the_rights_of_its_engine_and_shows_what_runs(admin_browser: 
     assert f"?backend={orders.pk}" in admin_browser.get("/admin/credentials/role/add/").content.decode()
     rungs(admin_browser, orders)
     page = admin_browser.get("/admin/credentials/role/add/", {"backend": str(orders.pk)}).content.decode()
-    assert "found these groups: orders_reader, orders_writer." in page, "the names need not be guessed"
+    assert "found these names for a role: orders_reader, orders_writer." in page, "the names need not be guessed"
     Backend.objects.update(preflight={"grantable": ["<script>alert(1)</script>"]})
     hostile = admin_browser.get("/admin/credentials/role/add/", {"backend": str(orders.pk)}).content.decode()
     assert "<script>alert" not in hostile and "&lt;script&gt;alert" in hostile

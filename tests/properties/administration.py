@@ -309,7 +309,7 @@ class RandomRequests:
             f"r/{content_type}/{self._value()[:50]}/",
             "accounts/", f"{quote(self._value()[:50], '')}/", "operations/operationtype/import/",
             "prompt-preview/operationtype/", "prompt-preview/role/", f"prompt-preview/{quote(self._value()[:50], '')}/",
-            f"operations/operationtype/{self._object_id(OperationType)}/roll-back/",
+            f"operations/operationtype/{self._object_id(OperationType)}/roll-back/1/",
             f"operations/operationtype/{self._object_id(OperationType)}/history/",
             f"credentials/backend/{self._object_id(Backend)}/test/",
         ])  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from django.db import models
 
 from accounts.models import User
+from authserver.configuration.differences import Values
 from authserver.configuration.section import (
     REQUIRED,
     Audit,
@@ -20,7 +21,6 @@ from authserver.configuration.section import (
     Finding,
     Rows,
     Section,
-    Values,
     column,
 )
 from clients import lifecycle

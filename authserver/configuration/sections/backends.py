@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from authserver.configuration.differences import Values
 from authserver.configuration.section import (
     SECRET,
     Audit,
@@ -19,7 +20,6 @@ from authserver.configuration.section import (
     Finding,
     Rows,
     Section,
-    Values,
     column,
 )
 from credentials.backends import lifecycle, roles

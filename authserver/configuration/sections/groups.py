@@ -13,7 +13,8 @@ from django.db.models.functions import Concat
 
 from accounts import lifecycle
 from accounts.staff_roles import GROUP_NAMES
-from authserver.configuration.section import Audit, Context, Field, Finding, Rows, Section, Values, column
+from authserver.configuration.differences import Values
+from authserver.configuration.section import Audit, Context, Field, Finding, Rows, Section, column
 
 _PERMISSIONS = {
     "type": "array",

@@ -2,7 +2,8 @@
 
 from typing import ClassVar
 
-from authserver.configuration.section import Audit, Context, Section, Values, column
+from authserver.configuration.differences import Values
+from authserver.configuration.section import Audit, Context, Section, column
 from ciba.lifecycle import save_hint_issuer
 from ciba.models import HintIssuer
 

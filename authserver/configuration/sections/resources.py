@@ -6,7 +6,8 @@ from typing import Any, ClassVar
 from django.core.exceptions import ValidationError
 from django.db import models
 
-from authserver.configuration.section import Audit, Context, Field, Finding, Rows, Section, Values, column
+from authserver.configuration.differences import Values
+from authserver.configuration.section import Audit, Context, Field, Finding, Rows, Section, column
 from credentials.backends import roles
 from credentials.backends.secrets import LEASES_SCOPE, audience, find_own_resource
 from operations import lifecycle

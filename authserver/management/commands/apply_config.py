@@ -1,7 +1,8 @@
 """`manage.py apply_config FILE`: shows how a configuration file differs, and applies it (docs/config.md).
 
 Exit codes: 0 no difference, or applied. 1 there is a difference (--check), or nothing was applied.
-2 the file or the command line is wrong. 3 the database failed. 4 applied, but a preflight failed.
+2 the file or the command line is wrong. 3 the database failed: whether the file was applied is unknown. 4 applied,
+but a preflight failed or did not finish.
 """
 
 import re
@@ -33,6 +34,7 @@ class Command(BaseCommand):
         "terminal, it applies only with --yes."
     )
     requires_system_checks = ()
+    is_applied = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("file", type=Path, help="a file as export_config writes it")
@@ -64,7 +66,11 @@ class Command(BaseCommand):
             )
             raise CommandError(text, returncode=DIFFERENT) from error
         except (OperationalError, InterfaceError) as error:
-            raise CommandError(f"The database failed. Nothing was changed. {error}", returncode=FAILED) from error
+            if self.is_applied:
+                text, code = "The file was applied, but the preflights did not finish.", NOT_READY
+            else:
+                text, code = "The database failed. Run --check to see whether the file was applied.", FAILED
+            raise CommandError(f"{text} {error}", returncode=code) from error
 
     def run(self, path: Path, options: dict[str, Any]) -> None:
         document = read_document(read_file(path))
@@ -81,6 +87,7 @@ class Command(BaseCommand):
         if plan.writes:
             self.confirm(options["yes"])
             lifecycle.apply(document, plan, confirmed, about, timezone.now(), prune=prune)
+            self.is_applied = True
             self.stdout.write(f"{len(plan.writes)} objects changed.")
         self.test(document, plan, about)
 

@@ -57,7 +57,7 @@ class Command(BaseCommand):
             more, refused = find_unopenable(model, keys, BACKUP)
             opened += more
             problems += [
-                f"{column}: {len(found)} values cannot be opened: {found[0]}." for column, found in refused.items()
+                f"{column}: {count} values cannot be opened: {first}." for column, (count, first) in refused.items()
             ]
         if not opened and not problems:
             return ["The database has no sealed value, so the key file could not be checked: `prepare` creates keys."]

@@ -39,7 +39,7 @@ class Command(BaseCommand):
             if not signing_keys.withdraw(kid, now):
                 raise CommandError(f"no listed signing key has the kid {kid}")
             self.stdout.write(f"{kid} is withdrawn: its signatures are no longer valid")
-        missing = signing_keys.is_missing(now)
+        missing = signing_keys.find_missing_algorithms(now)
         for algorithm in signing_keys.ALGORITHMS:
             if (options["if_missing"] or options["withdraw"]) and algorithm not in missing:
                 continue
