@@ -19,7 +19,9 @@ from tests.support.world import Caller
 ROWS = int(os.environ.get("COUNTERSIGN_HOME_ROWS", "20000"))  # of each table
 # Table → what differs from the row that is copied. Everything happened today; a few rows need somebody.
 COPIES = {
-    "clients_agent": "'id', i + 1000, 'client_id', md5(i::text), 'name', 'Agent ' || i",
+    "clients_agent": """
+        'id', nextval(pg_get_serial_sequence('clients_agent', 'id')), 'client_id', md5(i::text),
+        'name', 'Agent ' || i""",
     "ciba_backchannelrequest": """
         'id', md5('r' || i)::uuid, 'auth_req_id_digest', '\\x' || encode(sha256(i::text::bytea), 'hex'),
         'state', CASE i % 200 WHEN 0 THEN 'pending' ELSE 'expired' END, 'created_at', now() - interval '2 minutes'""",
@@ -31,7 +33,7 @@ COPIES = {
         'id', md5('w' || i)::uuid, 'kind', 'callback', 'finished_at', now() - interval '1 hour',
         'state', CASE i % 200 WHEN 0 THEN 'abandoned' ELSE 'done' END""",
     "audit_event": """
-        'id', i + 100000, 'collapse_digest', NULL,
+        'id', nextval(pg_get_serial_sequence('audit_event', 'id')), 'collapse_digest', NULL,
         'at', date_trunc('day', now()) + i * ((now() - date_trunc('day', now())) / TOTAL),
         'kind', (ARRAY['request.opened', 'request.denied', 'token.issued', 'use.spent', 'lease.issued'])[1 + i % 5]""",
 }

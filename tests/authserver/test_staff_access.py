@@ -183,7 +183,7 @@ def test_other_pages(role: StaffRole, browser: Client, rows: dict[str, str]) -> 
         "abandon-lease": [rows["credentials.lease"]],
         "oauth_grant_end_branch": [rows["oauth.grant"]],
         "credentials_backend_test": [rows["credentials.backend"]],
-        "operations_operationtype_roll_back": [rows["operations.operationtype"]],
+        "operations_operationtype_roll_back": [rows["operations.operationtype"], 1],
         "preview-prompt": ["role"],
     }
     for page in PAGES:
