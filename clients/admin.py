@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import path
 from django.utils import timezone
+from oauth2_provider import admin as _toolkit  # noqa: F401 - registers its page for Agent
 
 from accounts.models import User
 from clients import ending_certificates, lifecycle, registration
@@ -160,7 +161,7 @@ class CertificateFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=ending_certificates.find_agents(timezone.now() + ending_certificates.ENDS_SOON))
 
 
-admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration
+admin.site.unregister(Agent)  # replaces django-oauth-toolkit's registration, which the import above made
 
 
 @admin.register(Agent)
